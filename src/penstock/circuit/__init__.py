@@ -1,0 +1,34 @@
+"""Room `circuit`: incremental operators and the graph that steps them.
+
+`Circuit` is the door. `compile` builds one with the methods below and the pipeline steps it;
+every operator lives in its own file under `ops/`.
+
+Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are column positions):
+
+    source(name, schema, key=())                 a table; key: PRIMARY KEY positions → upsert
+    map(stream, fn, schema)                      fn: Callable[[Batch], Batch], row-wise, stateless
+    join(left, right, keys, null_safe, kind, residual, schema)
+                                                 kind: "inner" "left" "right" "full" "semi" "anti";
+                                                 residual: None or Callable[[Batch], mask uint8[n]]
+    aggregate(stream, keys, calls, schema)       calls: plan.nodes.AggCall-shaped values
+    distinct(stream)
+    union(streams)                               multiset union
+    negate(stream)
+    topk(stream, partition, order, limit, offset)
+    constant(batch)                              rows present from the first step on
+    sink(name, stream, materialized)             a named output; materialized keeps its integral
+
+Running:
+
+    step(inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]
+        one pass; returns the consolidated delta of every sink (empty batches included as length 0)
+    snapshot(name) -> Snapshot
+        the integral of a materialized sink (or keyed/materialized source) as of the last step:
+        an immutable handle, O(1) to take, that later steps do not change.
+        Snapshot.rows (total multiplicity), Snapshot.chunks(max_rows) -> Iterator[Batch]
+        (consolidated, weights > 0), Snapshot.batch() -> Batch
+
+A step that raises leaves the circuit unusable (the pipeline stops); it never returns a part.
+"""
+
+from __future__ import annotations

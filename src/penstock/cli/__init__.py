@@ -1,0 +1,3 @@
+"""Room `cli`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

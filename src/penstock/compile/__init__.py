@@ -1,0 +1,3 @@
+"""Room `compile`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Room `data`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Room `functions`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

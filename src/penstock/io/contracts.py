@@ -1,0 +1,272 @@
+"""What a connector is to the rest of Penstock. Connectors know only this file and `data`.
+
+Inputs: an `InputConnector` runs in its own thread and pushes parsed rows through an `Intake`.
+
+    open(intake) ──► run() … pause()/resume() … ──► stop()
+
+Outputs: a `Sink` holds one connector's external target. The output controller calls it from one
+thread, in this order; every call may be repeated after a failure or a crash and must then end in
+the same state ("idempotent per generation"):
+
+    open() ──► validate(schema) ──► begin(gen) ──► stage(gen, k, rows)* ──► publish(gen, …)
+                                       │ abort(gen): forget what was staged           │
+                                       ▼                                              ▼
+                                   (old contents stay readable)             apply(step, rows, …)*
+
+The promise a sink declares as its `guarantee` is what a reader of the target may observe
+(spec/reset.md section 2):
+
+    atomic   the old contents until `publish`, then exactly the staged rows
+    marked   old and new side by side, told apart by the generation each row or message carries
+    per_key  each key goes old → new once; never empty, never doubled
+    none     cannot be reset; `validate_reset` explains why and what to change
+
+Errors: raise `SinkUnavailable` for what a retry may mend (the controller backs off and retries;
+see its phases) and `SinkRejected` for what it cannot (privileges, schema, ownership, bad config).
+Anything else is a bug and stops the connector with its traceback in the log.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.data.batch import Batch, InputBatch
+from penstock.data.types import Schema
+from penstock.errors import TransientError, UserError
+
+
+class SinkUnavailable(TransientError):
+    """The target cannot be reached or refused for a passing reason. Nothing was half-written:
+    the outcome is either nothing or the whole call, and `Sink.marker` tells which."""
+
+    default_code = "OutputTransportError"
+
+
+class SinkRejected(UserError):
+    """The target will not take this however often it is tried. The message says what to change."""
+
+    default_code = "OutputTransportError"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a sink stores beside its data, written in the same transaction as each batch.
+
+    It answers "did my commit get through?", refuses a target that is another's, and detects a
+    restored older checkpoint (spec/reset.md section 3).
+    """
+
+    pipeline_id: str
+    view: str
+    connector: str
+    generation: int
+    token: str
+    phase: str  # "staging" | "following"
+    step: int
+    rows: int
+    schema_hash: str
+    digest: int = 0
+
+    @property
+    def owner(self) -> tuple[str, str, str]:
+        return (self.pipeline_id, self.view, self.connector)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a sink can do. `keyed`: it needs or uses the unique key of an index.
+    `stores_marker`: it keeps the Marker durably with the data."""
+
+    guarantee: str  # "atomic" | "marked" | "per_key" | "none"
+    stores_marker: bool = False
+    needs_index: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """Everything a sink is built from. `config` is `transport.config` with secrets resolved;
+    `format` the whole `format` object or None; `key` the columns of its index or ()."""
+
+    pipeline_id: str
+    view: str
+    connector: str
+    schema: Schema
+    config: Mapping[str, Any]
+    format: Mapping[str, Any] | None = None
+    key: tuple[int, ...] = ()
+
+
+class Sink(ABC):
+    """One connector's target. See the module's docstring for order, threads and failures."""
+
+    def __init__(self, context: SinkContext) -> None:
+        self.context = context
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect. Must not change anything a reader sees. May be called again after `close`
+        or after SinkUnavailable, and then reconnects."""
+
+    @abstractmethod
+    def validate(self) -> None:
+        """Check reachability, privileges, schema and ownership before anything is destroyed;
+        raise SinkRejected with what to change. Touches nothing a reader sees."""
+
+    @abstractmethod
+    def marker(self) -> Marker | None:
+        """The marker stored in the target, None if there is none (or the sink keeps none)."""
+
+    @abstractmethod
+    def begin(self, generation: int, token: str, step: int) -> None:
+        """Start staging `generation`, discarding whatever was staged of it or of older ones.
+        Readers see no change."""
+
+    @abstractmethod
+    def stage(self, generation: int, chunk: int, rows: Batch) -> None:
+        """Stage the `chunk`-th piece (0, 1, …) of the snapshot: consolidated, weights positive."""
+
+    @abstractmethod
+    def publish(self, generation: int, marker: Marker) -> None:
+        """Make exactly the staged rows the contents, and `marker` the marker, at one instant.
+        Also when nothing was staged: then the contents become empty."""
+
+    @abstractmethod
+    def abort(self, generation: int) -> None:
+        """Forget everything staged for `generation`. The published contents stay."""
+
+    @abstractmethod
+    def apply(self, rows: Batch, marker: Marker) -> None:
+        """Apply one delta (consolidated) and store `marker`, at one instant where the guarantee
+        says so. A writer of an older generation than the target's marker must fail with
+        SinkRejected (fencing). A delta whose marker.step is not beyond the stored marker's step
+        of the same generation has been applied already: do nothing."""
+
+    def transmitted_bytes(self) -> int:
+        """Bytes written so far, as well as the sink knows; for the statistics only."""
+        return 0
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release resources. Must not fail and must not publish anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParseError:
+    """One record that could not be parsed (contract section 3)."""
+
+    description: str
+    event_number: int | None = None
+    field: str | None = None
+    invalid_text: str | None = None
+    invalid_bytes: list[int] | None = None
+    suggestion: str | None = None
+    tag: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "description": self.description,
+            "event_number": self.event_number,
+            "field": self.field,
+            "invalid_bytes": self.invalid_bytes,
+            "invalid_text": self.invalid_text,
+            "suggestion": self.suggestion,
+            "tag": self.tag,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Rows that parsed, and what did not. `batches` keep the order of arrival."""
+
+    batches: tuple[InputBatch, ...]
+    errors: tuple[ParseError, ...] = ()
+    records: int = 0
+
+
+class Parser(ABC):
+    """Bytes → rows of one table, incrementally: a record may span two `feed`s.
+
+    Good records are returned even when others of the same chunk fail.
+    """
+
+    @abstractmethod
+    def feed(self, data: bytes) -> Parsed:
+        """Parse every complete record of what was fed so far and not yet returned."""
+
+    @abstractmethod
+    def finish(self) -> Parsed:
+        """Parse what is left at the end of the input; the parser is then as new."""
+
+
+class Encoder(ABC):
+    """Rows → bytes in buffers of bounded size. Deletes come before inserts (contract 7.2)."""
+
+    @abstractmethod
+    def encode(self, rows: Batch) -> Sequence[bytes]:
+        """The batch as zero or more buffers; a weight w is |w| records unless the format carries
+        weights (csv)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputContext:
+    """What an input connector is built from. `defaults`: per column a one-row Column or None."""
+
+    relation: str
+    connector: str
+    schema: Schema
+    key: tuple[int, ...]
+    config: Mapping[str, Any]
+    format: Mapping[str, Any] | None = None
+    defaults: tuple[Any, ...] = field(default=())
+
+
+class Intake(ABC):
+    """Where an input connector delivers to; implemented by the pipeline.
+
+    `push` blocks while the connector's queue is full or it is paused (backpressure), and raises
+    `Stopped` when the pipeline is stopping.
+    """
+
+    class Stopped(Exception):
+        """The pipeline is stopping; end `run` at once."""
+
+    @abstractmethod
+    def push(self, parsed: Parsed, byte_count: int) -> None: ...
+
+    @abstractmethod
+    def end_of_input(self) -> None: ...
+
+    @abstractmethod
+    def error(self, message: str, *, fatal: bool) -> None:
+        """Report a transport error; `fatal` ends the connector (unhealthy, the rest goes on)."""
+
+    @abstractmethod
+    def wait_while_paused(self) -> None:
+        """Return when the connector may run; raises Stopped when the pipeline is stopping."""
+
+    @property
+    @abstractmethod
+    def stopping(self) -> bool: ...
+
+
+class InputConnector(ABC):
+    """One external source. The pipeline calls `run` in a thread of its own."""
+
+    def __init__(self, context: InputContext) -> None:
+        self.context = context
+
+    @abstractmethod
+    def validate(self) -> None:
+        """Check the config; raise UserError (code ConfigError.…) before anything runs."""
+
+    @abstractmethod
+    def run(self, intake: Intake) -> None:
+        """Read until the end of the input or until `intake` says stop. Poll `intake.stopping`
+        at least every 100 ms while waiting for the source."""

@@ -1,0 +1,3 @@
+"""Room `io/outputs`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

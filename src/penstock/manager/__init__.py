@@ -1,0 +1,3 @@
+"""Room `manager`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

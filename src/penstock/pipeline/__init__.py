@@ -1,0 +1,3 @@
+"""Room `pipeline`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Room `plan`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,201 @@
+"""The relational plan: a tree (a DAG, once common parts are shared) of typed nodes.
+
+Every node carries the schema of its rows. A node is a value: equal nodes are the same
+computation, which is how common sub-plans of a program are shared. Multiset semantics
+everywhere: a row has an integer multiplicity.
+
+    Scan            rows of a table or of another view
+    Values          constant rows
+    Filter          keep rows for which the predicate is TRUE
+    Project         one expression per output column
+    Join            inner | left | right | full | semi | anti, equi-keys and a residual predicate
+    Aggregate       one row per group (one row in all when there are no keys)
+    Distinct        one copy of each row
+    UnionAll        multiset union, by position
+    TopK            first rows per partition in an order
+
+`ProgramPlan` is what the SQL front end hands over: tables, views in dependency order, indexes.
+
+Not here: how a node is maintained incrementally (`penstock.circuit`), printing
+(`penstock.plan.printer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from penstock.data.types import Schema
+from penstock.errors import CompilerMessage, Span
+from penstock.functions.aggregates import AggregateFunction
+from penstock.plan.expressions import Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    schema: Schema
+    span: Span | None = field(default=None, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Node):
+    """All rows of relation `relation`: a table or a view declared earlier."""
+
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Values(Node):
+    rows: tuple[tuple[Expr, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter(Node):
+    input: Node
+    predicate: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Project(Node):
+    input: Node
+    exprs: tuple[Expr, ...]
+
+
+class JoinKind(Enum):
+    INNER = "inner"
+    LEFT = "left"
+    RIGHT = "right"
+    FULL = "full"
+    SEMI = "semi"
+    ANTI = "anti"
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Node):
+    """Equi-join with optional residual. Output columns: left's, then right's (semi and anti:
+    left's only). `keys` are pairs of column positions of equal type (the binder projects key
+    expressions first); a NULL key matches nothing, unless its entry in `null_safe` is True.
+    `residual` sees left's columns followed by right's. No keys at all: a cross join."""
+
+    kind: JoinKind
+    left: Node
+    right: Node
+    keys: tuple[tuple[int, int], ...]
+    null_safe: tuple[bool, ...] = ()
+    residual: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AggCall:
+    """One aggregate: `function` over input columns `args`, over rows for which the BOOLEAN column
+    `filter` is TRUE (None: all rows), over distinct argument values if `distinct`."""
+
+    function: AggregateFunction
+    args: tuple[int, ...]
+    distinct: bool = False
+    filter: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Node):
+    """Group by columns `keys` of the input; output columns: keys, then one per call.
+    NULLs in a key are equal. Without keys there is exactly one row, also over an empty input."""
+
+    input: Node
+    keys: tuple[int, ...]
+    calls: tuple[AggCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct(Node):
+    input: Node
+
+
+@dataclass(frozen=True, slots=True)
+class UnionAll(Node):
+    inputs: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    column: int
+    descending: bool = False
+    nulls_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TopK(Node):
+    """Rows offset .. offset+limit of each partition in `order` (multiplicities count as rows).
+    Ties beyond `order` are broken by the remaining columns, so that the result is a function of
+    the input. `limit` None: no bound. Output schema = input schema."""
+
+    input: Node
+    partition: tuple[int, ...]
+    order: tuple[SortKey, ...]
+    limit: int | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A declared table. `key`: positions of the PRIMARY KEY columns, empty without one.
+    `defaults[i]`: constant expression of column i or None."""
+
+    name: str
+    schema: Schema
+    key: tuple[int, ...]
+    materialized: bool
+    case_sensitive: bool = False
+    defaults: tuple[Expr | None, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPlan:
+    """A declared view. `kind` is "local", "plain" or "materialized"."""
+
+    name: str
+    schema: Schema
+    query: Node
+    kind: str
+    case_sensitive: bool = False
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """CREATE INDEX name ON view(columns): a declared unique key for sinks."""
+
+    name: str
+    view: str
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorPlan:
+    """One entry of a 'connectors' property: endpoint name `<relation>.<name>` and its config
+    as written (a JSON object, generic attributes included), with its name resolved."""
+
+    relation: str
+    name: str
+    config: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.relation}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramPlan:
+    """A compiled program: everything in order of declaration."""
+
+    tables: tuple[TablePlan, ...]
+    views: tuple[ViewPlan, ...]
+    indexes: tuple[IndexPlan, ...] = ()
+    inputs: tuple[ConnectorPlan, ...] = ()
+    outputs: tuple[ConnectorPlan, ...] = ()
+    warnings: tuple[CompilerMessage, ...] = ()
+    #: the program's text, for error messages that quote an expression
+    text: str = ""

@@ -1,0 +1,3 @@
+"""Room `server`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Room `sql`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

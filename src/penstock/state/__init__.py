@@ -1,0 +1,3 @@
+"""Room `state`. See ARCHITECTURE.md."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Room `wire`. See ARCHITECTURE.md."""
+
+from __future__ import annotations
