@@ -1,38 +1,66 @@
-"""The table of scalar functions and operators: one declarative entry each.
+"""The table of scalar functions and operators, by name.
 
-A `Function` is one *resolved* overload: exact argument types, result type, kernel. The binder
-calls `resolve(name, argument types)`, inserts the casts that `arg_types` asks for, and builds
-`plan.expressions.Call(function.result, function, args)`.
+    resolve("+", [INTEGER, BIGINT])  →  Function("+", (BIGINT, BIGINT), BIGINT, kernel)
 
-A kernel is `kernel(args: Sequence[Column], n: int) -> Column`: whole columns in, a column of `n`
-rows of type `result` out, pure, no Python loop over rows. Where `strict` (the default), NULL in
-any argument gives NULL and the evaluator takes care of it: the kernel must produce any value
-and must not fail on such rows (it receives the argument columns with `valid` set and may look).
-A kernel fails by raising RuntimeSqlError with `row` = the first failing row's position.
+Operators are functions named  + - * / % || = <> < <= > >= unary- unary+ is_distinct
+is_not_distinct like ilike rlike.  NOT LIKE and the like are Not(Call).  Forms that must not
+evaluate all operands (AND, OR, CASE, COALESCE, IF …) are plan nodes, not functions.
+
+Units (EXTRACT, FLOOR … TO, TIMESTAMPDIFF, DATE_TRUNC) are ordinary arguments of type VARCHAR
+with a literal: `resolve("EXTRACT", [VARCHAR, DATE], ["YEAR", None])`,
+`resolve("FLOOR", [TIMESTAMP, VARCHAR], [None, "MONTH"])`, and `(a - b) DAYS` is
+`resolve("-", [DATE, DATE, VARCHAR], [None, None, "DAY"])`.
+
+To add a function: write its kernel in the file of its family (or a new file, listed in the
+import below) under one decorator, and one line of examples in tests/unit/functions:
+
+    @define("REVERSE", [STRING], VARCHAR)
+    def reverse(s: Column, n: int) -> Column:
+        return ...
+
+`definition.py` says what a kernel may assume. Source: sql-reference sections 1.3 and 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
 
-from penstock.data.batch import Column
 from penstock.data.types import SqlType
+from penstock.errors import UserError
+from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload
 
-Kernel = Callable[[Sequence[Column], int], Column]
+__all__ = ["Function", "Kernel", "Overload", "names", "resolve"]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
-    """One resolved overload of a scalar function.
+def names() -> tuple[str, ...]:
+    """Every function and operator, sorted, in upper case."""
+    return tuple(sorted(DEFINITIONS))
 
-    `can_fail`: some rows can raise (overflow, division by zero), so the optimiser must not move
-    it past a guard.
+
+def resolve(
+    name: str, arg_types: Sequence[SqlType], literals: Sequence[Any] | None = None
+) -> Function:
+    """The overload of `name` for arguments of these types (names are case-insensitive).
+
+    `literals`: per argument the value of a literal, None for anything else.
+    Raises UserError, code UnknownFunction or NoOverload; the message lists the candidates.
     """
-
-    name: str
-    arg_types: tuple[SqlType, ...]
-    result: SqlType
-    kernel: Kernel = field(compare=False, hash=False, repr=False)
-    strict: bool = True
-    can_fail: bool = False
+    given = tuple(arg_types)
+    constants = tuple(literals) if literals is not None else (None,) * len(given)
+    entries = DEFINITIONS.get(name.upper())
+    if entries is None:
+        close = get_close_matches(name.upper(), DEFINITIONS, n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise UserError(f"no function named {name}{hint}", code="UnknownFunction")
+    for entry in entries:
+        overload = entry.resolve(given, constants)
+        if overload is not None:
+            return overload.function(entry.name, given)
+    listed = ", ".join(str(t.with_nullable(True)) for t in given)
+    forms = "; ".join(s for entry in entries for s in entry.signatures)
+    raise UserError(
+        f"{name} does not take arguments of types ({listed}); it takes: {forms}",
+        code="NoOverload",
+    )
