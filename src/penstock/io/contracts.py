@@ -83,6 +83,11 @@ class Capabilities:
     guarantee: str  # "atomic" | "marked" | "per_key" | "none"
     stores_marker: bool = False
     needs_index: bool = False
+    #: in follow mode the target is emptied when the connector starts (file_output)
+    starts_empty: bool = False
+    #: the target records every step's changes one after the other (a file, a topic), so that
+    #: steps must not be merged when delivery is behind
+    is_log: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,127 @@
+"""The durable record of resets: tokens, generations, and how each ended.
+
+One SQLite file in the pipeline's storage directory. A reset is written here before anything
+touches its sink (spec/reset.md section 3, rule 1), and its outcome after the sink has published,
+so that `reset_status` answers truthfully after a restart.
+
+    accepted ──► done | failed          superseded: a later generation of the same endpoint was
+        └──────► superseded ──► done    accepted; it is done when that one is (rule 8)
+
+Generations of an endpoint only grow. Progress (rows staged) is not kept here: it is the live
+endpoint's to tell, and starts again with it.
+
+Not here: what a reset does (`pipeline.outputs`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS reset (
+    token TEXT PRIMARY KEY, endpoint TEXT NOT NULL, generation INTEGER NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL, step INTEGER, rows INTEGER, error TEXT,
+    accepted_at REAL NOT NULL, finished_at REAL
+);
+CREATE TABLE IF NOT EXISTS generation (endpoint TEXT PRIMARY KEY, last INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetRecord:
+    """One accepted reset. `state`: accepted, superseded, done or failed; times in epoch seconds;
+    `step` and `rows` of the published snapshot once it is done."""
+
+    token: str
+    endpoint: str
+    generation: int
+    state: str
+    reason: str
+    step: int | None
+    rows: int | None
+    error: str | None
+    accepted_at: float
+    finished_at: float | None
+
+
+class ResetLog:
+    """The record of one pipeline's resets. Every method is thread-safe and durable on return."""
+
+    def __init__(self, storage_dir: Path | None) -> None:
+        """Open the log in `storage_dir`; None keeps it in memory (a pipeline without storage)."""
+        where = ":memory:" if storage_dir is None else str(storage_dir / "resets.sqlite")
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.executescript(SCHEMA)
+
+    def accept(self, endpoint: str, *, reason: str, at_least: int = 1) -> ResetRecord:
+        """Record a new generation of `endpoint` (≥ `at_least`), superseding unfinished ones."""
+        with self._lock, self._transaction() as db:
+            row = db.execute("SELECT last FROM generation WHERE endpoint = ?", [endpoint])
+            last = (row.fetchone() or (0,))[0]
+            generation = max(last + 1, at_least)
+            db.execute("INSERT OR REPLACE INTO generation VALUES (?, ?)", [endpoint, generation])
+            db.execute(
+                "UPDATE reset SET state = 'superseded' WHERE endpoint = ? AND state = 'accepted'",
+                [endpoint],
+            )
+            token = uuid.uuid4().hex
+            db.execute(
+                "INSERT INTO reset VALUES (?, ?, ?, 'accepted', ?, NULL, NULL, NULL, ?, NULL)",
+                [token, endpoint, generation, reason, time.time()],
+            )
+        record = self.find(token)
+        assert record is not None
+        return record
+
+    def finish(self, endpoint: str, generation: int, *, step: int, rows: int) -> None:
+        """The snapshot of `generation` is published: it and all it superseded are done."""
+        with self._lock, self._transaction() as db:
+            db.execute(
+                "UPDATE reset SET state = 'done', step = ?, rows = ?, error = NULL, "
+                "finished_at = ? WHERE endpoint = ? AND generation <= ? "
+                "AND state IN ('accepted', 'superseded')",
+                [step, rows, time.time(), endpoint, generation],
+            )
+
+    def fail(self, endpoint: str, generation: int, error: str) -> None:
+        """The sink refused `generation` for good."""
+        with self._lock, self._transaction() as db:
+            db.execute(
+                "UPDATE reset SET state = 'failed', error = ?, finished_at = ? "
+                "WHERE endpoint = ? AND generation <= ? AND state IN ('accepted', 'superseded')",
+                [error, time.time(), endpoint, generation],
+            )
+
+    def find(self, token: str) -> ResetRecord | None:
+        with self._lock:
+            row = self._db.execute("SELECT * FROM reset WHERE token = ?", [token]).fetchone()
+        return None if row is None else ResetRecord(*row)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK on an exception."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
