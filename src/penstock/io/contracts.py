@@ -153,6 +153,10 @@ class Sink(ABC):
         SinkRejected (fencing). A delta whose marker.step is not beyond the stored marker's step
         of the same generation has been applied already: do nothing."""
 
+    def progress(self, step: int) -> None:
+        """Told after every step whose rows, if it had any, the sink has taken. For sinks that
+        pass it on to their reader (HTTP egress); others need not care."""
+
     def transmitted_bytes(self) -> int:
         """Bytes written so far, as well as the sink knows; for the statistics only."""
         return 0

@@ -195,7 +195,7 @@ class OutputEndpoint:
         """Queue one step's delta. Called by the step loop, under the step lock."""
         with self._cond:
             if self.paused or self.phase not in QUEUEING:
-                if not self.settings.snapshot and self.phase is not Phase.WAITING:
+                if self.paused and not self.settings.snapshot:
                     # discarded for good: nothing is owed, so progress may move on
                     self._advance(step, processed)
                 return
@@ -527,9 +527,7 @@ class OutputEndpoint:
         sink = self._connected()
         stored = sink.marker()
         if stored is not None and stored.token == record.token and stored.phase == "following":
-            self._published(
-                record, stored.step, self._cut_processed, stored.rows, stored.digest
-            )
+            self._published(record, stored.step, self._cut_processed, stored.rows, stored.digest)
             return
         with self._cond:
             if self._record.generation == record.generation and self.phase is Phase.UNSURE:
@@ -579,6 +577,7 @@ class OutputEndpoint:
             self._rows, self._digest = rows, digest
             self.counters.transmitted_records += sum(len(b) for b in batches)
             self._advance(last.step, last.processed)
+        sink.progress(last.step)
         self._on_progress()
 
     def _head(self, sink: Sink) -> list[Entry]:

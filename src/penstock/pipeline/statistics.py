@@ -1,0 +1,236 @@
+"""The numbers of one pipeline, as the REST contract spells them (section 6).
+
+Reads endpoints and loop without stopping them: figures of one answer may be a step apart.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline.loop import StepLoop
+from penstock.pipeline.outputs import OutputEndpoint
+from penstock.pipeline.phases import Phase
+
+
+def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str, Any]:
+    """One element of `inputs` (contract 6.1)."""
+    health: dict[str, Any] = {"status": "Healthy", "description": None}
+    if e.fatal_error is not None:
+        health = {"status": "Unhealthy", "description": e.fatal_error}
+    status: dict[str, Any] = {
+        "endpoint_name": e.name,
+        "config": {**e.config, "stream": e.relation},
+        "metrics": {
+            "total_bytes": e.total_bytes,
+            "total_records": e.total_records,
+            "buffered_records": e.buffered_records,
+            "buffered_bytes": 0,
+            "num_transport_errors": e.num_transport_errors,
+            "num_parse_errors": e.num_parse_errors,
+            "end_of_input": e.is_at_end,
+            "processing_latency_p99_micros": None,
+        },
+        "paused": e.paused or is_paused,
+        "barrier": False,
+        "fatal_error": e.fatal_error,
+        "health": health,
+        "completed_frontier": None,
+    }
+    if errors:
+        status["parse_errors"] = list(e.parse_errors)
+        status["transport_errors"] = list(e.transport_errors)
+    return status
+
+
+def output_status(o: OutputEndpoint, *, errors: bool) -> dict[str, Any]:
+    """One element of `outputs` (contract 6.1), and beyond it the delivery's phase."""
+    with o.locked():
+        records, batches = o.queued
+        healthy = o.unhealthy is None
+        buffered = o.settings.buffered
+        status: dict[str, Any] = {
+            "endpoint_name": o.name,
+            "config": {**o.config, "stream": o.relation},
+            "metrics": {
+                "transmitted_records": o.counters.transmitted_records,
+                "transmitted_bytes": o.transmitted_bytes(),
+                "queued_records": 0 if buffered else records,
+                "queued_batches": 0 if buffered else batches,
+                "buffered_records": records if buffered else 0,
+                "buffered_batches": batches if buffered else 0,
+                "num_encode_errors": o.counters.num_encode_errors,
+                "num_transport_errors": o.counters.num_transport_errors,
+                "total_processed_input_records": o.completed_records,
+                "total_processed_steps": o.completed_step,
+                "memory": 0,
+                "batch_records_written": None,
+            },
+            "fatal_error": o.fatal_error,
+            "health": {
+                "status": "Healthy" if healthy else "Unhealthy",
+                "description": o.unhealthy,
+            },
+            "paused": o.paused,
+            "delivery": {
+                "phase": o.phase.value,
+                "generation": o.record.generation,
+                "resets": o.counters.resets,
+            },
+        }
+        if errors:
+            status["encode_errors"] = []
+            status["transport_errors"] = list(o.errors)
+    return status
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now (0 where the system does not tell)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Statistics:
+    """Figures of the process as a whole, and the last minute of them."""
+
+    def __init__(self, incarnation_uuid: str) -> None:
+        self.incarnation_uuid = incarnation_uuid
+        self._started = time.time()
+        self._samples: deque[dict[str, float]] = deque(maxlen=60)
+
+    def sample(self, loop: StepLoop) -> None:
+        """Note one point of the time series; called about once a second."""
+        self._samples.append(
+            {
+                "t": int(time.time() * 1000),
+                "r": loop.processed_records,
+                "m": resident_bytes(),
+                "s": 0,
+            }
+        )
+
+    def time_series(self) -> dict[str, Any]:
+        return {"now": int(time.time() * 1000), "samples": list(self._samples)}
+
+    def controller_status(
+        self, loop: StepLoop, *, is_paused: bool, errors: bool = False
+    ) -> dict[str, Any]:
+        """ControllerStatus of the contract (6.1)."""
+        inputs, outputs = loop.inputs.values(), loop.outputs.values()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        total = sum(e.total_records for e in inputs)
+        completed = loop.completed_records
+        configured = [e for e in inputs if ".api-ingress-" not in e.name]
+        is_complete = (
+            all(e.is_at_end or e.fatal_error is not None for e in configured)
+            and loop.buffered_records == 0
+            and completed >= loop.processed_records
+        )
+        uptime_ms = int((time.time() - self._started) * 1000)
+        transaction = loop.transaction_id
+        return {
+            "global_metrics": {
+                "state": "Paused" if is_paused else "Running",
+                "bootstrap_in_progress": False,
+                "pipeline_complete": is_complete,
+                "transaction_status": loop.transaction_status,
+                "transaction_id": transaction,
+                "transaction_msecs": None,
+                "transaction_records": loop.transaction_records if transaction else None,
+                "commit_progress": None,
+                "transaction_initiators": {
+                    "transaction_id": transaction or None,
+                    "initiated_by_api": "Started" if transaction else None,
+                    "initiated_by_connectors": {},
+                },
+                "concurrent_bootstrap_phase": "Inactive",
+                "concurrent_bootstrap_progress": None,
+                "rss_bytes": resident_bytes(),
+                "cpu_msecs": int((usage.ru_utime + usage.ru_stime) * 1000),
+                "uptime_msecs": uptime_ms,
+                "storage_bytes": 0,
+                "storage_mb_secs": 0,
+                "runtime_elapsed_msecs": int(sum(loop.latencies_s) * 1000),
+                "output_stall_msecs": int(loop.stalled_s * 1000),
+                "memory_pressure": "low",
+                "memory_pressure_epoch": 0,
+                "start_time": int(self._started),
+                "initial_start_time": int(self._started),
+                "incarnation_uuid": self.incarnation_uuid,
+                "buffered_input_records": loop.buffered_records,
+                "buffered_input_bytes": 0,
+                "total_input_records": total,
+                "total_input_bytes": sum(e.total_bytes for e in inputs),
+                "total_processed_records": loop.processed_records,
+                "total_processed_bytes": 0,
+                "total_completed_records": completed,
+                "total_initiated_steps": loop.step,
+                "total_completed_steps": loop.completed_step,
+                "platform_version": "",
+                "runtime_version": "",
+            },
+            "inputs": [input_status(e, is_paused=is_paused, errors=errors) for e in inputs],
+            "outputs": [output_status(o, errors=errors) for o in outputs],
+            "suspend_error": {"Permanent": ["StorageRequired"]},
+            "permanent_checkpoint_errors": None,
+            "checkpoint_activity": {"status": "idle"},
+            "step_latency_ms": step_percentiles(loop),
+        }
+
+
+def step_percentiles(loop: StepLoop) -> dict[str, float]:
+    """p50 and p99 of the latest steps, in milliseconds; empty before the first."""
+    ordered = sorted(list(loop.latencies_s))
+    if not ordered:
+        return {}
+    return {
+        f"p{q}": round(ordered[min(len(ordered) - 1, len(ordered) * q // 100)] * 1000, 3)
+        for q in (50, 99)
+    }
+
+
+def prometheus(loop: StepLoop, labels: dict[str, str], *, is_paused: bool) -> str:
+    """The metrics of contract 6.3 in Prometheus' text format."""
+    base = ",".join(f'{k}="{v}"' for k, v in labels.items())
+    lines: list[str] = []
+
+    def put(name: str, value: float, endpoint: str | None = None, **more: str) -> None:
+        extra = "" if endpoint is None else f',endpoint="{endpoint}"'
+        extra += "".join(f',{k}="{v}"' for k, v in more.items())
+        lines.append(f"{name}{{{base}{extra}}} {value}")
+
+    put("records_input_total", sum(e.total_records for e in loop.inputs.values()))
+    put("records_processed_total", loop.processed_records)
+    put("records_input_buffered", loop.buffered_records)
+    put("dbsp_steps_total", loop.step)
+    put("process_resident_memory_bytes", resident_bytes())
+    put("pipeline_paused", int(is_paused))
+    for q, ms in step_percentiles(loop).items():
+        put("dbsp_step_latency_seconds", ms / 1000, quantile=f"0.{q[1:]}")
+    for e in loop.inputs.values():
+        put("input_connector_records_total", e.total_records, e.name)
+        put("input_connector_bytes_total", e.total_bytes, e.name)
+        put("input_connector_buffered_records", e.buffered_records, e.name)
+        put("input_connector_errors_parse_total", e.num_parse_errors, e.name)
+        put("input_connector_errors_transport_total", e.num_transport_errors, e.name)
+        put("input_connector_end_of_input", int(e.is_at_end), e.name)
+    for o in loop.outputs.values():
+        records, batches = o.queued
+        put("output_connector_records_total", o.counters.transmitted_records, o.name)
+        put("output_connector_bytes_total", o.transmitted_bytes(), o.name)
+        put("output_connector_queued_records", records, o.name)
+        put("output_connector_queued_batches", batches, o.name)
+        put("output_connector_errors_transport_total", o.counters.num_transport_errors, o.name)
+        put("output_connector_generation", o.record.generation, o.name)
+        put("output_connector_resets_total", o.counters.resets, o.name)
+        for phase in Phase:
+            put("output_connector_phase", int(o.phase is phase), o.name, phase=phase.value)
+    return "\n".join(lines) + "\n"
