@@ -51,6 +51,13 @@ class SinkRejected(UserError):
     default_code = "OutputTransportError"
 
 
+class StagingLost(SinkUnavailable):
+    """What was staged for this generation is not (or no longer) all there: `begin` again.
+
+    Raised by `stage` and `publish`, by a new Sink object that never began, and by `publish` when
+    the staged rows are not `marker.rows` in number. The published contents are untouched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """What a sink stores beside its data, written in the same transaction as each batch.
@@ -140,7 +147,11 @@ class Sink(ABC):
     @abstractmethod
     def publish(self, generation: int, marker: Marker) -> None:
         """Make exactly the staged rows the contents, and `marker` the marker, at one instant.
-        Also when nothing was staged: then the contents become empty."""
+        Also when nothing was staged: then the contents become empty.
+
+        `marker.rows` must be the sum of the staged weights, else StagingLost. A repetition (this
+        generation and token are published and nothing was staged since) does nothing; an older
+        generation, or the same one under another token, is SinkRejected (fencing)."""
 
     @abstractmethod
     def abort(self, generation: int) -> None:
@@ -151,7 +162,11 @@ class Sink(ABC):
         """Apply one delta (consolidated) and store `marker`, at one instant where the guarantee
         says so. A writer of an older generation than the target's marker must fail with
         SinkRejected (fencing). A delta whose marker.step is not beyond the stored marker's step
-        of the same generation has been applied already: do nothing."""
+        of the same generation has been applied already: do nothing.
+
+        A newer generation than the stored one begins here without a snapshot (follow mode); the
+        same generation under another token is SinkRejected. Rows that somebody removed from the
+        target by hand are no error: deleting them does nothing, a reset repairs the rest."""
 
     def progress(self, step: int) -> None:
         """Told after every step whose rows, if it had any, the sink has taken. For sinks that

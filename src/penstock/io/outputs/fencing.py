@@ -1,0 +1,109 @@
+"""Who may write to a target, and whether a write has been done already.
+
+Every sink reads the stored Marker in the same transaction (or under the same lock) as it writes,
+and asks here first:
+
+    stored marker            publish (g, token)             apply (g, token, step)
+    ───────────────────────  ─────────────────────────────  ─────────────────────────────
+    none                     write                          write
+    another owner's          refused                        refused
+    a newer generation       refused (fenced)               refused (fenced)
+    g, another token         refused                        refused
+    g, this token            write if staged anew, else     write if step is beyond the
+                             it is done: nothing            stored one, else nothing
+    an older generation      write                          write
+
+Source: spec/reset.md section 3, rules 5-7 and "Marker".
+
+Not here: how a sink stores its marker (each sink's file).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from penstock.io.contracts import Marker, SinkContext, SinkRejected, StagingLost
+
+
+@dataclass(slots=True)
+class Staging:
+    """What one Sink object has staged so far: `rows` counts copies, `next_chunk` is expected."""
+
+    generation: int
+    next_chunk: int = 0
+    rows: int = 0
+
+    def is_repetition(self, chunk: int) -> bool:
+        """True if `chunk` is staged already. A gap means that staging was lost."""
+        if chunk > self.next_chunk:
+            raise StagingLost(
+                f"chunk {chunk} of generation {self.generation} came before chunk "
+                f"{self.next_chunk}: begin again"
+            )
+        return chunk < self.next_chunk
+
+    def took(self, rows: int) -> None:
+        self.next_chunk += 1
+        self.rows += rows
+
+
+def staging_of(staging: Staging | None, generation: int) -> Staging:
+    """`staging` if it is that of `generation`; raises StagingLost if not."""
+    if staging is None or staging.generation != generation:
+        raise StagingLost(f"generation {generation} is not being staged: begin again")
+    return staging
+
+
+def check_complete(generation: int, staged: int, marker: Marker) -> None:
+    """Refuse to publish fewer or more rows than the snapshot has."""
+    if staged != marker.rows:
+        raise StagingLost(
+            f"generation {generation} has {staged} rows staged of {marker.rows}: begin again"
+        )
+
+
+def check_owner(stored: Marker | None, context: SinkContext, target: str) -> None:
+    """Refuse a target whose marker names another connector."""
+    mine = (context.pipeline_id, context.view, context.connector)
+    if stored is not None and stored.owner != mine:
+        raise SinkRejected(
+            f"{target} belongs to view '{stored.view}', connector '{stored.connector}' of pipeline "
+            f"{stored.pipeline_id}: give this connector a target of its own, or delete that "
+            "marker if the other connector is gone for good",
+            details={"owner": list(stored.owner)},
+        )
+
+
+def check_fence(stored: Marker | None, marker: Marker, target: str) -> bool:
+    """True if `stored` is of the very generation and token of `marker`; raises if it is ahead."""
+    if stored is None or stored.generation < marker.generation:
+        return False
+    if stored.generation > marker.generation:
+        raise SinkRejected(
+            f"{target} is at generation {stored.generation}; this writer of generation "
+            f"{marker.generation} has been superseded and must not write any more",
+            details={"stored": stored.generation, "mine": marker.generation},
+        )
+    if stored.token != marker.token:
+        raise SinkRejected(
+            f"{target} holds generation {stored.generation} under another token: begin generation "
+            f"{stored.generation + 1}",
+            details={"stored": stored.generation, "mine": marker.generation},
+        )
+    return True
+
+
+def is_applied(stored: Marker | None, marker: Marker, target: str) -> bool:
+    """True if the delta that `marker` describes is in the target already (see the table)."""
+    same = check_fence(stored, marker, target)
+    return same and stored is not None and marker.step <= stored.step
+
+
+def marker_to_json(marker: Marker) -> dict[str, Any]:
+    return asdict(marker)
+
+
+def marker_from_json(fields: dict[str, Any]) -> Marker:
+    """The inverse of `marker_to_json`; TypeError if the fields are not a marker's."""
+    return Marker(**fields)
