@@ -1,0 +1,94 @@
+"""From a span of program text to a compiler message with line, column and an excerpt.
+
+    Span(7, 11) of "SELECT FORM t"   ──►   1:8-1:11
+                                           SELECT FORM t
+                                                  ^^^^
+
+Lines and columns are 1-based and inclusive, columns count characters. An empty span (the end of
+the input) is reported as one character.
+
+Cost: O(length of the text) per message; messages are few.
+
+Not here: raising. A phase collects its messages and raises `errors.SqlError` once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from penstock.errors import CompilerMessage, Span
+
+#: an excerpt shows at most so many lines of a long construct
+_MAX_LINES = 3
+
+
+def source_text(text: str, span: Span | None) -> str:
+    """The program text of `span` on one line, for error messages; empty without a span.
+
+    >>> source_text("SELECT a +\\n  b FROM t", Span(7, 14))
+    'a + b'
+    """
+    return "" if span is None else " ".join(text[span.start : span.end].split())
+
+
+def position(text: str, offset: int) -> tuple[int, int]:
+    """1-based (line, column) of a character offset."""
+    offset = min(max(offset, 0), len(text))
+    start = text.rfind("\n", 0, offset) + 1
+    return text.count("\n", 0, offset) + 1, offset - start + 1
+
+
+def snippet(text: str, span: Span) -> str:
+    """The lines of `span`, each numbered and underlined; long constructs are cut after 3 lines."""
+    first, start_column = position(text, span.start)
+    last, end_column = position(text, max(span.start, span.end - 1))
+    lines = text.split("\n")
+    out = []
+    for number in range(first, min(last, first + _MAX_LINES - 1) + 1):
+        line = lines[number - 1].rstrip("\r").replace("\t", " ")
+        left = start_column if number == first else 1 + len(line) - len(line.lstrip())
+        right = end_column if number == last else max(len(line.rstrip()), left)
+        out.append(f"{number:5d}|{line}")
+        out.append(f"      {' ' * (left - 1)}{'^' * max(1, right - left + 1)}")
+    if last >= first + _MAX_LINES:
+        out.append("      ...")
+    return "\n".join(out)
+
+
+def message(
+    text: str,
+    span: Span | None,
+    what: str,
+    *,
+    warning: bool = False,
+    error_type: str = "Compilation error",
+) -> CompilerMessage:
+    """A compiler message about `span` of `text`; without a span it points at 1:1."""
+    if span is None:
+        return CompilerMessage(what, warning=warning, error_type=error_type)
+    start_line, start_column = position(text, span.start)
+    end_line, end_column = position(text, max(span.start, span.end - 1))
+    return CompilerMessage(
+        what,
+        start_line=start_line,
+        start_column=start_column,
+        end_line=end_line,
+        end_column=end_column,
+        warning=warning,
+        error_type=error_type,
+        snippet=snippet(text, span),
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` (did you mean x?)` for the closest of `known`, or the empty string.
+
+    >>> did_you_mean("custmer", ["customer", "orders"])
+    ' (did you mean customer?)'
+    >>> did_you_mean("zzz", ["customer", "orders"])
+    ''
+    """
+    by_fold = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), list(by_fold), n=1, cutoff=0.7)
+    return f" (did you mean {by_fold[close[0]]}?)" if close else ""
