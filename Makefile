@@ -1,0 +1,51 @@
+# Everything a newcomer needs; each target does its own set-up.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+WARM   := $(VENV)/.warm
+SOURCES := $(shell find src/penstock -name '*.py' 2>/dev/null)
+
+.PHONY: help demo test test-all bench check fmt setup clean
+
+help:            ## show this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Penstock needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Penstock and its packages into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,dev]'
+	@touch $@
+
+# numba stamps its cache with the sources' contents, so this is quick when nothing changed
+$(WARM): $(STAMP) $(SOURCES)
+	@$(BIN)/python -m penstock.data.warm
+	@touch $@
+
+setup: $(WARM)   ## make .venv, install, compile the kernels
+
+demo: $(WARM)    ## stream a year of flights, vandalise a sink, reset it, prove it (ONCE=1 exits)
+	@$(BIN)/python -m penstock.demo $(if $(ONCE),--once)
+
+test: $(WARM)    ## the tests that CI runs
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(WARM) ## the slow matrices too
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(WARM)   ## one JSON line a figure, peer and ours in one run (ONLY=suite or suite/case)
+	@$(BIN)/python -m bench $(ONLY)
+
+check: $(STAMP)  ## lint and types
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --check src tests bench
+	@$(BIN)/mypy
+
+fmt: $(STAMP)    ## format
+	@$(BIN)/ruff check --fix --quiet src tests bench
+	@$(BIN)/ruff format --quiet src tests bench
+
+clean:           ## remove what the targets made
+	rm -rf $(VENV) demo-data .pytest_cache .hypothesis .mypy_cache .ruff_cache
