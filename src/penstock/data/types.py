@@ -171,9 +171,7 @@ def _spell(t: SqlType) -> str:
         case Kind.MAP:
             return f"MAP<{_spell(t.children[0])}, {_spell(t.children[1])}>"
         case Kind.ROW:
-            fields = ", ".join(
-                f"{n} {c}" for n, c in zip(t.names, t.children, strict=True)
-            )
+            fields = ", ".join(f"{n} {c}" for n, c in zip(t.names, t.children, strict=True))
             return f"ROW({fields})"
         case _:
             return _SPELL_INT.get(t.kind, t.kind.value)

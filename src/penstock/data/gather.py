@@ -1,0 +1,110 @@
+"""Picking rows: take, filter, slice, concatenate, repeat.
+
+All of it works on the bytes of any type, so every operator shares it. Long strings are never
+copied: views keep naming their heaps.
+
+Cost: O(rows out) per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Batch, Column
+from penstock.data.heap import union
+from penstock.data.types import Schema
+from penstock.data.views import compact
+
+Indices = npt.NDArray[np.int64]
+
+
+def take_column(column: Column, indices: Indices, *, null_at_minus_one: bool = False) -> Column:
+    """Rows `indices` of a column, in that order; -1 means NULL if asked for."""
+    if null_at_minus_one:
+        missing = indices < 0
+        if missing.any():
+            return _take_or_null(column, indices, missing)
+    valid = None if column.valid is None else column.valid[indices]
+    values = column.values[indices]
+    return Column(column.type, values, valid, column.heaps if len(values) else ())
+
+
+def _take_or_null(column: Column, indices: Indices, missing: npt.NDArray[np.bool_]) -> Column:
+    type = column.type.with_nullable(True)
+    if len(column) == 0:
+        shape = (len(indices), *column.values.shape[1:])
+        zeros = np.zeros(shape, column.values.dtype)
+        return Column(type, zeros, np.zeros(len(indices), np.uint8))
+    safe = np.where(missing, 0, indices)
+    values = column.values[safe]
+    values[missing] = 0
+    valid = np.ones(len(indices), np.uint8) if column.valid is None else column.valid[safe]
+    valid[missing] = 0
+    return Column(type, values, valid, column.heaps)
+
+
+def take(batch: Batch, indices: Indices) -> Batch:
+    """Rows `indices` of a batch with their weights, in that order."""
+    columns = tuple(take_column(c, indices) for c in batch.columns)
+    return Batch(batch.schema, columns, batch.weights[indices])
+
+
+def filter_batch(batch: Batch, mask: npt.NDArray[Any]) -> Batch:
+    """The rows where `mask` (bool or uint8, n) is not 0; consolidated if `batch` was."""
+    indices = np.flatnonzero(mask)
+    if len(indices) == len(batch):
+        return batch
+    kept = take(batch, indices)
+    return Batch(kept.schema, kept.columns, kept.weights, batch.consolidated)
+
+
+def slice_column(column: Column, start: int, stop: int) -> Column:
+    valid = None if column.valid is None else column.valid[start:stop]
+    return Column(column.type, column.values[start:stop], valid, column.heaps)
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
+    """Rows start..stop, sharing memory."""
+    columns = tuple(slice_column(c, start, stop) for c in batch.columns)
+    return Batch(batch.schema, columns, batch.weights[start:stop], batch.consolidated)
+
+
+def concat_columns(columns: Sequence[Column]) -> Column:
+    """One column after the other; types are equal but for nullability."""
+    first = columns[0]
+    if len(columns) == 1:
+        return first
+    values = np.concatenate([c.values for c in columns])
+    valid = None
+    if any(c.valid is not None for c in columns):
+        valid = np.concatenate(
+            [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
+        )
+    nullable = any(c.type.nullable for c in columns)
+    return Column(
+        first.type.with_nullable(nullable), values, valid, union(c.heaps for c in columns)
+    )
+
+
+def concat(batches: Sequence[Batch], schema: Schema | None = None) -> Batch:
+    """All rows of `batches` (at least one, of one schema), in order."""
+    if len(batches) == 1 and schema is None:
+        return batches[0]
+    first = batches[0]
+    filled = [b for b in batches if len(b)] or [first]
+    columns = tuple(
+        concat_columns([b.columns[i] for b in filled]) for i in range(len(first.columns))
+    )
+    return Batch(schema or first.schema, columns, np.concatenate([b.weights for b in filled]))
+
+
+def compact_heaps(column: Column) -> Column:
+    """The same column with its long strings in one fresh heap (see `views.compact`)."""
+    if not column.type.is_view or not column.heaps:
+        return column
+    values, heaps = compact(np.ascontiguousarray(column.values))
+    return Column(column.type, values, column.valid, heaps)

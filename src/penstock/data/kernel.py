@@ -1,0 +1,79 @@
+"""How kernels are compiled: numba, without the GIL, cached beside their source.
+
+    @kernel("uint64[::1](…)")   compiled for exactly this signature, ahead of its first call by
+    def f(…): …                 `python -m penstock.data.warm`, or at its first call
+
+Kernels are declared lazily: importing a module costs nothing, the first call loads the compiled
+code from the cache. `warm` walks `REGISTERED` and compiles what is not cached.
+
+Where the package's own `__pycache__` cannot be written, numba uses the user's cache directory.
+Where that is not possible either, kernels are compiled in memory at each start, with a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("penstock.data.kernel")
+
+#: every kernel of the imported modules, by qualified name
+REGISTERED: dict[str, Kernel] = {}
+_compile_lock = threading.RLock()
+
+
+class Kernel:
+    """A numba function that compiles or loads itself at its first call."""
+
+    def __init__(
+        self, function: Callable[..., Any], signature: str, options: dict[str, Any]
+    ) -> None:
+        self.function, self.signature, self.options = function, signature, options
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.__doc__ = function.__doc__
+        self._compiled: Callable[..., Any] | None = None
+        REGISTERED[self.name] = self
+
+    def __call__(self, *args: Any) -> Any:
+        compiled = self._compiled
+        if compiled is None:
+            compiled = self.compile()
+        return compiled(*args)
+
+    @property
+    def dispatcher(self) -> Any:
+        """The numba dispatcher, for kernels that call this one."""
+        return self.compile()
+
+    def compile(self) -> Callable[..., Any]:
+        """Load from the cache or compile now; the same function ever after."""
+        import numba
+
+        with _compile_lock:
+            if self._compiled is None:
+                options = {"nogil": True, "cache": True, "boundscheck": False, **self.options}
+                try:
+                    self._compiled = numba.njit(self.signature, **options)(self.function)
+                except RuntimeError as e:
+                    if "no locator available" not in str(e):
+                        raise
+                    log.warning(
+                        "kernel_cache_unavailable: kernels are compiled anew at each start; make "
+                        "the package directory or NUMBA_CACHE_DIR writable (%s)",
+                        os.environ.get("NUMBA_CACHE_DIR", "not set"),
+                    )
+                    options["cache"] = False
+                    self._compiled = numba.njit(self.signature, **options)(self.function)
+            return self._compiled
+
+
+def kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a kernel with its only signature (numba's spelling, arrays C-contiguous)."""
+
+    def declare(function: Callable[..., Any]) -> Kernel:
+        return Kernel(function, signature, options)
+
+    return declare

@@ -1,0 +1,238 @@
+"""String views: making them, reading them back, comparing them.
+
+    bytes + offsets (Arrow's utf8)  ◄──►  views + heap  (layout in `penstock.data.batch`)
+
+The order of strings is the order of their bytes, which for UTF-8 is the order of code points.
+
+Cost: a few nanoseconds a string of up to 12 bytes; longer ones touch their heap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.heap import Heap, heap_addresses
+from penstock.data.kernel import kernel
+from penstock.data.pointers import load_u8, load_u64
+
+U64 = npt.NDArray[np.uint64]
+INLINE = 12
+
+
+@kernel("void(uint8[::1], int64[::1], uint8[::1], int64, int64, uint64[:, ::1])")
+def _make(data: Any, offsets: Any, valid: Any, heap_id: int, heap_base: int, out: Any) -> None:
+    """Views over `data[offsets[i]:offsets[i+1]]`; long ones point into the heap `heap_id`, in
+    which `data` starts at `heap_base`. `valid` of length 0: no NULLs."""
+    n = out.shape[0]
+    has_valid = valid.shape[0] > 0
+    for i in range(n):
+        w0, w1 = np.uint64(0), np.uint64(0)
+        if not has_valid or valid[i] != 0:
+            at, length = offsets[i], offsets[i + 1] - offsets[i]
+            w0 = np.uint64(length)
+            for j in range(min(length, 4)):
+                w0 |= np.uint64(data[at + j]) << np.uint64(32 + 8 * j)
+            if length <= 12:
+                for j in range(4, length):
+                    w1 |= np.uint64(data[at + j]) << np.uint64(8 * (j - 4))
+            else:
+                w1 = np.uint64(heap_id) | (np.uint64(heap_base + at) << np.uint64(32))
+        out[i, 0] = w0
+        out[i, 1] = w1
+
+
+@kernel("void(uint64[:, ::1], uint64[::1], int64[::1], uint8[::1])")
+def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
+    """Write the bytes of view i at out[offsets[i]]."""
+    for i in range(views.shape[0]):
+        w0, w1 = views[i, 0], views[i, 1]
+        length = np.int64(w0 & np.uint64(0xFFFFFFFF))
+        at = offsets[i]
+        if length <= 12:
+            for j in range(min(length, 4)):
+                out[at + j] = np.uint8((w0 >> np.uint64(32 + 8 * j)) & np.uint64(0xFF))
+            for j in range(4, length):
+                out[at + j] = np.uint8((w1 >> np.uint64(8 * (j - 4))) & np.uint64(0xFF))
+        else:
+            p = addresses[w1 & np.uint64(0xFFFFFFFF)] + (w1 >> np.uint64(32))
+            for j in range(length):
+                out[at + j] = load_u8(p + np.uint64(j))
+
+
+@kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], int64, uint64[:, ::1])")
+def _relocate(views: Any, addresses: Any, data: Any, heap_id: int, out: Any) -> int:
+    """Copy long strings into `data` and point their views at `heap_id`; returns bytes used."""
+    at = 0
+    for i in range(views.shape[0]):
+        w0, w1 = views[i, 0], views[i, 1]
+        length = np.int64(w0 & np.uint64(0xFFFFFFFF))
+        if length > 12:
+            p = addresses[w1 & np.uint64(0xFFFFFFFF)] + (w1 >> np.uint64(32))
+            for j in range(length):
+                data[at + j] = load_u8(p + np.uint64(j))
+            w1 = np.uint64(heap_id) | (np.uint64(at) << np.uint64(32))
+            at += length
+        out[i, 0] = w0
+        out[i, 1] = w1
+    return at
+
+
+@kernel("void(uint64[:, ::1], int64[::1], uint64[:, ::1], int64[::1], uint64[::1], uint8[::1])")
+def _equal(a: Any, ia: Any, b: Any, ib: Any, addresses: Any, out: Any) -> None:
+    """out[i] &= a[ia[i]] == b[ib[i]]"""
+    low = np.uint64(0xFFFFFFFF)
+    for i in range(out.shape[0]):
+        if out[i] == 0:
+            continue
+        a0, a1, b0, b1 = a[ia[i], 0], a[ia[i], 1], b[ib[i], 0], b[ib[i], 1]
+        if a0 != b0:
+            out[i] = 0
+        elif a1 != b1:
+            length = np.int64(a0 & low)
+            if length <= 12:
+                out[i] = 0
+            else:
+                p = addresses[a1 & low] + (a1 >> np.uint64(32))
+                q = addresses[b1 & low] + (b1 >> np.uint64(32))
+                j = 4
+                while j < length:
+                    if load_u8(p + np.uint64(j)) != load_u8(q + np.uint64(j)):
+                        out[i] = 0
+                        break
+                    j += 1
+
+
+@kernel("void(uint64[:, ::1], uint64[:, ::1], uint64[::1], int8[::1])")
+def _compare(a: Any, b: Any, addresses: Any, out: Any) -> None:
+    """out[i] = sign of a[i] compared with b[i], by bytes; a side of one row is a constant."""
+    low = np.uint64(0xFFFFFFFF)
+    sa, sb = np.int64(a.shape[0] > 1), np.int64(b.shape[0] > 1)
+    for i in range(out.shape[0]):
+        a0, a1, b0, b1 = a[i * sa, 0], a[i * sa, 1], b[i * sb, 0], b[i * sb, 1]
+        la, lb = np.int64(a0 & low), np.int64(b0 & low)
+        p, q = np.uint64(0), np.uint64(0)
+        if la > 12:
+            p = addresses[a1 & low] + (a1 >> np.uint64(32))
+        if lb > 12:
+            q = addresses[b1 & low] + (b1 >> np.uint64(32))
+        sign = np.int8(0)
+        for j in range(min(la, lb)):
+            if j < 4:
+                x = (a0 >> np.uint64(32 + 8 * j)) & np.uint64(0xFF)
+                y = (b0 >> np.uint64(32 + 8 * j)) & np.uint64(0xFF)
+            else:
+                if la > 12:
+                    x = np.uint64(load_u8(p + np.uint64(j)))
+                else:
+                    x = (a1 >> np.uint64(8 * (j - 4))) & np.uint64(0xFF)
+                if lb > 12:
+                    y = np.uint64(load_u8(q + np.uint64(j)))
+                else:
+                    y = (b1 >> np.uint64(8 * (j - 4))) & np.uint64(0xFF)
+            if x != y:
+                sign = np.int8(-1) if x < y else np.int8(1)
+                break
+        if sign == 0 and la != lb:
+            sign = np.int8(-1) if la < lb else np.int8(1)
+        out[i] = sign
+
+
+@kernel("void(uint64[:, ::1], uint64[::1], uint64[::1])")
+def _prefix(views: Any, addresses: Any, out: Any) -> None:
+    """The first eight bytes of each string as a big-endian number, zero padded."""
+    low = np.uint64(0xFFFFFFFF)
+    for i in range(views.shape[0]):
+        w0, w1 = views[i, 0], views[i, 1]
+        length = np.int64(w0 & low)
+        raw = (w0 >> np.uint64(32)) | (w1 << np.uint64(32))
+        if length > 12:
+            raw = load_u64(addresses[w1 & low] + (w1 >> np.uint64(32)))
+        code = np.uint64(0)
+        for j in range(8):
+            code |= ((raw >> np.uint64(8 * j)) & np.uint64(0xFF)) << np.uint64(56 - 8 * j)
+        out[i] = code
+
+
+_NO_MASK = np.zeros(0, np.uint8)
+
+
+def make_views(
+    data: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    valid: npt.NDArray[np.uint8] | None,
+) -> tuple[U64, tuple[Heap, ...]]:
+    """Views of the n strings `data[offsets[i]:offsets[i + 1]]`; `data` becomes their heap (it is
+    copied only if read-only) if any is long. NULL rows get zero views."""
+    n = len(offsets) - 1
+    out = np.empty((n, 2), np.uint64)
+    if not data.flags.writeable:
+        # Invariant: kernels take writable-typed arrays only (a second typing compiles again)
+        data = data.copy()
+    lengths = np.diff(offsets)
+    heaps: tuple[Heap, ...] = ()
+    if n and int(lengths.max()) > INLINE:
+        # Invariant: eight bytes may be read at any long string's start, so 13 bytes suffice
+        heaps = (Heap(np.ascontiguousarray(data)),)
+    _make(
+        np.ascontiguousarray(data),
+        np.ascontiguousarray(offsets),
+        _NO_MASK if valid is None else valid,
+        heaps[0].id if heaps else 0,
+        0,
+        out,
+    )
+    return out, heaps
+
+
+def lengths_of(views: U64) -> npt.NDArray[np.int64]:
+    """Length of each string in bytes."""
+    return (views[:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
+def copy_out(views: U64) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """All bytes one after the other, and n + 1 offsets into them."""
+    offsets = np.zeros(len(views) + 1, np.int64)
+    np.cumsum(lengths_of(views), out=offsets[1:])
+    out = np.empty(int(offsets[-1]), np.uint8)
+    _copy_out(np.ascontiguousarray(views), heap_addresses(), offsets, out)
+    return out, offsets
+
+
+def compact(views: U64) -> tuple[U64, tuple[Heap, ...]]:
+    """The same strings with all long ones in one fresh heap, so that old heaps can go."""
+    lengths = lengths_of(views)
+    total = int(lengths[lengths > INLINE].sum())
+    if total == 0:
+        return views, ()
+    heap = Heap(np.empty(total, np.uint8))
+    out = np.empty_like(views)
+    _relocate(views, heap_addresses(), heap.data, heap.id, out)
+    return out, (heap,)
+
+
+def and_equal(
+    a: U64,
+    ia: npt.NDArray[np.int64],
+    b: U64,
+    ib: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+) -> None:
+    """Clear out[i] where string a[ia[i]] differs from b[ib[i]]."""
+    _equal(a, ia, b, ib, heap_addresses(), out)
+
+
+def compare(a: U64, b: U64, n: int) -> npt.NDArray[np.int8]:
+    """Sign of a[i] against b[i] for n rows; a side with one row counts for all of them."""
+    out = np.empty(n, np.int8)
+    _compare(np.ascontiguousarray(a), np.ascontiguousarray(b), heap_addresses(), out)
+    return out
+
+
+def prefixes(views: U64) -> U64:
+    """Order-preserving 64-bit codes: equal codes say nothing, unequal ones decide."""
+    out = np.empty(len(views), np.uint64)
+    _prefix(views, heap_addresses(), out)
+    return out
