@@ -1,3 +1,10 @@
-"""Room `state`. See ARCHITECTURE.md."""
+"""Room `state`: what operators remember. Sorted runs in a spine, and tables of groups.
+
+run.py       one immutable sorted batch, found by hash
+spine.py     a stack of runs under merge: the integral of a relation
+snapshot.py  a spine pinned at one step
+groups.py    distinct keys numbered, for dense accumulators
+columns.py   columns that grow at the end
+"""
 
 from __future__ import annotations

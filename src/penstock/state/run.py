@@ -1,0 +1,198 @@
+"""A run: one immutable, consolidated batch, sorted so that keys are found at once.
+
+    k = hash of the key columns     r = hash of the whole row     sorted by (k, r)
+
+    table:  prefix of k ─► first row with that prefix      (about 8 rows a bucket)
+
+Invariants: rows are consolidated; (k, r) ascends; nothing of a run ever changes, so anybody may
+hold one while newer runs are stacked and merged.
+
+Cost: a look-up reads one bucket, by binary search, so one heavy key does no harm; building is one
+sort of the batch; merging two runs is one linear pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import compact_heaps, concat_columns, take, take_column
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.kernel import kernel
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+KEY_SEED, ROW_SEED = 0, 7
+_BUCKET_BITS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """See the module. `batch` is consolidated and sorted by (k, r); `table` and `shift` index k."""
+
+    k: U64
+    r: U64
+    batch: Batch
+    table: npt.NDArray[np.int32]
+    shift: int
+
+    def __len__(self) -> int:
+        return int(self.k.shape[0])
+
+
+@kernel("void(uint64[::1], int64, int32[::1])")
+def _index(k: Any, shift: int, table: Any) -> None:
+    """table[p] = first row whose prefix is at least p; the last entry is the number of rows."""
+    n = k.shape[0]
+    row = 0
+    for p in range(table.shape[0] - 1):
+        while row < n and np.int64(k[row] >> np.uint64(shift)) < p:
+            row += 1
+        table[p] = row
+    table[table.shape[0] - 1] = n
+
+
+@kernel("int64(uint64[::1], int32[::1], int64, uint64[::1], int64[::1], int64[::1])")
+def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> int:
+    """Rows low[i] .. high[i] have k == needles[i]; returns how many in all."""
+    total = 0
+    for i in range(needles.shape[0]):
+        x = needles[i]
+        p = np.int64(x >> np.uint64(shift))
+        a, b = np.int64(table[p]), np.int64(table[p + 1])
+        end = b
+        while a < b:
+            m = (a + b) >> 1
+            if k[m] < x:
+                a = m + 1
+            else:
+                b = m
+        low[i] = a
+        b = end
+        # most keys have few rows: walk a little before searching
+        steps = 0
+        while a < b and steps < 8 and k[a] == x:
+            a += 1
+            steps += 1
+        if a < b and k[a] == x:
+            while a < b:
+                m = (a + b) >> 1
+                if k[m] <= x:
+                    a = m + 1
+                else:
+                    b = m
+        high[i] = a
+        total += a - low[i]
+    return total
+
+
+@kernel("void(int64[::1], int64[::1], int64[::1], int64[::1])")
+def _expand(low: Any, high: Any, needle: Any, row: Any) -> None:
+    """Spell the ranges out: one (needle, row) a match."""
+    at = 0
+    for i in range(low.shape[0]):
+        for j in range(low[i], high[i]):
+            needle[at] = i
+            row[at] = j
+            at += 1
+
+
+@kernel("int64(uint64[::1], uint64[::1], uint64[::1], uint64[::1], int64[::1], int64[::1])")
+def _merge(ka: Any, ra: Any, kb: Any, rb: Any, source: Any, twin: Any) -> int:
+    """Interleave two sorted runs: source[i] is a row of a, or len(a) + a row of b. twin[i] is the
+    position of an equal (k, r) just before, else -1. Returns the number of twins."""
+    na, nb = ka.shape[0], kb.shape[0]
+    i, j, twins = 0, 0, 0
+    for at in range(na + nb):
+        from_a = j >= nb or (i < na and (ka[i] < kb[j] or (ka[i] == kb[j] and ra[i] <= rb[j])))
+        if from_a:
+            source[at] = i
+            i += 1
+        else:
+            source[at] = na + j
+            j += 1
+        twin[at] = -1
+        if at > 0:
+            x, y = source[at - 1], source[at]
+            kx = ka[x] if x < na else kb[x - na]
+            ky = ka[y] if y < na else kb[y - na]
+            if kx == ky:
+                rx = ra[x] if x < na else rb[x - na]
+                ry = ra[y] if y < na else rb[y - na]
+                if rx == ry:
+                    twin[at] = at - 1
+                    twins += 1
+    return twins
+
+
+def _indexed(k: U64, r: U64, batch: Batch) -> Run:
+    bits = max(0, len(k).bit_length() - _BUCKET_BITS)
+    table = np.empty((1 << bits) + 1, np.int32)
+    shift = 64 - bits
+    if bits == 0:
+        # a shift by 64 is undefined: one bucket holds everything
+        table[:] = (0, len(k))
+        shift = 63
+        table = np.array([0, len(k), len(k)], np.int32)
+        _index(k, shift, table)
+    else:
+        _index(k, shift, table)
+    return Run(k, r, batch, table, shift)
+
+
+def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
+    """The run of a batch's rows; `key` are the positions of the key columns."""
+    batch = consolidate(batch)
+    n = len(batch)
+    k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=n)
+    r = hash_columns(batch.columns, ROW_SEED, n=n)
+    if n > 1:
+        order = np.lexsort((r, k))
+        k, r, batch = k[order], r[order], take(batch, order)
+    return _indexed(k, r, batch)
+
+
+def find(run: Run, needles: U64) -> tuple[I64, I64]:
+    """All pairs (needle, row) with equal k, in needle order. Keys are not compared yet."""
+    n = len(needles)
+    low, high = np.empty(n, np.int64), np.empty(n, np.int64)
+    total = _find(run.k, run.table, run.shift, needles, low, high)
+    needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+    if total:
+        _expand(low, high, needle, row)
+    return needle, row
+
+
+def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
+    """One run with the rows of both, weights added, zeros dropped."""
+    n = len(a) + len(b)
+    source, twin = np.empty(n, np.int64), np.empty(n, np.int64)
+    twins = _merge(a.k, a.r, b.k, b.r, source, twin)
+    columns = tuple(
+        concat_columns((x, y)) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
+    )
+    weights = np.concatenate((a.batch.weights, b.batch.weights))[source]
+    if twins:
+        second = np.flatnonzero(twin >= 0)
+        first = second - 1
+        same = rows_equal(columns, source[first], columns, source[second])
+        if not same.all() or (np.diff(second) == 1).any():
+            # hashes of different rows collided: start over from the rows themselves
+            both = Batch(
+                a.batch.schema, columns, np.concatenate((a.batch.weights, b.batch.weights))
+            )
+            return build_run(both, key)
+        weights[first] += weights[second]
+        weights[second] = 0
+        kept = np.flatnonzero(weights)
+        source, weights = source[kept], weights[kept]
+    gathered = tuple(compact_heaps(take_column(c, source)) for c in columns)
+    k = np.concatenate((a.k, b.k))[source]
+    r = np.concatenate((a.r, b.r))[source]
+    return _indexed(k, r, Batch(a.batch.schema, gathered, weights, True))

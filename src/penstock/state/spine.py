@@ -1,0 +1,137 @@
+"""A spine: the integral of one relation as a stack of runs under merge.
+
+    newest ─►  ▪           a delta becomes a run on top; neighbours of like size are merged, so
+               ▪▪          sizes fall geometrically from bottom to top and there are
+               ▪▪▪▪▪▪▪▪    O(log n) runs
+
+Small merges happen at once, in the step; large ones in a background thread, so that no step waits
+for them: until one is done the two old runs keep answering.
+
+Invariants: the sum of all runs is the integral; runs are immutable, so a snapshot is the list of
+them; look-ups compare the real keys of every hash match.
+
+Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); snapshot O(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.gather import concat, take
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.types import Schema
+from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs
+from penstock.state.snapshot import Snapshot
+
+I64 = npt.NDArray[np.int64]
+
+#: a run is merged into its lower neighbour when that is less than this many times larger
+RATIO = 3
+#: merges of more rows than this happen in the background
+BACKGROUND_ROWS = 100_000
+#: runs a spine may have before it waits for a background merge
+MAX_RUNS = 24
+
+_merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
+
+
+class Spine:
+    """The integral of a relation of `schema`, found by the columns at `key`."""
+
+    def __init__(self, schema: Schema, key: Sequence[int]) -> None:
+        self.schema = schema
+        self.key = tuple(key)
+        self._runs: list[Run] = []
+        self._merging: tuple[Run, Run, Future[Run]] | None = None
+        self._total_weight = 0
+
+    def __len__(self) -> int:
+        """Rows held, before those of different runs cancel out."""
+        return sum(len(r) for r in self._runs)
+
+    def insert(self, delta: Batch) -> None:
+        """Add `delta` to the integral."""
+        if len(delta) == 0:
+            return
+        self._adopt_merged()
+        run = build_run(delta, self.key)
+        self._total_weight += int(delta.weights.sum())
+        if len(run):
+            self._runs.append(run)
+            self._merge()
+
+    def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
+        """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL).
+
+        Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
+        one in its run, so rows of different runs may still cancel out."""
+        needles = hash_columns(keys, KEY_SEED, n=n)
+        at: list[I64] = []
+        found: list[Batch] = []
+        for run in self._runs:
+            needle, row = find(run, needles)
+            if not len(needle):
+                continue
+            stored = [run.batch.columns[i] for i in self.key]
+            same = rows_equal(keys, needle, stored, row)
+            if not same.all():
+                kept = np.flatnonzero(same)
+                needle, row = needle[kept], row[kept]
+            at.append(needle)
+            found.append(take(run.batch, row))
+        if not found:
+            return np.zeros(0, np.int64), empty_batch(self.schema)
+        if len(found) == 1:
+            return at[0], found[0]
+        return np.concatenate(at), concat(found)
+
+    def snapshot(self) -> Snapshot:
+        """The integral as it is now; later insertions do not change it."""
+        return Snapshot(self.schema, tuple(self._runs), self._total_weight)
+
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(self._runs)
+
+    # merging
+
+    def _merge(self) -> None:
+        while len(self._runs) > 1:
+            lower, upper = self._runs[-2], self._runs[-1]
+            if len(lower) > RATIO * len(upper):
+                return
+            if self._is_merging(lower):
+                if len(self._runs) > MAX_RUNS:
+                    self._adopt_merged(wait=True)
+                    continue
+                return
+            if len(lower) + len(upper) > BACKGROUND_ROWS:
+                self._merge_in_background(lower, upper)
+                return
+            merged = merge_runs(lower, upper, self.key)
+            self._runs[-2:] = [merged] if len(merged) else []
+
+    def _is_merging(self, run: Run) -> bool:
+        return self._merging is not None and (run is self._merging[0] or run is self._merging[1])
+
+    def _merge_in_background(self, lower: Run, upper: Run) -> None:
+        if self._merging is None:
+            future = _merger.submit(merge_runs, lower, upper, self.key)
+            self._merging = (lower, upper, future)
+        elif len(self._runs) > MAX_RUNS:
+            self._adopt_merged(wait=True)
+
+    def _adopt_merged(self, *, wait: bool = False) -> None:
+        if self._merging is None or not (wait or self._merging[2].done()):
+            return
+        lower, _, future = self._merging
+        merged = future.result()
+        self._merging = None
+        at = next(i for i, r in enumerate(self._runs) if r is lower)
+        self._runs[at : at + 2] = [merged] if len(merged) else []
+        self._merge()

@@ -1,0 +1,129 @@
+"""A spine is the integral of what was inserted, whatever the merges in between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.data import hash as hashing
+from penstock.data.batch import Batch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import INTEGER, VARCHAR, schema
+from penstock.state import spine as spine_module
+from penstock.state.groups import GroupTable
+from penstock.state.spine import Spine
+
+SCHEMA = schema(k=INTEGER, v=VARCHAR)
+KEYS = st.one_of(st.none(), st.integers(0, 5))
+TEXTS = st.one_of(
+    st.none(), st.sampled_from(["", "a", "exactly 12 b", "longer than twelve bytes", "é" * 9])
+)
+ROWS = st.lists(st.tuples(st.tuples(KEYS, TEXTS), st.integers(-2, 2)), max_size=12)
+
+
+def batch(rows: list[tuple[tuple[Any, ...], int]]) -> Batch:
+    return batch_from_rows(SCHEMA, [r for r, _ in rows], [w for _, w in rows])
+
+
+def counted(b: Batch) -> Counter[Any]:
+    total: Counter[Any] = Counter()
+    for row, weight in batch_to_rows(b):
+        total[row] += weight
+    return Counter({r: w for r, w in total.items() if w})
+
+
+@pytest.mark.parametrize("mask", [hashing.ALL_BITS, 0b11], ids=["true hashes", "colliding hashes"])
+@given(history=st.lists(ROWS, max_size=12), probe=st.lists(KEYS, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_probe_and_snapshot_show_the_sum_of_all_insertions(
+    mask: int, history: list[Any], probe: list[Any]
+) -> None:
+    hashing._test_mask, before = mask, hashing._test_mask
+    try:
+        spine = Spine(SCHEMA, (0,))
+        total: Counter[Any] = Counter()
+        for rows in history:
+            spine.insert(batch(rows))
+            for row, weight in rows:
+                total[row] += weight
+        needles = batch_from_rows(schema(k=INTEGER), [(k,) for k in probe])
+        at, found = spine.probe(needles.columns, len(probe))
+        got: Counter[Any] = Counter()
+        for i, (row, weight) in zip(at.tolist(), batch_to_rows(found), strict=True):
+            assert row[0] == probe[i]
+            got[(i, row)] += weight
+        want = {
+            (i, row): w
+            for i, k in enumerate(probe)
+            for row, w in total.items()
+            if row[0] == k and w
+        }
+        assert {k: w for k, w in got.items() if w} == want
+        positive = Counter({r: w for r, w in total.items() if w > 0})
+        assert counted(spine.snapshot().batch()) == positive
+        chunks: Counter[Any] = Counter()
+        for chunk in spine.snapshot().chunks(2):
+            chunks.update(counted(chunk))
+        assert chunks == positive
+    finally:
+        hashing._test_mask = before
+
+
+def test_a_snapshot_does_not_see_later_insertions() -> None:
+    spine = Spine(SCHEMA, (0,))
+    spine.insert(batch([((1, "a"), 1)]))
+    pinned = spine.snapshot()
+    spine.insert(batch([((1, "a"), -1), ((2, "b"), 1)]))
+    assert counted(pinned.batch()) == {(1, "a"): 1}
+    assert counted(spine.snapshot().batch()) == {(2, "b"): 1}
+
+
+def test_background_merges_change_nothing_but_the_number_of_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
+    spine = Spine(SCHEMA, (0,))
+    total: Counter[Any] = Counter()
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        rows = [((int(k), f"text number {k}"), 1) for k in rng.integers(0, 500, 7)]
+        spine.insert(batch(rows))
+        total.update(row for row, _ in rows)
+    assert counted(spine.snapshot().batch()) == total
+    assert len(spine.runs()) <= spine_module.MAX_RUNS + 1
+
+
+@pytest.mark.parametrize("mask", [hashing.ALL_BITS, 0b11], ids=["true hashes", "colliding hashes"])
+@given(batches=st.lists(st.lists(st.tuples(KEYS, TEXTS), max_size=20), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_a_group_table_numbers_distinct_keys_in_order_of_arrival(
+    mask: int, batches: list[Any]
+) -> None:
+    hashing._test_mask, before = mask, hashing._test_mask
+    try:
+        table = GroupTable(SCHEMA.types)
+        numbers: dict[Any, int] = {}
+        for rows in batches:
+            b = batch_from_rows(SCHEMA, rows)
+            absent = table.lookup(b.columns, len(b))
+            assert absent.tolist() == [numbers.get(r, -1) for r in rows]
+            ids = table.lookup_or_insert(b.columns, len(b))
+            if mask != hashing.ALL_BITS:
+                # collisions may number a batch's new keys in another order: ask the table
+                numbers = {row: i for i, row in enumerate(_rows(table))}
+            for row in rows:
+                numbers.setdefault(row, len(numbers))
+            assert ids.tolist() == [numbers[r] for r in rows]
+            assert len(table) == len(numbers)
+    finally:
+        hashing._test_mask = before
+
+
+def _rows(table: GroupTable) -> list[Any]:
+    columns = table.take(np.arange(len(table)))
+    return [row for row, _ in batch_to_rows(Batch(SCHEMA, columns, np.ones(len(table), np.int64)))]
