@@ -102,8 +102,10 @@ def main() -> int:
         if options.once:
             return 0 if held else 1
         console.print(f"\nThe server keeps running at [bold]{server.url}[/] until Ctrl-C; try")
-        console.print(f"  curl -G {server.url}/v0/pipelines/flights/query --data-urlencode "
-                      "'sql=SELECT * FROM ten_latest'")
+        console.print(
+            f"  curl -G {server.url}/v0/pipelines/flights/query --data-urlencode "
+            "'sql=SELECT * FROM ten_latest'"
+        )
         console.print(f"  sqlite3 {folder / 'flights.sqlite'} 'SELECT count(*) FROM late_flights'")
         try:
             threading.Event().wait()
@@ -147,7 +149,9 @@ def story(server: Server, flights: Flights, folder: Path) -> bool:
         watch(stream, flights.events, "the rest of the year")
         stream.settle()
     checks += reader_checks(reader.log, generation)
-    checks += contents_checks(server, flights, stream.sent, database, ndjson, postgres, "at the end")
+    checks += contents_checks(
+        server, flights, stream.sent, database, ndjson, postgres, "at the end"
+    )
     report(server, stream, reset_s, reset_rows, checks)
     return all(c.held for c in checks)
 
@@ -174,7 +178,12 @@ class Reader:
 
 def watch(stream: Stream, until: int, text: str) -> None:
     """A progress bar until the stream has sent `until` events."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=False) as progress:
         task = progress.add_task(text, total=until, completed=stream.sent)
         while stream.sent < until and not stream.failed:
@@ -189,7 +198,12 @@ def reset_with_progress(server: Server) -> tuple[float, int]:
     """Call the reset endpoint and show its phases; (seconds, rows of the snapshot)."""
     started = time.monotonic()
     accepted = server.reset("late_flights", "sqlite")
-    columns = (TextColumn("reset: {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("reset: {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("accepted", total=None)
         while True:

@@ -1,8 +1,8 @@
 """What must hold after the reset, checked by independent readers.
 
-    sink = view      sqlite3 / the file replayed / psycopg against the REST query
-    view = DuckDB    the program's SQL re-run from scratch over all input so far
-    reader           no look found the table empty, mixed, or back in an older generation
+sink = view      sqlite3 / the file replayed / psycopg against the REST query
+view = DuckDB    the program's SQL re-run from scratch over all input so far
+reader           no look found the table empty, mixed, or back in an older generation
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ def reader_checks(log: Path, vandal_generation: int) -> list[Check]:
     empty = sum(x["rows"] == 0 for x in seen)
     after = [x for x in seen if x["generation"] > vandal_generation]
     mixed = [x for x in after if x["vandalised"] or x["rows"] != x["expected"]]
-    backward = sum(
-        b["generation"] < a["generation"] for a, b in zip(seen, seen[1:], strict=False)
-    )
+    backward = sum(b["generation"] < a["generation"] for a, b in zip(seen, seen[1:], strict=False))
     saw_damage = sum(x["vandalised"] > 0 for x in seen)
     return [
         Check("the reader never saw an empty table", empty == 0, f"{len(seen):,} reads"),

@@ -11,7 +11,9 @@ from typing import Any
 
 TABLE = "late_flights"
 VANDAL = "VANDAL AIR"
-MARKER_QUERY = "SELECT generation, step, rows FROM __penstock_marker WHERE \"view\" = 'late_flights'"
+MARKER_QUERY = (
+    "SELECT generation, step, rows FROM __penstock_marker WHERE \"view\" = 'late_flights'"
+)
 
 
 def connectors(folder: Path, postgres: str | None) -> dict[str, list[dict[str, Any]]]:

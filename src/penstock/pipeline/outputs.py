@@ -56,7 +56,7 @@ log = logging.getLogger("penstock.pipeline.outputs")
 STAGE_ROWS = 50_000
 #: errors kept per endpoint for the statistics (contract 6.2)
 KEPT_ERRORS = 100
-_backoff = wait_exponential_jitter(initial=0.05, max=5, jitter=0.1)
+_backoff = wait_exponential_jitter(multiplier=0.05, max=5, jitter=0.1)
 
 
 class SnapshotHandle(Protocol):

@@ -131,7 +131,7 @@ class Statistics:
         configured = [e for e in inputs if ".api-ingress-" not in e.name]
         is_complete = (
             all(e.is_at_end or e.fatal_error is not None for e in configured)
-            and loop.buffered_records == 0
+            and loop.processed_records >= total
             and completed >= loop.processed_records
         )
         uptime_ms = int((time.time() - self._started) * 1000)

@@ -1,0 +1,105 @@
+"""A sink whose target is a dictionary: it honours the contract, and fails when told to.
+
+The target (`Target`) outlives the sink object, as a table outlives a connection. `fail` names a
+call ("stage", "publish", …), how often it fails, and whether the work is done before the reply is
+lost. `looks` is every content a reader could have seen, in order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.data.batch import Batch
+from penstock.data.build import batch_to_rows
+from penstock.io.contracts import Capabilities, Marker, Sink, SinkContext, SinkUnavailable
+from penstock.io.outputs.fencing import check_fence, check_owner, is_applied
+
+
+@dataclass
+class Target:
+    """The outside system."""
+
+    rows: Counter[Any] = field(default_factory=Counter)
+    marker: Marker | None = None
+    is_down: bool = False
+    failures: list[tuple[str, bool]] = field(default_factory=list)
+    looks: list[tuple[int, Counter[Any]]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def shown(self) -> None:
+        generation = 0 if self.marker is None else self.marker.generation
+        self.looks.append((generation, Counter(self.rows)))
+
+
+class MemorySink(Sink):
+    def __init__(self, context: SinkContext, target: Target) -> None:
+        super().__init__(context)
+        self.target = target
+        self._staged: Counter[Any] = Counter()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(guarantee="atomic", stores_marker=True)
+
+    def _enter(self, call: str) -> bool:
+        """True when this call must do its work and then lose the reply."""
+        self.target.calls.append(call)
+        if self.target.is_down:
+            raise SinkUnavailable(f"{call}: the target is down")
+        if self.target.failures and self.target.failures[0][0] == call:
+            _, is_applied_first = self.target.failures.pop(0)
+            if not is_applied_first:
+                raise SinkUnavailable(f"{call} failed")
+            return True
+        return False
+
+    def _leave(self, call: str, is_lost: bool) -> None:
+        if is_lost:
+            raise SinkUnavailable(f"{call}: the reply was lost")
+
+    def open(self) -> None:
+        self._leave("open", self._enter("open"))
+
+    def validate(self) -> None:
+        check_owner(self.target.marker, self.context, "memory")
+
+    def marker(self) -> Marker | None:
+        return self.target.marker
+
+    def begin(self, generation: int, token: str, step: int) -> None:
+        is_lost = self._enter("begin")
+        self._staged = Counter()
+        self._leave("begin", is_lost)
+
+    def stage(self, generation: int, chunk: int, rows: Batch) -> None:
+        is_lost = self._enter("stage")
+        for row, weight in batch_to_rows(rows):
+            self._staged[row] += weight
+        self._leave("stage", is_lost)
+
+    def publish(self, generation: int, marker: Marker) -> None:
+        is_lost = self._enter("publish")
+        check_fence(self.target.marker, marker, "memory")
+        self.target.rows, self.target.marker = self._staged, marker
+        self._staged = Counter()
+        self.target.shown()
+        self._leave("publish", is_lost)
+
+    def abort(self, generation: int) -> None:
+        self._staged = Counter()
+
+    def apply(self, rows: Batch, marker: Marker) -> None:
+        is_lost = self._enter("apply")
+        if not is_applied(self.target.marker, marker, "memory"):
+            for row, weight in batch_to_rows(rows):
+                self.target.rows[row] += weight
+                if self.target.rows[row] == 0:
+                    del self.target.rows[row]
+            self.target.marker = marker
+            self.target.shown()
+        self._leave("apply", is_lost)
+
+    def close(self) -> None:
+        self._staged = Counter()
