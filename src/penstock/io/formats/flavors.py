@@ -1,0 +1,332 @@
+"""How JSON spells values: the `json_flavor`s, and the exact reading of one JSON value.
+
+`reader(type, flavor)` returns a function from a decoded JSON value (numbers with a fraction or
+exponent as `Decimal` or float) to the canonical value of `scalars`; booleans, strings and bytes
+stand for themselves, ARRAY is a list, MAP a dict, ROW a list in field order, VARIANT the JSON
+value itself. NULL is None and is the caller's business except inside containers.
+
+Source: contract section 3, "JSON value encodings".
+Not here: which records there are (`json_events`), defaults of missing fields (`json_parser`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.io.formats import scalars
+from penstock.io.formats.scalars import Invalid
+
+Reader = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Flavor:
+    """Where a flavor differs from the default. Units: days; us, ms since midnight or 1970."""
+
+    name: str
+    date: str = "text"  # "text" | "days" | "text or days"
+    time: str = "text"  # "text" | "us" | "ms"
+    timestamp: str = "text"  # "text" | "ms"
+    binary: str = "bytes"  # "bytes" | "hex" | "base58"
+    decimal_text: bool = False  # encoders write DECIMAL as a string
+    variant_text: bool = True  # VARIANT travels as a string of JSON
+
+
+FLAVORS: dict[str, Flavor] = {
+    f.name: f
+    for f in (
+        Flavor("default", variant_text=False),
+        Flavor("debezium_mysql", date="days", time="us", decimal_text=True),
+        Flavor("debezium_postgres", date="days", time="us", timestamp="ms", decimal_text=True),
+        Flavor("kafka_connect_json_converter", date="days", time="ms", timestamp="ms"),
+        Flavor("pandas", date="text or days", timestamp="ms", decimal_text=True),
+        Flavor("snowflake", decimal_text=True),
+        Flavor("blockchain", binary="base58"),
+        Flavor("c_hex", binary="hex"),
+    )
+}
+
+
+def reader(type: SqlType, flavor: Flavor) -> Reader:
+    """The exact reading of non-null JSON values of a column of `type`."""
+    kind = type.kind
+    if kind in INTEGERS:
+        return lambda v: _integer(v, type)
+    if kind in FLOATS:
+        return lambda v: _floating(v, type)
+    if kind in STRINGS:
+        return _string
+    if kind in BINARIES:
+        return {"bytes": _byte_list, "hex": _hex, "base58": _base58}[flavor.binary]
+    if kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ):
+        return _millis if flavor.timestamp == "ms" else _text_only(scalars.timestamp, "a timestamp")
+    match kind:
+        case Kind.BOOLEAN:
+            return _boolean
+        case Kind.DECIMAL:
+            return lambda v: _decimal(v, type)
+        case Kind.DATE:
+            return _DATES[flavor.date]
+        case Kind.TIME:
+            return _TIMES[flavor.time]
+        case Kind.UUID:
+            return _text_only(scalars.uuid, "a UUID")
+        case Kind.VARIANT:
+            return _variant_text if flavor.variant_text else _variant
+        case Kind.ARRAY:
+            return _array(type, flavor)
+        case Kind.MAP:
+            return _map(type, flavor)
+        case Kind.ROW:
+            return _row(type, flavor)
+    raise AssertionError(f"{type} is not a type of table columns")
+
+
+def nullable_reader(type: SqlType, flavor: Flavor) -> Reader:
+    """As `reader`, for values that may be null."""
+    read = reader(type, flavor)
+    if type.nullable:
+        return lambda v: None if v is None else read(v)
+    return lambda v: _refuse_null(type) if v is None else read(v)
+
+
+def _refuse_null(type: SqlType) -> Any:
+    raise Invalid(f"null where a {type} is expected", "null")
+
+
+def spell(value: Any) -> str:
+    """A decoded JSON value as JSON again, shortened, for messages."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _wrong(value: Any, expected: str) -> Invalid:
+    names = {
+        bool: "a boolean", int: "an integer", float: "a number", Decimal: "a number",
+        str: "a string", list: "an array", dict: "an object",
+    }  # fmt: skip
+    return Invalid(f"{names.get(type(value), 'null')} where {expected} is expected", spell(value))
+
+
+def _integer(value: Any, t: SqlType) -> int:
+    if type(value) is not int:
+        raise _wrong(value, "an integer")
+    try:
+        return scalars.check_integer(value, t)
+    except Invalid as e:
+        raise Invalid(e.description, spell(value), e.hint) from None
+
+
+def _floating(value: Any, t: SqlType) -> float:
+    if isinstance(value, str):
+        return scalars.floating(value, t)
+    if type(value) is bool or not isinstance(value, int | float | Decimal):
+        raise _wrong(value, "a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Invalid(f"the number is out of range for {t.with_nullable(True)}") from None
+    return scalars.check_float(number, t)
+
+
+def _decimal(value: Any, t: SqlType) -> int:
+    if isinstance(value, str):
+        return scalars.decimal(value, t)
+    if type(value) is bool or not isinstance(value, int | float | Decimal):
+        raise _wrong(value, "a number")
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    try:
+        return scalars.unscaled(Decimal(value), t)
+    except Invalid as e:
+        raise Invalid(e.description, spell(value), e.hint) from None
+
+
+def _string(value: Any) -> str:
+    if type(value) is not str:
+        raise _wrong(value, "a string")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            text = value.encode("utf-8", "replace").decode()
+            raise Invalid("the string holds half of a surrogate pair", text) from None
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _wrong(value, "a boolean")
+    return value
+
+
+def _text_only(parse: Callable[[str], Any], expected: str) -> Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not str:
+            raise _wrong(value, f"{expected} as a string")
+        return parse(value)
+
+    return read
+
+
+def _number_only(check: Callable[[int, str], int], expected: str) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int:
+            raise _wrong(value, expected)
+        return check(value, spell(value))
+
+    return read
+
+
+_text_date = _text_only(scalars.date, "a date")
+_day_number = _number_only(scalars.check_day, "an integer (days since 1970-01-01)")
+_millis = _number_only(
+    lambda ms, text: scalars.check_micros(ms * 1000, text), "an integer (milliseconds since 1970)"
+)
+_DATES: dict[str, Reader] = {
+    "text": _text_date,
+    "days": _day_number,
+    "text or days": lambda v: _text_date(v) if isinstance(v, str) else _day_number(v),
+}
+
+
+def _time_of_day(nanos: int) -> Reader:
+    def check(value: int, text: str) -> int:
+        if not 0 <= value * nanos < 86_400_000_000_000:
+            raise Invalid(f"{text} is not within a day", text)
+        return value * nanos
+
+    return _number_only(check, "an integer (time of the day)")
+
+
+_TIMES: dict[str, Reader] = {
+    "text": _text_only(scalars.time, "a time"),
+    "us": _time_of_day(1000),
+    "ms": _time_of_day(1_000_000),
+}
+
+
+def _byte_list(value: Any) -> bytes:
+    if not isinstance(value, list):
+        raise _wrong(value, "an array of bytes")
+    if not all(type(b) is int and 0 <= b <= 255 for b in value):
+        raise Invalid("an array of bytes may only hold integers from 0 to 255", spell(value))
+    return bytes(value)
+
+
+def _hex(value: Any) -> bytes:
+    if type(value) is not str or value[:2].lower() != "0x":
+        raise _wrong(value, "a string of hexadecimal digits after 0x")
+    try:
+        return bytes.fromhex(value[2:])
+    except ValueError:
+        raise Invalid("not a string of hexadecimal digits after 0x", value) from None
+
+
+_BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
+
+
+def _base58(value: Any) -> bytes:
+    if type(value) is not str:
+        raise _wrong(value, "a base58 string")
+    number = 0
+    for c in value:
+        if c not in _BASE58:
+            raise Invalid("not a base58 string", value)
+        number = number * 58 + _BASE58[c]
+    zeros = len(value) - len(value.lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _variant(value: Any) -> Any:
+    return value
+
+
+def _variant_text(value: Any) -> Any:
+    if type(value) is not str:
+        raise _wrong(value, "a string of JSON")
+    try:
+        return json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as e:
+        raise Invalid(f"the string is not JSON: {e}", value) from None
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _array(type: SqlType, flavor: Flavor) -> Reader:
+    read = nullable_reader(type.children[0], flavor)
+
+    def items(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise _wrong(value, "an array")
+        return [read(v) for v in value]
+
+    return items
+
+
+def _map(type: SqlType, flavor: Flavor) -> Reader:
+    key_type = type.children[0]
+    read_value = nullable_reader(type.children[1], flavor)
+    read_key = _map_key(key_type, flavor)
+
+    def entries(value: Any) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise _wrong(value, "an object")
+        return {read_key(k): read_value(v) for k, v in value.items()}
+
+    return entries
+
+
+def _map_key(type: SqlType, flavor: Flavor) -> Reader:
+    """JSON keys are strings; those of other types are written as their text."""
+    if type.kind in INTEGERS:
+        return lambda k: scalars.integer(k, type)
+    if type.kind is Kind.BOOLEAN:
+        return scalars.boolean
+    if type.kind is Kind.DATE:
+        return scalars.date
+    if type.kind is Kind.TIME:
+        return scalars.time
+    if type.kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ):
+        return scalars.timestamp
+    return reader(type, flavor)
+
+
+def _row(type: SqlType, flavor: Flavor) -> Reader:
+    readers = [nullable_reader(t, flavor) for t in type.children]
+    names = type.names
+
+    def fields(value: Any) -> list[Any]:
+        if isinstance(value, list):
+            if len(value) != len(readers):
+                raise Invalid(f"{len(value)} values for a row of {len(readers)}", spell(value))
+            return [read(v) for read, v in zip(readers, value, strict=True)]
+        if not isinstance(value, dict):
+            raise _wrong(value, "an object")
+        found = match_keys(tuple(value), names)
+        return [
+            read(None if key is None else value[key])
+            for read, key in zip(readers, found, strict=True)
+        ]
+
+    return fields
+
+
+def match_keys(keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str | None, ...]:
+    """For each column name the key that spells it, None where there is none.
+
+    A lower-case name matches in any case; a name with capitals was quoted and matches exactly.
+    Of several spellings of one name the last wins, as it does for equal JSON keys.
+    """
+    exact = set(keys)
+    folded = {key.lower(): key for key in keys}
+    return tuple(
+        folded.get(n) if n == n.lower() else (n if n in exact else None) for n in names
+    )

@@ -1,0 +1,93 @@
+"""JSON records → row operations, for each `update_format` (contract section 3).
+
+    insert_delete   {"delete": row?, "insert": row?, "update": row?}, applied in this order
+    raw             the record is the row, an insert
+    debezium        {"payload": {"before": row?, "after": row?}}: delete before, insert after
+
+`split_all` is the fast form for clean records; `split` the exact one that says what is wrong.
+A `null` record is no operation (clients send it for an empty list).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.data.batch import DELETE, INSERT, UPDATE
+from penstock.io.formats.flavors import spell
+from penstock.io.formats.scalars import Invalid
+
+Operation = tuple[int, Any]
+_ORDER = (("delete", DELETE), ("insert", INSERT), ("update", UPDATE))
+
+
+def split_all(update_format: str, records: list[Any]) -> tuple[list[int] | None, list[Any]]:
+    """Operations (None: all inserts) and their rows. Raises on anything unusual; the caller
+    then asks `split` what it was."""
+    if update_format == "raw":
+        return None, records
+    if update_format == "insert_delete":
+        if all(len(r) == 1 for r in records):
+            try:
+                return None, [r["insert"] for r in records]
+            except KeyError:
+                pass
+        ops: list[int] = []
+        rows: list[Any] = []
+        for record in records:
+            before = len(ops)
+            for key, op in _ORDER:
+                row = record.get(key)
+                if row is not None:
+                    ops.append(op)
+                    rows.append(row)
+            if len(ops) == before:
+                raise KeyError("insert")
+        return ops, rows
+    ops, rows = [], []
+    for record in records:
+        payload = record["payload"]
+        for key, op in (("before", DELETE), ("after", INSERT)):
+            row = payload.get(key)
+            if row is not None:
+                ops.append(op)
+                rows.append(row)
+    return ops, rows
+
+
+def split(update_format: str) -> Callable[[Any], list[Operation]]:
+    return {"insert_delete": _insert_delete, "raw": _raw, "debezium": _debezium}[update_format]
+
+
+def _insert_delete(record: Any) -> list[Operation]:
+    if record is None:
+        return []
+    if not isinstance(record, dict):
+        raise Invalid(
+            "a record must be an object with 'insert', 'delete' or 'update'",
+            spell(record),
+            "wrap the row as {\"insert\": row}, or use update_format=raw"
+            + (" and array=true" if isinstance(record, list) else ""),
+        )
+    found = [(op, record[key]) for key, op in _ORDER if record.get(key) is not None]
+    if not found:
+        raise Invalid(
+            "a record must have a row under 'insert', 'delete' or 'update'",
+            spell(record),
+            "wrap the row as {\"insert\": row}, or use update_format=raw",
+        )
+    return found
+
+
+def _raw(record: Any) -> list[Operation]:
+    return [] if record is None else [(INSERT, record)]
+
+
+def _debezium(record: Any) -> list[Operation]:
+    if record is None:
+        return []
+    payload = record.get("payload") if isinstance(record, dict) else None
+    if not isinstance(payload, dict):
+        raise Invalid("a Debezium record must be an object with a 'payload' object", spell(record))
+    pairs = (("before", DELETE), ("after", INSERT))
+    return [(op, payload[key]) for key, op in pairs if payload.get(key) is not None]
