@@ -1,3 +1,55 @@
-"""Room `io/formats`. See ARCHITECTURE.md."""
+"""Formats by name: bytes → rows (`make_parser`) and rows → bytes (`make_encoder`).
+
+To add one: a file here with a `Parser` or `Encoder` and a line in PARSERS or ENCODERS.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from penstock.data.batch import Column
+from penstock.data.types import Schema
+from penstock.errors import UserError
+from penstock.io.contracts import Encoder, Parser
+from penstock.io.formats.csv_parser import CsvParser
+from penstock.io.formats.json_parser import JsonParser
+
+T = TypeVar("T")
+
+PARSERS: dict[str, Callable[..., Parser]] = {"json": JsonParser, "csv": CsvParser}
+ENCODERS: dict[str, Callable[..., Encoder]] = {}
+
+
+def make_parser(
+    format: Mapping[str, Any],
+    schema: Schema,
+    key: tuple[int, ...] = (),
+    defaults: Sequence[Column | None] = (),
+) -> Parser:
+    """The parser that `format` (`{"name": …, "config": {…}}`) asks for, for one table.
+
+    `defaults` holds a one-row Column per column that has a DEFAULT, else None. Raises UserError
+    (ConfigError.…) for an unknown format, an unknown or bad option, or an unreadable column type.
+    """
+    make = _find(format, PARSERS, "ConfigError.UnknownInputFormat", "input")
+    return make(format.get("config"), schema, tuple(key), defaults)
+
+
+def make_encoder(format: Mapping[str, Any], schema: Schema) -> Encoder:
+    """The encoder that `format` asks for, for rows of `schema`; errors as in `make_parser`."""
+    make = _find(format, ENCODERS, "ConfigError.UnknownOutputFormat", "output")
+    return make(format.get("config"), schema)
+
+
+def _find(
+    format: Mapping[str, Any], known: Mapping[str, Callable[..., T]], code: str, direction: str
+) -> Callable[..., T]:
+    name = str(format.get("name"))
+    if name not in known:
+        raise UserError(
+            f"unknown {direction} format {name!r}; known are {', '.join(sorted(known))}",
+            code=code,
+            details={"format": name},
+        )
+    return known[name]

@@ -14,7 +14,7 @@ Cost: 20 to 100 ns a value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import Column
-from penstock.data.types import FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.data.build import canonical_floats
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.data.views import make_views
 from penstock.io.formats import scalars
 from penstock.io.formats.flavors import Flavor, reader
 from penstock.io.formats.scalars import Invalid
@@ -68,6 +71,8 @@ def quick_json(type_: SqlType, flavor: Flavor, values: Sequence[Any]) -> Column 
             return _fixed(type_, np.array([v or 0 for v in values], np.uint8), _mask(values))
         if kind is Kind.DECIMAL and types <= {int, float}:
             return _decimals(type_, values)
+        if types == {str} and kind in STRINGS:
+            return _strings(type_, values)
         if types == {str} and _reads_text(kind, flavor):
             return quick_text(type_, pa.array(values, pa.string()))
         if kind in FLOATS or kind is Kind.DECIMAL:
@@ -91,8 +96,10 @@ def quick_text(type_: SqlType, text: pa.Array) -> Column | None:
 def from_canonical(type_: SqlType, values: Sequence[Any]) -> Column:
     """A column of canonical values (see `scalars` and `flavors`), None for NULL."""
     kind = type_.kind
-    if type_.is_view:
-        return _views(type_, values)
+    if kind in STRINGS:
+        return _strings(type_, values)
+    if kind in BINARIES:
+        return column_from_arrow(type_, pa.array(values, pa.binary()))
     valid = _mask(values)
     if type_.is_wide:
         zero = bytes(16)
@@ -102,9 +109,22 @@ def from_canonical(type_: SqlType, values: Sequence[Any]) -> Column:
             data = b"".join(
                 [zero if v is None else v.to_bytes(16, "little", signed=True) for v in values]
             )
-        return Column(type_, np.frombuffer(data, np.uint64).reshape(-1, 2), valid)
-    numbers = np.array([0 if v is None else v for v in values], dtype=type_.dtype)
+        return Column(type_, np.frombuffer(bytearray(data), np.uint64).reshape(-1, 2), valid)
+    with np.errstate(over="ignore"):
+        numbers = np.array([0 if v is None else v for v in values], dtype=type_.dtype)
     return _fixed(type_, numbers, valid)
+
+
+def _strings(type_: SqlType, values: Sequence[Any]) -> Column:
+    if None not in values:
+        joined = "".join(values)
+        if joined.isascii():  # one byte a character: the lengths are the offsets
+            offsets = np.zeros(len(values) + 1, np.int64)
+            np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=offsets[1:])
+            data = np.frombuffer(bytearray(joined, "ascii"), np.uint8)
+            views, heaps = make_views(data, offsets, None)
+            return Column(type_, views, None, heaps)
+    return column_from_arrow(type_, pa.array(values, pa.string()))
 
 
 def all_null(type_: SqlType, n: int) -> Column:
@@ -118,11 +138,9 @@ def _mask(values: Sequence[Any]) -> Mask | None:
 
 def _fixed(type_: SqlType, values: npt.NDArray[Any], valid: Mask | None) -> Column:
     if type_.kind in FLOATS:
-        values = values + values.dtype.type(0)  # -0.0 + 0.0 is 0.0
-        values[np.isnan(values)] = np.nan
-        if valid is not None:
-            values[valid == 0] = 0
-    return Column(type_, np.ascontiguousarray(values, type_.dtype), valid)
+        values = canonical_floats(values)
+    values = np.ascontiguousarray(values, type_.dtype)
+    return Column(type_, values if values.flags.writeable else values.copy(), valid)
 
 
 def _integers(type_: SqlType, values: Sequence[Any]) -> Column | None:
@@ -185,14 +203,13 @@ def _reads_text(kind: Kind, flavor: Flavor) -> bool:
         case Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
             return flavor.timestamp == "text"
         case _:
-            return kind in STRINGS or kind in (Kind.DECIMAL, Kind.UUID)
-
-
-# ── text, as Arrow arrays of strings ──
+            return kind in (Kind.DECIMAL, Kind.UUID)
 
 
 def _text_mask(text: pa.Array) -> Mask | None:
-    return text.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8) if text.null_count else None
+    return (
+        text.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8) if text.null_count else None
+    )
 
 
 def _numbers(cast: pa.Array, as_type: pa.DataType) -> npt.NDArray[Any]:
@@ -222,7 +239,7 @@ def _text_decimals(type_: SqlType, text: pa.Array) -> Column | None:
     valid = _text_mask(text)
     if valid is not None:
         words = words * valid[:, None].astype(np.uint64)
-    return Column(type_, np.ascontiguousarray(words), valid)
+    return Column(type_, words.copy(), valid)
 
 
 def _text_booleans(type_: SqlType, text: pa.Array) -> Column | None:
@@ -278,10 +295,24 @@ def _text_uuids(type_: SqlType, text: pa.Array) -> Column | None:
     data = bytes.fromhex(np.delete(letters, hyphens, axis=1).tobytes().decode())
     if len(data) != 16 * n:  # fromhex skips blanks
         return None
-    return Column(type_, np.frombuffer(data, np.uint64).reshape(n, 2), None)
+    return Column(type_, np.frombuffer(bytearray(data), np.uint64).reshape(n, 2), None)
 
 
 def _any_match(text: pa.Array, pattern: str, *, invert: bool = False) -> bool:
     found = pc.match_substring_regex(text, pattern)
     wrong = pc.any(pc.invert(found) if invert else found).as_py()
     return bool(wrong)
+
+
+_QUICK_TEXT: dict[Kind, Callable[[SqlType, pa.Array], Column | None]] = {
+    **dict.fromkeys(INTEGERS, _text_integers),
+    **dict.fromkeys(FLOATS, _text_floats),
+    **dict.fromkeys(STRINGS, column_from_arrow),
+    Kind.BOOLEAN: _text_booleans,
+    Kind.DECIMAL: _text_decimals,
+    Kind.DATE: _text_dates,
+    Kind.TIME: _text_times,
+    Kind.TIMESTAMP: _text_timestamps,
+    Kind.TIMESTAMP_TZ: _text_timestamps,
+    Kind.UUID: _text_uuids,
+}

@@ -2,8 +2,7 @@
 
 `reader(type, flavor)` returns a function from a decoded JSON value (numbers with a fraction or
 exponent as `Decimal` or float) to the canonical value of `scalars`; booleans, strings and bytes
-stand for themselves, ARRAY is a list, MAP a dict, ROW a list in field order, VARIANT the JSON
-value itself. NULL is None and is the caller's business except inside containers.
+stand for themselves. NULL is the caller's business.
 
 Source: contract section 3, "JSON value encodings".
 Not here: which records there are (`json_events`), defaults of missing fields (`json_parser`).
@@ -34,13 +33,12 @@ class Flavor:
     timestamp: str = "text"  # "text" | "ms"
     binary: str = "bytes"  # "bytes" | "hex" | "base58"
     decimal_text: bool = False  # encoders write DECIMAL as a string
-    variant_text: bool = True  # VARIANT travels as a string of JSON
 
 
 FLAVORS: dict[str, Flavor] = {
     f.name: f
     for f in (
-        Flavor("default", variant_text=False),
+        Flavor("default"),
         Flavor("debezium_mysql", date="days", time="us", decimal_text=True),
         Flavor("debezium_postgres", date="days", time="us", timestamp="ms", decimal_text=True),
         Flavor("kafka_connect_json_converter", date="days", time="ms", timestamp="ms"),
@@ -76,27 +74,7 @@ def reader(type: SqlType, flavor: Flavor) -> Reader:
             return _TIMES[flavor.time]
         case Kind.UUID:
             return _text_only(scalars.uuid, "a UUID")
-        case Kind.VARIANT:
-            return _variant_text if flavor.variant_text else _variant
-        case Kind.ARRAY:
-            return _array(type, flavor)
-        case Kind.MAP:
-            return _map(type, flavor)
-        case Kind.ROW:
-            return _row(type, flavor)
-    raise AssertionError(f"{type} is not a type of table columns")
-
-
-def nullable_reader(type: SqlType, flavor: Flavor) -> Reader:
-    """As `reader`, for values that may be null."""
-    read = reader(type, flavor)
-    if type.nullable:
-        return lambda v: None if v is None else read(v)
-    return lambda v: _refuse_null(type) if v is None else read(v)
-
-
-def _refuse_null(type: SqlType) -> Any:
-    raise Invalid(f"null where a {type} is expected", "null")
+    raise AssertionError(f"{type} was not refused by `check_columns`")
 
 
 def spell(value: Any) -> str:
@@ -243,82 +221,6 @@ def _base58(value: Any) -> bytes:
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
-def _variant(value: Any) -> Any:
-    return value
-
-
-def _variant_text(value: Any) -> Any:
-    if type(value) is not str:
-        raise _wrong(value, "a string of JSON")
-    try:
-        return json.loads(value, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as e:
-        raise Invalid(f"the string is not JSON: {e}", value) from None
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _array(type: SqlType, flavor: Flavor) -> Reader:
-    read = nullable_reader(type.children[0], flavor)
-
-    def items(value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise _wrong(value, "an array")
-        return [read(v) for v in value]
-
-    return items
-
-
-def _map(type: SqlType, flavor: Flavor) -> Reader:
-    key_type = type.children[0]
-    read_value = nullable_reader(type.children[1], flavor)
-    read_key = _map_key(key_type, flavor)
-
-    def entries(value: Any) -> dict[Any, Any]:
-        if not isinstance(value, dict):
-            raise _wrong(value, "an object")
-        return {read_key(k): read_value(v) for k, v in value.items()}
-
-    return entries
-
-
-def _map_key(type: SqlType, flavor: Flavor) -> Reader:
-    """JSON keys are strings; those of other types are written as their text."""
-    if type.kind in INTEGERS:
-        return lambda k: scalars.integer(k, type)
-    if type.kind is Kind.BOOLEAN:
-        return scalars.boolean
-    if type.kind is Kind.DATE:
-        return scalars.date
-    if type.kind is Kind.TIME:
-        return scalars.time
-    if type.kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ):
-        return scalars.timestamp
-    return reader(type, flavor)
-
-
-def _row(type: SqlType, flavor: Flavor) -> Reader:
-    readers = [nullable_reader(t, flavor) for t in type.children]
-    names = type.names
-
-    def fields(value: Any) -> list[Any]:
-        if isinstance(value, list):
-            if len(value) != len(readers):
-                raise Invalid(f"{len(value)} values for a row of {len(readers)}", spell(value))
-            return [read(v) for read, v in zip(readers, value, strict=True)]
-        if not isinstance(value, dict):
-            raise _wrong(value, "an object")
-        found = match_keys(tuple(value), names)
-        return [
-            read(None if key is None else value[key])
-            for read, key in zip(readers, found, strict=True)
-        ]
-
-    return fields
-
-
 def match_keys(keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str | None, ...]:
     """For each column name the key that spells it, None where there is none.
 
@@ -327,6 +229,4 @@ def match_keys(keys: tuple[str, ...], names: tuple[str, ...]) -> tuple[str | Non
     """
     exact = set(keys)
     folded = {key.lower(): key for key in keys}
-    return tuple(
-        folded.get(n) if n == n.lower() else (n if n in exact else None) for n in names
-    )
+    return tuple(folded.get(n) if n == n.lower() else (n if n in exact else None) for n in names)

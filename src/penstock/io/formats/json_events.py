@@ -66,7 +66,7 @@ def _insert_delete(record: Any) -> list[Operation]:
         raise Invalid(
             "a record must be an object with 'insert', 'delete' or 'update'",
             spell(record),
-            "wrap the row as {\"insert\": row}, or use update_format=raw"
+            'wrap the row as {"insert": row}, or use update_format=raw'
             + (" and array=true" if isinstance(record, list) else ""),
         )
     found = [(op, record[key]) for key, op in _ORDER if record.get(key) is not None]
@@ -74,7 +74,7 @@ def _insert_delete(record: Any) -> list[Operation]:
         raise Invalid(
             "a record must have a row under 'insert', 'delete' or 'update'",
             spell(record),
-            "wrap the row as {\"insert\": row}, or use update_format=raw",
+            'wrap the row as {"insert": row}, or use update_format=raw',
         )
     return found
 

@@ -46,6 +46,11 @@ class Scanner:
     def __init__(self) -> None:
         self._skipping = False
 
+    @property
+    def is_skipping(self) -> bool:
+        """Does the next byte belong to a value that was already given up?"""
+        return self._skipping
+
     def scan(self, data: bytes, *, final: bool) -> tuple[list[Any], bytes]:
         """The complete values in `data` (`Invalid` for a bad one) and the bytes not used yet."""
         text = data.decode("utf-8", "surrogateescape")

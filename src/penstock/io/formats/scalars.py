@@ -211,5 +211,3 @@ def _seconds(text: str, hour: str, minute: str, second: str) -> int:
 
 def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-

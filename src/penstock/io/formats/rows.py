@@ -1,0 +1,116 @@
+"""Rows with holes → an `InputBatch`: defaults, NULLs, and what a delete or an update may omit.
+
+    values per column, MISSING where a record lacks the field
+        insert              the column's DEFAULT, else NULL, else the row is refused
+        delete, keyed       only key columns are read; the others are filled
+        update, keyed       `present` is 0 there, and the circuit keeps the old value
+
+A filled place holds NULL (or, in a NOT NULL column, the zero value): nobody reads it.
+Source: contract section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
+from penstock.data.gather import concat_columns, take_column
+from penstock.data.types import NESTED, Kind, Schema
+from penstock.errors import UserError
+from penstock.io.formats.scalars import Invalid
+
+Ops = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a parser knows of the table it reads for. `defaults`: a one-row Column or None each."""
+
+    schema: Schema
+    key: tuple[int, ...]
+    defaults: tuple[Column | None, ...]
+
+    def may_lack(self, op: int, column: int) -> bool:
+        """May a record of operation `op` come without this column?"""
+        if op == INSERT or not self.key:
+            return self.defaults[column] is not None or self.schema.types[column].nullable
+        return column not in self.key
+
+    def ignores(self, op: int, column: int) -> bool:
+        """A keyed delete looks at the key only."""
+        return op == DELETE and bool(self.key) and column not in self.key
+
+    def check_operation(self, op: int) -> None:
+        if op == UPDATE and not self.key:
+            raise Invalid(
+                "'update' needs a table with a primary key",
+                hint="send a 'delete' of the old row and an 'insert' of the new one",
+            )
+
+
+def table(
+    schema: Schema, key: Sequence[int], defaults: Sequence[Column | None], format: str
+) -> Table:
+    """Raises UserError for columns that no text format of ours can carry."""
+    for f in schema.fields:
+        if f.type.kind in NESTED or f.type.kind in (Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
+            raise UserError(
+                f"column '{f.name}': the {format} format cannot carry values of type {f.type} yet",
+                code="ConfigError.InvalidParserConfig",
+                details={"column": f.name},
+            )
+    filled = tuple(defaults) or (None,) * len(schema)
+    return Table(schema, tuple(key), filled)
+
+
+def input_batch(
+    table: Table,
+    columns: Sequence[Column],
+    missing: Sequence[npt.NDArray[np.bool_] | None],
+    ops: Ops,
+) -> InputBatch:
+    """Columns as read, NULL where missing[c] says that the field was absent, and operations."""
+    finished: list[Column] = []
+    present: list[npt.NDArray[np.uint8] | None] = []
+    updates = ops == UPDATE if (ops == UPDATE).any() else None
+    for column, absent, default in zip(columns, missing, table.defaults, strict=True):
+        if absent is None or not absent.any():
+            finished.append(column)
+            present.append(None)
+            continue
+        kept = None
+        if updates is not None and (updates & absent).any():
+            kept = 1 - (updates & absent).astype(np.uint8)
+        present.append(kept)
+        if default is not None:
+            column = _overlay(column, default, absent)
+        if not column.type.nullable:
+            column = Column(column.type, column.values, None, column.heaps)
+        finished.append(column)
+    is_partial = any(p is not None for p in present)
+    return InputBatch(table.schema, tuple(finished), ops, tuple(present) if is_partial else ())
+
+
+def _overlay(column: Column, default: Column, absent: npt.NDArray[np.bool_]) -> Column:
+    n = len(column)
+    both = concat_columns([column, default.with_type(column.type)])
+    mixed = take_column(both, np.where(absent, n, np.arange(n)))
+    valid = mixed.valid
+    if valid is not None and valid.all():
+        valid = None
+    return Column(column.type, mixed.values, valid, mixed.heaps)
+
+
+def values_and_holes(
+    values: list[Any], missing: Any
+) -> tuple[list[Any], npt.NDArray[np.bool_] | None]:
+    """The values with None for `missing`, and where it was."""
+    if missing not in values:
+        return values, None
+    holes = np.array([v is missing for v in values])
+    return [None if v is missing else v for v in values], holes
