@@ -11,6 +11,7 @@ SRC = Path(__file__).parent.parent / "src" / "penstock"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "wire": {"errors"},
+    "client": {"errors"},
     "data": {"errors"},
     "functions": {"errors", "data"},
     "plan": {"errors", "data", "functions"},
