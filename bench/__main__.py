@@ -1,0 +1,26 @@
+"""`python -m bench [SUITE | SUITE/CASE]`: every figure as one line of JSON."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import demo, queries
+
+SUITES = (queries.run, demo.run)
+
+
+def main() -> int:
+    only = sys.argv[1] if len(sys.argv) > 1 else None
+    printed = 0
+    for run in SUITES:
+        for figure in run(only):
+            figure.print()
+            printed += 1
+    if not printed:
+        names = ", ".join([*queries.QUERIES, "demo"])
+        print(f"there is no benchmark '{only}': expected one of {names}, or SUITE/CASE")
+    return 0 if printed else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

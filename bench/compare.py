@@ -1,0 +1,38 @@
+"""`python -m bench.compare A B`: what changed from result file A to result file B."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """Figures by name; lines that are not JSON objects are passed over."""
+    figures: dict[str, dict[str, Any]] = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("{"):
+            figure = json.loads(line)
+            figures[figure["bench"]] = figure
+    return figures
+
+
+def table(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> list[str]:
+    """One line per figure: both values, and how the ratio to the peer moved."""
+    lines = [f"{'bench':<32}{'A':>12}{'B':>12}  {'unit':<10}{'ratio A':>9}{'ratio B':>9}  change"]
+    for name in sorted(a.keys() | b.keys()):
+        if name not in a or name not in b:
+            lines.append(f"{name:<32}{'only in ' + ('A' if name in a else 'B'):>24}")
+            continue
+        x, y = a[name], b[name]
+        change = (y["ratio"] / x["ratio"] - 1) * 100
+        lines.append(
+            f"{name:<32}{x['value']:>12.4g}{y['value']:>12.4g}  {y['unit']:<10}"
+            f"{x['ratio']:>9.3g}{y['ratio']:>9.3g}  {change:+.0f} %"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(table(read(Path(sys.argv[1])), read(Path(sys.argv[2])))))
