@@ -1,0 +1,291 @@
+"""Random programs of the SQL subset, random histories of their tables, and DuckDB's answer.
+
+A program is a chain of views over two tables; each view may read the tables and earlier views.
+Expressions stay where the two dialects mean the same:
+
+* no integer division and no AVG of integers (ours truncate, DuckDB's are DOUBLE);
+* small numbers, so that nothing overflows (ours is an error, DuckDB widens);
+* ORDER BY names every column and the place of NULLs (the defaults differ);
+* AVG and SUM of DOUBLE over multiples of 0.25, which add exactly in any order.
+
+Rows of `a` are upserts by primary key; `b` is a multiset, whose rows may be deleted before they
+are inserted (the weight is negative in between).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+from hypothesis import strategies as st
+
+TABLES = """
+CREATE TABLE a (id INT NOT NULL PRIMARY KEY, k INT, s VARCHAR, d DECIMAL(10, 2), f DOUBLE,
+                b BOOLEAN, t DATE);
+CREATE TABLE b (k INT, x BIGINT, s VARCHAR);
+"""
+A = {"id": "int", "k": "int", "s": "text", "d": "dec", "f": "float", "b": "bool", "t": "date"}
+B = {"k": "int", "x": "big", "s": "text"}
+NUMERIC = ("int", "big", "dec", "float")
+
+small = st.one_of(st.none(), st.integers(-3, 3))
+texts = st.sampled_from([None, "", "a", "B", "a string longer than twelve bytes", "žluťoučký kůň"])
+decimals = st.one_of(st.none(), st.integers(-300, 300).map(lambda i: Decimal(i) / 100))
+floats = st.one_of(st.none(), st.integers(-8, 8).map(lambda i: i / 4))
+dates = st.one_of(
+    st.none(), st.integers(0, 3).map(lambda i: datetime.date(2024, 2, 28) + datetime.timedelta(i))
+)
+rows_a = st.tuples(
+    st.integers(0, 6), small, texts, decimals, floats, st.sampled_from([None, True, False]), dates
+)
+rows_b = st.tuples(small, small, texts)
+
+
+@dataclass
+class History:
+    """Steps of (table, row, is_insert)."""
+
+    steps: list[list[tuple[str, tuple[Any, ...], bool]]]
+
+    def contents(self) -> tuple[list[Any], list[Any]]:
+        """What the tables hold in the end."""
+        a: dict[int, Any] = {}
+        b: Counter[Any] = Counter()
+        for step in self.steps:
+            for table, row, is_insert in step:
+                if table == "b":
+                    b[row] += 1 if is_insert else -1
+                elif is_insert:
+                    a[row[0]] = row
+                else:
+                    a.pop(row[0], None)
+        assert all(n >= 0 for n in b.values())
+        return list(a.values()), list(b.elements())
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    steps: list[list[tuple[str, tuple[Any, ...], bool]]] = []
+    owed: list[tuple[Any, ...]] = []
+    held: list[tuple[Any, ...]] = []
+    for _ in range(draw(st.integers(0, 5))):
+        step: list[tuple[str, tuple[Any, ...], bool]] = []
+        for _ in range(draw(st.integers(0, 6))):
+            kind = draw(st.sampled_from(["a", "a", "a-", "b", "b", "b-", "early"]))
+            if kind == "a":
+                step.append(("a", draw(rows_a), True))
+            elif kind == "a-":
+                step.append(("a", draw(rows_a), False))
+            elif kind == "b":
+                held.append(draw(rows_b))
+                step.append(("b", held[-1], True))
+            elif kind == "b-" and held:
+                step.append(("b", held.pop(draw(st.integers(0, len(held) - 1))), False))
+            elif kind == "early":
+                owed.append(draw(rows_b))
+                step.append(("b", owed[-1], False))
+        steps.append(step)
+    steps.append([("b", row, True) for row in owed])
+    return History(steps)
+
+
+@dataclass
+class Program:
+    """CREATE VIEW statements in order, with each view's columns and their kinds."""
+
+    views: dict[str, dict[str, str]] = field(default_factory=dict)
+    queries: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        views = [f"CREATE MATERIALIZED VIEW {n} AS {q};" for n, q in self.queries.items()]
+        return TABLES + "\n".join(views)
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    p = Program()
+    for i in range(draw(st.integers(1, 4))):
+        build = draw(st.sampled_from([_select, _join, _group, _global, _distinct, _union, _top]))
+        query, columns = build(draw, {"a": A, "b": B, **p.views})
+        if draw(st.integers(0, 4)) == 0:
+            query = f"WITH q AS ({query}) SELECT * FROM q"
+        p.queries[f"v{i}"], p.views[f"v{i}"] = query, columns
+    return p
+
+
+Relations = dict[str, dict[str, str]]
+
+
+def _relation(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name = draw(st.sampled_from(sorted(relations)))
+    return name, relations[name]
+
+
+def _select(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    kept = {f"c{i}": _expression(draw, columns) for i in range(draw(st.integers(1, 4)))}
+    listed = ", ".join(f"{sql} AS {n}" for n, (sql, _) in kept.items())
+    where = f" WHERE {_predicate(draw, columns)}" if draw(st.booleans()) else ""
+    return f"SELECT {listed} FROM {name}{where}", {n: kind for n, (_, kind) in kept.items()}
+
+
+def _join(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    (left, lc), (right, rc) = _relation(draw, relations), _relation(draw, relations)
+    kinds = sorted(set(lc.values()) & set(rc.values()) - {"float"})
+    if not kinds:
+        return _select(draw, relations)
+    kind = draw(st.sampled_from(kinds))
+    on_left = draw(st.sampled_from([c for c, k in lc.items() if k == kind]))
+    on_right = draw(st.sampled_from([c for c, k in rc.items() if k == kind]))
+    how = draw(st.sampled_from(["JOIN", "LEFT JOIN"]))
+    picked = [("l", c, k) for c, k in lc.items()][:3] + [("r", c, k) for c, k in rc.items()][:3]
+    listed = ", ".join(f"{t}.{c} AS j{i}" for i, (t, c, _) in enumerate(picked))
+    query = f"SELECT {listed} FROM {left} l {how} {right} r ON l.{on_left} = r.{on_right}"
+    if draw(st.integers(0, 3)) == 0:
+        numbers = [c for c, k in rc.items() if k in ("int", "big")]
+        if numbers:
+            query += f" AND r.{numbers[0]} > {draw(st.integers(-2, 2))}"
+    return query, {f"j{i}": k for i, (_, _, k) in enumerate(picked)}
+
+
+def _aggregates(draw: st.DrawFn, columns: dict[str, str]) -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for i in range(draw(st.integers(1, 3))):
+        column = draw(st.sampled_from(sorted(columns)))
+        kind = columns[column]
+        options = [("COUNT(*)", "big"), (f"COUNT({column})", "big"),
+                   (f"COUNT(DISTINCT {column})", "big")]  # fmt: skip
+        if kind != "bool":
+            options += [(f"MIN({column})", kind), (f"MAX({column})", kind)]
+        if kind in NUMERIC:
+            options += [(f"SUM({column})", kind)]
+        if kind == "float":
+            options += [(f"AVG({column})", "avg")]
+        sql, result = draw(st.sampled_from(options))
+        if draw(st.integers(0, 3)) == 0:
+            sql += f" FILTER (WHERE {_predicate(draw, columns)})"
+        found[f"g{i}"] = (sql, result)
+    return found
+
+
+def _group(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    keys = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=2, unique=True))
+    calls = _aggregates(draw, columns)
+    listed = ", ".join([*keys, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
+    having = " HAVING COUNT(*) > 1" if draw(st.integers(0, 4)) == 0 else ""
+    out = {k: columns[k] for k in keys} | {n: k for n, (_, k) in calls.items()}
+    return f"SELECT {listed} FROM {name} GROUP BY {', '.join(keys)}{having}", out
+
+
+def _global(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    calls = _aggregates(draw, columns)
+    listed = ", ".join(f"{sql} AS {n}" for n, (sql, _) in calls.items())
+    return f"SELECT {listed} FROM {name}", {n: k for n, (_, k) in calls.items()}
+
+
+def _distinct(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    kept = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=3, unique=True))
+    return f"SELECT DISTINCT {', '.join(kept)} FROM {name}", {c: columns[c] for c in kept}
+
+
+def _union(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    (left, lc), (right, rc) = _relation(draw, relations), _relation(draw, relations)
+    kinds = sorted(set(lc.values()) & set(rc.values()))
+    if not kinds:
+        return _select(draw, relations)
+    kind = draw(st.sampled_from(kinds))
+    x = draw(st.sampled_from([c for c, k in lc.items() if k == kind]))
+    y = draw(st.sampled_from([c for c, k in rc.items() if k == kind]))
+    how = draw(st.sampled_from(["UNION ALL", "UNION ALL", "UNION"]))
+    return f"SELECT {x} AS u FROM {left} {how} SELECT {y} AS u FROM {right}", {"u": kind}
+
+
+def _top(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    order = []
+    for c in draw(st.permutations(sorted(columns))):
+        direction = draw(st.sampled_from(["ASC", "DESC"]))
+        order.append(f"{c} {direction} NULLS {draw(st.sampled_from(['FIRST', 'LAST']))}")
+    limit = draw(st.integers(1, 4))
+    return f"SELECT * FROM {name} ORDER BY {', '.join(order)} LIMIT {limit}", dict(columns)
+
+
+def _expression(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
+    column = draw(st.sampled_from(sorted(columns)))
+    kind = columns[column]
+    forms = [column]
+    if kind == "int":
+        forms += [f"{column} + 1", f"-{column}", f"COALESCE({column}, 7)", f"{column} * 2"]
+        forms += [f"CASE WHEN {_predicate(draw, columns)} THEN {column} ELSE 0 END"]
+    if kind == "text":
+        forms += [f"UPPER({column})", f"{column} || '!'", f"COALESCE({column}, 'none')"]
+    return draw(st.sampled_from(forms)), kind
+
+
+LITERALS = {
+    "int": ["0", "1", "-2"],
+    "big": ["0", "2"],
+    "dec": ["0.50", "-1.25"],
+    "float": ["0.5e0", "-1.0e0"],
+    "text": ["'a'", "'B'", "''"],
+    "date": ["DATE '2024-02-29'"],
+}
+
+
+def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
+    if depth < 2 and draw(st.integers(0, 2)) == 0:
+        left, right = _predicate(draw, columns, depth + 1), _predicate(draw, columns, depth + 1)
+        how = draw(st.sampled_from(["AND", "OR"]))
+        return f"({left} {how} {right})" if draw(st.booleans()) else f"NOT ({left} {how} {right})"
+    column = draw(st.sampled_from(sorted(columns)))
+    kind = columns[column]
+    if kind not in LITERALS:
+        return draw(st.sampled_from([f"{column} IS NULL", f"{column} IS NOT NULL"]))
+    literal = draw(st.sampled_from(LITERALS[kind]))
+    forms = [
+        *(f"{column} {op} {literal}" for op in ("=", "<>", "<", "<=", ">", ">=")),
+        f"{column} IS NULL",
+        f"{column} IN ({literal}, {LITERALS[kind][0]})",
+        f"{column} BETWEEN {literal} AND {literal}",
+        f"{column} IS NOT DISTINCT FROM {literal}",
+    ]
+    return draw(st.sampled_from(forms))
+
+
+def answers(program: Program, history: History) -> dict[str, Counter[Any]]:
+    """What each view holds in the end: DuckDB, from scratch."""
+    a, b = history.contents()
+    with duckdb.connect(config={"threads": 1}) as db:
+        for statement in TABLES.split(";"):
+            if statement.strip():
+                db.execute(statement)
+        if a:
+            db.executemany("INSERT INTO a VALUES (?, ?, ?, ?, ?, ?, ?)", a)
+        if b:
+            db.executemany("INSERT INTO b VALUES (?, ?, ?)", b)
+        found: dict[str, Counter[Any]] = {}
+        for name, query in program.queries.items():
+            db.execute(f"CREATE VIEW {name} AS {query}")
+            found[name] = Counter(map(plain, db.execute(f"SELECT * FROM {name}").fetchall()))
+    return found
+
+
+def plain(row: Any) -> tuple[Any, ...]:
+    """One spelling of equal values for both sides."""
+    return tuple(_plain(v) for v in row)
+
+
+def _plain(v: Any) -> Any:
+    if isinstance(v, bool) or v is None:
+        return v
+    if isinstance(v, int | float | Decimal):
+        return format(Decimal(v).normalize() + 0, "f")
+    return str(v)
