@@ -10,25 +10,35 @@ Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are colum
     join(left, right, keys, null_safe, kind, residual, schema)
                                                  kind: "inner" "left" "right" "full" "semi" "anti";
                                                  residual: None or Callable[[Batch], mask uint8[n]]
-    aggregate(stream, keys, calls, schema)       calls: plan.nodes.AggCall-shaped values
+    aggregate(stream, keys, calls, schema)       calls: AggregateSpec
     distinct(stream)
     union(streams)                               multiset union
     negate(stream)
     topk(stream, partition, order, limit, offset)
+                                                 order: Order
     constant(batch)                              rows present from the first step on
     sink(name, stream, materialized)             a named output; materialized keeps its integral
 
 Running:
 
     step(inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]
-        one pass; returns the consolidated delta of every sink (empty batches included as length 0)
+        one pass; returns the consolidated delta of every sink (empty batches included as length 0);
+        the first step also emits constants and aggregates without keys, whatever its input
     snapshot(name) -> Snapshot
         the integral of a materialized sink (or keyed/materialized source) as of the last step:
         an immutable handle, O(1) to take, that later steps do not change.
         Snapshot.rows (total multiplicity), Snapshot.chunks(max_rows) -> Iterator[Batch]
         (consolidated, weights > 0), Snapshot.batch() -> Batch
 
+    stats() -> list[NodeStats]
+        per node its name, rows in and out so far, rows of state
+
 A step that raises leaves the circuit unusable (the pipeline stops); it never returns a part.
 """
 
 from __future__ import annotations
+
+from penstock.circuit.graph import Circuit, NodeStats, Stream
+from penstock.circuit.spec import AggregateSpec, Order
+
+__all__ = ["AggregateSpec", "Circuit", "NodeStats", "Order", "Stream"]

@@ -1,0 +1,145 @@
+"""The integral of a stream, findable by key: what joins probe.
+
+    delta ──► [rows with a NULL key go aside] ──► delta by key ──(commit)──► spine
+
+During a step the spine holds the rows from before it and `pending` those of the step, so a join
+has both sides of the product rule at hand. One arrangement serves every join over the same
+stream and key.
+
+State: every row that can match, in a spine; on demand, the number of rows per key.
+Cost:  one sort of the delta per step, plus the spine's merges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch, Column, Weights
+from penstock.data.gather import filter_batch, take_column
+from penstock.state.groups import GroupTable
+from penstock.state.spine import Spine
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Keys whose presence changed in this step: `sign` +1 where they appeared, -1 where they
+    went away."""
+
+    keys: tuple[Column, ...]
+    sign: Weights
+
+
+class Arrange(Node):
+    """Keep a stream by key, with the rows that can never match (a NULL in a key column that is
+    not null-safe) passed on beside it as `unmatched`."""
+
+    def __init__(self, source: Node, key: tuple[int, ...], null_safe: tuple[bool, ...]) -> None:
+        super().__init__(source.schema, (source,))
+        self.key = key
+        self._strict = tuple(k for k, safe in zip(key, null_safe, strict=True) if not safe)
+        self.spine = Spine(self.schema, key)
+        self.unmatched: Batch | None = None
+        self.counts: KeyCounts | None = None
+        self._pending: Spine | None = None
+
+    def count_keys(self) -> KeyCounts:
+        """Have the rows per key counted; to be called while the circuit is built."""
+        if self.counts is None:
+            types = self.schema.types
+            self.counts = KeyCounts(GroupTable(tuple(types[k] for k in self.key)))
+        return self.counts
+
+    @property
+    def pending(self) -> Spine | None:
+        """This step's rows as a spine of their own, None when there are none."""
+        if self._pending is None and self.delta is not None:
+            self._pending = Spine(self.schema, self.key)
+            self._pending.insert(self.delta)
+        return self._pending
+
+    def keys_of(self, rows: Batch) -> tuple[Column, ...]:
+        return tuple(rows.columns[k] for k in self.key)
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        nulls = self._null_keys(delta)
+        if nulls is not None:
+            self.unmatched = filter_batch(delta, nulls)
+            delta = filter_batch(delta, 1 - nulls)
+        if self.counts is not None and len(delta):
+            self.counts.add(self.keys_of(delta), delta.weights)
+        return delta
+
+    def commit(self) -> None:
+        if self.delta is not None:
+            self.spine.insert(self.delta)
+        if self.counts is not None:
+            self.counts.flips = None
+        self._pending = None
+        self.unmatched = None
+
+    def state_rows(self) -> int:
+        return len(self.spine)
+
+    def is_due(self) -> bool:
+        return self.inputs[0].delta is not None
+
+    def _null_keys(self, delta: Batch) -> np.ndarray | None:
+        """uint8[n], 1 where a strict key column is NULL; None when no row is."""
+        nulls: np.ndarray | None = None
+        for k in self._strict:
+            valid = delta.columns[k].valid
+            if valid is not None:
+                nulls = 1 - valid if nulls is None else nulls | (1 - valid)
+        return nulls if nulls is not None and nulls.any() else None
+
+
+class KeyCounts:
+    """Rows per key, by weight. A key is present while its count is positive."""
+
+    def __init__(self, table: GroupTable) -> None:
+        self._table = table
+        self._totals = np.zeros(16, dtype=np.int64)
+        self._touched = Touched()
+        self.flips: Flips | None = None
+
+    def add(self, keys: tuple[Column, ...], weights: Weights) -> None:
+        """Take a delta in and remember which keys came or went."""
+        ids = self._ids(keys, len(weights))
+        touched, _ = self._touched.find(ids, len(self._totals))
+        before = self._totals[touched] > 0
+        add_totals(ids, weights, self._totals)
+        after = self._totals[touched] > 0
+        at = np.flatnonzero(before != after)
+        if len(at):
+            keys = self._table.take(touched[at]) if keys else ()
+            self.flips = Flips(keys, np.where(after[at], 1, -1).astype(np.int64))
+
+    def present(self, keys: tuple[Column, ...], rows: int) -> np.ndarray:
+        """bool[rows]: whether each row's key is present now."""
+        if not keys:
+            return np.full(rows, self._totals[0] > 0)
+        ids = self._table.lookup(keys, rows)
+        return (self._totals[ids] > 0) & (ids >= 0)
+
+    def _ids(self, keys: tuple[Column, ...], rows: int) -> Ids:
+        if not keys:
+            return np.zeros(rows, dtype=np.int64)
+        ids = self._table.lookup_or_insert(keys, rows)
+        self._totals = grown(self._totals, len(self._table))
+        return ids
+
+
+def distinct_keys(columns: tuple[Column, ...], rows: int) -> tuple[tuple[Column, ...], int]:
+    """Each key of `columns` once, and how many there are."""
+    if not columns:
+        return (), min(rows, 1)
+    table = GroupTable(tuple(c.type for c in columns))
+    ids = table.lookup_or_insert(columns, rows)
+    _, first = np.unique(ids, return_index=True)
+    return tuple(take_column(c, first) for c in columns), len(first)

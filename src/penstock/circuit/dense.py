@@ -1,0 +1,70 @@
+"""Arrays addressed by the dense ids that a hash table hands out.
+
+    ids of a delta   3 7 3 9        touched   3 7 9      (each id once, in order of appearance)
+                                    slots     0 1 0 2    (each row's position in `touched`)
+
+An operator reads its arrays at `touched`, adds the delta, reads them again: the difference is
+what it emits.
+
+Cost: O(|delta|); growth doubles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.kernel import kernel
+
+Ids = npt.NDArray[np.int64]
+
+
+def grown(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any]:
+    """`array` if it has room for `rows` entries, else a copy at least twice as long."""
+    if array.shape[0] >= rows:
+        return array
+    capacity = max(16, rows, 2 * array.shape[0])
+    bigger = np.full((capacity, *array.shape[1:]), fill, dtype=array.dtype)
+    bigger[: array.shape[0]] = array
+    return bigger
+
+
+class Touched:
+    """Finds the distinct ids of a delta; its scratch array is reused from step to step."""
+
+    def __init__(self) -> None:
+        self._slot_of = np.full(16, -1, dtype=np.int64)
+
+    def find(self, ids: Ids, groups: int) -> tuple[Ids, Ids]:
+        """(touched, slots) of `ids`, all of which are below `groups`."""
+        self._slot_of = grown(self._slot_of, groups, fill=-1)
+        slots = np.empty(len(ids), dtype=np.int64)
+        touched = np.empty(len(ids), dtype=np.int64)
+        count = _touch(ids, self._slot_of, slots, touched)
+        return touched[:count], slots
+
+
+@kernel("int64(int64[::1], int64[::1], int64[::1], int64[::1])")
+def _touch(ids: Any, slot_of: Any, slots: Any, touched: Any) -> int:
+    count = 0
+    for i in range(ids.shape[0]):
+        group = ids[i]
+        slot = slot_of[group]
+        if slot < 0:
+            slot = count
+            slot_of[group] = slot
+            touched[count] = group
+            count += 1
+        slots[i] = slot
+    for j in range(count):
+        slot_of[touched[j]] = -1
+    return count
+
+
+@kernel("void(int64[::1], int64[::1], int64[::1])")
+def add_totals(ids: Any, weights: Any, totals: Any) -> None:
+    """totals[ids[i]] += weights[i], for every i."""
+    for i in range(ids.shape[0]):
+        totals[ids[i]] += weights[i]

@@ -1,0 +1,211 @@
+"""The graph of operators and one pass through it.
+
+    source ──► map ──► arrange ──► join ──► aggregate ──► sink
+                       source ──► arrange ──┘
+
+Nodes are appended in topological order, because a node can only be built from streams that
+exist already. A step visits them once in that order and skips every node none of whose inputs
+changed, so that a small step costs what it touches.
+
+Invariants:
+* a node's `delta` is None or non-empty, and only within a step;
+* state that a step reads as "before" is brought up to date in `commit`, after all nodes ran.
+
+Cost: about 0.2 µs per skipped node; a node that runs costs its kernels.
+
+Not here: what the operators do (`penstock.circuit.ops`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.circuit.arrange import Arrange
+from penstock.circuit.node import Node
+from penstock.circuit.ops.aggregate import Aggregate
+from penstock.circuit.ops.constant import Constant
+from penstock.circuit.ops.distinct import Distinct
+from penstock.circuit.ops.join import Join, Residual
+from penstock.circuit.ops.map import Map
+from penstock.circuit.ops.negate import Negate
+from penstock.circuit.ops.sink import Sink
+from penstock.circuit.ops.source import KeyedSource, Source
+from penstock.circuit.ops.topk import TopK
+from penstock.circuit.ops.union import Union
+from penstock.circuit.spec import AggregateSpec, Order
+from penstock.data.batch import Batch, InputBatch
+from penstock.data.types import Schema
+from penstock.state.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A handle on one node's output, good for building on."""
+
+    node: Node
+
+    @property
+    def schema(self) -> Schema:
+        return self.node.schema
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """Traffic of one node since the circuit was built, and the rows that it keeps."""
+
+    name: str
+    rows_in: int
+    rows_out: int
+    state_rows: int
+
+
+class Circuit:
+    """Builds the graph, steps it and hands out snapshots. Used from one thread.
+
+    Snapshots may be read from any thread: later steps do not change them.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._sources: dict[str, Source | KeyedSource] = {}
+        self._sinks: dict[str, Sink] = {}
+        self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
+        self._steps = 0
+        self._failed = False
+
+    # Building ------------------------------------------------------------------------------
+
+    def source(self, name: str, schema: Schema, key: Sequence[int] = ()) -> Stream:
+        """A table. `key`: its PRIMARY KEY's column positions; rows are then upserts."""
+        assert name not in self._sources, f"table {name!r} is there already"
+        node = KeyedSource(schema, tuple(key)) if key else Source(schema)
+        self._sources[name] = node
+        return self._add(node, f"source {name}")
+
+    def map(self, stream: Stream, fn: Callable[[Batch], Batch], schema: Schema) -> Stream:
+        """`fn` on every delta: any function of single rows (it may also drop rows)."""
+        return self._add(Map(stream.node, fn, schema))
+
+    def join(
+        self,
+        left: Stream,
+        right: Stream,
+        keys: Sequence[tuple[int, int]],
+        null_safe: Sequence[bool],
+        kind: str,
+        residual: Residual | None,
+        schema: Schema,
+    ) -> Stream:
+        """Equi-join with optional residual; no keys at all: every pair (see `ops.join`)."""
+        safe = tuple(null_safe) or (False,) * len(keys)
+        arranged = (
+            self._arrange(left.node, tuple(k for k, _ in keys), safe),
+            self._arrange(right.node, tuple(k for _, k in keys), safe),
+        )
+        return self._add(Join(*arranged, kind, residual, schema))
+
+    def aggregate(
+        self, stream: Stream, keys: Sequence[int], calls: Sequence[AggregateSpec], schema: Schema
+    ) -> Stream:
+        """One row per group; without keys one row in all, from the first step on."""
+        return self._add(Aggregate(stream.node, tuple(keys), tuple(calls), schema))
+
+    def distinct(self, stream: Stream) -> Stream:
+        return self._add(Distinct(stream.node))
+
+    def union(self, streams: Sequence[Stream], schema: Schema | None = None) -> Stream:
+        """Multiset union, by position; `schema` defaults to the first stream's."""
+        return self._add(Union(tuple(s.node for s in streams), schema or streams[0].schema))
+
+    def negate(self, stream: Stream) -> Stream:
+        return self._add(Negate(stream.node))
+
+    def topk(
+        self,
+        stream: Stream,
+        partition: Sequence[int],
+        order: Sequence[Order],
+        limit: int | None,
+        offset: int = 0,
+    ) -> Stream:
+        """Rows offset .. offset+limit of every partition in `order`, ties by the other columns."""
+        arranged = self._arrange(stream.node, tuple(partition), (True,) * len(partition))
+        return self._add(TopK(arranged, tuple(order), limit, offset))
+
+    def constant(self, batch: Batch) -> Stream:
+        """Rows that are there from the first step on."""
+        return self._add(Constant(batch))
+
+    def sink(self, name: str, stream: Stream, materialized: bool = False) -> None:
+        """A named output; a materialized one can be asked for its snapshot."""
+        assert name not in self._sinks, f"output {name!r} is there already"
+        node = Sink(stream.node, materialized)
+        self._sinks[name] = node
+        self._add(node, f"sink {name}")
+
+    def _arrange(self, node: Node, key: tuple[int, ...], null_safe: tuple[bool, ...]) -> Arrange:
+        """The integral of `node` by `key`, shared by everyone who asks for the same."""
+        types = node.schema.types
+        # NULL = NULL is only a question where there can be a NULL
+        safe = tuple(s or not types[k].nullable for k, s in zip(key, null_safe, strict=True))
+        identity = (id(node), key, safe)
+        if identity not in self._arranged:
+            self._arranged[identity] = arrange = Arrange(node, key, safe)
+            self._add(arrange)
+        return self._arranged[identity]
+
+    def _add(self, node: Node, name: str = "") -> Stream:
+        assert self._steps == 0, "the circuit has been stepped; it cannot grow any more"
+        node.name = name or f"{type(node).__name__.lower()} {len(self._nodes)}"
+        self._nodes.append(node)
+        return Stream(node)
+
+    # Running -------------------------------------------------------------------------------
+
+    def step(self, inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]:
+        """One pass: the consolidated change of every sink, empty ones included.
+
+        The first step also emits constants and the rows of aggregates without keys, so it is
+        worth taking even without input. Raises what an operator raises (RuntimeSqlError); the
+        circuit cannot be stepped any more after that.
+        """
+        if self._failed:
+            raise RuntimeError("an earlier step failed; the circuit's state is not to be trusted")
+        self._failed = True
+        ran: list[Node] = []
+        for name, batches in inputs.items():
+            self._sources[name].feed(batches)
+        for node in self._nodes:
+            if node.is_due():
+                node.run()
+                ran.append(node)
+        changes = {name: sink.change() for name, sink in self._sinks.items()}
+        for node in ran:
+            node.commit()
+            node.delta = None
+        self._steps += 1
+        self._failed = False
+        return changes
+
+    def snapshot(self, name: str) -> Snapshot:
+        """The rows of a materialized sink, or of a table with a key, as of the last step.
+
+        Raises KeyError for a name that has no integral.
+        """
+        sink = self._sinks.get(name)
+        if sink is not None and sink.integral is not None:
+            return sink.integral.snapshot()
+        source = self._sources.get(name)
+        if isinstance(source, KeyedSource):
+            return source.integral.snapshot()
+        raise KeyError(name)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self._steps
+
+    def stats(self) -> list[NodeStats]:
+        """One entry per node, in topological order."""
+        return [NodeStats(n.name, n.rows_in, n.rows_out, n.state_rows()) for n in self._nodes]

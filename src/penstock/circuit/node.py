@@ -1,0 +1,54 @@
+"""A node of the graph: inputs, a schema, and the change it makes in this step.
+
+    is_due ──► run (calls `step`) ──► commit ──► delta = None
+
+Not here: the operators (`penstock.circuit.ops`), the loop (`penstock.circuit.graph`).
+"""
+
+from __future__ import annotations
+
+from penstock.data.batch import Batch
+from penstock.data.types import Schema
+
+
+class Node:
+    """Base of all operators. A subclass implements `step`, and `commit` if it has state that
+    other nodes read as it was before the step."""
+
+    def __init__(self, schema: Schema, inputs: tuple[Node, ...]) -> None:
+        self.schema = schema
+        self.inputs = inputs
+        self.name = ""
+        #: this step's output, None when there is none
+        self.delta: Batch | None = None
+        #: run once although no input changed
+        self.is_pending = False
+        self.rows_in = 0
+        self.rows_out = 0
+
+    def step(self) -> Batch | None:
+        """The output's change, from `inputs[i].delta`; None or an empty batch for none."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """The step is over: take its deltas into the state that other nodes read."""
+
+    def state_rows(self) -> int:
+        """Rows (or groups) kept, as well as it is cheap to know."""
+        return 0
+
+    def is_due(self) -> bool:
+        for source in self.inputs:
+            if source.delta is not None:
+                return True
+        return self.is_pending
+
+    def run(self) -> None:
+        self.is_pending = False
+        for source in self.inputs:
+            if source.delta is not None:
+                self.rows_in += len(source.delta)
+        delta = self.step()
+        if delta is not None and len(delta):
+            self.delta = delta
+            self.rows_out += len(delta)

@@ -1,0 +1,150 @@
+"""One aggregate call over all groups: what it keeps per group and how a delta changes it.
+
+    Accumulator.add(delta)    take rows in, by group
+    Accumulator.read(groups)  the call's current value for some groups
+
+A row that the call does not count (a NULL argument, a filter that is not TRUE) arrives with
+weight 0.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.circuit.dense import Ids, add_totals, grown
+from penstock.circuit.floating import add_floats, read_floats
+from penstock.circuit.spec import AggregateSpec
+from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
+from penstock.data.batch import Column, Weights
+from penstock.data.types import Kind, SqlType
+from penstock.errors import RuntimeSqlError
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedRows:
+    """A delta seen by one call: for every row its group, its weight as the call counts it, and
+    the call's arguments. `touched` are the distinct groups, `slots` each row's place there."""
+
+    groups: Ids
+    weights: Weights
+    args: tuple[Column, ...]
+    touched: Ids
+    slots: Ids
+
+
+class Accumulator(ABC):
+    """State of one aggregate call, addressed by group."""
+
+    @abstractmethod
+    def reserve(self, groups: int) -> None:
+        """Make room for group ids below `groups`; to be called before they are used."""
+
+    @abstractmethod
+    def add(self, rows: GroupedRows) -> None:
+        """Take `rows` in."""
+
+    @abstractmethod
+    def read(self, groups: Ids) -> Column:
+        """The values of `groups`. Raises RuntimeSqlError where one does not fit its type."""
+
+    def state_rows(self) -> int:
+        """Rows kept beyond one accumulator per group."""
+        return 0
+
+
+class Count(Accumulator):
+    """COUNT: the sum of the weights."""
+
+    def __init__(self, result: SqlType) -> None:
+        self._result = result
+        self._counts = np.zeros(16, dtype=np.int64)
+
+    def reserve(self, groups: int) -> None:
+        self._counts = grown(self._counts, groups)
+
+    def add(self, rows: GroupedRows) -> None:
+        add_totals(rows.groups, rows.weights, self._counts)
+
+    def read(self, groups: Ids) -> Column:
+        return Column(self._result, self._counts[groups].astype(self._result.dtype, copy=False))
+
+
+class ExactSum(Accumulator):
+    """SUM and AVG of integers and decimals (see `penstock.circuit.wide`)."""
+
+    def __init__(self, result: SqlType, average: bool) -> None:
+        self._result = result
+        self._average = average
+        self._range = range_words(result)
+        self._sums = np.zeros((16, 3), dtype=np.uint64)
+        self._counts = np.zeros(16, dtype=np.int64)
+
+    def reserve(self, groups: int) -> None:
+        self._sums = grown(self._sums, groups)
+        self._counts = grown(self._counts, groups)
+
+    def add(self, rows: GroupedRows) -> None:
+        (column,) = rows.args
+        values = column.values
+        if column.type.kind is Kind.UINT64:
+            values = np.stack((values, np.zeros_like(values)), axis=1)
+        if values.ndim == 2:
+            add_wide(rows.groups, rows.weights, values, self._sums, self._counts)
+        else:
+            values = values.astype(np.int64, copy=False)
+            add_narrow(rows.groups, rows.weights, values, self._sums, self._counts)
+
+    def read(self, groups: Ids) -> Column:
+        out = np.empty((len(groups), 2), dtype=np.uint64)
+        valid = np.empty(len(groups), dtype=np.uint8)
+        bad = read_sums(groups, self._sums, self._counts, self._average, *self._range, out, valid)
+        if bad >= 0:
+            name = "AVG" if self._average else "SUM"
+            raise RuntimeSqlError(
+                f"{name} overflows: a group's total does not fit {self._result}; "
+                "cast the argument to a wider type first",
+                row=bad,
+            )
+        values = out if self._result.is_wide else out[:, 0].astype(self._result.dtype)
+        return Column(self._result, values, None if valid.all() else valid)
+
+
+class FloatSum(Accumulator):
+    """SUM and AVG of REAL and DOUBLE (see `penstock.circuit.floating`)."""
+
+    def __init__(self, result: SqlType, average: bool) -> None:
+        self._result = result
+        self._average = average
+        self._sums = np.zeros((16, 2), dtype=np.float64)
+        self._specials = np.zeros((16, 3), dtype=np.int64)
+        self._counts = np.zeros(16, dtype=np.int64)
+
+    def reserve(self, groups: int) -> None:
+        self._sums = grown(self._sums, groups)
+        self._specials = grown(self._specials, groups)
+        self._counts = grown(self._counts, groups)
+
+    def add(self, rows: GroupedRows) -> None:
+        values = rows.args[0].values.astype(np.float64, copy=False)
+        add_floats(rows.groups, rows.weights, values, self._sums, self._specials, self._counts)
+
+    def read(self, groups: Ids) -> Column:
+        out = np.empty(len(groups), dtype=np.float64)
+        valid = np.empty(len(groups), dtype=np.uint8)
+        read_floats(groups, self._sums, self._specials, self._counts, self._average, out, valid)
+        values = out.astype(self._result.dtype, copy=False)
+        return Column(self._result, values, None if valid.all() else valid)
+
+
+def linear_accumulator(spec: AggregateSpec) -> Accumulator:
+    """The accumulator of a COUNT, SUM or AVG call."""
+    if spec.kind == "COUNT":
+        return Count(spec.result)
+    (argument,) = spec.arg_types
+    average = spec.kind == "AVG"
+    if argument.kind in (Kind.REAL, Kind.DOUBLE):
+        return FloatSum(spec.result, average)
+    return ExactSum(spec.result, average)

@@ -1,0 +1,192 @@
+"""GROUP BY: one row per group, kept up to date call by call.
+
+delta ──► group ids ──► rows of the touched groups before
+                   └──► accumulators += delta
+                        rows of the touched groups after ──► -before +after where they differ
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.node import Node
+from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, linear_accumulator
+from penstock.circuit.ops.distinct import Crossings
+from penstock.circuit.ops.extremum import Extremum
+from penstock.circuit.spec import AggregateSpec
+from penstock.data.batch import Batch, Column, Weights
+from penstock.data.gather import concat, take_column
+from penstock.data.hash import rows_equal
+from penstock.data.types import BIGINT, Schema
+from penstock.state.groups import GroupTable
+
+_GROUP = BIGINT.with_nullable(False)
+
+
+class Aggregate(Node):
+    """Several aggregates over the groups of one relation.
+
+    Reference:   for every group with a positive number of rows, its keys and each call's value
+                 over its rows; without keys exactly one row, whatever the input.
+    Incremental: only groups of the delta are read before and after; a group appears and vanishes
+                 with its row count.
+    State: keys, row count and accumulators per group; MIN and MAX keep all values (`Extremum`),
+           DISTINCT calls a count per distinct argument.
+    Cost:  O(|delta|) look-ups and additions; MIN and MAX also sort the delta.
+    """
+
+    def __init__(
+        self, source: Node, keys: tuple[int, ...], calls: tuple[AggregateSpec, ...], schema: Schema
+    ) -> None:
+        super().__init__(schema, (source,))
+        self._keys = keys
+        self._table = GroupTable(tuple(source.schema.types[k] for k in keys)) if keys else None
+        self._row_counts = np.zeros(16, dtype=np.int64)
+        self._touched = Touched()
+        self._calls = tuple(Call(spec) for spec in calls)
+        # without keys there is one group: it has a row before the first input comes, and always
+        self.is_pending = not keys
+        self._has_started = False
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        if delta is None:
+            groups = np.zeros(1, dtype=np.int64)  # the one row of an empty relation
+            rows = GroupedRows(groups[:0], groups[:0], (), groups, groups[:0])
+        else:
+            groups = self._group_ids(delta)
+            touched, slots = self._touched.find(groups, self._group_count())
+            rows = GroupedRows(groups, delta.weights, delta.columns, touched, slots)
+        for call in self._calls:
+            call.accumulator.reserve(self._group_count())
+        before_at, before = self._read(rows.touched)
+        add_totals(rows.groups, rows.weights, self._row_counts)
+        if delta is not None:
+            for call in self._calls:
+                call.add(rows)
+        self._has_started = True
+        after_at, after = self._read(rows.touched)
+        return self._change(rows.touched, before_at, before, after_at, after)
+
+    def state_rows(self) -> int:
+        return self._group_count() + sum(call.state_rows() for call in self._calls)
+
+    def _group_count(self) -> int:
+        return 1 if self._table is None else len(self._table)
+
+    def _group_ids(self, delta: Batch) -> Ids:
+        if self._table is None:
+            return np.zeros(len(delta), dtype=np.int64)
+        keys = tuple(delta.columns[k] for k in self._keys)
+        ids = self._table.lookup_or_insert(keys, len(delta))
+        self._row_counts = grown(self._row_counts, len(self._table))
+        return ids
+
+    def _read(self, touched: Ids) -> tuple[Ids, tuple[Column, ...]]:
+        """Positions in `touched` of the groups that have a row now, and the calls' values there.
+
+        Groups without a row are not read at all: their totals mean nothing.
+        """
+        if self._table is None:
+            at = np.arange(len(touched) if self._has_started else 0)
+        else:
+            at = np.flatnonzero(self._row_counts[touched] > 0)
+        groups = touched[at]
+        return at, tuple(call.accumulator.read(groups) for call in self._calls)
+
+    def _change(
+        self,
+        touched: Ids,
+        before_at: Ids,
+        before: tuple[Column, ...],
+        after_at: Ids,
+        after: tuple[Column, ...],
+    ) -> Batch | None:
+        drop, add = np.ones(len(before_at), dtype=bool), np.ones(len(after_at), dtype=bool)
+        if len(before_at) and len(after_at):
+            both, in_before, in_after = np.intersect1d(
+                before_at, after_at, assume_unique=True, return_indices=True
+            )
+            if len(both):
+                same = rows_equal(before, in_before, after, in_after).astype(bool)
+                drop[in_before[same]] = False
+                add[in_after[same]] = False
+        old, new = np.flatnonzero(drop), np.flatnonzero(add)
+        parts = [
+            self._rows(touched[at[chosen]], values, chosen, weight)
+            for at, values, chosen, weight in (
+                (before_at, before, old, -1),
+                (after_at, after, new, 1),
+            )
+            if len(chosen)
+        ]
+        return concat(parts) if parts else None
+
+    def _rows(self, groups: Ids, values: tuple[Column, ...], chosen: Ids, weight: int) -> Batch:
+        keys = () if self._table is None else self._table.take(groups)
+        columns = keys + tuple(take_column(v, chosen) for v in values)
+        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        weights = np.full(len(groups), weight, dtype=np.int64)
+        return Batch(self.schema, tuple(typed), weights)
+
+
+class Call:
+    """One aggregate call: which rows it counts, and its accumulator."""
+
+    def __init__(self, spec: AggregateSpec) -> None:
+        self._spec = spec
+        self.accumulator: Accumulator
+        self._arguments: Crossings | None = None
+        if spec.kind in ("MIN", "MAX"):
+            # a second copy of a value changes neither, so DISTINCT means nothing here
+            (argument,) = spec.arg_types
+            self.accumulator = Extremum(argument, spec.result, descending=spec.kind == "MAX")
+            return
+        assert spec.kind in ("COUNT", "SUM", "AVG"), f"no such aggregate: {spec.kind}"
+        self.accumulator = linear_accumulator(spec)
+        if spec.distinct:
+            types = tuple(t.with_nullable(False) for t in spec.arg_types)
+            self._arguments = Crossings((_GROUP, *types))
+
+    def add(self, rows: GroupedRows) -> None:
+        """Take a delta of the relation in; `rows.args` are all its columns."""
+        args = tuple(rows.args[a] for a in self._spec.args)
+        weights = self._counted(rows)
+        if self._arguments is None:
+            counted = GroupedRows(rows.groups, weights, args, rows.touched, rows.slots)
+        else:
+            counted = self._once(rows, weights, args)
+        self.accumulator.add(counted)
+
+    def state_rows(self) -> int:
+        kept = 0 if self._arguments is None else len(self._arguments)
+        return kept + self.accumulator.state_rows()
+
+    def _counted(self, rows: GroupedRows) -> Weights:
+        """The rows' weights, 0 where this call does not count the row."""
+        weights = rows.weights
+        if self._spec.filter is not None:
+            condition = rows.args[self._spec.filter]
+            weights = weights * condition.values
+            if condition.valid is not None:
+                weights = weights * condition.valid
+        for a in self._spec.args:
+            valid = rows.args[a].valid
+            if valid is not None:
+                weights = weights * valid
+        return weights
+
+    def _once(self, rows: GroupedRows, weights: Weights, args: tuple[Column, ...]) -> GroupedRows:
+        """The change of the set of distinct arguments per group."""
+        assert self._arguments is not None
+        at = np.flatnonzero(weights)
+        keys = (Column(_GROUP, rows.groups[at]), *(_not_null(take_column(a, at)) for a in args))
+        ids, sign = self._arguments.add(keys, weights[at])
+        groups, *values = self._arguments.rows(ids)
+        nothing = np.zeros(0, dtype=np.int64)
+        return GroupedRows(groups.values, sign, tuple(values), rows.touched, nothing)
+
+
+def _not_null(column: Column) -> Column:
+    return Column(column.type.with_nullable(False), column.values, None, column.heaps)

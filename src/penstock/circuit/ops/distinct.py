@@ -1,0 +1,70 @@
+"""One copy of every row that is there at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch, Column, Weights
+from penstock.data.types import SqlType
+from penstock.state.groups import GroupTable
+
+
+class Crossings:
+    """Total weight of every row seen, and which rows cross zero.
+
+        before ╲ after │  ≤ 0    > 0
+        ───────────────┼─────────────
+              ≤ 0      │   ·     +1
+              > 0      │  -1      ·
+
+    Rows are columns of fixed types; ids are the table's.
+    """
+
+    def __init__(self, types: tuple[SqlType, ...]) -> None:
+        self._table = GroupTable(types)
+        self._totals = np.zeros(16, dtype=np.int64)
+        self._touched = Touched()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def add(self, columns: tuple[Column, ...], weights: Weights) -> tuple[Ids, Weights]:
+        """Take rows in; the ids that crossed zero and the sign of each crossing."""
+        ids = self._table.lookup_or_insert(columns, len(weights))
+        self._totals = grown(self._totals, len(self._table))
+        touched, _ = self._touched.find(ids, len(self._table))
+        before = self._totals[touched] > 0
+        add_totals(ids, weights, self._totals)
+        sign = (self._totals[touched] > 0).astype(np.int64) - before
+        at = np.flatnonzero(sign)
+        return touched[at], sign[at]
+
+    def rows(self, ids: Ids) -> tuple[Column, ...]:
+        return self._table.take(ids)
+
+
+class Distinct(Node):
+    """Keep one copy of every row whose total weight is positive.
+
+    Reference:   distinct(A)[r] = 1 if A[r] > 0 else 0
+    Incremental: a row is emitted only when its total crosses zero (see `Crossings`).
+    State: the total of every row, in a hash table.
+    Cost:  O(|delta|) look-ups, whatever the size of the state.
+    """
+
+    def __init__(self, source: Node) -> None:
+        super().__init__(source.schema, (source,))
+        self._crossings = Crossings(self.schema.types)
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        ids, sign = self._crossings.add(delta.columns, delta.weights)
+        if not len(ids):
+            return None
+        return Batch(self.schema, self._crossings.rows(ids), sign, True)
+
+    def state_rows(self) -> int:
+        return len(self._crossings)

@@ -1,0 +1,28 @@
+"""Apply a function of single rows to every delta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch
+from penstock.data.types import Schema
+
+
+class Map(Node):
+    """Filter, project, or both.
+
+    Reference:   map(A) = sum over rows r of A[r] · f(r)
+    Incremental: the same function of the delta, because it is linear.
+    State: none.
+    Cost:  the function's.
+    """
+
+    def __init__(self, source: Node, fn: Callable[[Batch], Batch], schema: Schema) -> None:
+        super().__init__(schema, (source,))
+        self._fn = fn
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        return self._fn(delta)

@@ -1,0 +1,42 @@
+"""A named output: its change per step and, if it is materialized, its contents."""
+
+from __future__ import annotations
+
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch
+from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
+from penstock.state.spine import Spine
+
+
+class Sink(Node):
+    """Where a relation leaves the circuit.
+
+    Reference:   the relation itself.
+    Incremental: the delta, consolidated, so that readers see net changes only.
+    State: nothing, or when materialized the integral, keyed by the whole row.
+    Cost:  one consolidation of the delta; materialized, also an insertion into a spine.
+    """
+
+    def __init__(self, source: Node, materialized: bool) -> None:
+        super().__init__(source.schema, (source,))
+        self._empty = empty_batch(self.schema)
+        self.integral: Spine | None = None
+        if materialized:
+            self.integral = Spine(self.schema, tuple(range(len(self.schema))))
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        return delta if delta.consolidated else consolidate(delta)
+
+    def change(self) -> Batch:
+        """This step's delta, possibly empty; valid until the step's commit."""
+        return self._empty if self.delta is None else self.delta
+
+    def commit(self) -> None:
+        if self.integral is not None and self.delta is not None:
+            self.integral.insert(self.delta)
+
+    def state_rows(self) -> int:
+        return 0 if self.integral is None else len(self.integral)

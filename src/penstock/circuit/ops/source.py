@@ -1,0 +1,157 @@
+"""Tables: where rows enter the circuit.
+
+    a table without a key   INSERT ──► +1      DELETE ──► -1
+    a table with a key      the last word per key wins ──► -old row, +new row
+
+Not here: parsing (`penstock.io.formats`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from penstock.circuit.node import Node
+from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, Column, InputBatch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat, concat_columns, take, take_column
+from penstock.data.kernel import kernel
+from penstock.data.types import Schema
+from penstock.state.groups import GroupTable
+from penstock.state.spine import Spine
+
+
+class Source(Node):
+    """A multiset of rows.
+
+    Reference:   A[r] = insertions of r - deletions of r
+    Incremental: each operation is a weight.
+    State: none.
+    Cost:  O(|input|).
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema, ())
+        self._fed: list[InputBatch] = []
+
+    def feed(self, batches: Sequence[InputBatch]) -> None:
+        """Rows for the coming step."""
+        self._fed = [b for b in batches if len(b)]
+        self.is_pending = bool(self._fed)
+
+    def step(self) -> Batch | None:
+        fed, self._fed = self._fed, []
+        self.rows_in += sum(len(b) for b in fed)
+        return concat([self._weighted(b) for b in fed])
+
+    def _weighted(self, batch: InputBatch) -> Batch:
+        assert not (batch.ops == UPDATE).any(), "UPDATE needs a table with a primary key"
+        weights = np.where(batch.ops == INSERT, 1, -1).astype(np.int64)
+        return Batch(self.schema, batch.columns, weights)
+
+
+class KeyedSource(Node):
+    """A map from primary key to row.
+
+    Reference:   fold the operations in order of arrival: INSERT sets the row of its key, DELETE
+                 drops it, UPDATE overwrites the columns it has in a row that exists.
+    Incremental: fold only the keys of the input, over the rows they have now.
+    State: the table's rows, in a spine by key (which is also its snapshot).
+    Cost:  one probe per distinct key of the input.
+    """
+
+    def __init__(self, schema: Schema, key: tuple[int, ...]) -> None:
+        super().__init__(schema, ())
+        self._key = key
+        self._fed: list[InputBatch] = []
+        self.integral = Spine(schema, key)
+
+    def feed(self, batches: Sequence[InputBatch]) -> None:
+        """Rows for the coming step, in order of arrival."""
+        self._fed = [b for b in batches if len(b)]
+        self.is_pending = bool(self._fed)
+
+    def step(self) -> Batch | None:
+        fed, self._fed = self._fed, []
+        rows = sum(len(b) for b in fed)
+        self.rows_in += rows
+        arrived = tuple(
+            concat_columns([b.columns[c] for b in fed]).with_type(t)
+            for c, t in enumerate(self.schema.types)
+        )
+        keys = tuple(arrived[k] for k in self._key)
+        table = GroupTable(tuple(c.type for c in keys))
+        slots = table.lookup_or_insert(keys, rows)
+        slot_count = len(table)
+
+        found, old = self._current(table.take(np.arange(slot_count)), slot_count)
+        old_at = np.full(slot_count, -1, dtype=np.int64)
+        old_at[found] = rows + np.arange(len(found))
+        # a row's columns may come from different arrivals: origin[slot, column] names each
+        origin = np.repeat(old_at[:, None], len(self.schema), axis=1)
+        exists = (old_at >= 0).astype(np.uint8)
+        ops = np.concatenate([b.ops for b in fed])
+        _fold(ops, slots, self._presence(fed), origin, exists)
+
+        kept = np.flatnonzero(exists)
+        new = Batch(
+            self.schema,
+            tuple(
+                take_column(concat_columns([a, o]), np.ascontiguousarray(origin[kept, c]))
+                for c, (a, o) in enumerate(zip(arrived, old.columns, strict=True))
+            ),
+            np.ones(len(kept), dtype=np.int64),
+        )
+        gone = Batch(self.schema, old.columns, -old.weights)
+        return consolidate(concat([gone, new]))
+
+    def commit(self) -> None:
+        if self.delta is not None:
+            self.integral.insert(self.delta)
+
+    def state_rows(self) -> int:
+        return len(self.integral)
+
+    def _current(self, keys: tuple[Column, ...], rows: int) -> tuple[np.ndarray, Batch]:
+        """The rows that `keys` have now, each with the position of its key."""
+        at, matches = self.integral.probe(keys, rows)
+        if len(at) <= 1:
+            return at, matches
+        # runs that are not merged yet hold a row's past too: only the sum is the row
+        table = GroupTable(matches.schema.types)
+        ids = table.lookup_or_insert(matches.columns, len(at))
+        totals = np.zeros(len(table), dtype=np.int64)
+        np.add.at(totals, ids, matches.weights)
+        _, first = np.unique(ids, return_index=True)
+        live = first[totals > 0]
+        old = take(matches, live)
+        return at[live], Batch(old.schema, old.columns, np.ones(len(live), dtype=np.int64))
+
+    def _presence(self, fed: list[InputBatch]) -> np.ndarray:
+        """uint8[rows, columns]: which columns each row brings."""
+        parts = []
+        for batch in fed:
+            part = np.ones((len(batch), len(self.schema)), dtype=np.uint8)
+            for c, present in enumerate(batch.present):
+                if present is not None:
+                    part[:, c] = present
+            parts.append(part)
+        return np.concatenate(parts)
+
+
+@kernel("void(uint8[::1], int64[::1], uint8[:, ::1], int64[:, ::1], uint8[::1])")
+def _fold(ops: Any, slots: Any, present: Any, origin: Any, exists: Any) -> None:
+    for i in range(ops.shape[0]):
+        slot = slots[i]
+        if ops[i] == DELETE:
+            exists[slot] = 0
+        elif ops[i] == INSERT:
+            exists[slot] = 1
+            for c in range(origin.shape[1]):
+                origin[slot, c] = i
+        elif exists[slot]:
+            for c in range(origin.shape[1]):
+                if present[i, c]:
+                    origin[slot, c] = i

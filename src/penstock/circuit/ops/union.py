@@ -1,0 +1,31 @@
+"""Add relations up."""
+
+from __future__ import annotations
+
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch
+from penstock.data.gather import concat
+from penstock.data.types import Schema
+
+
+class Union(Node):
+    """Multiset union by position.
+
+    Reference:   union(A, B, …)[r] = A[r] + B[r] + …
+    Incremental: the same of the deltas, because it is linear.
+    State: none.
+    Cost:  O(|deltas|); a single delta is passed on as it is.
+    """
+
+    def __init__(self, sources: tuple[Node, ...], schema: Schema) -> None:
+        super().__init__(schema, sources)
+
+    def step(self) -> Batch | None:
+        return concat([self._typed(s.delta) for s in self.inputs if s.delta is not None])
+
+    def _typed(self, delta: Batch) -> Batch:
+        """`delta` under this relation's names and nullability."""
+        if delta.schema == self.schema:
+            return delta
+        columns = (c.with_type(t) for c, t in zip(delta.columns, self.schema.types, strict=True))
+        return Batch(self.schema, tuple(columns), delta.weights, delta.consolidated)
