@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from penstock.data.batch import Column
+from penstock.data.batch import Batch, Column
 from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.contracts import Encoder, Parser
+from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
+from penstock.io.formats.json_encoder import JsonEncoder
 from penstock.io.formats.json_parser import JsonParser
 
 T = TypeVar("T")
 
 PARSERS: dict[str, Callable[..., Parser]] = {"json": JsonParser, "csv": CsvParser}
-ENCODERS: dict[str, Callable[..., Encoder]] = {}
+ENCODERS: dict[str, Callable[..., Encoder]] = {"json": JsonEncoder, "csv": CsvEncoder}
 
 
 def make_parser(
@@ -40,6 +42,13 @@ def make_encoder(format: Mapping[str, Any], schema: Schema) -> Encoder:
     """The encoder that `format` asks for, for rows of `schema`; errors as in `make_parser`."""
     make = _find(format, ENCODERS, "ConfigError.UnknownOutputFormat", "output")
     return make(format.get("config"), schema)
+
+
+def encode_rows(rows: Batch, max_records: int = 10_000) -> Sequence[bytes]:
+    """JSON arrays of `{"insert": row}` and `{"delete": row}`, of at most `max_records` each, for
+    the chunks of HTTP egress (contract section 4)."""
+    config = {"array": True, "buffer_size_records": max_records}
+    return JsonEncoder(config, rows.schema).encode(rows)
 
 
 def _find(

@@ -31,6 +31,7 @@ class Flavor:
     date: str = "text"  # "text" | "days" | "text or days"
     time: str = "text"  # "text" | "us" | "ms"
     timestamp: str = "text"  # "text" | "ms"
+    timestamp_suffix: str = ""  # what encoders put after a TIMESTAMP's text
     binary: str = "bytes"  # "bytes" | "hex" | "base58"
     decimal_text: bool = False  # encoders write DECIMAL as a string
 
@@ -39,11 +40,11 @@ FLAVORS: dict[str, Flavor] = {
     f.name: f
     for f in (
         Flavor("default"),
-        Flavor("debezium_mysql", date="days", time="us", decimal_text=True),
+        Flavor("debezium_mysql", date="days", time="us", timestamp_suffix="Z", decimal_text=True),
         Flavor("debezium_postgres", date="days", time="us", timestamp="ms", decimal_text=True),
         Flavor("kafka_connect_json_converter", date="days", time="ms", timestamp="ms"),
         Flavor("pandas", date="text or days", timestamp="ms", decimal_text=True),
-        Flavor("snowflake", decimal_text=True),
+        Flavor("snowflake", timestamp_suffix="+00:00", decimal_text=True),
         Flavor("blockchain", binary="base58"),
         Flavor("c_hex", binary="hex"),
     )

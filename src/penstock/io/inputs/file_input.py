@@ -1,0 +1,81 @@
+"""file_input: the bytes of a file, once or as it grows (contract section 7.3).
+
+    path                 a file name or a file:// URL
+    buffer_size_bytes    bytes read at a time, default 1 MiB
+    follow               true: stay at the end and read what is appended
+
+A followed file that becomes shorter was truncated or replaced: that is reported, and reading
+starts over at its beginning.
+"""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from urllib.parse import unquote, urlsplit
+
+from penstock.errors import UserError
+from penstock.io.contracts import InputConnector, InputContext, Intake
+from penstock.io.formats.options import TRANSPORT_ERROR, Options
+from penstock.io.inputs.byte_source import POLL_S, parser_of, sleep
+
+
+class FileInput(InputConnector):
+    def __init__(self, context: InputContext) -> None:
+        super().__init__(context)
+        o = Options.of("file_input", TRANSPORT_ERROR, context.config)
+        self._path = _local_path(o)
+        self._size = o.integer("buffer_size_bytes", 1 << 20)
+        self._follow = o.boolean("follow", False)
+        o.done()
+
+    def validate(self) -> None:
+        parser_of(self.context)
+        try:
+            with open(self._path, "rb"):
+                pass
+        except OSError as e:
+            raise UserError(
+                f"file_input: cannot read '{self._path}': {e.strerror}",
+                code=TRANSPORT_ERROR,
+                details={"path": self._path},
+            ) from e
+
+    def run(self, intake: Intake) -> None:
+        parser = parser_of(self.context)
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                while True:
+                    intake.wait_while_paused()
+                    data = file.read(self._size)
+                    if data:
+                        intake.push(parser.feed(data), len(data))
+                    elif not self._follow:
+                        break
+                    elif os.stat(self._path).st_size < file.tell():
+                        intake.push(parser.finish(), 0)
+                        self._restart(intake, file)
+                    else:
+                        sleep(intake, POLL_S)
+        except OSError as e:
+            intake.error(f"file_input: reading '{self._path}' failed: {e.strerror}", fatal=True)
+            return
+        intake.push(parser.finish(), 0)
+        intake.end_of_input()
+
+    def _restart(self, intake: Intake, file: FileIO) -> None:
+        file.seek(0)
+        intake.error(
+            f"file_input: '{self._path}' became shorter; reading it again from its beginning",
+            fatal=False,
+        )
+
+
+def _local_path(o: Options) -> str:
+    path = o.required_text("path")
+    if not path.startswith("file:"):
+        return path
+    url = urlsplit(path)
+    if url.netloc not in ("", "localhost"):
+        raise o.fail("path", f"names another host: {path!r}")
+    return unquote(url.path)

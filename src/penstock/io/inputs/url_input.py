@@ -1,0 +1,201 @@
+"""url_input: the body of an HTTP(S) GET (contract section 7.3).
+
+    path             the URL
+    pause_timeout    seconds of pause after which the connection is dropped, default 60
+
+A reader thread downloads into a short queue, so that pausing and stopping never wait for the
+network. A dropped connection is resumed with a Range request from the first byte that was not
+delivered yet, guarded by the ETag (or date) of the first answer: a resource that changed meanwhile
+is a fatal error, never a mixture. A server without ranges sends all again; what is known is
+skipped.
+
+Errors: 4xx is fatal at once; anything else is retried with growing pauses, fatal after
+MAX_ATTEMPTS attempts without a single new byte.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import httpx
+
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parser
+from penstock.io.formats.options import TRANSPORT_ERROR, Options
+from penstock.io.inputs.byte_source import POLL_S, parser_of, sleep
+
+MAX_ATTEMPTS = 5
+_FIRST_RETRY_S = 0.2
+_QUEUED_CHUNKS = 8
+_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+
+
+class UrlInput(InputConnector):
+    def __init__(self, context: InputContext) -> None:
+        super().__init__(context)
+        o = Options.of("url_input", TRANSPORT_ERROR, context.config)
+        self._url = o.required_text("path")
+        self._pause_timeout = o.number("pause_timeout", 60.0)
+        o.done()
+        parts = urlsplit(self._url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise o.fail("path", f"must be an http:// or https:// URL, not {self._url!r}")
+
+    def validate(self) -> None:
+        parser_of(self.context)
+
+    def run(self, intake: Intake) -> None:
+        parser = parser_of(self.context)
+        resource = _Resource(self._url)
+        attempts = 0
+        while True:
+            before = resource.offset
+            try:
+                self._deliver(intake, parser, resource)
+                break
+            except _Paused:
+                continue
+            except _Failed as e:
+                attempts = 1 if resource.offset > before else attempts + 1
+                is_fatal = e.is_final or attempts >= MAX_ATTEMPTS
+                intake.error(f"url_input: GET {self._url}: {e}", fatal=is_fatal)
+                if is_fatal:
+                    return
+                sleep(intake, _FIRST_RETRY_S * 2 ** (attempts - 1))
+        intake.push(parser.finish(), 0)
+        intake.end_of_input()
+
+    def _deliver(self, intake: Intake, parser: Parser, resource: _Resource) -> None:
+        """Push the rest of the resource; raises _Failed or _Paused with `offset` up to date."""
+        intake.wait_while_paused()
+        download = _Download(resource)
+        try:
+            while (data := download.next(intake)) is not None:
+                resource.offset += len(data)
+                with download.dropped_after(self._pause_timeout):
+                    intake.wait_while_paused()
+                    intake.push(parser.feed(data), len(data))
+                if download.is_dropped:
+                    raise _Paused
+        finally:
+            download.drop()
+
+
+class _Paused(Exception):
+    """The connection was dropped because of a long pause."""
+
+
+class _Failed(Exception):
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+
+
+class _Resource:
+    """Where we are in which version of the resource."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.offset = 0
+        self.version: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        # identity: offsets must count the bytes of the resource, not of a compressed form
+        headers = {"Accept-Encoding": "identity"}
+        if self.offset:
+            headers["Range"] = f"bytes={self.offset}-"
+            if self.version and not self.version.startswith("W/"):
+                headers["If-Range"] = self.version
+        return headers
+
+    def check(self, response: httpx.Response) -> int:
+        """How many bytes of this answer are known already; raises _Failed."""
+        status = response.status_code
+        if status == 416 and self.offset:
+            return 0  # nothing follows the last byte we have
+        if status not in (200, 206):
+            is_final = 400 <= status < 500 and status not in (408, 425, 429)
+            raise _Failed(f"{status} {response.reason_phrase}", is_final=is_final)
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if self.offset and version != self.version:
+            raise _Failed("the resource changed while it was being read", is_final=True)
+        self.version = version
+        return self.offset if status == 200 else 0
+
+
+class _Download:
+    """One connection, read by a thread of its own into a bounded queue."""
+
+    def __init__(self, resource: _Resource) -> None:
+        self._resource = resource
+        self._queue: queue.Queue[bytes | Exception | None] = queue.Queue(_QUEUED_CHUNKS)
+        self._dropped = threading.Event()
+        threading.Thread(target=self._read, name="url_input", daemon=True).start()
+
+    @property
+    def is_dropped(self) -> bool:
+        return self._dropped.is_set()
+
+    def drop(self) -> None:
+        """Close the connection (from its own thread, soon)."""
+        self._dropped.set()
+
+    @contextmanager
+    def dropped_after(self, seconds: float) -> Iterator[None]:
+        """Drop the connection if the block takes longer than `seconds`."""
+        timer = threading.Timer(seconds, self.drop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def next(self, intake: Intake) -> bytes | None:
+        """The next bytes, None at the end of the resource."""
+        while True:
+            if intake.stopping:
+                raise Intake.Stopped
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def _read(self) -> None:
+        try:
+            with (
+                httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
+                client.stream("GET", self._resource.url, headers=self._resource.headers()) as r,
+            ):
+                known = self._resource.check(r)
+                if r.status_code != 416:
+                    self._pass_on(r, known)
+            self._put(None)
+        except _Failed as e:
+            self._put(e)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as e:
+            self._put(_Failed(str(e) or type(e).__name__))
+        except Exception as e:  # a bug: the connector's thread must hear of it
+            self._put(e)
+
+    def _pass_on(self, response: httpx.Response, known: int) -> None:
+        for data in response.iter_raw():
+            if known:
+                known, data = max(0, known - len(data)), data[known:]
+            if data and not self._put(data):
+                return
+
+    def _put(self, item: bytes | Exception | None) -> bool:
+        while not self._dropped.is_set():
+            try:
+                self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,65 @@
+"""References to secrets inside connector configurations.
+
+    "${env:NAME}"                            the environment variable
+    "${secret:kubernetes:<name>/<key>}"      <secrets dir>/kubernetes/<name>/<key>
+
+Only a string that is a reference as a whole counts; `${…}` of any other shape is an error, so a
+typing mistake never reaches a database as a password. Secrets are resolved when a pipeline
+starts; the resolved values are never stored, returned or put into messages.
+
+Source: contract section 7.6. The directory is PENSTOCK_SECRETS_DIR, default
+/etc/feldera-secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import UserError
+
+DEFAULT_DIR = "/etc/feldera-secrets"
+_ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+_KUBERNETES = re.compile(r"secret:kubernetes:([a-z0-9-]{1,63})/([a-z0-9-]{1,255})")
+
+
+def resolve_secrets(config: Any) -> Any:
+    """`config` (mappings, lists, scalars) with every reference replaced by its secret.
+
+    Raises UserError (ConfigError.InvalidTransportConfig) naming the reference and where it
+    should have been found.
+    """
+    if isinstance(config, Mapping):
+        return {k: resolve_secrets(v) for k, v in config.items()}
+    if isinstance(config, list | tuple):
+        return [resolve_secrets(v) for v in config]
+    if isinstance(config, str) and config.startswith("${") and config.endswith("}"):
+        return _secret(config)
+    return config
+
+
+def _secret(reference: str) -> str:
+    body = reference[2:-1]
+    if match := _ENV.fullmatch(body):
+        value = os.environ.get(match[1])
+        if value is None:
+            raise _error(f"{reference}: the environment variable {match[1]} is not set")
+        return value
+    if match := _KUBERNETES.fullmatch(body):
+        folder = os.environ.get("PENSTOCK_SECRETS_DIR", DEFAULT_DIR)
+        path = Path(folder, "kubernetes", match[1], match[2])
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise _error(f"{reference}: cannot read the secret from {path}: {e}") from e
+    raise _error(
+        f"{reference} is not a reference to a secret: write ${{env:NAME}} or "
+        "${secret:kubernetes:<name>/<key>} (lower-case letters, digits and hyphens)"
+    )
+
+
+def _error(message: str) -> UserError:
+    return UserError(message, code="ConfigError.InvalidTransportConfig")
