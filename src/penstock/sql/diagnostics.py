@@ -19,8 +19,9 @@ from difflib import get_close_matches
 
 from penstock.errors import CompilerMessage, Span
 
-#: an excerpt shows at most so many lines of a long construct
+#: an excerpt shows at most so many lines of a long construct, and so many columns of a line
 _MAX_LINES = 3
+_MAX_COLUMNS = 160
 
 
 def source_text(text: str, span: Span | None) -> str:
@@ -49,8 +50,10 @@ def snippet(text: str, span: Span) -> str:
         line = lines[number - 1].rstrip("\r").replace("\t", " ")
         left = start_column if number == first else 1 + len(line) - len(line.lstrip())
         right = end_column if number == last else max(len(line.rstrip()), left)
+        cut = max(0, left - _MAX_COLUMNS // 2) if len(line) > _MAX_COLUMNS else 0
+        line, left, right = line[cut : cut + _MAX_COLUMNS], left - cut, right - cut
         out.append(f"{number:5d}|{line}")
-        out.append(f"      {' ' * (left - 1)}{'^' * max(1, right - left + 1)}")
+        out.append(f"      {' ' * (left - 1)}{'^' * max(1, min(right, _MAX_COLUMNS) - left + 1)}")
     if last >= first + _MAX_LINES:
         out.append("      ...")
     return "\n".join(out)

@@ -1,0 +1,109 @@
+"""The parser: program text in, syntax tree out, all syntax errors at once.
+
+    parse_program     statements separated by `;`
+    parse_query       one query (ad-hoc queries)
+    parse_expression  one scalar expression
+
+A recursive-descent parser for statements and queries, a Pratt parser for expressions, in layers
+of one class, each knowing the ones above it in this list only:
+
+    cursor       the token at hand, accepting and refusing it
+    types        type syntax
+    expressions  operators by binding power
+    calls        functions and forms with keywords inside
+    tables       FROM
+    queries      SELECT, set operations, VALUES
+    statements   DDL
+
+After an error the parser goes on behind the next `;`, so one compilation reports every wrong
+statement. Nothing but `SqlError` escapes.
+
+Cost: linear in the text, about 0.5 ms for a query of 40 lines.
+"""
+
+from __future__ import annotations
+
+from penstock.errors import CompilerMessage, SqlError
+from penstock.sql import ast
+from penstock.sql.diagnostics import message
+from penstock.sql.lexer import END, Tokens, tokenize
+from penstock.sql.parser.cursor import SyntaxFailure
+from penstock.sql.parser.statements import StatementParser
+
+ERROR_TYPE = "Error parsing SQL"
+
+__all__ = ["parse_expression", "parse_program", "parse_query"]
+
+
+def parse_program(text: str) -> list[ast.Statement]:
+    """The statements of a program, in order.
+
+    Raises:
+        SqlError: with one message per wrong statement, in order of position.
+    """
+    tokens = tokenize(text)
+    parser = StatementParser(tokens)
+    statements: list[ast.Statement] = []
+    failures: list[SyntaxFailure] = []
+    while parser.key != END:
+        if parser.accept(";"):
+            continue
+        first = parser.i
+        try:
+            statements.append(parser.guarded(parser.statement))
+            if parser.key not in (";", END):
+                raise parser.unfinished()
+        except SyntaxFailure as failure:
+            parser.skip_to(";")
+            if not _has_lexical_error(tokens, first, parser.i):
+                failures.append(failure)
+    _raise_if_any(tokens, failures)
+    return statements
+
+
+def parse_query(text: str) -> ast.Query:
+    """One query; a final `;` is allowed. Raises SqlError."""
+    tokens = tokenize(text)
+    parser = StatementParser(tokens)
+    try:
+        query = parser.guarded(parser.query)
+        parser.accept(";")
+        if parser.key != END:
+            raise parser.unfinished()
+    except SyntaxFailure as failure:
+        _raise_if_any(tokens, [] if tokens.errors else [failure])
+        raise AssertionError("unreachable") from None
+    _raise_if_any(tokens, [])
+    return query
+
+
+def parse_expression(text: str) -> ast.Expr:
+    """One scalar expression. Raises SqlError."""
+    tokens = tokenize(text)
+    parser = StatementParser(tokens)
+    try:
+        expr = parser.guarded(parser.expression)
+        if parser.key != END:
+            raise parser.unfinished()
+    except SyntaxFailure as failure:
+        _raise_if_any(tokens, [] if tokens.errors else [failure])
+        raise AssertionError("unreachable") from None
+    _raise_if_any(tokens, [])
+    return expr
+
+
+def _has_lexical_error(tokens: Tokens, first: int, last: int) -> bool:
+    """Whether the tokens first..last were damaged already: one error per cause is enough."""
+    start = tokens.starts[first]
+    end = len(tokens.text) if tokens.keys[last] == END else tokens.starts[last]
+    return any(start <= span.start <= end for span, _ in tokens.errors)
+
+
+def _raise_if_any(tokens: Tokens, failures: list[SyntaxFailure]) -> None:
+    found = [*tokens.errors, *((f.span, f.what) for f in failures)]
+    found.sort(key=lambda pair: pair[0].start)
+    messages: list[CompilerMessage] = [
+        message(tokens.text, span, what, error_type=ERROR_TYPE) for span, what in found
+    ]
+    if messages:
+        raise SqlError(messages)
