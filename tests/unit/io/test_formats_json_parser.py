@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import json
 import uuid
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +118,25 @@ def test_an_update_marks_which_columns_it_has() -> None:
     (batch,) = parsed.batches
     assert batch.present[1] is not None
     assert batch.present[1].tolist() == [0, 1]
+
+
+def test_batches_of_one_feed_are_one_and_keep_what_updates_lack() -> None:
+    events = [f'{{"insert": {{"id": {i}, "name": "a long name of row {i}"}}}}' for i in range(3000)]
+    events[2000] = '{"update": {"id": 7}}'
+    parsed = parse("\n".join(events) + "\n", key=(0,))
+    (batch,) = parsed.batches
+    assert batch.present[0] is None
+    assert batch.present[1] is not None
+    assert np.flatnonzero(batch.present[1] == 0).tolist() == [2000]
+    assert rows_of(parsed)[1999] == (1999, "a long name of row 1999")
+    assert np.flatnonzero(batch.ops == UPDATE).tolist() == [2000]
+
+
+def test_a_value_of_many_lines_takes_time_in_proportion() -> None:
+    data = json.dumps([{"id": i} for i in range(20_000)], indent=1)
+    parsed = parse(data, update_format="raw", chunk=50_000)
+    assert parsed.records == 0
+    assert len(parsed.errors) == 1
 
 
 def test_an_update_needs_a_primary_key() -> None:
@@ -258,7 +279,7 @@ def test_a_parser_is_as_new_after_finish() -> None:
         (decimal_type(10, 2), "1.100000000000000000000000", D("1.10")),
         (VARCHAR, '"\\u00fc\\ud83d\\ude00"', "ü😀"),
         (VARCHAR, '""', ""),
-        (DATE, '"2024-02-29"', __import__("datetime").date(2024, 2, 29)),
+        (DATE, '"2024-02-29"', datetime.date(2024, 2, 29)),
         (TIME, '"23:59:59.123456789"', 86399_123456789),
         (TIMESTAMP, '"1970-01-01 00:00:01.5"', 1_500_000),
         (TIMESTAMP, '"1970-01-01t00:00:01"', 1_000_000),
@@ -315,7 +336,7 @@ def test_what_does_not_fit_is_refused_with_its_reason(
 
 
 def test_flavors_spell_times_as_numbers() -> None:
-    day, ms = __import__("datetime").date(1970, 1, 11), 1_700_000_000_123
+    day, ms = datetime.date(1970, 1, 11), 1_700_000_000_123
     assert one(DATE, "10", json_flavor="debezium_mysql") == day
     assert one(TIME, "5", json_flavor="debezium_mysql") == 5000
     assert one(TIME, "5", json_flavor="kafka_connect_json_converter") == 5_000_000

@@ -15,6 +15,7 @@ Cost: 20 to 100 ns a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,9 @@ def quick_json(type_: SqlType, flavor: Flavor, values: Sequence[Any]) -> Column 
             return _fixed(type_, np.array([v or 0 for v in values], np.uint8), _mask(values))
         if kind is Kind.DECIMAL and types <= {int, float}:
             return _decimals(type_, values)
+        if kind is Kind.DECIMAL and types <= {int, Decimal}:
+            wanted = pa.decimal128(type_.precision or 38, type_.scale or 0)
+            return column_from_arrow(type_, pa.array(values, wanted))
         if types == {str} and kind in STRINGS:
             return _strings(type_, values)
         if types == {str} and _reads_text(kind, flavor):

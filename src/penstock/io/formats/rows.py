@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
-from penstock.data.gather import concat_columns, take_column
+from penstock.data.gather import compact_heaps, concat_columns, take_column
 from penstock.data.types import NESTED, Kind, Schema
 from penstock.errors import UserError
 from penstock.io.formats.scalars import Invalid
@@ -94,6 +94,30 @@ def input_batch(
         finished.append(column)
     is_partial = any(p is not None for p in present)
     return InputBatch(table.schema, tuple(finished), ops, tuple(present) if is_partial else ())
+
+
+def merged(batches: Sequence[InputBatch]) -> tuple[InputBatch, ...]:
+    """The batches as one, in their order, with one heap a column; nothing for no batches."""
+    if len(batches) < 2:
+        return tuple(batches)
+    first = batches[0]
+    columns = tuple(
+        compact_heaps(concat_columns([b.columns[c] for b in batches]))
+        for c in range(len(first.columns))
+    )
+    present: tuple[npt.NDArray[np.uint8] | None, ...] = ()
+    if any(b.present for b in batches):
+        present = tuple(_merged_presence(batches, c) for c in range(len(first.columns)))
+    return (InputBatch(first.schema, columns, np.concatenate([b.ops for b in batches]), present),)
+
+
+def _merged_presence(batches: Sequence[InputBatch], column: int) -> npt.NDArray[np.uint8] | None:
+    parts = [b.present[column] if b.present else None for b in batches]
+    if all(p is None for p in parts):
+        return None
+    return np.concatenate(
+        [np.ones(len(b), np.uint8) if p is None else p for b, p in zip(batches, parts, strict=True)]
+    )
 
 
 def _overlay(column: Column, default: Column, absent: npt.NDArray[np.bool_]) -> Column:
