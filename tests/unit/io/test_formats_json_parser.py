@@ -170,6 +170,11 @@ def test_values_may_be_concatenated_with_any_white_space() -> None:
         assert [r[0] for r in rows_of(parse(data, update_format="raw", chunk=chunk))] == [1, 2, 3]
 
 
+def test_a_number_that_is_cut_is_one_value() -> None:
+    (error,) = parse("1234 ", update_format="raw", chunk=2).errors
+    assert error.invalid_text == "1234"
+
+
 def test_null_is_the_empty_list() -> None:
     for array in (True, False):
         parsed = parse("null", array=array, update_format="raw")
@@ -320,6 +325,9 @@ def test_default_spellings(type_: SqlType, literal: str, value: Any) -> None:
         (REAL, "1e39", "out of range"),
         (DOUBLE, '"NaN"', "not a number"),
         (DATE, '"2023-02-29"', "calendar"),
+        (DATE, '"0000-01-01"', "calendar"),
+        (TIMESTAMP, '"0000-12-31 23:59:59"', "calendar"),
+        (TIMESTAMP, '"0001-01-01T00:00:00+01:00"', "years 0001"),
         (DATE, "19000", "a date as a string"),
         (TIME, '"24:00:00"', "time of the day"),
         (TIMESTAMP, '"2024-01-01 10:11"', "not a timestamp"),
