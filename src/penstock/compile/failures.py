@@ -1,0 +1,73 @@
+"""What is said about a row that makes an expression fail.
+
+    kernel      RuntimeSqlError("INTEGER division by zero", row=3)
+    located     … knows the expression it happened in
+    reported    … knows the relation and the row's values:
+                "view v: division by zero in `a / b` for the row a = 1, b = 0"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.data.batch import Batch, Column
+from penstock.data.columns import column_to_python
+from penstock.data.types import Schema
+from penstock.errors import RuntimeSqlError
+from penstock.functions.definition import Kernel
+from penstock.plan.expressions import Call, Cast, Expr
+
+#: values and expressions longer than this are cut in messages
+_LONGEST = 200
+
+
+def written(expr: Expr, text: str) -> str:
+    """The expression as the program spells it; what it is, where it has no place there."""
+    if expr.span is not None and expr.span.end <= len(text):
+        return _cut(" ".join(text[expr.span.start : expr.span.end].split()))
+    if isinstance(expr, Call):
+        return expr.function.name
+    if isinstance(expr, Cast):
+        return f"CAST({expr.operand.type.with_nullable(True)} AS {expr.type.with_nullable(True)})"
+    return type(expr).__name__
+
+
+def located(kernel: Kernel, expr: Expr, text: str) -> Kernel:
+    """`kernel`, with the innermost failing expression noted in the error's details."""
+    spelling = written(expr, text)
+
+    def call(args: Sequence[Column], n: int) -> Column:
+        try:
+            return kernel(args, n)
+        except RuntimeSqlError as error:
+            if error.details is None:
+                error.details = {"expression": spelling}
+            raise
+
+    return call
+
+
+def reported(error: RuntimeSqlError, relation: str, batch: Batch, schema: Schema) -> Exception:
+    """The error as the user sees it."""
+    details: dict[str, Any] = dict(error.details or {})
+    row = error.row or 0
+    values = {
+        f.name: column_to_python(_row(c, row))[0]
+        for f, c in zip(schema.fields, batch.columns, strict=True)
+    }
+    details |= {"relation": relation, "row": {k: _cut(str(v)) for k, v in values.items()}}
+    shown = ", ".join(f"{k} = {_cut(repr(v))}" for k, v in values.items())
+    where = f"view {relation}: " if relation else ""
+    what = f" in `{details['expression']}`" if "expression" in details else ""
+    message = f"{where}{error.message}{what} for the row {shown}"
+    return RuntimeSqlError(message, row=row, code=error.code, details=details)
+
+
+def _row(column: Column, row: int) -> Column:
+    valid = None if column.valid is None else column.valid[row : row + 1]
+    return Column(column.type, column.values[row : row + 1], valid, column.heaps)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
