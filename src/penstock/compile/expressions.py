@@ -35,7 +35,7 @@ from penstock.compile.frame import (
     spread,
 )
 from penstock.data.batch import Array, Batch, Column
-from penstock.data.columns import column_from_python, empty_column
+from penstock.data.build import column_from_python, empty_column
 from penstock.data.types import BOOLEAN, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_can_fail, cast_kernel

@@ -1,9 +1,9 @@
 """What is said about a row that makes an expression fail.
 
-    kernel      RuntimeSqlError("INTEGER division by zero", row=3)
-    located     … knows the expression it happened in
-    reported    … knows the relation and the row's values:
-                "view v: division by zero in `a / b` for the row a = 1, b = 0"
+kernel      RuntimeSqlError("INTEGER division by zero", row=3)
+located     … knows the expression it happened in
+reported    … knows the relation and the row's values:
+            "view v: division by zero in `a / b` for the row a = 1, b = 0"
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.data.batch import Batch, Column
-from penstock.data.columns import column_to_python
+from penstock.data.build import column_to_python
 from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
 from penstock.functions.definition import Kernel

@@ -30,7 +30,7 @@ from penstock.data.types import (
 )
 from penstock.functions import int128, text
 from penstock.functions.coercion import as_decimal, common_type
-from penstock.functions.definition import Kernel, Literals, Overload, Types, define_typed
+from penstock.functions.definition import Literals, Overload, Types, define_typed
 
 _BY_ORDER: dict[str, Callable[[Array, int], Array]] = {
     "=": np.equal, "<>": np.not_equal,

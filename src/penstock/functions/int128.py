@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from penstock.data.kernel import kernel
+
 U = np.uint64
 _M32, _S32 = U(0xFFFFFFFF), U(32)
 _0, _1, _63, _64 = U(0), U(1), U(63), U(64)
@@ -29,6 +31,7 @@ _TOP = U(1) << U(63)
 #: 10^k as (low, high) words, k = 0 .. 38
 POW10 = np.array([[10**k & (2**64 - 1), 10**k >> 64] for k in range(39)], dtype=np.uint64)
 
+_W = "uint64[:, ::1]"
 FINE, ZERO_DIVISOR, OUT_OF_RANGE = 0, 1, 2
 TRUNCATE, HALF_UP, HALF_EVEN, FLOOR, CEIL = 0, 1, 2, 3, 4
 
@@ -202,7 +205,7 @@ def _finish(out, bad, i, negative, n3, n2, n1, n0, down, precision):  # type: ig
     return 0
 
 
-@_jit
+@kernel(f"int64({_W}, int64, {_W}, int64, boolean, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def add(a, ka, b, kb, negate, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = (a·10^ka ± b·10^kb) / 10^down; `negate` subtracts."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
@@ -226,7 +229,7 @@ def add(a, ka, b, kb, negate, down, precision, out, bad):  # type: ignore[no-unt
     return count
 
 
-@_jit
+@kernel(f"int64({_W}, {_W}, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def multiply(a, b, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = a·b / 10^down, truncated."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
@@ -238,7 +241,7 @@ def multiply(a, b, down, precision, out, bad):  # type: ignore[no-untyped-def]
     return count
 
 
-@_jit
+@kernel(f"int64({_W}, {_W}, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def divide(a, b, up, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = a·10^up / b, truncated. 10^up may exceed 128 bits (up ≤ 76)."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
@@ -263,7 +266,7 @@ def divide(a, b, up, precision, out, bad):  # type: ignore[no-untyped-def]
     return count
 
 
-@_jit
+@kernel(f"int64({_W}, int64, {_W}, int64, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def modulo(a, ka, b, kb, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = remainder of a·10^ka by b·10^kb with the dividend's sign (ka or kb is 0)."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
@@ -283,7 +286,7 @@ def modulo(a, ka, b, kb, down, precision, out, bad):  # type: ignore[no-untyped-
     return count
 
 
-@_jit
+@kernel(f"void({_W}, int64, {_W}, int64, int8[::1])", error_model="numpy")
 def compare(a, ka, b, kb, out):  # type: ignore[no-untyped-def]
     """out[i] = -1, 0 or 1: the order of a·10^ka and b·10^kb."""
     sa, sb = int(a.shape[0] > 1), int(b.shape[0] > 1)
@@ -302,7 +305,7 @@ def compare(a, ka, b, kb, out):  # type: ignore[no-untyped-def]
             out[i] = 0
 
 
-@_jit
+@kernel(f"int64({_W}, int64, int64, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def rescale(a, up, down, mode, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = a·10^up / 10^down, the discarded digits rounded by `mode`."""
     count = 0
@@ -313,7 +316,7 @@ def rescale(a, up, down, mode, precision, out, bad):  # type: ignore[no-untyped-
             d1, d0 = POW10[down, 1], POW10[down, 0]
             r3, r2, r1, r0, m1, m0 = _divmod256(r3, r2, r1, r0, d1, d0)
             away = False
-            if mode == HALF_UP or mode == HALF_EVEN:
+            if mode in (HALF_UP, HALF_EVEN):
                 h1, h0 = d1 >> _1, (d0 >> _1) | (d1 << _63)  # 10^down is even: half is exact
                 if m1 == h1 and m0 == h0:
                     away = mode == HALF_UP or (r0 & _1) == _1

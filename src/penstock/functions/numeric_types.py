@@ -1,8 +1,8 @@
 """Result types of arithmetic on two numbers (sql-reference 1.3).
 
-    integers   the wider type, no promotion            INTEGER + BIGINT    → BIGINT
-    decimals   exact digits as far as 38 allow         (5,2) * (4,1)       → (9,3)
-    floats     any float makes the result a float      DECIMAL + REAL      → DOUBLE
+integers   the wider type, no promotion            INTEGER + BIGINT    → BIGINT
+decimals   exact digits as far as 38 allow         (5,2) * (4,1)       → (9,3)
+floats     any float makes the result a float      DECIMAL + REAL      → DOUBLE
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from typing import Any
 from penstock.data.types import SqlType
 from penstock.errors import UserError
 from penstock.functions import arithmetic as arithmetic
+from penstock.functions import comparison as comparison
 from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload
 
 __all__ = ["Function", "Kernel", "Overload", "names", "resolve"]

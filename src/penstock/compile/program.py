@@ -1,0 +1,53 @@
+"""A compiled program → a circuit: every table a source, every view that is not LOCAL a sink.
+
+    tables ──► sources (upsert where there is a PRIMARY KEY)
+    views  ──► operators, in order of declaration ──► sinks (with an integral if materialized)
+
+A relation can be asked for its snapshot if it is a materialized view, a table with a key, a
+materialized table, or named in `materialize` (a view whose connector may be reset).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from penstock.circuit.graph import Circuit
+from penstock.compile.expressions import compile_expressions
+from penstock.compile.relations import RelationCompiler
+from penstock.data.batch import Batch, Column
+from penstock.data.types import Schema
+from penstock.plan.nodes import ProgramPlan, TablePlan
+
+
+def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
+    """The circuit of `plan`. `materialize`: views to keep an integral of beyond those declared
+    MATERIALIZED. Raises RuntimeSqlError where a constant row of the program cannot be computed."""
+    circuit = Circuit()
+    relations = RelationCompiler(circuit, plan.text)
+    kept = frozenset(materialize)
+    for table in plan.tables:
+        stream = circuit.source(table.name, table.schema, table.key)
+        relations.relations[table.name] = stream
+        if not table.key and (table.materialized or table.name in kept):
+            circuit.sink(table.name, stream, materialized=True)
+    for view in plan.views:
+        relations.view = view.name
+        stream = relations.stream(view.query)
+        relations.relations[view.name] = stream
+        if view.kind != "local":
+            circuit.sink(view.name, stream, view.kind == "materialized" or view.name in kept)
+    return circuit
+
+
+def default_columns(plan: ProgramPlan, table: TablePlan) -> tuple[Column | None, ...]:
+    """Per column of `table` the value of its DEFAULT as a one-row column, None without one."""
+    one_row = Batch(Schema(()), (), np.ones(1, np.int64))
+    defaults = table.defaults or (None,) * len(table.schema)
+    return tuple(
+        None
+        if expr is None
+        else compile_expressions([expr], one_row.schema, table.name, plan.text)(one_row)[0]
+        for expr in defaults
+    )

@@ -1,0 +1,164 @@
+"""Plan nodes → circuit operators.
+
+    Project(Filter(x))    one `map`: the mask first, then expressions over the rows that are left
+    Scan                  the stream of the table or view, by name
+    Values                a `constant`
+    everything else       its operator
+
+Plan nodes are values, so equal sub-plans (of one view or of several) become one operator: the
+memo is keyed by the node. A Project that only picks columns shares their arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from penstock.circuit.graph import Circuit, Stream
+from penstock.circuit.spec import AggregateSpec, Order
+from penstock.compile.expressions import compile_expressions, compile_predicate
+from penstock.data.batch import Batch
+from penstock.data.build import empty_batch
+from penstock.data.gather import concat, filter_batch
+from penstock.data.types import Schema
+from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.nodes import (
+    Aggregate,
+    Distinct,
+    Filter,
+    Join,
+    Node,
+    Project,
+    Scan,
+    TopK,
+    UnionAll,
+    Values,
+)
+
+MapFunction = Callable[[Batch], Batch]
+
+
+class RelationCompiler:
+    """Adds the operators of plan nodes to one circuit."""
+
+    def __init__(self, circuit: Circuit, text: str) -> None:
+        self.circuit = circuit
+        self.text = text
+        self.relations: dict[str, Stream] = {}
+        self.view = ""
+        self._memo: dict[Node, Stream] = {}
+
+    def stream(self, node: Node) -> Stream:
+        """The stream of `node`'s rows; equal nodes share one."""
+        known = self._memo.get(node)
+        if known is None:
+            known = self._memo[node] = self._build(node)
+        return known
+
+    def _build(self, node: Node) -> Stream:
+        match node:
+            case Scan():
+                return self.relations[node.relation]
+            case Values():
+                return self.circuit.constant(self._constant_rows(node))
+            case Filter():
+                return self._map(node.input, node.predicate, None, node.schema)
+            case Project():
+                return self._project(node)
+            case Join():
+                return self._join(node)
+            case Aggregate():
+                return self._aggregate(node)
+            case Distinct():
+                return self.circuit.distinct(self.stream(node.input))
+            case UnionAll():
+                return self.circuit.union([self.stream(i) for i in node.inputs], node.schema)
+            case TopK():
+                order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
+                stream = self.stream(node.input)
+                return self.circuit.topk(stream, node.partition, order, node.limit, node.offset)
+        raise AssertionError(f"no operator for {type(node).__name__}")
+
+    def _project(self, node: Project) -> Stream:
+        below = node.input
+        if isinstance(below, Filter) and below not in self._memo:
+            return self._map(below.input, below.predicate, node.exprs, node.schema)
+        return self._map(below, None, node.exprs, node.schema)
+
+    def _map(
+        self, input: Node, predicate: Expr | None, exprs: tuple[Expr, ...] | None, schema: Schema
+    ) -> Stream:
+        steps: list[MapFunction] = []
+        if predicate is not None:
+            steps.append(self._filter(predicate, input.schema))
+        if exprs is not None:
+            steps.append(self._columns(exprs, input.schema, schema))
+        fn = steps[0] if len(steps) == 1 else _then(*steps)
+        return self.circuit.map(self.stream(input), fn, schema)
+
+    def _filter(self, predicate: Expr, schema: Schema) -> MapFunction:
+        mask = compile_predicate(predicate, schema, self.view, self.text)
+        return lambda batch: filter_batch(batch, mask(batch))
+
+    def _columns(self, exprs: tuple[Expr, ...], before: Schema, after: Schema) -> MapFunction:
+        picked = [e.index for e in exprs if isinstance(e, InputRef)]
+        types = after.types
+        if len(picked) == len(exprs):
+            keeps_rows = set(picked) == set(range(len(before)))
+
+            def pick(batch: Batch) -> Batch:
+                columns = tuple(
+                    batch.columns[i].with_type(t) for i, t in zip(picked, types, strict=True)
+                )
+                return Batch(after, columns, batch.weights, batch.consolidated and keeps_rows)
+
+            return pick
+        evaluate = compile_expressions(exprs, before, self.view, self.text)
+
+        def compute(batch: Batch) -> Batch:
+            columns = tuple(c.with_type(t) for c, t in zip(evaluate(batch), types, strict=True))
+            return Batch(after, columns, batch.weights)
+
+        return compute
+
+    def _join(self, node: Join) -> Stream:
+        left, right = self.stream(node.left), self.stream(node.right)
+        residual = None
+        if node.residual is not None:
+            both = Schema(node.left.schema.fields + node.right.schema.fields)
+            residual = compile_predicate(node.residual, both, self.view, self.text)
+        return self.circuit.join(
+            left, right, node.keys, node.null_safe, node.kind.value, residual, node.schema
+        )
+
+    def _aggregate(self, node: Aggregate) -> Stream:
+        specs = [
+            AggregateSpec(
+                c.function.kind,
+                c.args,
+                c.function.arg_types,
+                c.function.result,
+                c.distinct,
+                c.filter,
+            )
+            for c in node.calls
+        ]
+        return self.circuit.aggregate(self.stream(node.input), node.keys, specs, node.schema)
+
+    def _constant_rows(self, node: Values) -> Batch:
+        one_row = Batch(Schema(()), (), np.ones(1, np.int64))
+        rows = []
+        for exprs in node.rows:
+            columns = compile_expressions(exprs, one_row.schema, self.view, self.text)(one_row)
+            typed = tuple(c.with_type(t) for c, t in zip(columns, node.schema.types, strict=True))
+            rows.append(Batch(node.schema, typed, one_row.weights))
+        return concat(rows, node.schema) if rows else empty_batch(node.schema)
+
+
+def _then(first: MapFunction, second: MapFunction) -> MapFunction:
+    def both(batch: Batch) -> Batch:
+        kept = first(batch)
+        return second(kept)
+
+    return both
