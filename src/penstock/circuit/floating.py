@@ -5,7 +5,8 @@ retraction leaves an error far below what a double shows. Values that are not fi
 to a sum for ever, so they are counted beside it: `specials` is int64[n, 3], the numbers of NaN,
 +∞ and -∞.
 
-Limits: what is left after taking back a value is about 1e-32 of it; a finite total beyond the
+Limits: what is left after taking back a value is about 1e-32 of it, and sums of values that lie
+further apart than that may depend on their order in the last bit; a finite total beyond the
 range of DOUBLE does not come back from infinity.
 """
 

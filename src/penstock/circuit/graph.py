@@ -130,8 +130,7 @@ class Circuit:
         offset: int = 0,
     ) -> Stream:
         """Rows offset .. offset+limit of every partition in `order`, ties by the other columns."""
-        arranged = self._arrange(stream.node, tuple(partition), (True,) * len(partition))
-        return self._add(TopK(arranged, tuple(order), limit, offset))
+        return self._add(TopK(stream.node, tuple(partition), tuple(order), limit, offset))
 
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""

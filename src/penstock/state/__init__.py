@@ -2,6 +2,7 @@
 
 run.py       one immutable sorted batch, found by hash
 spine.py     a stack of runs under merge: the integral of a relation
+ordered.py   a spine whose keys hold their rows in an order: first rows of a key
 snapshot.py  a spine pinned at one step
 groups.py    distinct keys numbered, for dense accumulators
 columns.py   columns that grow at the end

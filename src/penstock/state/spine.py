@@ -60,7 +60,7 @@ class Spine:
         if len(delta) == 0:
             return
         self._adopt_merged()
-        run = build_run(delta, self.key)
+        run = self._run_of(delta)
         self._total_weight += int(delta.weights.sum())
         if len(run):
             self._runs.append(run)
@@ -98,6 +98,14 @@ class Spine:
     def runs(self) -> tuple[Run, ...]:
         return tuple(self._runs)
 
+    # what a run is sorted by is the subclass's choice (see `penstock.state.ordered`)
+
+    def _run_of(self, delta: Batch) -> Run:
+        return build_run(delta, self.key)
+
+    def _merged(self, lower: Run, upper: Run) -> Run:
+        return merge_runs(lower, upper, self.key)
+
     # merging
 
     def _merge(self) -> None:
@@ -113,7 +121,7 @@ class Spine:
             if len(lower) + len(upper) > BACKGROUND_ROWS:
                 self._merge_in_background(lower, upper)
                 return
-            merged = merge_runs(lower, upper, self.key)
+            merged = self._merged(lower, upper)
             self._runs[-2:] = [merged] if len(merged) else []
 
     def _is_merging(self, run: Run) -> bool:
@@ -121,7 +129,7 @@ class Spine:
 
     def _merge_in_background(self, lower: Run, upper: Run) -> None:
         if self._merging is None:
-            future = _merger.submit(merge_runs, lower, upper, self.key)
+            future = _merger.submit(self._merged, lower, upper)
             self._merging = (lower, upper, future)
         elif len(self._runs) > MAX_RUNS:
             self._adopt_merged(wait=True)

@@ -1,17 +1,18 @@
 """MIN and MAX under retractions.
 
-Per group the best value is cached with its weight, beside all values in a spine by group. While
-no value better than the best has a weight at all, a delta is settled against the cache alone:
+Per group the best value is cached with its weight, beside all values in a spine by group, in
+order. While no value better than the best has a weight at all, a delta is settled against the
+cache alone:
 
     candidates, best first     7 (+1)   9 (cached, 2 copies; delta -1)   12 (+1)
                                └─ the first positive total is the new best
 
-Only when the cached value is used up is the group read back from the spine. Retractions that come
-before their insertion leave a negative total; a group with one before its best value is in debt
-and is read back until that is settled.
+Only when the cached value is used up are the group's first values read back from the spine.
+Retractions that come before their insertion leave a negative total; a group with one before its
+best value is in debt and is read back until that is settled.
 
 State: every value of every group, in a spine; one value and its weight per group.
-Cost:  one sort of the delta; O(group) for groups whose best value went away.
+Cost:  one sort of the delta; O(log n) for groups whose best value went away.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from penstock.data.heap import Heap, union
 from penstock.data.kernel import kernel
 from penstock.data.order import sort_indices
 from penstock.data.types import BIGINT, Field, Schema, SqlType
-from penstock.state.spine import Spine
+from penstock.state.ordered import OrderedSpine
 
 _GROUP = BIGINT.with_nullable(False)
 _EMPTY, _OWES, _STALE = 0, 1, 2
+#: values per run that are looked at first when a group is read back
+_FIRST_LOOK = 4
 
 
 class Extremum(Accumulator):
@@ -43,7 +46,7 @@ class Extremum(Accumulator):
         self._result = result
         self._descending = descending
         schema = Schema((Field("group", _GROUP), Field("value", self._type)))
-        self._spine = Spine(schema, (0,))
+        self._spine = OrderedSpine(schema, (0,), ((1, descending, False),))
         shape = (16, 2) if argument.is_wide else (16,)
         self._best = np.zeros(shape, dtype=argument.dtype)
         self._weight = np.zeros(16, dtype=np.int64)
@@ -73,6 +76,7 @@ class Extremum(Accumulator):
             np.concatenate((cached, rows.slots[counted])),
             concat_columns([self._cached(touched[cached]), values]),
             np.concatenate((self._weight[touched[cached]], weights)),
+            self._weight[touched] > 0,
             len(cached),
         )
         if len(stale):
@@ -92,18 +96,30 @@ class Extremum(Accumulator):
         return Column(self._type, self._best[groups], None, self._heaps)
 
     def _read_back(self, groups: Ids) -> None:
-        """Find the best values of `groups` among all their values."""
-        self._weight[groups] = 0
-        self._debt[groups] = 0
-        slots, found = self._spine.probe((Column(_GROUP, groups),), len(groups))
-        stale = self._settle(groups, slots, found.columns[1], found.weights, 0)
-        assert not len(stale)
+        """Find the best values of `groups` among all their values, a few of the first at first."""
+        width = _FIRST_LOOK
+        while len(groups):
+            self._weight[groups] = 0
+            self._debt[groups] = 0
+            slots, found, complete = self._spine.prefixes(
+                (Column(_GROUP, groups),), len(groups), width
+            )
+            stale = self._settle(groups, slots, found.columns[1], found.weights, ~complete)
+            groups = groups[stale]
+            width *= 8
 
     def _settle(
-        self, groups: Ids, slots: Ids, values: Column, weights: np.ndarray, cached: int
+        self,
+        groups: Ids,
+        slots: Ids,
+        values: Column,
+        weights: np.ndarray,
+        has_more: np.ndarray,
+        cached: int = 0,
     ) -> Ids:
         """Choose the best of the candidates for each of `groups` (named by `slots`); the first
-        `cached` candidates are cached best values. Returns the slots that they cannot settle.
+        `cached` candidates are cached best values. `has_more[slot]`: there may be further values
+        behind the candidates. Returns the slots that the candidates cannot settle.
         """
         ranks = sort_indices(
             (Column(_GROUP, slots), values), ((False, False), (self._descending, False))
@@ -117,7 +133,7 @@ class Extremum(Accumulator):
         state = np.where(self._debt[groups], _STALE, _EMPTY).astype(np.uint8)
         _choose(
             slots[ranks], weights[ranks], same, (ranks < cached).astype(np.uint8),
-            self._weight[groups] > 0, best, total, state,
+            has_more, best, total, state,
         )  # fmt: skip
         settled = np.flatnonzero(state != _STALE)
         chosen = groups[settled]
@@ -148,7 +164,7 @@ def _choose(
     weights: Any,
     same: Any,
     is_cached: Any,
-    has_cached: Any,
+    has_more: Any,
     best: Any,
     total: Any,
     state: Any,
@@ -181,5 +197,5 @@ def _choose(
         elif sum_ < 0:
             state[slot] |= _OWES
     for slot in range(state.shape[0]):
-        if has_cached[slot] and best[slot] < 0:
+        if has_more[slot] and best[slot] < 0:
             state[slot] = _STALE

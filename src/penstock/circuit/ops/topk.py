@@ -1,7 +1,7 @@
 """The first rows of every partition in an order.
 
-partition of the delta ──► all its rows, sorted ──► offset .. offset+limit ──► new
-                                              what was emitted for it before ──► old
+partitions of the delta ──► their first offset+limit rows, sorted ──► cut ──► new
+                                        what was emitted for them before ──► old
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from penstock.circuit.arrange import Arrange, distinct_keys
+from penstock.circuit.arrange import distinct_keys
+from penstock.circuit.dense import Ids
 from penstock.circuit.node import Node
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, take
+from penstock.data.gather import concat, take, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.order import sort_indices
 from penstock.data.types import BIGINT
+from penstock.state.ordered import OrderedSpine
 from penstock.state.spine import Spine
 
 _POSITION = BIGINT.with_nullable(False)
 _NO_LIMIT = np.iinfo(np.int64).max
+#: rows read beyond those wanted, for the ones that later runs took back
+_SLACK = 8
 
 
 class TopK(Node):
@@ -31,58 +35,106 @@ class TopK(Node):
 
     Reference:   sort each partition by the order, then by all columns, repeat every row as often
                  as its weight says, cut.
-    Incremental: cut the delta's partitions again; emit the difference to what they held.
-    State: the input by partition (an arrangement) and the output by partition.
-    Cost:  O(rows of the touched partitions), however small the delta.
+    Incremental: cut the delta's partitions again, reading only their first rows; emit the
+                 difference to what they held.
+    State: the input by partition, in order; the output by partition.
+    Cost:  O(log n + offset + limit) per touched partition; all of it without a limit, or when
+           nearly all rows are equal in the first two columns of the order.
     """
 
     def __init__(
-        self, arranged: Arrange, order: tuple[Order, ...], limit: int | None, offset: int
+        self,
+        source: Node,
+        partition: tuple[int, ...],
+        order: tuple[Order, ...],
+        limit: int | None,
+        offset: int,
     ) -> None:
-        super().__init__(arranged.schema, (arranged,))
-        self._arranged = arranged
+        super().__init__(source.schema, (source,))
+        self._partition = partition
         named = {o.column for o in order}
-        rest = (Order(c) for c in range(len(self.schema)) if c not in named)
-        self._order = (*order, *rest)
+        self._order = order
+        self._rest = tuple(Order(c) for c in range(len(self.schema)) if c not in named)
         self._first = offset
         self._end = _NO_LIMIT if limit is None else offset + limit
-        self._emitted = Spine(self.schema, arranged.key)
+        directions = [(o.column, o.descending, o.nulls_first) for o in (*order, *self._rest)]
+        self._rows = OrderedSpine(self.schema, partition, directions)
+        self._emitted = Spine(self.schema, partition)
 
     def step(self) -> Batch | None:
-        arranged = self._arranged
-        assert arranged.delta is not None
-        keys, count = distinct_keys(arranged.keys_of(arranged.delta), len(arranged.delta))
-        spines = [arranged.spine, arranged.pending]
-        found = [spine.probe(keys, count) for spine in spines if spine is not None]
-        new = self._cut(np.concatenate([at for at, _ in found]), concat([b for _, b in found]))
+        delta = self.inputs[0].delta
+        assert delta is not None
+        self._rows.insert(delta)
+        keys, count = distinct_keys(tuple(delta.columns[p] for p in self._partition), len(delta))
         _, old = self._emitted.probe(keys, count)
-        return consolidate(concat([Batch(old.schema, old.columns, -old.weights), new]))
-
-    def commit(self) -> None:
-        if self.delta is not None:
-            self._emitted.insert(self.delta)
+        gone = Batch(old.schema, old.columns, -old.weights)
+        change = consolidate(concat([gone, *self._first_rows(keys, count)]))
+        self._emitted.insert(change)
+        return change
 
     def state_rows(self) -> int:
-        return len(self._emitted)
+        return len(self._rows) + len(self._emitted)
 
-    def _cut(self, partitions: np.ndarray, rows: Batch) -> Batch:
-        """The visible rows of each partition, weights clipped at its ends."""
-        columns = (Column(_POSITION, partitions), *(rows.columns[o.column] for o in self._order))
-        orders = ((False, False), *((o.descending, o.nulls_first) for o in self._order))
-        ranks = sort_indices(columns, orders)
-        ordered = take(rows, ranks)
-        below = np.arange(1, len(ranks))
-        same = np.zeros(len(ranks), dtype=np.uint8)
-        same[1:] = rows_equal(ordered.columns, below - 1, ordered.columns, below)
+    def _first_rows(self, keys: tuple[Column, ...], count: int) -> list[Batch]:
+        """The visible rows of the partitions `keys`."""
+        width = min(self._end, 2**40) + _SLACK
+        parts: list[Batch] = []
+        while count:
+            at, rows, complete = self._rows.prefixes(keys, count, width)
+            visible, reached = self._cut(at, rows, count)
+            short = np.flatnonzero((reached < self._end) & ~complete)
+            if not len(short):
+                return [*parts, visible[0]]
+            settled = np.ones(count, dtype=bool)
+            settled[short] = False
+            parts.append(take(visible[0], np.flatnonzero(settled[visible[1]])))
+            keys, count = tuple(take_column(k, short) for k in keys), len(short)
+            width *= 8
+        return parts
+
+    def _cut(self, partitions: Ids, rows: Batch, count: int) -> tuple[tuple[Batch, Ids], Ids]:
+        """The visible rows with their partitions, weights clipped at the ends; and how many rows
+        (up to the end) each partition has among `rows`."""
+        ranks, same = self._sorted(partitions, rows)
+        ordered, partitions = take(rows, ranks), partitions[ranks]
         visible = np.zeros(len(ranks), dtype=np.int64)
-        _clip(partitions[ranks], ordered.weights, same, self._first, self._end, visible)
+        reached = np.zeros(count, dtype=np.int64)
+        _clip(partitions, ordered.weights, same, self._first, self._end, visible, reached)
         at = np.flatnonzero(visible)
-        return Batch(self.schema, take(ordered, at).columns, visible[at])
+        shown = Batch(self.schema, take(ordered, at).columns, visible[at])
+        return (shown, partitions[at]), reached
+
+    def _sorted(self, partitions: Ids, rows: Batch) -> tuple[Ids, np.ndarray]:
+        """(order of the rows, which of them equal the one before)."""
+        columns = tuple(rows.columns[o.column] for o in self._order)
+        directions = [(False, False), *((o.descending, o.nulls_first) for o in self._order)]
+        place = Column(_POSITION, partitions)
+        ranks = sort_indices((place, *columns), directions)
+        ties = _equal_to_previous((place, *columns), ranks)
+        tied = np.flatnonzero(ties | np.append(ties[1:], 0))
+        if len(tied) and self._rest:
+            # Cost: the remaining columns may be long strings; only ties are worth sorting by them
+            among = ranks[tied]
+            set_of = Column(_POSITION, np.cumsum(1 - ties.astype(np.int64))[tied])
+            rest = tuple(take_column(rows.columns[o.column], among) for o in self._rest)
+            again = sort_indices((set_of, *rest), [(False, True)] * (1 + len(rest)))
+            ranks[tied] = among[again]
+            ties = ties & _equal_to_previous((place, *rows.columns), ranks)
+        return ranks, ties
 
 
-@kernel("void(int64[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
-def _clip(partitions: Any, weights: Any, same: Any, first: Any, end: Any, visible: Any) -> None:
-    """visible[i] = copies of row i between positions first and end of its partition."""
+def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> np.ndarray:
+    same = np.zeros(len(ranks), dtype=np.uint8)
+    same[1:] = rows_equal(columns, ranks[:-1], columns, ranks[1:])
+    return same
+
+
+@kernel("void(int64[::1], int64[::1], uint8[::1], int64, int64, int64[::1], int64[::1])")
+def _clip(
+    partitions: Any, weights: Any, same: Any, first: Any, end: Any, visible: Any, reached: Any
+) -> None:
+    """visible[i] = copies of row i between positions first and end of its partition;
+    reached[p] = rows of partition p."""
     rows = partitions.shape[0]
     position = 0
     i = 0
@@ -92,7 +144,7 @@ def _clip(partitions: Any, weights: Any, same: Any, first: Any, end: Any, visibl
             position = 0
         copies = weights[i]
         i += 1
-        while i < rows and same[i] and partitions[i] == partitions[start]:
+        while i < rows and same[i]:
             copies += weights[i]
             i += 1
         if copies > 0:
@@ -100,3 +152,4 @@ def _clip(partitions: Any, weights: Any, same: Any, first: Any, end: Any, visibl
             if shown > 0:
                 visible[start] = shown
             position += copies
+        reached[partitions[start]] = position

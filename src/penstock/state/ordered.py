@@ -1,0 +1,243 @@
+"""A spine that finds the first rows of a key in an order, without reading the others.
+
+    within a run, rows of one key lie together and in order:
+
+        k (key's hash) │ c, d (codes of the first two order columns) │ r (row's hash)
+
+    prefixes(keys, width): the first `width` rows of the key in every run, cut where the first
+    row left out anywhere begins:
+
+        run 1   2 5 9 │ 11 …         bound = min(11, 7): 2 3 5 6 are all there is below 7
+        run 2   3 6   │ 7 …
+
+Codes are weak (two different rows may share one), so rows come in code order at best; the reader
+sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
+
+Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import compact_heaps, concat, concat_columns, take, take_column
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.kernel import kernel
+from penstock.data.order import value_codes
+from penstock.data.types import BIGINT, Kind, Schema, SqlType
+from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed
+from penstock.state.spine import Spine
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+#: column, descending, nulls first
+Direction = tuple[int, bool, bool]
+
+_TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderedRun(Run):
+    """A run sorted by (k, c, d, r)."""
+
+    c: U64
+    d: U64
+
+
+class OrderedSpine(Spine):
+    """The integral of a relation, found by the columns at `key` and ordered by `order`."""
+
+    def __init__(self, schema: Schema, key: Sequence[int], order: Sequence[Direction]) -> None:
+        super().__init__(schema, key)
+        self.order = tuple(order)
+
+    def prefixes(
+        self, keys: Sequence[Column], n: int, width: int
+    ) -> tuple[I64, Batch, npt.NDArray[np.bool_]]:
+        """For each of the `n` rows of `keys` all rows before some point of the order.
+
+        Returns (needle, rows, complete) with `needle` and `rows` as of `probe`, in no particular
+        order; `complete[i]` says that these are all rows of key i. A larger `width` reaches
+        further, and in the end everything."""
+        needles = hash_columns(keys, KEY_SEED, n=n)
+        bound_c, bound_d = np.full(n, _TOP), np.full(n, _TOP)
+        complete = np.ones(n, bool)
+        parts: list[tuple[OrderedRun, I64, I64]] = []
+        for run in self._runs:
+            assert isinstance(run, OrderedRun)
+            low, high = np.empty(n, np.int64), np.empty(n, np.int64)
+            if not _find(run.k, run.table, run.shift, needles, low, high):
+                continue
+            end = np.minimum(high, low + width)
+            total = int((end - low).sum())
+            needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+            _expand(low, end, needle, row)
+            cut = np.flatnonzero(end < high)
+            if len(cut):
+                complete[cut] = False
+                _lower(bound_c, bound_d, cut, run.c[end[cut]], run.d[end[cut]])
+            parts.append((run, needle, row))
+        at: list[I64] = []
+        found: list[Batch] = []
+        for run, needle, row in parts:
+            before = complete[needle] | _is_below(run, row, bound_c[needle], bound_d[needle])
+            stored = [run.batch.columns[i] for i in self.key]
+            kept = np.flatnonzero(before & (rows_equal(keys, needle, stored, row) != 0))
+            at.append(needle[kept])
+            found.append(take(run.batch, row[kept]))
+        if not found:
+            return np.zeros(0, np.int64), empty_batch(self.schema), complete
+        return np.concatenate(at), concat(found), complete
+
+    def _run_of(self, delta: Batch) -> OrderedRun:
+        batch = consolidate(delta)
+        n = len(batch)
+        k = hash_columns([batch.columns[i] for i in self.key], KEY_SEED, n=n)
+        r = hash_columns(batch.columns, ROW_SEED, n=n)
+        types = [self.schema.types[i] for i, _, _ in self.order]
+        c, d = _words(batch.columns, types, self.order)
+        if n > 1:
+            order = np.lexsort((r, d, c, k))
+            k, c, d, r, batch = k[order], c[order], d[order], r[order], take(batch, order)
+        return _ordered(k, c, d, r, batch)
+
+    def _merged(self, lower: Run, upper: Run) -> OrderedRun:
+        assert isinstance(lower, OrderedRun) and isinstance(upper, OrderedRun)
+        n = len(lower) + len(upper)
+        source, twins = np.empty(n, np.int64), np.empty(n, np.uint8)
+        _interleave(
+            lower.k, lower.c, lower.d, lower.r, upper.k, upper.c, upper.d, upper.r, source, twins
+        )
+        columns = tuple(
+            concat_columns((x, y))
+            for x, y in zip(lower.batch.columns, upper.batch.columns, strict=True)
+        )
+        weights = np.concatenate((lower.batch.weights, upper.batch.weights))
+        second = np.flatnonzero(twins)
+        if len(second):
+            first = second - 1
+            same = rows_equal(columns, source[first], columns, source[second])
+            if not same.all() or (np.diff(second) == 1).any():
+                # hashes of different rows collided: start over from the rows themselves
+                return self._run_of(Batch(self.schema, columns, weights))
+            weights = weights[source]
+            weights[first] += weights[second]
+            weights[second] = 0
+            kept = np.flatnonzero(weights)
+            source, weights = source[kept], weights[kept]
+        else:
+            weights = weights[source]
+        gathered = tuple(compact_heaps(take_column(x, source)) for x in columns)
+        k, c, d, r = (
+            np.concatenate((x, y))[source]
+            for x, y in (
+                (lower.k, upper.k),
+                (lower.c, upper.c),
+                (lower.d, upper.d),
+                (lower.r, upper.r),
+            )
+        )
+        return _ordered(k, c, d, r, Batch(self.schema, gathered, weights, True))
+
+
+def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:
+    run = _indexed(k, r, batch)
+    return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, c, d)
+
+
+def _words(columns: Sequence[Column], types: Sequence[SqlType], order: Sequence[Direction]) -> U64:
+    """uint64[2, n]: two words a row whose order never contradicts `order`.
+
+    They depend on the row's values and the declared types alone, so equal rows have equal words
+    in every batch. A column's word may be followed by the next column's only if it is exact."""
+    n = len(columns[0]) if columns else 0
+    words: list[U64] = []
+    for (i, descending, nulls_first), type in zip(order, types, strict=True):
+        code, is_exact = _value_word(columns[i])
+        code = ~code if descending else code
+        if not type.nullable:
+            words.append(code)
+        else:
+            valid = columns[i].valid
+            is_null = np.zeros(n, bool) if valid is None else valid == 0
+            if is_exact:
+                words.append((is_null ^ nulls_first).astype(np.uint64))
+                words.append(np.where(is_null, np.uint64(0), code))
+            else:
+                shifted = (code >> np.uint64(1)) | np.uint64(int(nulls_first) << 63)
+                words.append(np.where(is_null, np.uint64(0) if nulls_first else _TOP, shifted))
+        if not is_exact or len(words) >= 2:
+            break
+    words += [np.zeros(n, np.uint64)] * 2
+    return np.stack(words[:2])
+
+
+def _value_word(column: Column) -> tuple[U64, bool]:
+    """A code of the values (NULLs aside) and whether it tells all values apart."""
+    kind = column.type.kind
+    if kind is Kind.DECIMAL:
+        # the high word alone would tell few decimals apart: saturate to 64 bits instead
+        low = np.ascontiguousarray(column.values[:, 0]).view(np.int64)
+        high = np.ascontiguousarray(column.values[:, 1]).view(np.int64)
+        extreme = np.where(high < 0, np.iinfo(np.int64).min, np.iinfo(np.int64).max)
+        column = Column(BIGINT, np.where(high == low >> 63, low, extreme))
+    return value_codes(column)[0], not (column.type.is_wide or kind is Kind.DECIMAL)
+
+
+def _lower(bound_c: U64, bound_d: U64, at: I64, c: U64, d: U64) -> None:
+    """Lower the bounds at `at` to (c, d) where those are smaller."""
+    old_c, old_d = bound_c[at], bound_d[at]
+    smaller = (c < old_c) | ((c == old_c) & (d < old_d))
+    bound_c[at] = np.where(smaller, c, old_c)
+    bound_d[at] = np.where(smaller, d, old_d)
+
+
+def _is_below(run: OrderedRun, row: I64, c: U64, d: U64) -> npt.NDArray[np.bool_]:
+    mine = run.c[row]
+    below: npt.NDArray[np.bool_] = (mine < c) | ((mine == c) & (run.d[row] < d))
+    return below
+
+
+@kernel(
+    "void(uint64[::1], uint64[::1], uint64[::1], uint64[::1], uint64[::1], uint64[::1], "
+    "uint64[::1], uint64[::1], int64[::1], uint8[::1])"
+)
+def _interleave(
+    ka: Any, ca: Any, da: Any, ra: Any, kb: Any, cb: Any, db: Any, rb: Any, source: Any, twins: Any
+) -> None:
+    """Merge two sorted runs: source[i] is a row of a, or len(a) + a row of b; twins[i] is 1 where
+    row i has the same words as the row before it."""
+    na, nb = ka.shape[0], kb.shape[0]
+    i, j = 0, 0
+    k0, c0, d0, r0 = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    for at in range(na + nb):
+        if j >= nb:
+            from_a = True
+        elif i >= na:
+            from_a = False
+        elif ka[i] != kb[j]:
+            from_a = ka[i] < kb[j]
+        elif ca[i] != cb[j]:
+            from_a = ca[i] < cb[j]
+        elif da[i] != db[j]:
+            from_a = da[i] < db[j]
+        else:
+            from_a = ra[i] <= rb[j]
+        if from_a:
+            k, c, d, r = ka[i], ca[i], da[i], ra[i]
+            source[at] = i
+            i += 1
+        else:
+            k, c, d, r = kb[j], cb[j], db[j], rb[j]
+            source[at] = na + j
+            j += 1
+        twins[at] = 1 if at > 0 and k == k0 and c == c0 and d == d0 and r == r0 else 0
+        k0, c0, d0, r0 = k, c, d, r

@@ -1,0 +1,202 @@
+"""The graph: what a step visits, returns and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.circuit import AggregateSpec, Circuit, Order
+from penstock.data.batch import Batch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import BIGINT, INTEGER, TINYINT, VARCHAR, Schema, schema
+from penstock.errors import RuntimeSqlError
+from tests.oracle.drive import as_input
+
+T = schema(k=INTEGER, x=TINYINT)
+COUNT = AggregateSpec("COUNT", (), (), BIGINT.with_nullable(False))
+SUM = AggregateSpec("SUM", (1,), (TINYINT,), TINYINT)
+
+
+def step(circuit: Circuit, *rows: tuple[Any, int], schema: Schema = T) -> list[Any]:
+    """Step table t and return what the sink says, in a fixed order."""
+    changes = circuit.step({"t": [as_input(schema, rows)]} if rows else {})
+    return sorted(batch_to_rows(changes["out"]), key=repr)
+
+
+def counting(keys: Sequence[int], *calls: AggregateSpec) -> Circuit:
+    circuit = Circuit()
+    table = circuit.source("t", T)
+    fields = {f"k{k}": T.types[k] for k in keys} | {f"c{i}": c.result for i, c in enumerate(calls)}
+    circuit.sink("out", circuit.aggregate(table, keys, calls, schema(**fields)), materialized=True)
+    return circuit
+
+
+def test_a_global_aggregate_has_its_row_before_any_input() -> None:
+    circuit = counting((), COUNT, SUM)
+
+    assert step(circuit) == [((0, None), 1)]
+    assert step(circuit) == []
+    assert step(circuit, ((1, 5), 1)) == [((0, None), -1), ((1, 5), 1)]
+    assert step(circuit, ((1, 5), -1)) == [((0, None), 1), ((1, 5), -1)]
+
+
+def test_a_global_aggregate_that_meets_input_in_its_first_step_emits_one_row() -> None:
+    assert step(counting((), COUNT, SUM), ((1, 5), 1)) == [((1, 5), 1)]
+
+
+def test_a_group_vanishes_with_its_last_row() -> None:
+    circuit = counting((0,), COUNT)
+
+    assert step(circuit, ((1, 5), 1), ((1, 6), 1), ((None, None), 1)) == [
+        ((1, 2), 1),
+        ((None, 1), 1),
+    ]
+    assert step(circuit, ((1, 5), -1), ((1, 6), -1)) == [((1, 2), -1)]
+
+
+def test_an_aggregate_that_does_not_change_emits_nothing() -> None:
+    circuit = counting((0,), SUM)
+    step(circuit, ((1, 5), 1))
+
+    assert step(circuit, ((1, None), 1)) == []
+
+
+def test_a_total_that_does_not_fit_its_type_is_an_error_and_ends_the_circuit() -> None:
+    circuit = counting((0,), SUM)
+    assert step(circuit, ((1, 100), 1), ((1, 27), 1)) == [((1, 127), 1)]
+
+    with pytest.raises(RuntimeSqlError, match="TINYINT"):
+        step(circuit, ((1, 1), 1))
+    with pytest.raises(RuntimeError, match="earlier step failed"):
+        step(circuit)
+
+
+def test_an_overflow_that_the_same_step_takes_back_is_none() -> None:
+    circuit = counting((0,), SUM)
+
+    assert step(circuit, ((1, 100), 1), ((1, 100), 1), ((1, 100), -1)) == [((1, 100), 1)]
+
+
+def test_a_constant_is_emitted_once() -> None:
+    circuit = Circuit()
+    circuit.sink("out", circuit.constant(batch_from_rows(T, [(1, 2)])))
+
+    assert step(circuit) == [((1, 2), 1)]
+    assert step(circuit) == []
+
+
+def test_a_snapshot_stays_as_it_was_taken() -> None:
+    circuit = counting((0,), COUNT)
+    step(circuit, ((1, 5), 1))
+
+    before = circuit.snapshot("out")
+    step(circuit, ((1, 5), 1), ((2, 5), 1))
+
+    assert batch_to_rows(before.batch()) == [((1, 1), 1)]
+    assert {((1, 2), 1), ((2, 1), 1)} == set(batch_to_rows(circuit.snapshot("out").batch()))
+    assert before.rows == 1
+
+
+def test_what_keeps_no_integral_has_no_snapshot() -> None:
+    circuit = Circuit()
+    circuit.sink("out", circuit.source("t", T))
+
+    for name in ("out", "t", "nothing"):
+        with pytest.raises(KeyError):
+            circuit.snapshot(name)
+
+
+def test_nodes_without_input_are_skipped() -> None:
+    circuit = Circuit()
+    calls: list[int] = []
+
+    def noted(batch: Batch) -> Batch:
+        calls.append(len(batch))
+        return batch
+
+    circuit.source("u", T)
+    circuit.sink("out", circuit.map(circuit.source("t", T), noted, T))
+    circuit.step({})
+    circuit.step({"u": [as_input(T, [((1, 1), 1)])]})
+    assert calls == []
+
+    step(circuit, ((1, 1), 1), ((2, 1), 1))
+    assert calls == [2]
+
+
+def test_two_joins_over_the_same_input_and_key_share_one_arrangement() -> None:
+    circuit = Circuit()
+    t, u, v = (circuit.source(name, T) for name in "tuv")
+    both = Schema(T.fields + T.fields)
+    first = circuit.join(t, u, [(0, 0)], [False], "inner", None, both)
+    second = circuit.join(t, v, [(0, 0)], [False], "left", None, both)
+    circuit.sink("out", circuit.union([first, second]))
+
+    names = [s.name for s in circuit.stats()]
+
+    assert sum(name.startswith("arrange") for name in names) == 3
+
+
+def test_the_statistics_count_rows_in_out_and_kept() -> None:
+    circuit = counting((0,), COUNT)
+    step(circuit, ((1, 5), 1), ((1, 6), 1), ((2, 5), 1))
+
+    by_name = {s.name.split()[0]: s for s in circuit.stats()}
+
+    assert _numbers(by_name["source"]) == (3, 3, 0)
+    assert _numbers(by_name["aggregate"]) == (3, 2, 2)
+    assert _numbers(by_name["sink"]) == (2, 2, 2)
+
+
+def _numbers(s: Any) -> tuple[int, int, int]:
+    return (s.rows_in, s.rows_out, s.state_rows)
+
+
+def test_a_row_that_leaves_the_top_is_followed_by_its_successor() -> None:
+    circuit = Circuit()
+    circuit.sink("out", circuit.topk(circuit.source("t", T), (), [Order(1, True, False)], 2))
+
+    assert step(circuit, ((1, 9), 1), ((2, 8), 1), ((3, 7), 1)) == [((1, 9), 1), ((2, 8), 1)]
+    assert step(circuit, ((1, 9), -1)) == [((1, 9), -1), ((3, 7), 1)]
+    assert step(circuit, ((4, 1), 1)) == []
+
+
+def test_the_top_of_a_long_partition_survives_losing_its_head_row_by_row() -> None:
+    circuit = Circuit()
+    wide = schema(x=INTEGER, s=VARCHAR)
+    circuit.sink("out", circuit.topk(circuit.source("t", wide), (), [Order(0)], 1))
+    rows = [((x, "the same long string in every row"), 1) for x in range(200)]
+    step(circuit, *rows, schema=wide)
+
+    for (x, s), _ in rows[:-1]:
+        assert [((x + 1, s), 1), ((x, s), -1)] == sorted(
+            step(circuit, ((x, s), -1), schema=wide), key=lambda pair: -pair[1]
+        )
+
+
+def test_a_minimum_survives_losing_its_best_values_one_by_one() -> None:
+    circuit = Circuit()
+    wide = schema(k=INTEGER, x=INTEGER)
+    call = AggregateSpec("MIN", (1,), (INTEGER,), INTEGER)
+    out = schema(k=INTEGER, m=INTEGER)
+    circuit.sink("out", circuit.aggregate(circuit.source("t", wide), (0,), [call], out))
+    step(circuit, *(((1, x), 1) for x in range(200)), schema=wide)
+
+    for x in range(199):
+        assert [((1, x), -1), ((1, x + 1), 1)] == sorted(
+            step(circuit, ((1, x), -1), schema=wide), key=lambda pair: pair[1]
+        )
+
+
+def test_a_table_takes_its_batches_in_order() -> None:
+    circuit = Circuit()
+    circuit.sink("out", circuit.source("t", T, (0,)))
+    one, two = (as_input(T, [((1, x), 1)]) for x in (1, 2))
+
+    changes = circuit.step({"t": [one, two]})["out"]
+
+    assert batch_to_rows(changes) == [((1, 2), 1)]
+    assert np.array_equal([1], changes.weights)

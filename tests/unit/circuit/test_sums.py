@@ -1,0 +1,135 @@
+"""Accumulators at the edges of their range: exact integers and decimals, floats that come back."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.circuit import AggregateSpec, Circuit
+from penstock.data.build import batch_to_rows
+from penstock.data.types import (
+    BIGINT,
+    DOUBLE,
+    REAL,
+    TINYINT,
+    UBIGINT,
+    SqlType,
+    decimal,
+    schema,
+)
+from penstock.errors import RuntimeSqlError
+from tests.oracle.drive import as_input
+
+BIG = decimal(38, 0)
+
+
+def totals(kind: str, type: SqlType, *steps: list[tuple[Any, int]]) -> list[Any]:
+    """The aggregate's value after each step of weighted values."""
+    circuit = Circuit()
+    table = schema(x=type)
+    call = AggregateSpec(kind, (0,), (type,), type.with_nullable(True))
+    stream = circuit.aggregate(circuit.source("t", table), (), [call], schema(v=call.result))
+    circuit.sink("out", stream, materialized=True)
+    values = []
+    for step in steps:
+        circuit.step({"t": [as_input(table, [((x,), w) for x, w in step])]})
+        ((row, _),) = batch_to_rows(circuit.snapshot("out").batch())
+        values.append(row[0])
+    return values
+
+
+@pytest.mark.parametrize(
+    ("type", "least", "most"),
+    [
+        (TINYINT, -128, 127),
+        (BIGINT, -(2**63), 2**63 - 1),
+        (UBIGINT, 0, 2**64 - 1),
+        (BIG, Decimal(-(10**38) + 1), Decimal(10**38 - 1)),
+    ],
+    ids=str,
+)
+def test_sums_reach_the_ends_of_their_type_and_no_further(type: Any, least: Any, most: Any) -> None:
+    assert [most, least] == totals("SUM", type, [(most, 1)], [(most, -1), (least, 1)])
+    assert totals("SUM", type, [(most, 3), (most, -3), (0, 1)]) == [0]
+    with pytest.raises(RuntimeSqlError):
+        totals("SUM", type, [(most, 1), (1, 1)])
+    if least:
+        with pytest.raises(RuntimeSqlError):
+            totals("SUM", type, [(least, 1), (-1, 1)])
+
+
+@pytest.mark.parametrize("type", [BIGINT, BIG], ids=str)
+def test_an_average_may_have_a_sum_beyond_its_type(type: SqlType) -> None:
+    end = 2**63 - 1 if type is BIGINT else 10**38 - 1
+    most, less = (end, end - 3) if type is BIGINT else (Decimal(end), Decimal(end - 3))
+
+    assert [end, end - 2] == totals("AVG", type, [(most, 3)], [(most, -2), (less, 2)])
+
+
+def test_averages_are_cut_toward_zero() -> None:
+    assert totals("AVG", BIGINT, [(2, 1), (3, 1)], [(2, -1), (3, -1), (-2, 1), (-3, 1)]) == [2, -2]
+    assert [Decimal("0.33"), Decimal("-0.66")] == totals(
+        "AVG",
+        decimal(5, 2),
+        [(Decimal(1), 1), (Decimal(0), 2)],
+        [(Decimal(1), -1), (Decimal(-2), 1)],
+    )
+
+
+wide = st.integers(-(2**126), 2**126).map(lambda i: i % (10**38) * (1 if i > 0 else -1))
+
+
+@given(st.lists(st.tuples(wide, st.integers(1, 9)), min_size=1, max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_wide_averages_are_exact(values: Any) -> None:
+    total = sum(x * w for x, w in values)
+    count = sum(w for _, w in values)
+    expected = abs(total) // count * (1 if total >= 0 else -1)
+
+    (average,) = totals("AVG", BIG, [(Decimal(x), w) for x, w in values])
+
+    assert expected == int(average)
+
+
+@pytest.mark.parametrize("kind", ["SUM", "AVG"])
+def test_infinities_and_nan_can_be_taken_back(kind: str) -> None:
+    inf, nan = math.inf, math.nan
+
+    values = totals(
+        kind,
+        DOUBLE,
+        [(1.5, 1), (inf, 1)],
+        [(-inf, 1)],
+        [(inf, -1)],
+        [(nan, 1)],
+        [(-inf, -1), (nan, -1)],
+    )
+
+    assert [inf, "nan", -inf, "nan", 1.5] == ["nan" if v != v else v for v in values]
+
+
+def test_a_great_value_taken_back_leaves_the_small_ones() -> None:
+    assert totals("SUM", DOUBLE, [(1e17, 1)], [(0.1, 1), (1e17, -1)]) == [1e17, 0.1]
+    assert [pytest.approx(0.3), None] == totals("SUM", DOUBLE, [(0.1, 3)], [(0.1, -1), (0.1, -2)])
+    assert [pytest.approx(2.5)] == totals("AVG", REAL, [(2.0, 1), (3.0, 1)])
+
+
+# with magnitudes less than 2**106 apart a sum is exact until it is read
+amounts = st.integers(-(10**12), 10**12).map(lambda i: i / 1000)
+
+
+@given(st.lists(amounts, min_size=1, max_size=20), st.randoms())
+@settings(max_examples=50, deadline=None)
+def test_float_sums_do_not_depend_on_the_order(values: list[float], random: Any) -> None:
+    shuffled = list(values)
+    random.shuffle(shuffled)
+
+    forth = totals("SUM", DOUBLE, [(x, 1) for x in values])
+    back = totals("SUM", DOUBLE, *([(x, 1)] for x in shuffled))[-1]
+
+    assert [math.fsum(values)] == forth == [back]

@@ -1,0 +1,100 @@
+"""An ordered spine: prefixes hold every row before their end, however the runs lie."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import penstock.data.hash as hashing
+from penstock.data.build import batch_from_rows, batch_to_rows, column_from_python
+from penstock.data.types import INTEGER, VARCHAR, decimal, schema
+from penstock.state.ordered import OrderedSpine
+
+S = schema(k=INTEGER, x=INTEGER, s=VARCHAR, d=decimal(30, 2))
+rows = st.tuples(
+    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, *range(8)]),
+    st.sampled_from(["", "abcdefgh1", "abcdefgh2", "z"]),
+    st.sampled_from([0, 1, -1, 10**20, -(10**20)]),
+)
+deltas = st.lists(st.lists(st.tuples(rows, st.sampled_from([1, 1, -1])), max_size=12), max_size=8)
+
+
+@pytest.fixture(params=[hashing.ALL_BITS, 0b1], ids=["true", "colliding"], autouse=True)
+def _hashes(request: pytest.FixtureRequest) -> Any:
+    before, hashing._test_mask = hashing._test_mask, request.param
+    yield
+    hashing._test_mask = before
+
+
+def by_row(pairs: Any) -> dict[Any, int]:
+    total: dict[Any, int] = defaultdict(int)
+    for row, weight in pairs:
+        total[row] += weight
+    return {row: weight for row, weight in total.items() if weight}
+
+
+@given(
+    history=deltas,
+    width=st.integers(1, 5),
+    order=st.sampled_from([(1, 2), (2, 3), (3, 1)]),
+    descending=st.booleans(),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_prefix_holds_all_rows_before_its_end(
+    history: Any, width: int, order: Any, descending: bool
+) -> None:
+    spine = OrderedSpine(S, (0,), [(c, descending, True) for c in order])
+    for delta in history:
+        spine.insert(batch_from_rows(S, [r for r, _ in delta], [w for _, w in delta]))
+    keys = [1, None, 3]
+    column = column_from_python(INTEGER, keys)
+
+    needle, found, complete = spine.prefixes([column], 3, width)
+
+    inside = list(zip(needle.tolist(), batch_to_rows(found), strict=True))
+    for i, key in enumerate(keys):
+        got = by_row(pair for n, pair in inside if n == i)
+        stored = [pair for run in spine.runs() for pair in batch_to_rows(run.batch)]
+        full = by_row(pair for pair in stored if pair[0][0] == key)
+        assert got.items() <= full.items()
+        if complete[i]:
+            assert got == full
+            continue
+        left_out = [place(row, order, descending) for row in full if row not in got]
+        last = max((place(row, order, descending) for row in got), default=None)
+        assert last is None or all(last <= other for other in left_out)
+
+
+def place(row: Any, order: Any, descending: bool) -> Any:
+    """The row's place in the order; NULLs first in either direction."""
+
+    def part(value: Any) -> Any:
+        if value is None:
+            return (0, 0)
+        number = (
+            int.from_bytes(value.encode().ljust(9, b"\0"), "big")
+            if isinstance(value, str)
+            else value
+        )
+        return (1, -number if descending else number)
+
+    return tuple(part(row[c]) for c in order)
+
+
+def test_a_wide_enough_prefix_is_everything() -> None:
+    spine = OrderedSpine(S, (0,), [(1, False, True)])
+    for x in range(50):
+        spine.insert(batch_from_rows(S, [(1, x, "", 0)]))
+
+    few = spine.prefixes([column_from_python(INTEGER, [1])], 1, 2)
+    every = spine.prefixes([column_from_python(INTEGER, [1])], 1, 50)
+
+    assert not few[2][0] and 0 < len(few[1]) < 20
+    assert every[2][0] and len(every[1]) == 50
