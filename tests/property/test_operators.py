@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import penstock.circuit.dense as dense
 import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
 from penstock.data.batch import Batch
@@ -53,9 +54,11 @@ def histories(*names: str) -> st.SearchStrategy[list[dict[str, list[Any]]]]:
 
 
 @pytest.fixture(params=[hashing.ALL_BITS, 0b11], ids=["true", "colliding"], autouse=True)
-def _hashes(request: pytest.FixtureRequest) -> Any:
+def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Every property also holds when nearly all hashes collide."""
     before, hashing._test_mask = hashing._test_mask, request.param
+    # and when state is swept at every chance
+    monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (1,))
     yield
     hashing._test_mask = before
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
@@ -84,7 +84,7 @@ class Arrange(Node):
         self.unmatched = None
 
     def state_rows(self) -> int:
-        return len(self.spine)
+        return len(self.spine) + (0 if self.counts is None else len(self.counts))
 
     def is_due(self) -> bool:
         return self.inputs[0].delta is not None
@@ -106,10 +106,13 @@ class KeyCounts:
         self._table = table
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
+        self._sweep = Sweep()
         self.flips: Flips | None = None
 
     def add(self, keys: tuple[Column, ...], weights: Weights) -> None:
         """Take a delta in and remember which keys came or went."""
+        if self._sweep.is_due(len(self._table)):
+            self._forget()
         ids = self._ids(keys, len(weights))
         touched, _ = self._touched.find(ids, len(self._totals))
         before = self._totals[touched] > 0
@@ -126,6 +129,16 @@ class KeyCounts:
             return np.full(rows, self._totals[0] > 0)
         ids = self._table.lookup(keys, rows)
         return (self._totals[ids] > 0) & (ids >= 0)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def _forget(self) -> None:
+        """Drop the keys whose count is zero, if they are many."""
+        kept = np.flatnonzero(self._totals[: len(self._table)])
+        if self._sweep.is_worth_it(len(kept), len(self._table)):
+            self._table, ids = renumbered(self._table, kept)
+            self._totals = moved(self._totals, kept, ids)
 
     def _ids(self, keys: tuple[Column, ...], rows: int) -> Ids:
         if not keys:

@@ -6,7 +6,10 @@
 An operator reads its arrays at `touched`, adds the delta, reads them again: the difference is
 what it emits.
 
-Cost: O(|delta|); growth doubles.
+Ids whose entries went back to zero are dropped by renumbering, once they are half of all
+(`Sweep`), so churn does not pile up.
+
+Cost: O(|delta|); growth doubles; sweeping is amortised O(1) per new id.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.kernel import kernel
+from penstock.state.groups import GroupTable
 
 Ids = npt.NDArray[np.int64]
 
@@ -29,6 +33,35 @@ def grown(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any]
     bigger = np.full((capacity, *array.shape[1:]), fill, dtype=array.dtype)
     bigger[: array.shape[0]] = array
     return bigger
+
+
+def moved(array: npt.NDArray[Any], old: Ids, new: Ids) -> npt.NDArray[Any]:
+    """The entries at ids `old`, under the ids `new` (all below their number)."""
+    target = np.zeros((max(16, len(new)), *array.shape[1:]), dtype=array.dtype)
+    target[new] = array[old]
+    return target
+
+
+def renumbered(table: GroupTable, kept: Ids) -> tuple[GroupTable, Ids]:
+    """A table of the groups `kept` alone, and their new ids."""
+    smaller = GroupTable(table.types)
+    return smaller, smaller.lookup_or_insert(table.take(kept), len(kept))
+
+
+class Sweep:
+    """When to look for ids that stand for nothing any more: each time their number doubled."""
+
+    def __init__(self, first: int = 1024) -> None:
+        self._first = self._due_at = first
+
+    def is_due(self, ids: int) -> bool:
+        return ids >= self._due_at
+
+    def is_worth_it(self, kept: int, ids: int) -> bool:
+        """Whether to renumber; either way the next look is put off."""
+        worth = 2 * kept <= ids
+        self._due_at = max(self._first, 2 * (kept if worth else ids))
+        return worth
 
 
 class Touched:

@@ -200,3 +200,34 @@ def test_a_table_takes_its_batches_in_order() -> None:
 
     assert batch_to_rows(changes) == [((1, 2), 1)]
     assert np.array_equal([1], changes.weights)
+
+
+@pytest.mark.parametrize("kind", ["aggregate", "distinct", "left"])
+def test_rows_that_come_and_go_do_not_pile_up(kind: str) -> None:
+    circuit = Circuit()
+    wide = schema(k=INTEGER, x=INTEGER)
+    t = circuit.source("t", wide)
+    if kind == "aggregate":
+        calls = [COUNT, AggregateSpec("SUM", (1,), (INTEGER,), INTEGER)]
+        out = circuit.aggregate(t, (0,), calls, schema(k=INTEGER, n=COUNT.result, s=INTEGER))
+    elif kind == "distinct":
+        out = circuit.distinct(t)
+    else:
+        both = Schema(wide.fields + wide.fields)
+        out = circuit.join(t, t, [(0, 0)], [False], "left", None, both)
+    circuit.sink("out", out, materialized=True)
+    step(circuit, ((-1, 7), 1), schema=wide)
+
+    for start in range(0, 6000, 500):
+        rows = [(k, k) for k in range(start, start + 500)]
+        step(circuit, *((r, 1) for r in rows), schema=wide)
+        step(circuit, *((r, -1) for r in rows), schema=wide)
+    step(circuit, ((-1, 7), 1), schema=wide)
+
+    assert max(s.state_rows for s in circuit.stats()) < 3000
+    expected = {
+        "aggregate": [((-1, 2, 14), 1)],
+        "distinct": [((-1, 7), 1)],
+        "left": [((-1, 7, -1, 7), 4)],
+    }
+    assert expected[kind] == batch_to_rows(circuit.snapshot("out").batch())

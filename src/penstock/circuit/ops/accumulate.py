@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, add_totals, grown
+from penstock.circuit.dense import Ids, add_totals, grown, moved
 from penstock.circuit.floating import add_floats, read_floats
 from penstock.circuit.spec import AggregateSpec
 from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
@@ -50,6 +51,19 @@ class Accumulator(ABC):
     def read(self, groups: Ids) -> Column:
         """The values of `groups`. Raises RuntimeSqlError where one does not fit its type."""
 
+    @property
+    def can_move(self) -> bool:
+        """Whether groups may be renumbered (`in_use`, `move`)."""
+        return False
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        """bool[groups]: which groups have anything but zeros."""
+        raise NotImplementedError
+
+    def move(self, old: Ids, new: Ids) -> None:
+        """Renumber: group old[i] becomes new[i], all others are dropped."""
+        raise NotImplementedError
+
     def state_rows(self) -> int:
         """Rows kept beyond one accumulator per group."""
         return 0
@@ -67,6 +81,17 @@ class Count(Accumulator):
 
     def add(self, rows: GroupedRows) -> None:
         add_totals(rows.groups, rows.weights, self._counts)
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        used: npt.NDArray[np.bool_] = self._counts[:groups] != 0
+        return used
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._counts = moved(self._counts, old, new)
 
     def read(self, groups: Ids) -> Column:
         return Column(self._result, self._counts[groups].astype(self._result.dtype, copy=False))
@@ -96,6 +121,18 @@ class ExactSum(Accumulator):
         else:
             values = values.astype(np.int64, copy=False)
             add_narrow(rows.groups, rows.weights, values, self._sums, self._counts)
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        used: npt.NDArray[np.bool_] = self._sums[:groups].any(axis=1)
+        return used | (self._counts[:groups] != 0)
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._sums = moved(self._sums, old, new)
+        self._counts = moved(self._counts, old, new)
 
     def read(self, groups: Ids) -> Column:
         out = np.empty((len(groups), 2), dtype=np.uint64)
@@ -130,6 +167,19 @@ class FloatSum(Accumulator):
     def add(self, rows: GroupedRows) -> None:
         values = rows.args[0].values.astype(np.float64, copy=False)
         add_floats(rows.groups, rows.weights, values, self._sums, self._specials, self._counts)
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        used: npt.NDArray[np.bool_] = self._sums[:groups].any(axis=1)
+        return used | self._specials[:groups].any(axis=1) | (self._counts[:groups] != 0)
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._sums = moved(self._sums, old, new)
+        self._specials = moved(self._specials, old, new)
+        self._counts = moved(self._counts, old, new)
 
     def read(self, groups: Ids) -> Column:
         out = np.empty(len(groups), dtype=np.float64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, linear_accumulator
 from penstock.circuit.ops.distinct import Crossings
@@ -45,6 +45,7 @@ class Aggregate(Node):
         self._row_counts = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
         self._calls = tuple(Call(spec) for spec in calls)
+        self._sweep = Sweep()
         # without keys there is one group: it has a row before the first input comes, and always
         self.is_pending = not keys
         self._has_started = False
@@ -78,10 +79,25 @@ class Aggregate(Node):
     def _group_ids(self, delta: Batch) -> Ids:
         if self._table is None:
             return np.zeros(len(delta), dtype=np.int64)
+        if self._sweep.is_due(len(self._table)) and all(c.can_move for c in self._calls):
+            self._forget(self._table)
         keys = tuple(delta.columns[k] for k in self._keys)
         ids = self._table.lookup_or_insert(keys, len(delta))
         self._row_counts = grown(self._row_counts, len(self._table))
         return ids
+
+    def _forget(self, table: GroupTable) -> None:
+        """Drop the groups of which nothing is left, if they are many."""
+        groups = len(table)
+        in_use = self._row_counts[:groups] != 0
+        for call in self._calls:
+            in_use |= call.accumulator.in_use(groups)
+        kept = np.flatnonzero(in_use)
+        if self._sweep.is_worth_it(len(kept), groups):
+            self._table, ids = renumbered(table, kept)
+            self._row_counts = moved(self._row_counts, kept, ids)
+            for call in self._calls:
+                call.accumulator.move(kept, ids)
 
     def _read(self, touched: Ids) -> tuple[Ids, tuple[Column, ...]]:
         """Positions in `touched` of the groups that have a row now, and the calls' values there.
@@ -162,6 +178,11 @@ class Call:
     def state_rows(self) -> int:
         kept = 0 if self._arguments is None else len(self._arguments)
         return kept + self.accumulator.state_rows()
+
+    @property
+    def can_move(self) -> bool:
+        """Whether groups may be renumbered: not while rows keep their numbers elsewhere."""
+        return self._arguments is None and self.accumulator.can_move
 
     def _counted(self, rows: GroupedRows) -> Weights:
         """The rows' weights, 0 where this call does not count the row."""

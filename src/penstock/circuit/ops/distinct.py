@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.types import SqlType
@@ -26,12 +26,16 @@ class Crossings:
         self._table = GroupTable(types)
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
+        self._sweep = Sweep()
 
     def __len__(self) -> int:
         return len(self._table)
 
     def add(self, columns: tuple[Column, ...], weights: Weights) -> tuple[Ids, Weights]:
-        """Take rows in; the ids that crossed zero and the sign of each crossing."""
+        """Take rows in; the ids that crossed zero and the sign of each crossing. Ids are good
+        until the next call."""
+        if self._sweep.is_due(len(self._table)):
+            self._forget()
         ids = self._table.lookup_or_insert(columns, len(weights))
         self._totals = grown(self._totals, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
@@ -40,6 +44,13 @@ class Crossings:
         sign = (self._totals[touched] > 0).astype(np.int64) - before
         at = np.flatnonzero(sign)
         return touched[at], sign[at]
+
+    def _forget(self) -> None:
+        """Drop the rows whose total is zero, if they are many."""
+        kept = np.flatnonzero(self._totals[: len(self._table)])
+        if self._sweep.is_worth_it(len(kept), len(self._table)):
+            self._table, ids = renumbered(self._table, kept)
+            self._totals = moved(self._totals, kept, ids)
 
     def rows(self, ids: Ids) -> tuple[Column, ...]:
         return self._table.take(ids)
