@@ -205,7 +205,9 @@ def _finish(out, bad, i, negative, n3, n2, n1, n0, down, precision):  # type: ig
     return 0
 
 
-@kernel(f"int64({_W}, int64, {_W}, int64, boolean, int64, int64, {_W}, uint8[::1])", error_model="numpy")
+@kernel(
+    f"int64({_W}, int64, {_W}, int64, boolean, int64, int64, {_W}, uint8[::1])", error_model="numpy"
+)
 def add(a, ka, b, kb, negate, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = (a·10^ka ± b·10^kb) / 10^down; `negate` subtracts."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0

@@ -29,11 +29,25 @@ from typing import Any
 
 from penstock.data.types import SqlType
 from penstock.errors import UserError
-from penstock.functions import arithmetic as arithmetic
-from penstock.functions import comparison as comparison
+from penstock.functions import (
+    arithmetic,
+    choices,
+    comparison,
+    dates,
+    floats,
+    intervals,
+    patterns,
+    rounding,
+    strings,
+)
 from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload
 
-__all__ = ["Function", "Kernel", "Overload", "names", "resolve"]
+#: the modules that declare functions; importing them fills the table
+FAMILIES = (
+    arithmetic, rounding, floats, comparison, choices, strings, patterns, dates, intervals,
+)  # fmt: skip
+
+__all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]
 
 
 def names() -> tuple[str, ...]:

@@ -1,0 +1,80 @@
+"""Functions that choose among their arguments: NULLIF, GREATEST, LEAST (sql-reference 2.6).
+
+All arguments are evaluated; the forms that must not (CASE, COALESCE, IF, IFNULL) are plan nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from penstock.data.batch import Array, Column
+from penstock.data.heap import union
+from penstock.data.types import Kind
+from penstock.functions.coercion import common_type
+from penstock.functions.comparison import compare_kernel
+from penstock.functions.definition import Literals, Overload, Types, define_typed
+
+
+def _validity(column: Column) -> Array:
+    if column.valid is None:
+        return np.ones(len(column), np.bool_)
+    return column.valid.view(np.bool_)
+
+
+@define_typed("NULLIF", "NULLIF(value, value)")
+def nullif(types: Types, literals: Literals) -> Overload | None:
+    common = common_type(types) if len(types) == 2 else None
+    if common is None or common.kind in (Kind.ROW, Kind.NULL):
+        return None
+    equal = compare_kernel("=", common, common)
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        a, b = args
+        hit = equal(a, b) & _validity(a) & _validity(b)
+        valid = _validity(a) & ~hit
+        values = a.values
+        if len(values) != len(valid):
+            values = np.repeat(values, len(valid), axis=0)
+        return Column(a.type, values, valid.view(np.uint8), a.heaps)
+
+    return Overload((common, common), common, kernel, strict=False, nullable=True)
+
+
+def _extreme(op: str, skip_nulls: bool) -> Callable[[Types, Literals], Overload | None]:
+    def resolver(types: Types, literals: Literals) -> Overload | None:
+        common = common_type(types) if types else None
+        if common is None or common.kind is Kind.NULL:
+            return None
+        better = compare_kernel(op, common, common)
+
+        def choose(best: Column, other: Column) -> Column:
+            take = better(other, best)
+            p, q = _validity(best), _validity(other)
+            if skip_nulls:
+                take, valid = (take & p & q) | (q & ~p), p | q
+            else:
+                valid = p & q
+            wide = take[:, None] if best.values.ndim == 2 else take
+            values = np.where(wide, other.values, best.values)
+            valid = np.array(np.broadcast_to(valid, len(values)))
+            return Column(common, values, valid.view(np.uint8), union((best.heaps, other.heaps)))
+
+        def kernel(args: Sequence[Column], n: int) -> Column:
+            best = args[0]
+            for other in args[1:]:
+                best = choose(best, other)
+            return best
+
+        nullable = all(t.nullable for t in types) if skip_nulls else None
+        wanted = (common,) * len(types)
+        return Overload(wanted, common, kernel, strict=not skip_nulls, nullable=nullable)
+
+    return resolver
+
+
+define_typed("GREATEST", "GREATEST(value, …)")(_extreme(">", skip_nulls=False))
+define_typed("LEAST", "LEAST(value, …)")(_extreme("<", skip_nulls=False))
+define_typed("GREATEST_IGNORE_NULLS", "{}(value, …)")(_extreme(">", skip_nulls=True))
+define_typed("LEAST_IGNORE_NULLS", "{}(value, …)")(_extreme("<", skip_nulls=True))

@@ -1,0 +1,44 @@
+"""The families of arguments that functions are declared with (`definition.Param`).
+
+A string parameter takes CHAR and VARCHAR as they are (no cast strips blanks) and anything that
+has an implicit cast to text; DOUBLE takes any number and text.
+"""
+
+from __future__ import annotations
+
+from penstock.data.types import (
+    BINARIES,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    INTEGERS,
+    NUMBERS,
+    STRINGS,
+    TIME,
+    TIMESTAMP,
+    VARBINARY,
+    VARCHAR,
+    Kind,
+)
+from penstock.functions.coercion import DATETIMES
+from penstock.functions.definition import Param
+
+_TO_TEXT = NUMBERS | DATETIMES | {Kind.BOOLEAN}
+
+#: text; anything else must be cast by hand
+STRING = Param("string", STRINGS, VARCHAR)
+#: text, or what has an implicit cast to it
+ANY_TEXT = Param("value", STRINGS, VARCHAR, _TO_TEXT | {Kind.UUID})
+BYTES = Param("binary", BINARIES, VARBINARY)
+INT = Param("integer", frozenset((Kind.INT32,)), INTEGER, INTEGERS | {Kind.DECIMAL})
+FLOAT8 = Param("number", frozenset((Kind.DOUBLE,)), DOUBLE, NUMBERS | STRINGS)
+TRUTH = Param("boolean", frozenset((Kind.BOOLEAN,)), BOOLEAN)
+DAY = Param("date", frozenset((Kind.DATE,)), DATE, STRINGS | {Kind.TIMESTAMP})
+CLOCK = Param("time", frozenset((Kind.TIME,)), TIME, STRINGS)
+MOMENT = Param(
+    "timestamp",
+    frozenset((Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)),
+    TIMESTAMP,
+    STRINGS | {Kind.DATE},
+)
