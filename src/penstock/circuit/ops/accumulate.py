@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,8 +128,7 @@ class ExactSum(Accumulator):
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        used: npt.NDArray[np.bool_] = self._sums[:groups].any(axis=1)
-        return used | (self._counts[:groups] != 0)
+        return (self._counts[:groups] != 0) | _any(self._sums[:groups])
 
     def move(self, old: Ids, new: Ids) -> None:
         self._sums = moved(self._sums, old, new)
@@ -173,8 +173,8 @@ class FloatSum(Accumulator):
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        used: npt.NDArray[np.bool_] = self._sums[:groups].any(axis=1)
-        return used | self._specials[:groups].any(axis=1) | (self._counts[:groups] != 0)
+        sums, specials = self._sums[:groups], self._specials[:groups]
+        return (self._counts[:groups] != 0) | _any(sums) | _any(specials)
 
     def move(self, old: Ids, new: Ids) -> None:
         self._sums = moved(self._sums, old, new)
@@ -198,3 +198,9 @@ def linear_accumulator(spec: AggregateSpec) -> Accumulator:
     if argument.kind in (Kind.REAL, Kind.DOUBLE):
         return FloatSum(spec.result, average)
     return ExactSum(spec.result, average)
+
+
+def _any(words: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """bool[n]: which rows of `words` have a word that is not zero."""
+    found: npt.NDArray[np.bool_] = np.logical_or.reduce(words != 0, axis=1)
+    return found
