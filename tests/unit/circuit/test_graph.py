@@ -231,3 +231,20 @@ def test_rows_that_come_and_go_do_not_pile_up(kind: str) -> None:
         "left": [((-1, 7, -1, 7), 4)],
     }
     assert expected[kind] == batch_to_rows(circuit.snapshot("out").batch())
+
+
+@pytest.mark.parametrize("kind", ["MIN", "MAX"])
+def test_an_insertion_that_settles_an_earlier_retraction_is_no_new_best(kind: str) -> None:
+    circuit = Circuit()
+    wide = schema(k=INTEGER, x=INTEGER)
+    call = AggregateSpec(kind, (1,), (INTEGER,), INTEGER)
+    out = schema(k=INTEGER, m=INTEGER)
+    circuit.sink("out", circuit.aggregate(circuit.source("t", wide), (0,), [call], out))
+    better = 3 if kind == "MIN" else 7
+
+    assert [((1, 5), 1)] == step(circuit, ((1, 5), 2), schema=wide)
+    assert [] == step(circuit, ((1, better), -1), schema=wide)
+    assert [] == step(circuit, ((1, better), 1), schema=wide)
+    assert [((1, 5), -1), ((1, better), 1)] == sorted(
+        step(circuit, ((1, better), 1), schema=wide), key=lambda pair: pair[1]
+    )

@@ -128,7 +128,8 @@ class ExactSum(Accumulator):
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        return (self._counts[:groups] != 0) | _any(self._sums[:groups])
+        used: npt.NDArray[np.bool_] = (self._counts[:groups] != 0) | _any(self._sums[:groups])
+        return used
 
     def move(self, old: Ids, new: Ids) -> None:
         self._sums = moved(self._sums, old, new)
@@ -174,7 +175,8 @@ class FloatSum(Accumulator):
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
         sums, specials = self._sums[:groups], self._specials[:groups]
-        return (self._counts[:groups] != 0) | _any(sums) | _any(specials)
+        finite: npt.NDArray[np.bool_] = (self._counts[:groups] != 0) | _any(sums)
+        return finite | _any(specials)
 
     def move(self, old: Ids, new: Ids) -> None:
         self._sums = moved(self._sums, old, new)
