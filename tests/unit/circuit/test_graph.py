@@ -242,9 +242,9 @@ def test_an_insertion_that_settles_an_earlier_retraction_is_no_new_best(kind: st
     circuit.sink("out", circuit.aggregate(circuit.source("t", wide), (0,), [call], out))
     better = 3 if kind == "MIN" else 7
 
-    assert [((1, 5), 1)] == step(circuit, ((1, 5), 2), schema=wide)
-    assert [] == step(circuit, ((1, better), -1), schema=wide)
-    assert [] == step(circuit, ((1, better), 1), schema=wide)
+    assert step(circuit, ((1, 5), 2), schema=wide) == [((1, 5), 1)]
+    assert step(circuit, ((1, better), -1), schema=wide) == []
+    assert step(circuit, ((1, better), 1), schema=wide) == []
     assert [((1, 5), -1), ((1, better), 1)] == sorted(
         step(circuit, ((1, better), 1), schema=wide), key=lambda pair: pair[1]
     )
