@@ -101,10 +101,9 @@ class CallParser(ExpressionParser):
         name = self.any_identifier()
         self.advance()
         distinct = self.accept("DISTINCT")
-        if not distinct:
-            self.accept("ALL")
+        quantified = distinct or self.accept("ALL")
         args: tuple[ast.Expr, ...] = ()
-        if self.key != ")":
+        if self.key != ")" or quantified:
             args = self._arguments()
         nulls = self._null_treatment()
         order_by: tuple[ast.OrderItem, ...] = ()
