@@ -1,0 +1,263 @@
+"""Well-typed expressions from well-typed parts: every implicit cast is inserted here.
+
+    compare("=", a INTEGER, b BIGINT)   →   Call "="(CAST(a AS BIGINT), b)
+    case([(c, 1)], 2.5)                 →   Case … DECIMAL(11, 1)
+
+A string literal 'abc' is CHAR(3) (sql-reference 1.1) but carries no padding: where it meets
+another string type it simply takes that type, without a cast that would strip its blanks.
+
+Nullability: a strict function is nullable iff an argument is; CASE and COALESCE by their
+branches. Not here: names (`scope`), syntax (`expressions`).
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from penstock.data.types import (
+    BOOLEAN,
+    FLOATS,
+    INTEGERS,
+    NULL,
+    STRINGS,
+    VARCHAR,
+    Kind,
+    SqlType,
+)
+from penstock.errors import Span, UserError
+from penstock.functions.coercion import can_cast, common_type
+from penstock.functions.registry import resolve
+from penstock.plan.expressions import (
+    And,
+    Call,
+    Case,
+    Cast,
+    Coalesce,
+    Expr,
+    InList,
+    IsNull,
+    Literal,
+    Not,
+    Or,
+)
+from penstock.sql.bind import literals
+from penstock.sql.bind.report import BindError
+
+TRUE = Literal(BOOLEAN.with_nullable(False), True)
+FALSE = Literal(BOOLEAN.with_nullable(False), False)
+
+
+def null(span: Span | None = None) -> Literal:
+    return Literal(NULL, None, span=span)
+
+
+def bare(t: SqlType) -> str:
+    """A type's name without its nullability, for messages."""
+    return str(t.with_nullable(True))
+
+
+def coerce(expr: Expr, target: SqlType) -> Expr:
+    """`expr` as a value of `target` (its nullability is `expr`'s own). The cast must exist."""
+    target = target.with_nullable(expr.type.nullable)
+    if expr.type == target:
+        return expr
+    if isinstance(expr, Literal):
+        folded = _retyped(expr, target)
+        if folded is not None:
+            return folded
+    if {expr.type.kind} == {target.kind} == {Kind.VARCHAR} and _fits(expr.type, target):
+        return expr
+    return Cast(target, expr, span=expr.span)
+
+
+def _fits(source: SqlType, target: SqlType) -> bool:
+    if target.precision is None:
+        return True
+    return source.precision is not None and source.precision <= target.precision
+
+
+def _retyped(literal: Literal, target: SqlType) -> Literal | None:
+    """The literal of type `target` with the same value, where that is exact and obvious."""
+    value, kind = literal.value, target.kind
+    if value is None:
+        return Literal(target.with_nullable(True), None, span=literal.span)
+    new: Any = None
+    if literal.type.kind in STRINGS:
+        new = _from_string(value, literal.type, target)
+    elif kind in INTEGERS and isinstance(value, int) and not isinstance(value, bool):
+        low, high = integer_range(kind)
+        new = value if low <= value <= high else None
+    elif kind is Kind.DECIMAL and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        new = _exact_decimal(Decimal(value), target)
+    elif kind is Kind.DOUBLE and isinstance(value, int | Decimal) and literal.type.kind in (
+        *INTEGERS, Kind.DECIMAL,
+    ):  # fmt: skip
+        new = float(value)
+    elif kind is Kind.TIMESTAMP and isinstance(value, datetime.date):
+        new = literals.timestamp_us(value.isoformat())
+    return None if new is None else Literal(target, new, span=literal.span)
+
+
+def _from_string(value: str, source: SqlType, target: SqlType) -> Any:
+    if target.kind is Kind.VARCHAR and _fits(replace(source, kind=Kind.VARCHAR), target):
+        return value
+    if target.kind is Kind.CHAR and target.precision == len(value):
+        return value
+    if target.kind in (Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.UUID):
+        try:
+            typed = literals.typed(target.kind, value)
+        except ValueError:
+            return None  # a run-time error, like any failing cast
+        return typed and typed.value
+    return None
+
+
+def integer_range(kind: Kind) -> tuple[int, int]:
+    """Least and greatest value of an integer kind."""
+    bits = 8 * SqlType(kind).width_bytes
+    if kind.value.startswith("U"):
+        return 0, 2**bits - 1
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def _exact_decimal(value: Decimal, target: SqlType) -> Decimal | None:
+    assert target.precision is not None and target.scale is not None
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    shift = target.scale + exponent
+    whole = len(digits) + exponent
+    if shift < 0 or whole > target.precision - target.scale:
+        return None
+    return Decimal((sign, (*digits, *(0,) * shift), -target.scale))
+
+
+def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) -> Expr:
+    """CAST or SAFE_CAST as written; an error where the matrix has no such cast."""
+    if not can_cast(expr.type, target, explicit=True):
+        raise BindError(span, f"cannot cast {bare(expr.type)} to {bare(target)}")
+    result = target.with_nullable(expr.type.nullable or safe)
+    if isinstance(expr, Literal) and not safe:
+        folded = _retyped(expr, result)
+        if folded is not None:
+            return replace(folded, span=span)
+    if expr.type.same_as(target):
+        return expr
+    return Cast(result, expr, safe, span=span)
+
+
+def implicit(expr: Expr, target: SqlType, what: str) -> Expr:
+    """`expr` coerced to `target` if the language does that unasked; `what` names the place."""
+    if not can_cast(expr.type, target, explicit=False):
+        raise BindError(
+            expr.span,
+            f"{what} must be {bare(target)}, but this is {bare(expr.type)}; "
+            f"write CAST(… AS {bare(target)}) if that is meant",
+        )
+    return coerce(expr, target)
+
+
+def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
+    """A function or an operator over `args`, resolved by their types."""
+    constants = [a.value if isinstance(a, Literal) else None for a in args]
+    try:
+        function = resolve(name, [a.type for a in args], constants)
+    except UserError as e:
+        raise BindError(span, e.message) from None
+    cast_args = tuple(coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
+    return Call(function.result, function, cast_args, span=span)
+
+
+def unify(exprs: Sequence[Expr], span: Span | None, what: str) -> tuple[list[Expr], SqlType]:
+    """All `exprs` in their common type."""
+    common = common_type([e.type for e in exprs])
+    if common is None:
+        listed = ", ".join(dict.fromkeys(bare(e.type) for e in exprs))
+        raise BindError(span, f"{what} have no common type: {listed}")
+    if common.kind is Kind.CHAR and any(e.type.precision != common.precision for e in exprs):
+        common = replace(common, kind=Kind.VARCHAR)
+    return [coerce(e, common) for e in exprs], common
+
+
+def condition(expr: Expr, where: str) -> Expr:
+    """`expr`, which must be a BOOLEAN (or NULL)."""
+    if expr.type.kind is Kind.NULL:
+        return coerce(expr, BOOLEAN)
+    if expr.type.kind is not Kind.BOOLEAN:
+        raise BindError(expr.span, f"{where} must be BOOLEAN, not {bare(expr.type)}")
+    return expr
+
+
+def _boolean(args: Sequence[Expr]) -> SqlType:
+    return BOOLEAN.with_nullable(any(a.type.nullable for a in args))
+
+
+def and_(args: Sequence[Expr], span: Span | None = None) -> Expr:
+    flat: list[Expr] = []
+    for a in args:
+        flat.extend(a.args if isinstance(a, And) else (a,))
+    return flat[0] if len(flat) == 1 else And(_boolean(flat), tuple(flat), span=span)
+
+
+def or_(args: Sequence[Expr], span: Span | None = None) -> Expr:
+    flat: list[Expr] = []
+    for a in args:
+        flat.extend(a.args if isinstance(a, Or) else (a,))
+    return flat[0] if len(flat) == 1 else Or(_boolean(flat), tuple(flat), span=span)
+
+
+def not_(operand: Expr, span: Span | None = None) -> Expr:
+    return Not(operand.type, operand, span=span)
+
+
+def is_null(operand: Expr, span: Span | None, *, negated: bool = False) -> Expr:
+    return IsNull(BOOLEAN.with_nullable(False), operand, negated, span=span)
+
+
+def is_truth(operand: Expr, value: bool, span: Span | None, *, negated: bool = False) -> Expr:
+    """operand IS [NOT] TRUE / FALSE, never NULL."""
+    claim = operand if value else not_(operand, span)
+    if operand.type.nullable:
+        claim = Coalesce(BOOLEAN.with_nullable(False), (claim, FALSE), span=span)
+    return not_(claim, span) if negated else claim
+
+
+def case(branches: Sequence[tuple[Expr, Expr]], otherwise: Expr | None, span: Span | None) -> Expr:
+    """Searched CASE; without ELSE it is NULL."""
+    values = [v for _, v in branches] + [otherwise if otherwise is not None else null(span)]
+    unified, common = unify(values, span, "the results of CASE")
+    conditions = [c for c, _ in branches]
+    pairs = tuple(zip(conditions, unified[:-1], strict=True))
+    return Case(common, pairs, unified[-1], span=span)
+
+
+def coalesce(args: Sequence[Expr], span: Span | None, name: str = "COALESCE") -> Expr:
+    """The first non-NULL argument; NULL only if all may be."""
+    unified, common = unify(args, span, f"the arguments of {name}")
+    if len(unified) == 1:
+        return unified[0]
+    nullable = all(a.type.nullable for a in args)
+    return Coalesce(common.with_nullable(nullable), tuple(unified), span=span)
+
+
+def in_list(operand: Expr, items: Sequence[Expr], negated: bool, span: Span | None) -> Expr:
+    """operand [NOT] IN (items): one set lookup if the items are constants, else equalities."""
+    unified, common = unify([operand, *items], span, "the operands of IN")
+    nullable = any(e.type.nullable for e in unified)
+    plain = all(isinstance(e, Literal) for e in unified[1:])
+    if plain and common.kind not in FLOATS and common.kind is not Kind.NULL:
+        return InList(
+            BOOLEAN.with_nullable(nullable), unified[0], tuple(unified[1:]), negated, span=span
+        )
+    test = or_([call("=", [operand, item], span) for item in items], span)
+    return not_(test, span) if negated else test
+
+
+def string_of(expr: Expr) -> Expr:
+    """A CHAR literal as VARCHAR: what an expression over literals results in."""
+    if isinstance(expr, Literal) and expr.type.kind is Kind.CHAR:
+        return coerce(expr, VARCHAR)
+    return expr

@@ -1,0 +1,342 @@
+"""Scalar syntax → typed expressions, over the columns that a scope offers.
+
+    a + 1.5     a INTEGER     →     Call "+"(CAST(a AS DECIMAL(10, 0)), 1.5)
+
+Aggregate calls become `AggregateRef` placeholders; `query` turns them into columns of an
+Aggregate. Everything of the dialect that this version does not compile is refused by name, at
+the word.
+
+Not here: implicit casts and result types (`build`), names (`scope`), relations (`query`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
+from penstock.errors import Span, UserError
+from penstock.functions.aggregates import AggregateFunction, is_aggregate, resolve_aggregate
+from penstock.plan.expressions import Expr, Literal
+from penstock.sql import ast
+from penstock.sql.bind import build, literals
+from penstock.sql.bind.report import BindError, Poisoned, unsupported
+from penstock.sql.bind.scope import Scope
+from penstock.sql.bind.types import bind_type
+
+_TEXT = VARCHAR.with_nullable(False)
+#: functions whose argument at this position is a unit of time written as a bare word
+_UNIT_AT = {
+    "DATE_TRUNC": 1, "TIMESTAMP_TRUNC": 1, "TIME_TRUNC": 1, "TIMESTAMPADD": 0, "TIMESTAMPDIFF": 0,
+    "DATEDIFF": 0, "DATE_PART": 0,
+}  # fmt: skip
+_SHORT_NAMES = {"IFNULL", "COALESCE"}
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateRef(Expr):
+    """An aggregate call, not yet a column: `args` and `filter` are over the grouped rows."""
+
+    function: AggregateFunction
+    args: tuple[Expr, ...]
+    distinct: bool = False
+    filter: Expr | None = None
+
+
+class ExpressionBinder:
+    """Binds expressions over `scope`. `aliases` are lateral: used where no column has the name.
+
+    `subquery` binds a scalar sub-query to a column; None where none is allowed."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        *,
+        aggregates: str | None = None,
+        aliases: Mapping[str, Expr] | None = None,
+        subquery: Callable[[ast.ScalarSubquery], Expr] | None = None,
+    ) -> None:
+        """`aggregates`: None if they are allowed, else the name of the place where they are not."""
+        self._scope = scope
+        self._no_aggregates = aggregates
+        self._aliases = aliases or {}
+        self._subquery = subquery
+
+    def bind(self, e: ast.Expr) -> Expr:
+        """The typed expression; raises BindError."""
+        rule = _RULES.get(type(e))
+        if rule is None:
+            raise unsupported(e.span, _NAMES.get(type(e), type(e).__name__))
+        return rule(self, e)
+
+    def condition(self, e: ast.Expr, where: str) -> Expr:
+        return build.condition(self.bind(e), where)
+
+    # names and constants
+
+    def _column(self, e: ast.ColumnRef) -> Expr:
+        if len(e.parts) > 2:
+            raise unsupported(e.span, "access to a field of a ROW")
+        qualifier = e.parts[0].name if len(e.parts) == 2 else None
+        name = e.parts[-1].name
+        if qualifier in self._scope.poisoned:
+            raise Poisoned
+        found = self._scope.find(qualifier, name, e.span)
+        if found is not None:
+            return found
+        if qualifier is None:
+            if name in self._aliases:
+                return replace(self._aliases[name], span=e.span)
+            if name == "pi":
+                return build.call("PI", [], e.span)
+        raise self._scope.unknown(qualifier, name, e.span)
+
+    def _literal(self, e: ast.Literal) -> Expr:
+        value = e.value
+        if value is None:
+            return build.null(e.span)
+        if isinstance(value, bool):
+            return Literal(BOOLEAN.with_nullable(False), value, span=e.span)
+        try:
+            if isinstance(value, int):
+                return literals.integer(value, e.span)
+            if isinstance(value, Decimal):
+                return literals.number(format(value, "f"), e.span)
+        except ValueError as error:
+            raise BindError(e.span, str(error)) from None
+        if isinstance(value, float):
+            return Literal(DOUBLE.with_nullable(False), value, span=e.span)
+        if isinstance(value, str):
+            type = char(len(value)).with_nullable(False) if value else _TEXT
+            return Literal(type, value, span=e.span)
+        return Literal(SqlType(Kind.BINARY, False, max(1, len(value))), value, span=e.span)
+
+    def _typed_literal(self, e: ast.TypedLiteral) -> Expr:
+        target = bind_type(e.type).with_nullable(False)
+        try:
+            found = literals.typed(target.kind, e.text, e.span)
+        except ValueError as error:
+            raise BindError(e.span, str(error)) from None
+        if found is not None:
+            return found
+        text = Literal(_TEXT, e.text, span=e.span)
+        return build.cast(text, target, e.span)
+
+    def _interval(self, e: ast.IntervalLiteral) -> Expr:
+        q = e.qualifier
+        try:
+            found = literals.interval(e.text, q.unit, q.to_unit, e.span)
+        except ValueError as error:
+            raise BindError(e.span, str(error)) from None
+        return replace(found, value=-found.value) if e.negative else found
+
+    # operators
+
+    def _unary(self, e: ast.Unary) -> Expr:
+        operand = self.bind(e.operand)
+        if e.op == "NOT":
+            return build.not_(build.condition(operand, "the operand of NOT"), e.span)
+        if e.op == "-" and isinstance(operand, Literal):
+            folded = literals.negated(operand, e.span)
+            if folded is not None:
+                return folded
+        return build.call("unary-" if e.op == "-" else "unary+", [operand], e.span)
+
+    def _binary(self, e: ast.Binary) -> Expr:
+        if e.op in ("AND", "OR"):
+            sides = [self.condition(x, f"an operand of {e.op}") for x in (e.left, e.right)]
+            return (build.and_ if e.op == "AND" else build.or_)(sides, e.span)
+        if e.op not in _OPERATORS:
+            raise unsupported(e.span, f"the period predicate {e.op}")
+        name = "is_not_distinct" if e.op == "<=>" else e.op
+        return build.call(name, [self.bind(e.left), self.bind(e.right)], e.span)
+
+    def _difference(self, e: ast.IntervalDifference) -> Expr:
+        q = e.qualifier
+        unit = q.unit if q.to_unit is None else f"{q.unit}_{q.to_unit}"
+        args = [self.bind(e.left), self.bind(e.right), _unit(unit, e.span)]
+        return build.call("-", args, e.span)
+
+    def _is(self, e: ast.IsTest) -> Expr:
+        operand = self.bind(e.operand)
+        if e.what in ("NULL", "UNKNOWN"):
+            if e.what == "UNKNOWN":
+                operand = build.condition(operand, "the operand of IS UNKNOWN")
+            return build.is_null(operand, e.span, negated=e.negated)
+        operand = build.condition(operand, f"the operand of IS {e.what}")
+        return build.is_truth(operand, e.what == "TRUE", e.span, negated=e.negated)
+
+    def _is_distinct(self, e: ast.IsDistinct) -> Expr:
+        name = "is_not_distinct" if e.negated else "is_distinct"
+        return build.call(name, [self.bind(e.left), self.bind(e.right)], e.span)
+
+    def _between(self, e: ast.Between) -> Expr:
+        value, low, high = self.bind(e.operand), self.bind(e.low), self.bind(e.high)
+
+        def within(a: Expr, b: Expr) -> Expr:
+            sides = [build.call("<=", [a, value], e.span), build.call("<=", [value, b], e.span)]
+            return build.and_(sides, e.span)
+
+        test = within(low, high)
+        if e.symmetric:
+            test = build.or_([test, within(high, low)], e.span)
+        return build.not_(test, e.span) if e.negated else test
+
+    def _in_list(self, e: ast.InList) -> Expr:
+        items = [self.bind(item) for item in e.items]
+        return build.in_list(self.bind(e.operand), items, e.negated, e.span)
+
+    def _like(self, e: ast.Like) -> Expr:
+        args = [self.bind(e.operand), self.bind(e.pattern)]
+        if e.escape is not None:
+            args.append(self.bind(e.escape))
+        test = build.call(e.kind.lower(), args, e.span)
+        return build.not_(test, e.span) if e.negated else test
+
+    def _case(self, e: ast.Case) -> Expr:
+        operand = None if e.operand is None else self.bind(e.operand)
+        branches: list[tuple[Expr, Expr]] = []
+        for when in e.branches:
+            tests = []
+            for c in when.conditions:
+                if operand is None:
+                    tests.append(self.condition(c, "a condition of CASE"))
+                else:
+                    tests.append(build.call("=", [operand, self.bind(c)], c.span))
+            branches.append((build.or_(tests), build.string_of(self.bind(when.result))))
+        otherwise = None if e.otherwise is None else build.string_of(self.bind(e.otherwise))
+        return build.case(branches, otherwise, e.span)
+
+    def _cast(self, e: ast.Cast) -> Expr:
+        return build.cast(self.bind(e.operand), bind_type(e.type), e.span, safe=e.safe)
+
+    # functions
+
+    def _extract(self, e: ast.Extract) -> Expr:
+        return build.call("EXTRACT", [_unit(e.unit, e.span), self.bind(e.operand)], e.span)
+
+    def _round_to(self, e: ast.RoundTo) -> Expr:
+        return build.call(e.function, [self.bind(e.operand), _unit(e.unit, e.span)], e.span)
+
+    def _trim(self, e: ast.Trim) -> Expr:
+        name = "TRIM" if e.side == "BOTH" else f"TRIM_{e.side}"
+        args = [self.bind(e.operand)]
+        if e.chars is not None:
+            args.append(self.bind(e.chars))
+        return build.call(name, args, e.span)
+
+    def _call(self, e: ast.FunctionCall) -> Expr:
+        name = e.name.name.upper()
+        if e.over is not None:
+            raise unsupported(e.span, f"the window function {name}(…) OVER (…)")
+        if is_aggregate(name):
+            return self._aggregate(e, name)
+        for given, what in (
+            (e.distinct, "DISTINCT"), (e.filter, "FILTER"), (e.order_by, "ORDER BY"),
+            (e.nulls, "IGNORE NULLS"), (e.within_distinct, "WITHIN DISTINCT"),
+        ):  # fmt: skip
+            if given:
+                raise BindError(e.span, f"{name} is not an aggregate, so it takes no {what}")
+        if name == "NOW":
+            raise unsupported(e.span, "NOW()")
+        args = [
+            self._time_unit(a) if _UNIT_AT.get(name) == i else self.bind(a)
+            for i, a in enumerate(e.args)
+        ]
+        if name in _SHORT_NAMES:
+            if not args or (name == "IFNULL" and len(args) != 2):
+                raise BindError(e.span, f"{name} takes {'2' if name == 'IFNULL' else 'at least 1'} "
+                                        f"arguments, not {len(args)}")  # fmt: skip
+            return build.coalesce([build.string_of(a) for a in args], e.span, name)
+        if name == "IF":
+            if len(args) != 3:
+                raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
+            test = build.condition(args[0], "the first argument of IF")
+            return build.case([(test, build.string_of(args[1]))], build.string_of(args[2]), e.span)
+        return build.call(name, args, e.span)
+
+    def _time_unit(self, e: ast.Expr) -> Expr:
+        if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
+            return _unit(e.parts[0].name.upper().removeprefix("SQL_TSI_"), e.span)
+        if isinstance(e, ast.Literal) and isinstance(e.value, str):
+            return _unit(e.value.upper(), e.span)
+        raise BindError(e.span, "expected a unit of time, such as DAY or HOUR")
+
+    def _aggregate(self, e: ast.FunctionCall, name: str) -> Expr:
+        if self._no_aggregates is not None:
+            raise BindError(
+                e.span, f"the aggregate {name} cannot be used in {self._no_aggregates}"
+            )
+        for given, what in (
+            (e.order_by, "ORDER BY"), (e.nulls, "IGNORE NULLS"),
+            (e.within_distinct, "WITHIN DISTINCT"), (e.within_group, "WITHIN GROUP"),
+        ):  # fmt: skip
+            if given:
+                raise unsupported(e.span, f"{what} in an aggregate")
+        inner = ExpressionBinder(self._scope, aggregates=f"an argument of {name}")
+        args = [
+            build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)
+        ]
+        if len(args) != len(e.args) and (name != "COUNT" or args):
+            raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
+        if not e.args and name == "COUNT":
+            raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
+        try:
+            function = resolve_aggregate(name, [a.type for a in args])
+        except UserError as error:
+            raise BindError(e.span, error.message) from None
+        wanted = tuple(
+            build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True)
+        )
+        keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
+        return AggregateRef(function.result, function, wanted, e.distinct, keep, span=e.span)
+
+    def _scalar(self, e: ast.ScalarSubquery) -> Expr:
+        if self._subquery is None:
+            raise unsupported(e.span, "a sub-query in this place")
+        return self._subquery(e)
+
+
+def _unit(unit: str, span: Span | None) -> Literal:
+    return Literal(_TEXT, unit, span=span)
+
+
+_OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
+_NAMES: dict[type, str] = {
+    ast.InQuery: "IN (SELECT …) outside the conditions of WHERE joined by AND",
+    ast.Exists: "EXISTS outside the conditions of WHERE joined by AND",
+    ast.Quantified: "ANY, SOME and ALL",
+    ast.Index: "indexing of arrays and maps",
+    ast.FieldAccess: "access to a field of a ROW",
+    ast.ArrayConstructor: "ARRAY",
+    ast.ArrayQuery: "ARRAY(SELECT …)",
+    ast.MapConstructor: "MAP",
+    ast.MapQuery: "MAP(SELECT …)",
+    ast.RowConstructor: "ROW",
+    ast.Lambda: "a lambda",
+    ast.Star: "* in this place",
+    ast.NamedArgument: "a named argument",
+}
+_B = ExpressionBinder
+_RULES: dict[type, Callable[..., Expr]] = {
+    ast.ColumnRef: _B._column,
+    ast.Literal: _B._literal,
+    ast.TypedLiteral: _B._typed_literal,
+    ast.IntervalLiteral: _B._interval,
+    ast.IntervalDifference: _B._difference,
+    ast.Unary: _B._unary,
+    ast.Binary: _B._binary,
+    ast.IsTest: _B._is,
+    ast.IsDistinct: _B._is_distinct,
+    ast.Between: _B._between,
+    ast.InList: _B._in_list,
+    ast.Like: _B._like,
+    ast.Case: _B._case,
+    ast.Cast: _B._cast,
+    ast.Extract: _B._extract,
+    ast.RoundTo: _B._round_to,
+    ast.Trim: _B._trim,
+    ast.FunctionCall: _B._call,
+    ast.ScalarSubquery: _B._scalar,
+}

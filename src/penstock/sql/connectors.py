@@ -1,0 +1,257 @@
+"""The `connectors` property: a JSON array in a string, checked as far as a compiler can.
+
+    'connectors' = '[{"name": "out", "transport": {"name": "file_output", "config": {…}},
+                      "format": {"name": "csv"}}]'          → ConnectorPlan per entry
+
+Checked here (contract section 7.1): the shape, names, direction, generic attributes and their
+types. What a transport or a format thinks of its own `config` is checked where it is built.
+Every problem of the array is reported, not only the first.
+
+Not here: building connectors (`penstock.io`), filling in defaults (`info`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from penstock.plan.nodes import ConnectorPlan
+
+INPUT_TRANSPORTS = (
+    "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
+    "delta_table_input", "postgres_input", "postgres_cdc_input", "iceberg_input", "datagen",
+    "nexmark", "empty_input",
+)  # fmt: skip
+OUTPUT_TRANSPORTS = (
+    "file_output", "postgres_output", "kafka_output", "delta_table_output", "dynamodb_output",
+    "redis_output", "null_output",
+)  # fmt: skip
+FORMATS = ("json", "csv", "avro", "parquet", "raw")
+#: transports that need no `format`: they know the shape of their rows, or there are none
+INTEGRATED = frozenset((
+    "delta_table_input", "postgres_input", "postgres_cdc_input", "iceberg_input", "datagen",
+    "nexmark", "empty_input", "postgres_output", "delta_table_output", "dynamodb_output",
+    "null_output",
+))  # fmt: skip
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,100}")
+_IDENTIFIER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+#: generic attributes with a plain type: (JSON type's name, test), contract section 7.2
+_BOOLEANS = ("send_snapshot", "soft_delete", "paused", "enable_output_buffer")
+_COUNTS = (
+    "max_queued_records", "max_queued_bytes", "max_batch_size", "max_worker_batch_size",
+    "max_output_buffer_time_millis", "max_output_buffer_size_records",
+)  # fmt: skip
+GENERATION = "ConnectorGenerationError"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with the property; a warning does not stop the program."""
+
+    message: str
+    error_type: str = "Compilation error"
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The table or view that the property stands on."""
+
+    name: str
+    is_table: bool
+    has_key: bool = False
+
+    @property
+    def noun(self) -> str:
+        return "table" if self.is_table else "view"
+
+
+def parse_connectors(text: str, owner: Owner) -> tuple[list[ConnectorPlan], list[Problem]]:
+    """The connectors of `owner` and everything wrong with their declaration."""
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as e:
+        where = f"line {e.lineno}, column {e.colno} of the property's value"
+        return [], [Problem(f"connectors of {owner.noun} {owner.name} are not JSON: {e.msg} ({where})")]
+    if not isinstance(entries, list):
+        return [], [
+            Problem(
+                f"connectors of {owner.noun} {owner.name} must be a JSON array of objects, "
+                f"not {_json_type(entries)}"
+            )
+        ]
+    plans: list[ConnectorPlan] = []
+    problems: list[Problem] = []
+    taken: set[str] = set()
+    for position, entry in enumerate(entries):
+        plan, found = _connector(entry, position, owner)
+        problems += found
+        if plan is None:
+            continue
+        if plan.name in taken:
+            problems.append(
+                Problem(
+                    f"{owner.noun} {owner.name} has two connectors named {plan.name}; "
+                    "names must be unique within a relation"
+                )
+            )
+        taken.add(plan.name)
+        plans.append(plan)
+    return plans, problems
+
+
+def _connector(
+    entry: Any, position: int, owner: Owner
+) -> tuple[ConnectorPlan | None, list[Problem]]:
+    label = f"connector {position} of {owner.noun} {owner.name}"
+    if not isinstance(entry, dict):
+        return None, [Problem(f"{label} must be a JSON object, not {_json_type(entry)}")]
+    problems: list[Problem] = []
+    name = entry.get("name")
+    if name is None:
+        name = f"unnamed-{position}"
+        problems.append(
+            Problem(
+                f"{label} has no name; it is called {name}, which changes when connectors before "
+                "it come or go",
+                "Unnamed connector",
+                warning=True,
+            )
+        )
+    elif not isinstance(name, str):
+        return None, [Problem(f"name of {label} must be a string, not {_json_type(name)}")]
+    elif not _NAME.fullmatch(name):
+        problems.append(
+            Problem(
+                f"name of {label} is {name!r}; it may have 1 to 100 letters, digits, '_' and '-'",
+                GENERATION,
+            )
+        )
+    if isinstance(entry.get("name"), str):
+        label = f"connector {name} of {owner.noun} {owner.name}"
+    for check in (_transport, _format, _attributes, _extensions):
+        problems += check(entry, label, owner)
+    return ConnectorPlan(owner.name, name, entry), problems
+
+
+def _transport(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    transport = entry.get("transport")
+    if not isinstance(transport, dict):
+        yield Problem(f'{label} needs a "transport": {{"name": …, "config": …}}', GENERATION)
+        return
+    yield from _config(transport, f"transport of {label}")
+    name = transport.get("name")
+    if not isinstance(name, str):
+        yield Problem(f'transport of {label} needs a "name" (a string)', GENERATION)
+        return
+    right, wrong = INPUT_TRANSPORTS, OUTPUT_TRANSPORTS
+    if not owner.is_table:
+        right, wrong = wrong, right
+    if name in right:
+        return
+    if name in wrong:
+        direction, other = ("input", "output") if owner.is_table else ("output", "input")
+        yield Problem(
+            f"{label} uses {name}, an {other} transport; a {owner.noun} takes {direction} "
+            f"transports: {', '.join(right)}",
+            GENERATION,
+        )
+        return
+    close = get_close_matches(name, right, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(right)}"
+    yield Problem(f"{label} uses an unknown transport {name!r}; {hint}", GENERATION)
+
+
+def _format(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    form = entry.get("format")
+    if form is None:
+        transport = entry.get("transport")
+        name = transport.get("name") if isinstance(transport, dict) else None
+        if name in INPUT_TRANSPORTS + OUTPUT_TRANSPORTS and name not in INTEGRATED:
+            yield Problem(f'{label} needs a "format", as {name} moves bytes', GENERATION)
+        return
+    if not isinstance(form, dict) or not isinstance(form.get("name"), str):
+        yield Problem(f'format of {label} must be {{"name": …, "config": …}}', GENERATION)
+        return
+    yield from _config(form, f"format of {label}")
+    if form["name"] not in FORMATS:
+        known = ", ".join(FORMATS)
+        yield Problem(f"{label} uses an unknown format {form['name']!r}; known are {known}", GENERATION)
+
+
+def _config(part: Mapping[str, Any], label: str) -> Iterator[Problem]:
+    config = part.get("config")
+    if config is not None and not isinstance(config, dict):
+        yield Problem(f"config of {label} must be an object, not {_json_type(config)}", GENERATION)
+
+
+def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    def wrong(key: str, wanted: str) -> Problem:
+        return Problem(f"{key} of {label} must be {wanted}, not {_json_type(entry[key])}", GENERATION)
+
+    given = {k for k, v in entry.items() if v is not None}
+    for key in _BOOLEANS:
+        if key in given and not isinstance(entry[key], bool):
+            yield wrong(key, "true or false")
+    for key in _COUNTS:
+        value = entry.get(key)
+        if key in given and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            yield wrong(key, "a non-negative integer")
+    if "labels" in given and not _is_strings(entry["labels"]):
+        yield wrong("labels", "an array of strings")
+    if "start_after" in given:
+        value = entry["start_after"]
+        if not isinstance(value, str) and not _is_strings(value):
+            yield wrong("start_after", "a label or an array of labels")
+    if "index" in given:
+        if owner.is_table:
+            yield Problem(f"{label}: index is an attribute of output connectors", GENERATION)
+        elif not isinstance(entry["index"], str):
+            yield wrong("index", "the name of an index")
+    if entry.get("soft_delete") is True and (not owner.is_table or owner.has_key):
+        yield Problem(f"{label}: soft_delete is for tables without a primary key")
+
+
+def _extensions(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    for key, noun in (("preprocessor", "table"), ("postprocessor", "view")):
+        value = entry.get(key)
+        if value is None:
+            continue
+        if noun != owner.noun:
+            yield Problem(f"{label}: a {key} stands on a {noun} only")
+            continue
+        shape = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+        if not (
+            shape
+            and isinstance(value[0].get("name"), str)
+            and _IDENTIFIER.fullmatch(value[0]["name"])
+            and isinstance(value[0].get("config"), dict)
+        ):
+            yield Problem(
+                f"{key} of {label} must be an array of one object "
+                '{"name": identifier, "config": object}'
+            )
+
+
+def _is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _json_type(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+    return "an object"

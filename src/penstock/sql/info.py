@@ -1,0 +1,149 @@
+"""`program_info` of the REST contract (section 1.3): what a compiled program tells clients.
+
+    {schema: {inputs, outputs}, input_connectors, output_connectors, udf_stubs}
+
+Connector configs are shown with every generic attribute filled in (contract section 7.2), under
+`<relation>.<connector>`, with the relation as `stream`.
+
+Not here: deciding anything. This only reads a ProgramPlan.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.data.types import Schema, json_type
+from penstock.plan.nodes import ConnectorPlan, Node, ProgramPlan, Project, Scan, TablePlan, ViewPlan
+from penstock.plan.rewrite import columns_of, inputs
+
+#: "never" of the output buffer's clock, an unsigned 64-bit integer
+FOREVER_MS = 2**64 - 1
+MAX_QUEUED_RECORDS = 1_000_000
+
+
+def program_info(program: ProgramPlan) -> dict[str, Any]:
+    """The `program_info` object; LOCAL views are not part of the schema."""
+    used = used_columns(program)
+    return {
+        "schema": {
+            "inputs": [_table(t, program.text, used.get(t.name, set())) for t in program.tables],
+            "outputs": [_view(v) for v in program.views if v.kind != "local"],
+        },
+        "udf_stubs": "",
+        "input_connectors": {c.endpoint: input_config(c) for c in program.inputs},
+        "output_connectors": {c.endpoint: output_config(c) for c in program.outputs},
+    }
+
+
+def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
+    """Per relation the columns that some view reads (exact for plans with pruned columns)."""
+    used: dict[str, set[int]] = {}
+    seen: set[int] = set()
+
+    def visit(node: Node) -> None:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        for child in inputs(node):
+            if isinstance(child, Scan) and isinstance(node, Project):
+                columns = set().union(*(columns_of(e) for e in node.exprs))
+                used.setdefault(child.relation, set()).update(columns)
+            else:
+                visit(child)
+        if isinstance(node, Scan):
+            used.setdefault(node.relation, set()).update(range(len(node.schema)))
+
+    for view in program.views:
+        visit(view.query)
+    return used
+
+
+def _table(table: TablePlan, text: str, used: set[int]) -> dict[str, Any]:
+    fields = _fields(table.schema)
+    for i, f in enumerate(fields):
+        f["unused"] = i not in used
+        default = table.defaults[i] if table.defaults else None
+        if default is not None and default.span is not None:
+            f["default"] = text[default.span.start : default.span.end]
+    return {
+        "name": table.name,
+        "case_sensitive": table.case_sensitive,
+        "fields": fields,
+        "materialized": table.materialized,
+        "primary_key": [table.schema.names[i] for i in table.key] or None,
+        "properties": dict(table.properties),
+    }
+
+
+def _view(view: ViewPlan) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "case_sensitive": view.case_sensitive,
+        "fields": _fields(view.schema),
+        "materialized": view.kind == "materialized",
+        "primary_key": None,
+        "properties": dict(view.properties),
+    }
+
+
+def _fields(schema: Schema) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": f.name,
+            "case_sensitive": f.name != f.name.lower(),
+            "columntype": json_type(f.type),
+            "unused": False,
+            "lateness": None,
+            "default": None,
+            "watermark": None,
+        }
+        for f in schema.fields
+    ]
+
+
+def input_config(connector: ConnectorPlan) -> dict[str, Any]:
+    """An input connector's config, every generic attribute present."""
+    given = connector.config
+    queued = given.get("max_queued_records")
+    queued = MAX_QUEUED_RECORDS if queued is None else queued
+    defaults = {
+        "max_batch_size": None,
+        "max_worker_batch_size": None,
+        "max_queued_records": queued,
+        "max_queued_bytes": 1000 * queued,
+        "paused": False,
+        "soft_delete": False,
+        "preprocessor": None,
+        "labels": [],
+        "start_after": None,
+    }
+    return _filled(connector, defaults)
+
+
+def output_config(connector: ConnectorPlan) -> dict[str, Any]:
+    """An output connector's config, every generic attribute present."""
+    defaults = {
+        "index": None,
+        "send_snapshot": False,
+        "enable_output_buffer": False,
+        "max_output_buffer_time_millis": FOREVER_MS,
+        "max_output_buffer_size_records": 10_000_000,
+        "max_queued_records": MAX_QUEUED_RECORDS,
+        "paused": False,
+        "postprocessor": None,
+        "labels": [],
+        "start_after": None,
+    }
+    return _filled(connector, defaults)
+
+
+def _filled(connector: ConnectorPlan, defaults: dict[str, Any]) -> dict[str, Any]:
+    given = {k: v for k, v in connector.config.items() if k != "name"}
+    config: dict[str, Any] = {"stream": connector.relation}
+    for part in ("transport", "format"):
+        value = given.pop(part, None)
+        config[part] = None if value is None else {**value, "config": value.get("config") or {}}
+    for key, default in defaults.items():
+        value = given.pop(key, None)
+        config[key] = default if value is None else value
+    return config | given

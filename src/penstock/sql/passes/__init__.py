@@ -1,0 +1,35 @@
+"""The rules that make a bound plan cheap, in the order they run.
+
+    bound plan ─ fold_constants ─ push_filters ─ prune_columns ─ merge_projects ─ share ─► plan
+
+Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
+same rows with the same weights), except that a rule may remove a run-time error of rows which
+the query discards anyway; none may add one. `PASSES` is the whole list: a new rule is a module
+and a line here, and `penstock.sql.program.explain(text, after=RULE)` prints the plan behind it.
+
+Not here: how a node is evaluated (`penstock.compile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.plan.nodes import ProgramPlan
+from penstock.sql.passes.fold_constants import fold_constants
+from penstock.sql.passes.merge_projects import merge_projects
+from penstock.sql.passes.prune_columns import prune_columns
+from penstock.sql.passes.push_filters import push_filters
+from penstock.sql.passes.share import share
+
+Pass = Callable[[ProgramPlan], ProgramPlan]
+
+PASSES: tuple[Pass, ...] = (fold_constants, push_filters, prune_columns, merge_projects, share)
+
+
+def optimise(program: ProgramPlan, after: Pass | None = None) -> ProgramPlan:
+    """Run the rules, up to and including `after` (None: all of them)."""
+    for rule in PASSES:
+        program = rule(program)
+        if rule is after:
+            break
+    return program

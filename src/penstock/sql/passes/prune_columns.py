@@ -1,0 +1,161 @@
+"""Carry only the columns that somebody reads.
+
+    Project [a.x]                     Project [x]
+      Join on a.k = b.k      ──►        Join on k = k
+        Scan a (k, x, y, z)               Project [k, x] ─ Scan a
+        Scan b (k, u, v)                  Project [k]    ─ Scan b
+
+What a join or an aggregate keeps in memory becomes as narrow as the query. DISTINCT, TopK (ties
+are broken by all columns) and set operations need whole rows, so nothing is cut below them
+except what they do not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from penstock.data.types import Schema
+from penstock.plan.expressions import InputRef
+from penstock.plan.nodes import (
+    Aggregate,
+    Distinct,
+    Filter,
+    Join,
+    JoinKind,
+    Node,
+    ProgramPlan,
+    Project,
+    Scan,
+    TopK,
+    UnionAll,
+    Values,
+)
+from penstock.plan.rewrite import columns_of, remap
+from penstock.sql.passes.each_view import each_view
+
+#: position of each kept column: old → new
+Moves = dict[int, int]
+
+
+def prune_columns(program: ProgramPlan) -> ProgramPlan:
+    return each_view(program, lambda query: narrow(query, range(len(query.schema)))[0])
+
+
+def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
+    """`node` with (at least) the columns `needed`, and where they are now."""
+    want = sorted(set(needed))
+    match node:
+        case Project():
+            return _project(node, want)
+        case Filter():
+            source, moves = narrow(node.input, {*want, *columns_of(node.predicate)})
+            kept = Filter(source.schema, source, remap(node.predicate, moves), span=node.span)
+            return kept, moves
+        case Join():
+            return _join(node, want)
+        case Aggregate():
+            return _aggregate(node, want)
+        case Distinct() | TopK():
+            source, moves = narrow(node.input, range(len(node.schema)))
+            assert moves == _same(len(node.schema)), "all columns of a whole-row node are needed"
+            return replace(node, schema=source.schema, input=source), moves
+        case UnionAll():
+            return _union(node, want)
+        case Scan() | Values():
+            return _cut(node, want)
+    raise AssertionError(type(node).__name__)
+
+
+def _same(width: int) -> Moves:
+    return {i: i for i in range(width)}
+
+
+def _pick(schema: Schema, columns: Iterable[int]) -> Schema:
+    return Schema(tuple(schema.fields[i] for i in columns))
+
+
+def _cut(node: Node, want: list[int]) -> tuple[Node, Moves]:
+    """A Project to exactly `want`; the node itself if that is everything."""
+    if len(want) == len(node.schema):
+        return node, _same(len(want))
+    exprs = tuple(InputRef(node.schema.types[i], i, node.schema.names[i]) for i in want)
+    return Project(_pick(node.schema, want), node, exprs), {c: i for i, c in enumerate(want)}
+
+
+def _exactly(node: Node, want: list[int]) -> Node:
+    """`node` with the columns `want` in that order and no others."""
+    source, moves = narrow(node, want)
+    if [moves[c] for c in want] == list(range(len(source.schema))):
+        return source
+    return _cut(source, [moves[c] for c in want])[0]
+
+
+def _project(node: Project, want: list[int]) -> tuple[Node, Moves]:
+    exprs = [node.exprs[i] for i in want]
+    source, moves = narrow(node.input, {c for e in exprs for c in columns_of(e)})
+    moved = tuple(remap(e, moves) for e in exprs)
+    kept = Project(_pick(node.schema, want), source, moved, span=node.span)
+    return kept, {c: i for i, c in enumerate(want)}
+
+
+def _join(node: Join, want: list[int]) -> tuple[Node, Moves]:
+    width = len(node.left.schema)
+    needed = {*want, *(columns_of(node.residual) if node.residual is not None else ())}
+    left = {c for c in needed if c < width} | {a for a, _ in node.keys}
+    right = {c - width for c in needed if c >= width} | {b for _, b in node.keys}
+    new_left, left_moves = _narrow_input(node.left, left)
+    new_right, right_moves = _narrow_input(node.right, right)
+    new_width = len(new_left.schema)
+    moves = dict(left_moves) | {c + width: i + new_width for c, i in right_moves.items()}
+    half = node.kind in (JoinKind.SEMI, JoinKind.ANTI)
+    visible = {c: i for c, i in moves.items() if not half or c < width}
+    back = {i: c for c, i in visible.items()}
+    fields = tuple(node.schema.fields[back[i]] for i in sorted(back))
+    residual = node.residual and remap(node.residual, moves)
+    keys = tuple((left_moves[a], right_moves[b]) for a, b in node.keys)
+    kept = Join(
+        Schema(fields), node.kind, new_left, new_right, keys, node.null_safe, residual,
+        span=node.span,
+    )  # fmt: skip
+    return kept, visible
+
+
+def _narrow_input(node: Node, needed: set[int]) -> tuple[Node, Moves]:
+    """An input of a stateful node: exactly the columns it needs, whatever is below."""
+    want = sorted(needed)
+    return _exactly(node, want), {c: i for i, c in enumerate(want)}
+
+
+def _aggregate(node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
+    groups = len(node.keys)
+    kept_calls = [i for i in range(len(node.calls)) if groups + i in want]
+    calls = [node.calls[i] for i in kept_calls]
+    needed = set(node.keys)
+    for call in calls:
+        needed |= set(call.args)
+        if call.filter is not None:
+            needed.add(call.filter)
+    source, moves = _narrow_input(node.input, needed)
+    columns = [*range(groups), *(groups + i for i in kept_calls)]
+    kept = Aggregate(
+        _pick(node.schema, columns),
+        source,
+        tuple(moves[k] for k in node.keys),
+        tuple(
+            replace(
+                call,
+                args=tuple(moves[a] for a in call.args),
+                filter=None if call.filter is None else moves[call.filter],
+            )
+            for call in calls
+        ),
+        span=node.span,
+    )
+    return kept, {c: i for i, c in enumerate(columns)}
+
+
+def _union(node: UnionAll, want: list[int]) -> tuple[Node, Moves]:
+    branches = tuple(_exactly(branch, want) for branch in node.inputs)
+    kept = UnionAll(_pick(node.schema, want), branches, span=node.span)
+    return kept, {c: i for i, c in enumerate(want)}

@@ -1,0 +1,359 @@
+"""Program text → ProgramPlan: the door of the SQL front end.
+
+    text ─ parse ─► statements ─ bind ─► tables, views, indexes ─ passes ─► ProgramPlan
+
+All errors of a phase come at once: a program that does not parse reports every syntax error; one
+that parses, every statement that does not bind. A statement that failed leaves a poisoned name,
+so that its users do not complain again.
+
+`explain` prints the plan as bound or after any of the passes.
+
+Not here: scalar and relational binding (`penstock.sql.bind`), `program_info` (`info`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from penstock.data.types import Field, Kind, Schema
+from penstock.errors import SqlError, UserError
+from penstock.plan.expressions import Expr
+from penstock.plan.nodes import (
+    ConnectorPlan,
+    IndexPlan,
+    Project,
+    ProgramPlan,
+    TablePlan,
+    ViewPlan,
+)
+from penstock.plan.printer import print_program
+from penstock.plan.rewrite import is_constant
+from penstock.sql import ast
+from penstock.sql.bind import build
+from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.query import Catalog, bind_query, identity
+from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
+from penstock.sql.bind.scope import Scope
+from penstock.sql.bind.types import bind_type
+from penstock.sql.connectors import Owner, parse_connectors
+from penstock.sql.parser import parse_program
+from penstock.sql.passes import PASSES, optimise
+
+_TABLE_PROPERTIES = (
+    "materialized", "append_only", "connectors", "expected_size", "skip_unused_columns",
+)  # fmt: skip
+_VIEW_PROPERTIES = ("connectors", "emit_final")
+_INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG, Kind.NULL)
+
+
+def compile_program(text: str) -> ProgramPlan:
+    """The optimised plan of a program. Raises SqlError with all messages of the failing phase."""
+    return optimise(bind_program(text))
+
+
+def bind_program(text: str) -> ProgramPlan:
+    """The plan as written, before any pass."""
+    statements = parse_program(text)
+    program = _Program(text)
+    for statement in statements:
+        with program.report.attempt(statement.span):
+            program.add(statement)
+    if program.report.has_errors:
+        raise SqlError(program.report.messages)
+    return program.plan()
+
+
+def explain(text: str, after: str | None = None) -> str:
+    """The plan as text: after the pass named `after`, "bind" for none, None for all."""
+    plan = bind_program(text)
+    if after == "bind":
+        return print_program(plan)
+    names = {p.__name__: p for p in PASSES}
+    if after is not None and after not in names:
+        raise UserError(f"there is no pass '{after}': expected bind, {', '.join(names)}")
+    return print_program(optimise(plan, None if after is None else names[after]))
+
+
+@dataclass
+class _Program:
+    """What has been declared so far."""
+
+    text: str
+    report: Report = field(init=False)
+    relations: dict[str, Schema | None] = field(default_factory=dict)
+    tables: dict[str, TablePlan] = field(default_factory=dict)
+    views: dict[str, ViewPlan] = field(default_factory=dict)
+    indexes: list[IndexPlan] = field(default_factory=list)
+    inputs: list[ConnectorPlan] = field(default_factory=list)
+    outputs: list[ConnectorPlan] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.report = Report(self.text)
+
+    def add(self, statement: ast.Statement) -> None:
+        match statement:
+            case ast.CreateTable():
+                self._declare(statement.name, "table")
+                self.relations[statement.name.name] = None
+                self._table(statement)
+            case ast.CreateView():
+                self._declare(statement.name, "view")
+                self.relations[statement.name.name] = None
+                self._view(statement)
+            case ast.CreateIndex():
+                self._index(statement)
+            case ast.SetOption():
+                pass  # options tune warnings and emptiness checks that this compiler does not have
+            case ast.CreateType():
+                raise unsupported(statement.name.span, "CREATE TYPE")
+            case ast.CreateFunction() | ast.CreateAggregate():
+                raise unsupported(statement.name.span, "a user-defined function")
+            case ast.DeclareRecursiveView():
+                raise unsupported(statement.name.span, "a recursive view")
+            case ast.Lateness():
+                raise unsupported(statement.view.span, "LATENESS")
+            case _:
+                raise unsupported(statement.span, type(statement).__name__)
+
+    def plan(self) -> ProgramPlan:
+        return ProgramPlan(
+            tuple(self.tables.values()),
+            tuple(self.views.values()),
+            tuple(self.indexes),
+            tuple(self.inputs),
+            tuple(self.outputs),
+            self.report.warnings,
+            self.text,
+        )
+
+    def _declare(self, name: ast.Identifier, noun: str) -> None:
+        if name.name.lower().startswith("feldera"):
+            raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
+        if name.name in self.relations:
+            raise BindError(
+                name.span, f"{noun} {name.name}: a table or view of this name exists already"
+            )
+
+    # tables
+
+    def _table(self, t: ast.CreateTable) -> None:
+        fields: list[Field] = []
+        for c in t.columns:
+            with self.report.attempt(c.span):
+                fields.append(self._column(c, fields))
+        if len(fields) != len(t.columns):
+            raise Poisoned
+        schema = Schema(tuple(fields))
+        key = self._primary_key(t, schema)
+        defaults = tuple(
+            None if c.default is None else self._default(c, f.type)
+            for c, f in zip(t.columns, fields, strict=True)
+        )
+        self._foreign_keys(t, schema)
+        properties = self._properties(t.properties, _TABLE_PROPERTIES, f"table {t.name.name}")
+        flag = properties.get("materialized", {}).get("value", "false")
+        name = t.name.name
+        self.tables[name] = TablePlan(
+            name, schema, key, flag.lower() == "true", name != name.lower(), defaults, properties
+        )
+        self.relations[name] = schema
+        self._connectors(t.properties, Owner(name, True, bool(key)), self.inputs)
+
+    def _column(self, c: ast.ColumnDef, before: Sequence[Field]) -> Field:
+        for given, what in (
+            (c.lateness, "LATENESS"), (c.watermark, "WATERMARK"),
+        ):  # fmt: skip
+            if given is not None:
+                raise unsupported(given.span, what)
+        if any(f.name == c.name.name for f in before):
+            raise BindError(c.name.span, f"there are two columns {c.name.name}")
+        type = bind_type(c.type)
+        if c.primary_key is not None and type.nullable:
+            raise BindError(c.span, f"column {c.name.name} of a PRIMARY KEY must be NOT NULL")
+        return Field(c.name.name, type)
+
+    def _primary_key(self, t: ast.CreateTable, schema: Schema) -> tuple[int, ...]:
+        declared: list[tuple[list[ast.Identifier], ast.PrimaryKey]] = [
+            ([c.name], c.primary_key) for c in t.columns if c.primary_key is not None
+        ]
+        declared += [(list(k.columns), k) for k in t.primary_keys]
+        if len(declared) > 1:
+            raise BindError(declared[1][1].span, f"table {t.name.name} has two PRIMARY KEYs")
+        if not declared:
+            return ()
+        key = []
+        for column in declared[0][0]:
+            if column.name not in schema.names:
+                hint = did_you_mean(column.name, schema.names)
+                raise BindError(column.span, f"the table has no column {column.name}{hint}")
+            i = schema.index(column.name)
+            if schema.types[i].nullable:
+                raise BindError(
+                    column.span, f"column {column.name} of a PRIMARY KEY must be NOT NULL"
+                )
+            if i in key:
+                raise BindError(column.span, f"the PRIMARY KEY names column {column.name} twice")
+            key.append(i)
+        return tuple(key)
+
+    def _default(self, c: ast.ColumnDef, type: Any) -> Expr:
+        assert c.default is not None
+        bound = ExpressionBinder(Scope(), aggregates="DEFAULT").bind(c.default)
+        value = build.implicit(bound, type, f"the DEFAULT of {c.name.name}")
+        if not is_constant(value) and bound.type.kind is not Kind.NULL:
+            raise BindError(c.default.span, "a DEFAULT must be constant")
+        return replace(value, span=c.default.span)
+
+    def _foreign_keys(self, t: ast.CreateTable, schema: Schema) -> None:
+        found = [(r, (c.name,)) for c in t.columns for r in c.references]
+        found += [(f, f.columns) for f in t.foreign_keys]
+        for reference, columns in found:
+            with self.report.attempt(reference.span):
+                self._foreign_key(reference, columns, schema)
+
+    def _foreign_key(
+        self, f: ast.ForeignKey, columns: Sequence[ast.Identifier], schema: Schema
+    ) -> None:
+        target = self.tables.get(f.table.name)
+        if target is None:
+            raise BindError(
+                f.table.span,
+                f"FOREIGN KEY refers to table {f.table.name}, which is not declared before"
+                f"{did_you_mean(f.table.name, self.tables)}",
+            )
+        wanted = [target.schema.names[i] for i in target.key]
+        named = [c.name for c in f.target_columns] or wanted
+        if sorted(named) != sorted(wanted):
+            raise BindError(
+                f.span,
+                f"FOREIGN KEY must refer to the PRIMARY KEY of {target.name} "
+                f"({', '.join(wanted) or 'it has none'})",
+            )
+        for column, other in zip(columns, named, strict=False):
+            if column.name not in schema.names:
+                hint = did_you_mean(column.name, schema.names)
+                raise BindError(column.span, f"the table has no column {column.name}{hint}")
+            mine = schema.types[schema.index(column.name)]
+            theirs = target.schema.types[target.schema.index(other)]
+            if not mine.same_as(theirs):
+                raise BindError(
+                    column.span,
+                    f"column {column.name} is {build.bare(mine)}, but {target.name}.{other} is "
+                    f"{build.bare(theirs)}",
+                )
+
+    # views
+
+    def _view(self, v: ast.CreateView) -> None:
+        node = bind_query(v.query, Catalog(self.relations))
+        name = v.name.name
+        if v.columns:
+            if len(v.columns) != len(node.schema):
+                raise BindError(
+                    v.columns[0].span,
+                    f"view {name} names {len(v.columns)} columns, but its query has "
+                    f"{len(node.schema)}",
+                )
+            fields = tuple(
+                Field(c.name, f.type) for c, f in zip(v.columns, node.schema.fields, strict=True)
+            )
+            node = Project(Schema(fields), node, identity(node.schema))
+        names = node.schema.names
+        for i, n in enumerate(names):
+            if n in names[:i]:
+                raise BindError(
+                    v.name.span, f"view {name} has two columns {n}; give one an alias with AS"
+                )
+        for f in node.schema.fields:
+            if v.kind != "local" and f.type.kind in _INTERVALS:
+                raise BindError(
+                    v.name.span,
+                    f"column {f.name} of view {name} is {build.bare(f.type)}, which only a LOCAL "
+                    "view may have; CAST it",
+                )
+        properties = self._properties(v.properties, _VIEW_PROPERTIES, f"view {name}")
+        if "emit_final" in properties:
+            raise unsupported(v.name.span, "emit_final")
+        if v.kind == "local" and properties:
+            raise BindError(v.name.span, f"LOCAL view {name} is no output: it takes no properties")
+        self.views[name] = ViewPlan(
+            name, node.schema, node, v.kind, name != name.lower(), properties
+        )
+        self.relations[name] = node.schema
+        self._connectors(v.properties, Owner(name, False), self.outputs)
+
+    def _index(self, i: ast.CreateIndex) -> None:
+        if any(x.name == i.name.name for x in self.indexes):
+            raise BindError(i.name.span, f"there is an index {i.name.name} already")
+        if self.relations.get(i.view.name, 0) is None:
+            raise Poisoned
+        view = self.views.get(i.view.name)
+        if view is None:
+            noun = "a table, not a view" if i.view.name in self.tables else "not declared"
+            hint = did_you_mean(i.view.name, self.views)
+            raise BindError(i.view.span, f"CREATE INDEX ON {i.view.name}: that is {noun}{hint}")
+        columns = []
+        for c in i.columns:
+            if c.name not in view.schema.names:
+                hint = did_you_mean(c.name, view.schema.names)
+                raise BindError(c.span, f"view {view.name} has no column {c.name}{hint}")
+            columns.append(view.schema.index(c.name))
+        self.indexes.append(IndexPlan(i.name.name, view.name, tuple(columns)))
+
+    # properties
+
+    def _properties(
+        self, given: Sequence[ast.Property], known: Sequence[str], what: str
+    ) -> dict[str, Any]:
+        """{key: {value, key_position, value_position}} as the schema JSON shows them."""
+        found: dict[str, Any] = {}
+        for p in given:
+            with self.report.attempt(p.span):
+                key = p.key.value
+                if key not in known:
+                    hint = did_you_mean(key, known) or f"; known are {', '.join(known)}"
+                    raise BindError(p.key.span, f"unknown property '{key}' of {what}{hint}")
+                if key in found:
+                    raise BindError(p.key.span, f"property '{key}' of {what} is given twice")
+                self._check_property(p)
+                found[key] = {
+                    "value": p.value.value,
+                    "key_position": self._position(p.key.span),
+                    "value_position": self._position(p.value.span),
+                }
+        return found
+
+    @staticmethod
+    def _check_property(p: ast.Property) -> None:
+        value = p.value.value
+        booleans = ("materialized", "append_only", "skip_unused_columns")
+        if p.key.value in booleans and value.lower() not in ("true", "false"):
+            raise BindError(
+                p.value.span, f"property '{p.key.value}' is 'true' or 'false', not '{value}'"
+            )
+        if p.key.value == "expected_size" and not value.isdigit():
+            raise BindError(p.value.span, f"property 'expected_size' is a number, not '{value}'")
+
+    def _position(self, span: Any) -> dict[str, int]:
+        line, column = self.report.position(span.start)
+        end_line, end_column = self.report.position(max(span.start, span.end - 1))
+        return {
+            "start_line_number": line,
+            "start_column": column,
+            "end_line_number": end_line,
+            "end_column": end_column,
+        }
+
+    def _connectors(
+        self, given: Sequence[ast.Property], owner: Owner, into: list[ConnectorPlan]
+    ) -> None:
+        for p in given:
+            if p.key.value == "connectors":
+                plans, problems = parse_connectors(p.value.value, owner)
+                for problem in problems:
+                    self.report.add(
+                        p.value.span, problem.message, problem.error_type, warning=problem.warning
+                    )
+                into += plans
