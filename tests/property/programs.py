@@ -153,7 +153,7 @@ def _join(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     return query, {f"j{i}": k for i, (_, _, k) in enumerate(picked)}
 
 
-def _aggregates(draw: st.DrawFn, columns: dict[str, str]) -> dict[str, tuple[str, str]]:
+def _aggregates(draw: st.DrawFn, columns: dict[str, str], tag: int) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for i in range(draw(st.integers(1, 3))):
         column = draw(st.sampled_from(sorted(columns)))
@@ -169,14 +169,14 @@ def _aggregates(draw: st.DrawFn, columns: dict[str, str]) -> dict[str, tuple[str
         sql, result = draw(st.sampled_from(options))
         if draw(st.integers(0, 3)) == 0:
             sql += f" FILTER (WHERE {_predicate(draw, columns)})"
-        found[f"g{i}"] = (sql, result)
+        found[f"g{tag}_{i}"] = (sql, result)
     return found
 
 
 def _group(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     name, columns = _relation(draw, relations)
     keys = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=2, unique=True))
-    calls = _aggregates(draw, columns)
+    calls = _aggregates(draw, columns, len(relations))
     listed = ", ".join([*keys, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
     having = " HAVING COUNT(*) > 1" if draw(st.integers(0, 4)) == 0 else ""
     out = {k: columns[k] for k in keys} | {n: k for n, (_, k) in calls.items()}
@@ -185,7 +185,7 @@ def _group(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
 
 def _global(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     name, columns = _relation(draw, relations)
-    calls = _aggregates(draw, columns)
+    calls = _aggregates(draw, columns, len(relations))
     listed = ", ".join(f"{sql} AS {n}" for n, (sql, _) in calls.items())
     return f"SELECT {listed} FROM {name}", {n: k for n, (_, k) in calls.items()}
 

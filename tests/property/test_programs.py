@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from penstock.compile.program import compile_circuit
-from penstock.sql.program import compile_program
 
+from penstock.compile.program import compile_circuit
 from penstock.data import hash as hashing
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.plan.nodes import ProgramPlan
+from penstock.sql.program import compile_program
 from tests.property.programs import History, Program, answers, histories, plain, programs
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]

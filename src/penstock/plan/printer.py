@@ -27,6 +27,7 @@ from penstock.plan.nodes import (
     Filter,
     Join,
     Node,
+    ProgramPlan,
     Project,
     Scan,
     SortKey,
@@ -195,3 +196,14 @@ def _sort_key(key: SortKey, names: list[str]) -> str:
     if key.nulls_first == key.descending:
         text += " NULLS FIRST" if key.nulls_first else " NULLS LAST"
     return text
+
+
+def format_program(program: ProgramPlan) -> str:
+    """Every view of a program with its plan, in order of declaration."""
+    parts = []
+    for view in program.views:
+        kind = "" if view.kind == "plain" else f"{view.kind} "
+        body = format_plan(view.query)
+        indented = "\n".join(f"  {line}" for line in body.splitlines())
+        parts.append(f"{kind}view {view.name} ({format_schema(view.schema)})\n{indented}")
+    return "\n\n".join(parts) + "\n"

@@ -77,7 +77,9 @@ def parse_connectors(text: str, owner: Owner) -> tuple[list[ConnectorPlan], list
         entries = json.loads(text)
     except json.JSONDecodeError as e:
         where = f"line {e.lineno}, column {e.colno} of the property's value"
-        return [], [Problem(f"connectors of {owner.noun} {owner.name} are not JSON: {e.msg} ({where})")]
+        return [], [
+            Problem(f"connectors of {owner.noun} {owner.name} are not JSON: {e.msg} ({where})")
+        ]
     if not isinstance(entries, list):
         return [], [
             Problem(
@@ -181,7 +183,9 @@ def _format(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Prob
     yield from _config(form, f"format of {label}")
     if form["name"] not in FORMATS:
         known = ", ".join(FORMATS)
-        yield Problem(f"{label} uses an unknown format {form['name']!r}; known are {known}", GENERATION)
+        yield Problem(
+            f"{label} uses an unknown format {form['name']!r}; known are {known}", GENERATION
+        )
 
 
 def _config(part: Mapping[str, Any], label: str) -> Iterator[Problem]:
@@ -192,7 +196,9 @@ def _config(part: Mapping[str, Any], label: str) -> Iterator[Problem]:
 
 def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
     def wrong(key: str, wanted: str) -> Problem:
-        return Problem(f"{key} of {label} must be {wanted}, not {_json_type(entry[key])}", GENERATION)
+        return Problem(
+            f"{key} of {label} must be {wanted}, not {_json_type(entry[key])}", GENERATION
+        )
 
     given = {k for k, v in entry.items() if v is not None}
     for key in _BOOLEANS:

@@ -23,12 +23,12 @@ from penstock.plan.expressions import Expr
 from penstock.plan.nodes import (
     ConnectorPlan,
     IndexPlan,
-    Project,
     ProgramPlan,
+    Project,
     TablePlan,
     ViewPlan,
 )
-from penstock.plan.printer import print_program
+from penstock.plan.printer import format_program
 from penstock.plan.rewrite import is_constant
 from penstock.sql import ast
 from penstock.sql.bind import build
@@ -69,11 +69,11 @@ def explain(text: str, after: str | None = None) -> str:
     """The plan as text: after the pass named `after`, "bind" for none, None for all."""
     plan = bind_program(text)
     if after == "bind":
-        return print_program(plan)
+        return format_program(plan)
     names = {p.__name__: p for p in PASSES}
     if after is not None and after not in names:
         raise UserError(f"there is no pass '{after}': expected bind, {', '.join(names)}")
-    return print_program(optimise(plan, None if after is None else names[after]))
+    return format_program(optimise(plan, None if after is None else names[after]))
 
 
 @dataclass

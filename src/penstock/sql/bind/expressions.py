@@ -265,9 +265,7 @@ class ExpressionBinder:
 
     def _aggregate(self, e: ast.FunctionCall, name: str) -> Expr:
         if self._no_aggregates is not None:
-            raise BindError(
-                e.span, f"the aggregate {name} cannot be used in {self._no_aggregates}"
-            )
+            raise BindError(e.span, f"the aggregate {name} cannot be used in {self._no_aggregates}")
         for given, what in (
             (e.order_by, "ORDER BY"), (e.nulls, "IGNORE NULLS"),
             (e.within_distinct, "WITHIN DISTINCT"), (e.within_group, "WITHIN GROUP"),
@@ -275,9 +273,7 @@ class ExpressionBinder:
             if given:
                 raise unsupported(e.span, f"{what} in an aggregate")
         inner = ExpressionBinder(self._scope, aggregates=f"an argument of {name}")
-        args = [
-            build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)
-        ]
+        args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
         if len(args) != len(e.args) and (name != "COUNT" or args):
             raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
         if not e.args and name == "COUNT":
@@ -286,9 +282,7 @@ class ExpressionBinder:
             function = resolve_aggregate(name, [a.type for a in args])
         except UserError as error:
             raise BindError(e.span, error.message) from None
-        wanted = tuple(
-            build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True)
-        )
+        wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
         keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
         return AggregateRef(function.result, function, wanted, e.distinct, keep, span=e.span)
 

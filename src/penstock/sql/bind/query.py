@@ -145,9 +145,13 @@ def _values(values: ast.Values) -> Node:
         if len(row) != width:
             raise BindError(written[0].span, f"this row of VALUES has {len(row)} values, "
                                              f"the first has {width}")  # fmt: skip
-    unified = [build.unify(list(c), values.span, "the values of a column") for c in zip(*rows, strict=True)]
+    unified = [
+        build.unify(list(c), values.span, "the values of a column") for c in zip(*rows, strict=True)
+    ]
     fields = tuple(Field(f"expr${i}", t) for i, (_, t) in enumerate(unified))
-    return Values(Schema(fields), tuple(zip(*(c for c, _ in unified), strict=True)), span=values.span)
+    return Values(
+        Schema(fields), tuple(zip(*(c for c, _ in unified), strict=True)), span=values.span
+    )
 
 
 # set operations
@@ -278,9 +282,7 @@ class _Select:
         (operand, inner), _ = build.unify([operand, inner], e.span, "the operands of IN")
         self._keyed(operand, query, inner, JoinKind.ANTI if negated else JoinKind.SEMI, e.span)
 
-    def _keyed(
-        self, operand: Expr, query: Node, inner: Expr, kind: JoinKind, span: Span
-    ) -> None:
+    def _keyed(self, operand: Expr, query: Node, inner: Expr, kind: JoinKind, span: Span) -> None:
         schema = self.node.schema
         key = Field("$in", operand.type)
         wide = Schema((*schema.fields, key))
@@ -294,7 +296,9 @@ class _Select:
         kind = JoinKind.ANTI if negated else JoinKind.SEMI
         self.node = Join(self.node.schema, kind, self.node, query, (), (), None, span=e.span)
 
-    def _binder(self, place: str | None, aliases: Mapping[str, Expr] | None = None) -> ExpressionBinder:
+    def _binder(
+        self, place: str | None, aliases: Mapping[str, Expr] | None = None
+    ) -> ExpressionBinder:
         return ExpressionBinder(
             self.scope, aggregates=place, aliases=aliases, subquery=self._scalar
         )
@@ -373,9 +377,7 @@ class _Select:
 
     # GROUP BY
 
-    def _group_keys(
-        self, items: Sequence[tuple[str, ast.Expr | Entry]]
-    ) -> list[Expr] | None:
+    def _group_keys(self, items: Sequence[tuple[str, ast.Expr | Entry]]) -> list[Expr] | None:
         """The grouping expressions, None without GROUP BY."""
         group = self._select.group_by
         if group is None:
@@ -391,10 +393,12 @@ class _Select:
                 keys.append(self._group_key(e, items))
         return list(dict.fromkeys(keys))
 
-    def _group_key(
-        self, e: ast.Expr, items: Sequence[tuple[str, ast.Expr | Entry]]
-    ) -> Expr:
-        if isinstance(e, ast.Literal) and isinstance(e.value, int) and not isinstance(e.value, bool):
+    def _group_key(self, e: ast.Expr, items: Sequence[tuple[str, ast.Expr | Entry]]) -> Expr:
+        if (
+            isinstance(e, ast.Literal)
+            and isinstance(e.value, int)
+            and not isinstance(e.value, bool)
+        ):
             if not 1 <= e.value <= len(items):
                 raise BindError(
                     e.span, f"GROUP BY {e.value}: there are {len(items)} columns in SELECT"
@@ -469,7 +473,11 @@ class _Select:
         e = item.expr
         if e is None:
             raise unsupported(item.span, "ORDER BY ALL with LIMIT")
-        if isinstance(e, ast.Literal) and isinstance(e.value, int) and not isinstance(e.value, bool):
+        if (
+            isinstance(e, ast.Literal)
+            and isinstance(e.value, int)
+            and not isinstance(e.value, bool)
+        ):
             if not 1 <= e.value <= len(outputs):
                 raise BindError(
                     e.span, f"ORDER BY {e.value}: there are {len(outputs)} columns in SELECT"
@@ -613,9 +621,7 @@ class _From:
                 raise unsupported(ref.span, "UNPIVOT")
         raise AssertionError(ref)
 
-    def _named(
-        self, node: Node, alias: ast.Alias | None, name: str | None
-    ) -> tuple[Node, Scope]:
+    def _named(self, node: Node, alias: ast.Alias | None, name: str | None) -> tuple[Node, Scope]:
         if alias is not None:
             node, name = _renamed(node, alias.columns, f"alias {alias.name.name}"), alias.name.name
         return node, Scope.of_table(name, node.schema)
@@ -647,9 +653,7 @@ class _From:
             )
         return node, scope
 
-    def _using(
-        self, join: ast.Join, left: Scope, right: Scope
-    ) -> list[tuple[str, Expr, Expr]]:
+    def _using(self, join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:
         """(name, left's column, right's column) of USING or NATURAL."""
         names = [(u.name, u.span) for u in join.using]
         if join.natural:
@@ -769,4 +773,3 @@ def _side(e: Expr, width: int) -> str | None:
     if all(i < width for i in columns):
         return "left"
     return "right" if all(i >= width for i in columns) else None
-

@@ -45,7 +45,7 @@ def unsupported(span: Span | None, feature: str, instead: str = "") -> BindError
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """"; did you mean x?" or nothing."""
+    """ "; did you mean x?" or nothing."""
     candidates = list(known)
     for candidate in candidates:
         if candidate.lower() == name.lower() and candidate != name:

@@ -87,9 +87,7 @@ class Scope:
         """This scope's entries, then `right`'s, whose columns start at `width`."""
         for table in right.tables:
             if table in self.tables:
-                raise BindError(
-                    span, f"FROM has two tables named {table}; give one an alias"
-                )
+                raise BindError(span, f"FROM has two tables named {table}; give one an alias")
         moved = tuple(replace(e, expr=shifted(e.expr, width)) for e in right.entries)
         return Scope(
             self.entries + moved, self.tables + right.tables, self.poisoned | right.poisoned
@@ -104,9 +102,7 @@ class Scope:
     def merged(self, columns: Sequence[tuple[str, Expr]]) -> Scope:
         """After USING: the merged columns first, their originals hidden."""
         names = {name for name, _ in columns}
-        rest = tuple(
-            replace(e, hidden=True) if e.name in names else e for e in self.entries
-        )
+        rest = tuple(replace(e, hidden=True) if e.name in names else e for e in self.entries)
         first = tuple(Entry(None, name, expr) for name, expr in columns)
         return replace(self, entries=first + rest)
 

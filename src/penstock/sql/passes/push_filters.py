@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from penstock.data.types import BOOLEAN, STRINGS, Field, Schema
-from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
+from penstock.data.types import STRINGS, Field, Schema
+from penstock.plan.expressions import Call, Expr, InputRef, conjunction
 from penstock.plan.nodes import (
     Aggregate,
     Distinct,
@@ -197,9 +197,7 @@ def _padded(kind: JoinKind, fields: tuple[Field, ...], width: int) -> tuple[Fiel
     pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
     pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
     return tuple(
-        Field(f.name, f.type.with_nullable(True))
-        if (pads_left if i < width else pads_right)
-        else f
+        Field(f.name, f.type.with_nullable(True)) if (pads_left if i < width else pads_right) else f
         for i, f in enumerate(fields)
     )
 
@@ -349,5 +347,3 @@ def _connects(p: Expr, i: int, region: _Region) -> bool:
         return False
     sides = [{region.owner(c) for c in columns_of(a)} for a in p.args]
     return {i} in sides and any(s and i not in s for s in sides)
-
-
