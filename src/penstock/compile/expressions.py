@@ -238,8 +238,7 @@ class _Compiler:
             first = spread(first, frame.n)
             assert first.valid is not None
             left: Rows = np.flatnonzero(first.valid == 0)
-            pieces: list[tuple[Rows, Column]] = [(np.flatnonzero(first.valid), first)]
-            pieces[0] = (np.arange(frame.n), first)
+            pieces: list[tuple[Rows, Column]] = [(np.arange(frame.n), first)]
             for part, needs in parts[1:]:
                 if not len(left):
                     break
@@ -341,7 +340,8 @@ def _and(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array,
         return a & b, None
     p: Array = _ONE if ka is None else ka
     q: Array = _ONE if kb is None else kb
-    return a & b, (p & q) | (p & (a ^ 1)) | (q & (b ^ 1))
+    known: Array = (p & q) | (p & (a ^ 1)) | (q & (b ^ 1))
+    return a & b, known
 
 
 def _or(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array, Valid | None]:
@@ -349,7 +349,8 @@ def _or(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array, 
         return a | b, None
     p: Array = _ONE if ka is None else ka
     q: Array = _ONE if kb is None else kb
-    return a | b, (p & q) | a | b
+    known: Array = (p & q) | a | b
+    return a | b, known
 
 
 def _select(

@@ -73,6 +73,8 @@ def masked(type: SqlType, column: Column, valid: Valid | None) -> Column:
     """`column`'s values as `type`, NULL where `valid` is 0: zero bytes under NULL, canonical
     floats, no mask when no row is NULL."""
     values = column.values
+    if not values.flags.c_contiguous:
+        values = np.ascontiguousarray(values)
     if type.kind in FLOATS:
         values = canonical(values)
     if valid is None:

@@ -31,7 +31,7 @@ _VERB = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "divis
 # integers ------------------------------------------------------------------------------------
 
 
-def _checked_small(ufunc: np.ufunc, a: Array, b: Array, out_type: np.dtype) -> tuple[Array, Array]:  # type: ignore[type-arg]
+def _checked_small(ufunc: np.ufunc, a: Array, b: Array, out_type: np.dtype) -> tuple[Array, Array]:
     """In int64, where no result of operands of up to 32 bits can overflow."""
     wide = ufunc(a, b, dtype=np.int64)
     out = wide.astype(out_type)
@@ -245,7 +245,7 @@ def div_null(types: Types, literals: Literals) -> Overload | None:
         rows = max(len(x), len(y))
         null = np.broadcast_to(undefined(x, y), rows)
         one = np.where(null, 1, 0) if len(y) == rows else np.full(rows, int(null[0]))
-        divisor = np.array(np.broadcast_to(y.values, (rows, *y.values.shape[1:])))
+        divisor = np.array(np.broadcast_to(y.values, (rows, *y.values.shape[1:])), order="C")
         divisor[one.astype(np.bool_)] = (10 ** _scale(b), 0) if b.kind is Kind.DECIMAL else 1
         safe = Column(y.type, divisor, None if y.valid is None else np.broadcast_to(y.valid, rows))
         return Column(out, divide((x, safe), n).values, (~null).astype(np.uint8))

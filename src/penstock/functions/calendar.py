@@ -36,7 +36,7 @@ def add_months(days: Array, count: Array) -> Array:
     day = days - month_start(months)
     target = months + count
     start = month_start(target)
-    return start + np.minimum(day, month_start(target + 1) - start - 1)
+    return np.asarray(start + np.minimum(day, month_start(target + 1) - start - 1))
 
 
 def years_of(days: Array) -> Array:
@@ -108,7 +108,7 @@ def floor_days(unit: str, days: Array) -> Array:
     if unit == "DAY":
         return days
     if unit == "WEEK":
-        return days - (days + 3) % 7
+        return np.asarray(days - (days + 3) % 7)
     size, origin = MONTHS[unit], _origin(unit)
     counted = months_of(days) + _YEAR_ZERO - origin
     return month_start(counted // size * size + origin - _YEAR_ZERO)
@@ -149,4 +149,4 @@ def months_between(a: Array, b: Array) -> Array:
     rest_a = a - month_start(months_of(day_a)) * DAY_US
     rest_b = b - month_start(months_of(day_b)) * DAY_US
     months = months - ((months > 0) & (rest_b < rest_a))
-    return months + ((months < 0) & (rest_b > rest_a))
+    return np.asarray(months + ((months < 0) & (rest_b > rest_a)))

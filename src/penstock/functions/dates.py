@@ -75,9 +75,9 @@ def _interval_field(unit: str, t: SqlType, values: Array) -> Array | None:
         size = MONTHS.get(unit)
         return None if size is None else np.sign(months) * (np.abs(months) // size)
     if unit == "DAY":
-        return np.sign(values) * (np.abs(values) // DAY_US)
+        return np.asarray(np.sign(values) * (np.abs(values) // DAY_US))
     if unit == "EPOCH":
-        return np.sign(values) * (np.abs(values) // 1_000_000)
+        return np.asarray(np.sign(values) * (np.abs(values) // 1_000_000))
     field = calendar.extract_time(unit, np.abs(values) % DAY_US * 1000)
     return None if field is None else np.sign(values) * field
 
@@ -198,9 +198,9 @@ def whole_units(unit: str, a: Column, b: Column) -> Array:
     x, y = microseconds(a), microseconds(b)
     if unit in MONTHS:
         months = calendar.months_between(x, y)
-        return np.sign(months) * (np.abs(months) // MONTHS[unit])
+        return np.asarray(np.sign(months) * (np.abs(months) // MONTHS[unit]))
     span = y - x
-    return np.sign(span) * (np.abs(span) // MICROSECONDS[unit])
+    return np.asarray(np.sign(span) * (np.abs(span) // MICROSECONDS[unit]))
 
 
 @define_typed(["TIMESTAMPDIFF", "DATEDIFF"], "{}(unit, datetime, datetime)")

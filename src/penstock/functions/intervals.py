@@ -56,7 +56,7 @@ def _add_months(us: Array, months: Array, args: Sequence[Column]) -> Array:
     days = us // DAY_US
     moved = calendar.add_months(days, count)
     _in_range(moved, args)
-    return moved * DAY_US + (us - days * DAY_US)
+    return np.asarray(moved * DAY_US + (us - days * DAY_US))
 
 
 def _add_short(us: Array, span: Array, args: Sequence[Column]) -> Array:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from penstock.data.batch import Column
 from penstock.data.types import BOOLEAN, VARCHAR
@@ -102,8 +103,26 @@ def _matches(compute: Callable[..., bool], args: Sequence[Column]) -> Column:
     return Column(BOOLEAN, np.fromiter(map(bool, found), np.uint8, len(found)))
 
 
+def _match_all(s: Column, pattern: re.Pattern[str]) -> Column:
+    """Whole-string matches of one pattern, by Arrow's engine."""
+    flags = "is" if pattern.flags & re.IGNORECASE else "s"
+    found = pc.match_substring_regex(text.to_arrow(s), rf"(?{flags})\A(?:{pattern.pattern})\z")
+    hits = found.fill_null(False).to_numpy(zero_copy_only=False)
+    return Column(BOOLEAN, hits.astype(np.uint8))
+
+
+def _constant(column: Column, s: Column) -> str | None:
+    """The value of a constant argument beside a whole column, if it is worth the difference."""
+    if len(column) != 1 or len(s) == 1 or column.valid is not None:
+        return None
+    return str(text.to_list(column)[0])
+
+
 @define("like", [STRING, STRING], BOOLEAN)
 def like(s: Column, pattern: Column, n: int) -> Column:
+    fixed = _constant(pattern, s)
+    if fixed is not None:
+        return _match_all(s, _like(fixed, None, False))
     return _matches(lambda v, p: _like(p, None, False).fullmatch(v) is not None, (s, pattern))
 
 
@@ -116,6 +135,9 @@ def like_escape(s: Column, pattern: Column, escape: Column, n: int) -> Column:
 
 @define("ilike", [STRING, STRING], BOOLEAN)
 def ilike(s: Column, pattern: Column, n: int) -> Column:
+    fixed = _constant(pattern, s)
+    if fixed is not None:
+        return _match_all(s, _like(fixed, None, True))
     return _matches(lambda v, p: _like(p, None, True).fullmatch(v) is not None, (s, pattern))
 
 

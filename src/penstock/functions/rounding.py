@@ -64,7 +64,7 @@ def _digits_kernel(t: SqlType, mode: int) -> Kernel:
     def kernel(args: Sequence[Column], n: int) -> Column:
         x, digits = args
         rows = max(len(x), len(digits))
-        values = np.array(np.broadcast_to(x.values, (rows, 2)))
+        values = np.array(np.broadcast_to(x.values, (rows, 2)), order="C")
         wanted = np.broadcast_to(digits.values, rows)
         for d in np.unique(wanted).tolist():  # a handful of distinct digit counts, not rows
             drop = scale - d
@@ -138,7 +138,7 @@ def _round_integers(values: Array, digits: Array, mode: int) -> Array:
     down = values - rest
     half = np.abs(rest) * 2 >= power if mode == int128.HALF_UP else np.abs(rest) * 2 > power
     away = half & (mode != int128.TRUNCATE)
-    return (down + away * np.sign(values) * power).astype(values.dtype)
+    return np.asarray((down + away * np.sign(values) * power).astype(values.dtype))
 
 
 for _name, _mode in _NAMES.items():

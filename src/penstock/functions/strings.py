@@ -160,6 +160,18 @@ def _substring(v: Any, start: int, length: int | None = None) -> Any:
     return v[max(start - 1, 0) : max(start - 1 + length, 0)] if length > 0 else v[:0]
 
 
+def _slice(s: Column, start: int, stop: int | None) -> Column:
+    """Code points start .. stop of every string."""
+    return text.from_arrow(pc.utf8_slice_codeunits(text.to_arrow(s), start, stop))
+
+
+def _fixed(s: Column, *numbers: Column) -> list[int] | None:
+    """The values of constant arguments beside a whole column, None if they are not that."""
+    if len(s) == 1 or any(len(c) != 1 or c.valid is not None for c in numbers):
+        return None
+    return [int(c.values[0]) for c in numbers]
+
+
 def _substr(v: str, start: int, length: int | None = None) -> str:
     if start < 0:
         start = max(len(v) + start, 0) + 1
@@ -172,11 +184,19 @@ def _binary_substring(v: bytes, start: int, length: int | None = None) -> Any:
 
 @define("SUBSTRING", [STRING, INT], VARCHAR)
 def substring_from(s: Column, start: Column, n: int) -> Column:
+    fixed = _fixed(s, start)
+    if fixed is not None:
+        return _slice(s, max(fixed[0] - 1, 0), None)
     return _each(_substring, (s, start))
 
 
 @define("SUBSTRING", [STRING, INT, INT], VARCHAR)
 def substring(s: Column, start: Column, length: Column, n: int) -> Column:
+    fixed = _fixed(s, start, length)
+    if fixed is not None:
+        first, count = fixed
+        begin = max(first - 1, 0)
+        return _slice(s, begin, max(first - 1 + max(count, 0), begin))
     return _each(_substring, (s, start, length))
 
 
@@ -202,6 +222,9 @@ def substr(s: Column, start: Column, length: Column, n: int) -> Column:
 
 @define("LEFT", [STRING, INT], VARCHAR)
 def left(s: Column, count: Column, n: int) -> Column:
+    fixed = _fixed(s, count)
+    if fixed is not None:
+        return _slice(s, 0, max(fixed[0], 0))
     return _each(lambda v, k: v[: max(k, 0)], (s, count))
 
 

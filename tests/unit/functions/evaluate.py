@@ -49,6 +49,23 @@ def as_constants(name: str, args: Sequence[Arg]) -> Any:
     return over(Call(function.result, function, parts), one_row(args))[0]
 
 
+def first_as_column(name: str, args: Sequence[Arg]) -> Any:
+    """The first argument a column, the others constants."""
+    function = resolved(name, args)
+    exprs = [InputRef(t, i) if i == 0 else Literal(t, v) for i, (t, v) in enumerate(args)]
+    parts = tuple(coerced(x, t) for x, t in zip(exprs, function.arg_types, strict=True))
+    return over(Call(function.result, function, parts), one_row(args))[-1]
+
+
+def last_as_column(name: str, args: Sequence[Arg]) -> Any:
+    """The last argument a column, the others constants."""
+    function = resolved(name, args)
+    last = len(args) - 1
+    exprs = [InputRef(t, i) if i == last else Literal(t, v) for i, (t, v) in enumerate(args)]
+    parts = tuple(coerced(x, t) for x, t in zip(exprs, function.arg_types, strict=True))
+    return over(Call(function.result, function, parts), one_row(args))[-1]
+
+
 def cast(value: Any, source: SqlType, target: SqlType, safe: bool = False) -> Any:
     """CAST of a column's value."""
     return over(Cast(target, InputRef(source, 0), safe), one_row([(source, value)]))[0]

@@ -33,7 +33,14 @@ from penstock.data.types import (
 from penstock.errors import RuntimeSqlError, UserError
 from penstock.functions.literals import parse_time, parse_timestamp
 from penstock.functions.registry import resolve
-from tests.unit.functions.evaluate import Arg, as_columns, as_constants, resolved
+from tests.unit.functions.evaluate import (
+    Arg,
+    as_columns,
+    as_constants,
+    first_as_column,
+    last_as_column,
+    resolved,
+)
 
 
 def i(v: int | None) -> Arg:
@@ -355,9 +362,9 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize(("name", "args", "expected"), VECTORS)
 def test_reference_vector(name: str, args: list[Arg], expected: Any) -> None:
-    constant, column = as_constants(name, args), as_columns(name, args)
-    assert same(constant, expected), constant
-    assert same(column, expected), column
+    for evaluate in (as_constants, as_columns, first_as_column, last_as_column):
+        value = evaluate(name, args)
+        assert same(value, expected), (evaluate.__name__, value)
 
 
 STRICT = [(n, a) for n, a, _ in VECTORS if resolved(n, a).strict]
