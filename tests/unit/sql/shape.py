@@ -31,7 +31,7 @@ def shape(node: Any) -> str:
 
 def _fields(node: ast.Node) -> list[str]:
     shown = []
-    for f in sorted(dataclasses.fields(node), key=lambda f: f.kw_only):
+    for f in sorted(dataclasses.fields(node), key=lambda f: bool(f.kw_only)):
         value = getattr(node, f.name)
         if not f.compare or (f.default is not dataclasses.MISSING and value == f.default):
             continue

@@ -239,6 +239,6 @@ def test_only_sql_errors_escape(text: str) -> None:
 def test_only_sql_errors_escape_from_random_words(text: str) -> None:
     for parse in (parse_program, parse_query, parse_expression):
         try:
-            parse(text)  # type: ignore[operator]
+            parse(text)
         except SqlError as e:
             assert e.messages
