@@ -4,7 +4,8 @@
     views  ──► operators, in order of declaration ──► sinks (with an integral if materialized)
 
 A relation can be asked for its snapshot if it is a materialized view, a table with a key, a
-materialized table, or named in `materialize` (a view whose connector may be reset).
+materialized table, has an output connector (which may be reset at any time, and a reset sends the
+whole view), or is named in `materialize`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from penstock.plan.nodes import ProgramPlan, TablePlan
 
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
-    """The circuit of `plan`. `materialize`: views to keep an integral of beyond those declared
-    MATERIALIZED. Raises RuntimeSqlError where a constant row of the program cannot be computed."""
+    """The circuit of `plan`. `materialize`: relations to keep an integral of beyond those that
+    the program says. Raises RuntimeSqlError where a constant row of the program cannot be computed."""
     circuit = Circuit()
     relations = RelationCompiler(circuit, plan.text)
-    kept = frozenset(materialize)
+    kept = frozenset(materialize) | {o.relation for o in plan.outputs}
     for table in plan.tables:
         stream = circuit.source(table.name, table.schema, table.key)
         relations.relations[table.name] = stream

@@ -261,13 +261,14 @@ def _printer(src: SqlType) -> Callable[[Any], str]:
         return lambda v: _float_text(v) if v - v != 0 else str(np.float32(v))
     if kind is Kind.DECIMAL:
         return lambda v: format(v, "f")
-    return {
+    printers: dict[Kind, Callable[[Any], str]] = {
         Kind.BOOLEAN: lambda v: "TRUE" if v else "FALSE",
-        Kind.DATE: lambda v: v.isoformat(),
+        Kind.DATE: lambda v: str(v.isoformat()),
         Kind.TIME: literals.print_time,
         Kind.TIMESTAMP: literals.print_timestamp,
         Kind.TIMESTAMP_TZ: literals.print_timestamp,
-    }.get(kind, str)
+    }
+    return printers.get(kind, str)
 
 
 def _to_text(src: SqlType, dst: SqlType) -> Converter:

@@ -19,6 +19,7 @@ from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
+    ConnectorPlan,
     Filter,
     Join,
     JoinKind,
@@ -140,6 +141,14 @@ def test_keyed_and_materialized_tables_can_be_asked_for_their_rows() -> None:
         assert batch_to_rows(circuit.snapshot(name).batch()) == [(row, 1)]
     with pytest.raises(KeyError):
         circuit.snapshot("other")
+
+
+def test_a_view_with_a_connector_keeps_its_rows_so_that_the_connector_can_be_reset() -> None:
+    output = ConnectorPlan("v", "out", {})
+    query = view("v", Scan(ORDERS, "orders"))
+    circuit = compile_circuit(ProgramPlan((table("orders", ORDERS),), (query,), outputs=(output,)))
+    circuit.step({"orders": inserts(ORDERS, (1, 2, 3), (1, 2, 3))})
+    assert batch_to_rows(circuit.snapshot("v").batch()) == [((1, 2, 3), 2)]
 
 
 def test_constant_rows_are_there_from_the_first_step() -> None:
