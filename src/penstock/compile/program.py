@@ -24,7 +24,7 @@ from penstock.plan.nodes import ProgramPlan, TablePlan
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
     """The circuit of `plan`. `materialize`: relations to keep an integral of beyond those that
-    the program says. Raises RuntimeSqlError where a constant row of the program cannot be computed."""
+    the program says. Raises RuntimeSqlError where a constant row cannot be computed."""
     circuit = Circuit()
     relations = RelationCompiler(circuit, plan.text)
     kept = frozenset(materialize) | {o.relation for o in plan.outputs}
