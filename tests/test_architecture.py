@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "wire", "data", "functions", "plan", "sql", "state", "circuit", "compile", "io",
     },
     "manager": {"errors", "wire", "data", "plan", "sql"},
-    "server": {"errors", "wire", "pipeline", "manager"},
+    "server": {"errors", "wire", "data", "pipeline", "manager"},
     "cli": {"errors", "wire", "data", "plan", "sql", "manager", "server"},
     "demo": {"errors", "wire"},
 }  # fmt: skip

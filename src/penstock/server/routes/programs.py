@@ -1,0 +1,55 @@
+"""Programs without pipelines: validation, and what can be asked of a compiled program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from penstock.errors import NotFound, UserError
+from penstock.manager.compiler import compile_record
+from penstock.server.answers import json_response
+from penstock.server.parameters import object_body
+from penstock.server.site import Call, RouteTable
+
+
+def _validate(text: str) -> dict[str, Any]:
+    changes = compile_record(text, "", "")
+    error = changes["program_error"]
+    if changes["program_status"] == "SqlError":
+        return {"SqlError": {"info": error["sql_compilation"]}}
+    if changes["program_status"] == "SystemError":
+        return {"SystemError": {"error": error["system_error"]}}
+    return {"Success": {"program_info": changes["program_info"]}}
+
+
+async def validate_program(call: Call) -> Response:
+    body = await object_body(call.request)
+    text = body.get("program_code")
+    if not isinstance(text, str):
+        raise UserError(
+            "'program_code' is required and must be a string", details={"field": "program_code"}
+        )
+    return json_response(await call.thread(_validate, text))
+
+
+async def dataflow_graph(call: Call) -> Response:
+    record = call.pipeline()
+    if record.program_info is None:
+        raise NotFound(
+            f"The program of pipeline '{record.name}' has not been compiled",
+            code="ProgramNotCompiled",
+        )
+    graph = record.program_info.get("dataflow")
+    if graph is None:
+        raise NotFound(
+            f"The program of pipeline '{record.name}' was compiled without a dataflow graph",
+            code="ProgramInfoMissesDataflow",
+        )
+    return json_response(graph)
+
+
+ROUTES: RouteTable = (
+    ("POST", "/validate_program", "write", validate_program),
+    ("GET", "/pipelines/{pipeline_name}/dataflow_graph", "read", dataflow_graph),
+)

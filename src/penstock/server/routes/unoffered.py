@@ -1,0 +1,80 @@
+"""Endpoints of the contract that this edition does not offer: a clear 501, never a bare 404.
+
+The pipeline in the path is looked up first, so that an unknown one is still a 404.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from penstock.errors import UserError
+from penstock.manager.lifecycle import EnterpriseFeature
+from penstock.server.parameters import object_body
+from penstock.server.site import Call, Endpoint, RouteTable
+
+_P = "/pipelines/{pipeline_name}"
+
+
+def _without(feature: str) -> Endpoint:
+    async def refuse(call: Call) -> Response:
+        if "pipeline_name" in call.request.path_params:
+            call.pipeline()
+        raise EnterpriseFeature(feature)
+
+    return refuse
+
+
+async def advance_clock(call: Call) -> Response:
+    record = call.pipeline()
+    call.fleet.socket_of(record)
+    await object_body(call.request)
+    if not record.runtime_config["dev_tweaks"].get("now_http_driven"):
+        raise UserError(
+            "The clock of this pipeline follows the time of day; set"
+            " runtime_config.dev_tweaks.now_http_driven to drive it by this call"
+        )
+    raise EnterpriseFeature("A clock driven over HTTP")
+
+
+_CHECKPOINTS = _without("Checkpoints on request")
+_SYNC = _without("Checkpoints in an object store")
+_PROFILE = _without("Profiles of the running circuit")
+_TENANTS = _without("The administration of tenants and trust")
+
+ROUTES: RouteTable = (
+    ("POST", f"{_P}/checkpoint", "write", _CHECKPOINTS),
+    ("GET", f"{_P}/checkpoint_status", "read", _CHECKPOINTS),
+    ("GET", f"{_P}/checkpoints", "read", _CHECKPOINTS),
+    ("POST", f"{_P}/checkpoint/sync", "write", _SYNC),
+    ("GET", f"{_P}/checkpoint/sync_status", "read", _SYNC),
+    ("GET", f"{_P}/checkpoints/remote", "read", _SYNC),
+    ("GET", f"{_P}/circuit_profile", "read", _PROFILE),
+    ("GET", f"{_P}/circuit_json_profile", "read", _PROFILE),
+    ("GET", f"{_P}/heap_profile", "read", _PROFILE),
+    ("GET", f"{_P}/samply_profile", "read", _PROFILE),
+    ("POST", f"{_P}/samply_profile", "write", _PROFILE),
+    ("POST", f"{_P}/diff", "write", _without("Comparing programs for a bootstrap")),
+    ("POST", f"{_P}/rebalance", "write", _without("Rebalancing between hosts")),
+    ("POST", f"{_P}/start_compaction", "write", _without("Compaction on request")),
+    ("POST", f"{_P}/testing", "write", _without("Test hooks")),
+    (
+        "POST",
+        f"{_P}/views/{{view_name}}/connectors/{{connector_name}}/command",
+        "write",
+        _without("Connector commands"),
+    ),
+    ("POST", f"{_P}/clock/advance", "write", advance_clock),
+    ("GET", "/tenants", "owner", _TENANTS),
+    ("POST", "/tenants", "owner", _TENANTS),
+    ("GET", "/tenants/{tenant_id}", "owner", _TENANTS),
+    ("PATCH", "/tenants/{tenant_id}", "owner", _TENANTS),
+    ("DELETE", "/tenants/{tenant_id}", "owner", _TENANTS),
+    ("GET", "/tenant/users", "admin", _TENANTS),
+    ("POST", "/tenant/users", "admin", _TENANTS),
+    ("PUT", "/tenant/users/{user_id}", "admin", _TENANTS),
+    ("DELETE", "/tenant/users/{user_id}", "admin", _TENANTS),
+    ("GET", "/oidc_trust", "admin", _TENANTS),
+    ("POST", "/oidc_trust", "admin", _TENANTS),
+    ("GET", "/oidc_trust/{name}", "admin", _TENANTS),
+    ("DELETE", "/oidc_trust/{name}", "admin", _TENANTS),
+)

@@ -1,0 +1,235 @@
+"""A worker process: one pipeline behind a Unix socket.
+
+    python -m penstock.server.worker --socket PATH --ready-fd N
+
+    POST /call/deploy        the config; builds and starts the Pipeline
+    POST /call/METHOD        any other method of `CALLS`, JSON in, JSON out
+    POST /ingress?args=…     the request body is the rows
+    POST /egress, /query     a streaming answer, one HTTP chunk per message
+
+It starts before anybody needs it: everything is imported and the kernels are loaded, then it says
+so through the ready pipe and waits for its one deployment. It ends when its standard input closes,
+which is when the server is gone.
+
+Not here: what a call means (`penstock.pipeline`), life cycles (`penstock.manager`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from penstock.data.warm import load_kernels
+from penstock.errors import TransientError, UserError
+from penstock.pipeline import Pipeline
+from penstock.server.answers import json_response, text_response
+from penstock.server.errors import EXCEPTION_HANDLERS
+
+log = logging.getLogger("penstock.worker")
+
+#: methods of Pipeline that the API process may call; their keyword arguments are the JSON body
+CALLS = frozenset((
+    "status", "pause", "resume", "completion_status", "completion_token", "stats", "input_stats",
+    "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
+    "commit_transaction", "reset", "reset_status", "cancel_reset", "metrics",
+))  # fmt: skip
+_POLL_S = 0.02
+
+
+class Host:
+    """The one pipeline of this process, from its deployment on."""
+
+    def __init__(self) -> None:
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            raise TransientError("no pipeline is deployed here yet", code="Initializing")
+        return self._pipeline
+
+    def deploy(self, config: dict[str, Any]) -> None:
+        pipeline = Pipeline(config)
+        pipeline.start()
+        self._pipeline = pipeline
+        # the step loop makes no cycles worth collecting: keep the collector out of its way
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 50)
+
+    def wait_status(self, known: str, seconds: float) -> dict[str, Any]:
+        """The status once its state differs from `known`, or after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.pipeline.status()
+            if status["state"] != known or time.monotonic() >= deadline:
+                return status
+            time.sleep(_POLL_S)
+
+    def stop(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.stop()
+
+    # HTTP
+
+    async def call(self, request: Request) -> Response:
+        method = request.path_params["method"]
+        args = orjson.loads(await request.body() or b"{}")
+        function: Callable[..., Any]
+        if method == "deploy":
+            await run_in_threadpool(self.deploy, args)
+            return json_response(None)
+        if method == "wait_status":
+            return json_response(await run_in_threadpool(self.wait_status, **args))
+        if method == "stop":
+            await run_in_threadpool(self.stop)
+            return json_response(None)
+        if method not in CALLS:
+            raise UserError(f"a worker has no method '{method}'")
+        function = getattr(self.pipeline, method)
+        answer = await run_in_threadpool(function, **args)
+        if method == "metrics":
+            if args.get("format") == "json":
+                return Response(answer, media_type="application/json")
+            return text_response(answer)
+        if method in ("set_connector", "set_output_connector"):
+            return Response(b"")
+        return json_response(answer)
+
+    async def ingress(self, request: Request) -> Response:
+        args = orjson.loads(request.query_params["args"])
+        session = await run_in_threadpool(lambda: self.pipeline.ingress(**args))
+        try:
+            async for data in request.stream():
+                if data:
+                    await run_in_threadpool(session.feed, data)
+            return json_response(await run_in_threadpool(session.finish))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            session.close()
+
+    async def egress(self, request: Request) -> Response:
+        args = orjson.loads(await request.body())
+        stream = await run_in_threadpool(lambda: self.pipeline.egress(**args))
+        # closed by the response's end, whichever way that comes
+        body = _in_thread(stream, stream.close)
+        return StreamingResponse(body, headers={"content-type": "application/json"})
+
+    async def query(self, request: Request) -> Response:
+        args = orjson.loads(await request.body())
+        content_type, chunks = await run_in_threadpool(lambda: self.pipeline.query(**args))
+        headers = {"content-type": content_type}
+        if args["format"] == "parquet":
+            headers["content-disposition"] = 'attachment; filename="query.parquet"'
+        return StreamingResponse(_in_thread(chunks, lambda: None), headers=headers)
+
+
+async def _in_thread(chunks: Iterator[bytes], close: Callable[[], None]) -> AsyncIterator[bytes]:
+    """A blocking iterator as an asynchronous one, on a thread of its own."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue(1)
+    gone = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> None:
+        asyncio.run_coroutine_threadsafe(queue.put(item), loop).result()
+
+    def run() -> None:
+        try:
+            for chunk in chunks:
+                if gone.is_set():
+                    return
+                put(chunk)
+            put(None)
+        except RuntimeError:
+            return  # the loop has ended
+        except BaseException as error:
+            with contextlib.suppress(RuntimeError):
+                put(error)
+
+    threading.Thread(target=run, name="stream", daemon=True).start()
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        gone.set()
+        with contextlib.suppress(asyncio.QueueEmpty):
+            queue.get_nowait()
+        await run_in_threadpool(close)
+
+
+def build_app(host: Host) -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/call/{method}", host.call, methods=["POST"]),
+            Route("/ingress", host.ingress, methods=["POST"]),
+            Route("/egress", host.egress, methods=["POST"]),
+            Route("/query", host.query, methods=["POST"]),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Tells the ready pipe once it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready_fd: int) -> None:
+        super().__init__(config)
+        self._ready_fd = ready_fd
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        os.write(self._ready_fd, b"1")
+        os.close(self._ready_fd)
+
+
+def _end_with_parent() -> None:
+    """Exit when the server that holds our standard input is gone."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--socket", required=True)
+    arguments.add_argument("--ready-fd", type=int, required=True)
+    options = arguments.parse_args()
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stdout,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.Formatter.converter = time.gmtime
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    load_kernels()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    config = uvicorn.Config(
+        build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    _Server(config, options.ready_fd).run()
+
+
+if __name__ == "__main__":
+    main()
