@@ -4,8 +4,7 @@
     views  ──► operators, in order of declaration ──► sinks (with an integral if materialized)
 
 A relation can be asked for its snapshot if it is a materialized view, a table with a key, a
-materialized table, has an output connector (which may be reset at any time, and a reset sends the
-whole view), or is named in `materialize`.
+materialized table, or is named in `materialize`.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     the program says. Raises RuntimeSqlError where a constant row cannot be computed."""
     circuit = Circuit()
     relations = RelationCompiler(circuit, plan.text)
-    kept = frozenset(materialize) | {o.relation for o in plan.outputs}
+    kept = frozenset(materialize)
     for table in plan.tables:
         stream = circuit.source(table.name, table.schema, table.key)
         relations.relations[table.name] = stream
-        if not table.key and (table.materialized or table.name in kept):
-            circuit.sink(table.name, stream, materialized=True)
+        # a keyed source keeps its own integral; every table has a sink, for subscribers
+        keeps = not table.key and (table.materialized or table.name in kept)
+        circuit.sink(table.name, stream, materialized=keeps)
     for view in plan.views:
         relations.view = view.name
         stream = relations.stream(view.query)

@@ -120,11 +120,8 @@ class InputEndpoint(Intake):
 
     def _note_parse_error(self, e: ParseError) -> None:
         self.num_parse_errors += 1
-        where = f"record {e.event_number}: " if e.event_number is not None else ""
-        self.parse_errors.append(
-            connector_error(self.num_parse_errors, f"{where}{e.description}", e.tag)
-        )
-        log.warning("parse_error endpoint=%s error=%s%s", self.name, where, e.description)
+        self.parse_errors.append(connector_error(self.num_parse_errors, e.description, e.tag))
+        log.warning("parse_error endpoint=%s error=%s", self.name, e.description)
 
     # the pipeline's side
 

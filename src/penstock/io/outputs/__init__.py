@@ -7,8 +7,12 @@ To add one: a file here with a `Sink` subclass, an entry below, and a target in
 from __future__ import annotations
 
 from penstock.io.contracts import Sink
+from penstock.io.outputs.file_output import FileSink
 from penstock.io.outputs.null_output import NullSink
+from penstock.io.outputs.sqlite_output import SqliteSink
 
 OUTPUTS: dict[str, type[Sink]] = {
+    "file_output": FileSink,
     "null_output": NullSink,
+    "sqlite_output": SqliteSink,
 }

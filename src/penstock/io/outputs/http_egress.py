@@ -52,7 +52,7 @@ class HttpEgressSink(Sink):
         assert context.format is not None
         self._is_json = context.format["name"] == "json"
         self._encoder = make_encoder(context.format, context.schema)
-        self._chunks: queue.Queue[bytes] = queue.Queue(QUEUE_CHUNKS)
+        self._chunks: queue.Queue[dict[str, Any]] = queue.Queue(QUEUE_CHUNKS)
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._sequence = 0
@@ -105,40 +105,42 @@ class HttpEgressSink(Sink):
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks as they come, a heartbeat at once and after every 3 s of silence."""
-        yield self._render({})
+        yield self._render(self._head())
         while not (self._closed.is_set() and self._chunks.empty()):
             try:
-                yield self._chunks.get(timeout=HEARTBEAT_S)
+                yield self._render(self._chunks.get(timeout=HEARTBEAT_S))
             except queue.Empty:
                 if not self._closed.is_set():
-                    yield self._render({})
+                    yield self._render(self._head())
 
     def _send_rows(self, rows: Batch) -> None:
         for buffer in self._encoder.encode(rows):
             if self._is_json:
-                payload = orjson.Fragment(buffer)
-                self._send({"json_data": payload})
+                self._send({"json_data": orjson.Fragment(buffer)})
             else:
                 self._send({"text_data": buffer.decode()})
 
     def _send(self, fields: dict[str, Any]) -> None:
-        chunk = self._render(fields)
+        chunk = self._head() | fields
         while not self._closed.is_set():
             try:
                 self._chunks.put(chunk, timeout=0.1 if self._has_backpressure else 0)
-                self._bytes += len(chunk)
                 return
             except queue.Full:
                 if not self._has_backpressure:
+                    with self._lock:
+                        self._sequence += 1  # the gap tells the reader
                     return
         raise SinkRejected("the client has disconnected")
 
-    def _render(self, fields: dict[str, Any]) -> bytes:
+    def _head(self) -> dict[str, Any]:
+        return {"snapshot": self._is_snapshot, "generation": self._generation}
+
+    def _render(self, chunk: dict[str, Any]) -> bytes:
+        """The chunk as bytes, numbered as it leaves: heartbeats are numbered among the others."""
         with self._lock:
-            head = {
-                "sequence_number": self._sequence,
-                "snapshot": self._is_snapshot,
-                "generation": self._generation,
-            }
+            number = self._sequence
             self._sequence += 1
-        return orjson.dumps(head | fields) + b"\r\n"
+        data = orjson.dumps({"sequence_number": number, **chunk}) + b"\r\n"
+        self._bytes += len(data)
+        return data

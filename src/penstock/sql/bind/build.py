@@ -88,16 +88,16 @@ def _retyped(literal: Literal, target: SqlType) -> Literal | None:
     new: Any = None
     if literal.type.kind in STRINGS:
         new = _from_string(value, literal.type, target)
-    elif kind in INTEGERS and isinstance(value, int) and not isinstance(value, bool):
+    elif kind in INTEGERS and literal.type.kind in INTEGERS:
         low, high = integer_range(kind)
         new = value if low <= value <= high else None
-    elif kind is Kind.DECIMAL and isinstance(value, int | Decimal) and not isinstance(value, bool):
+    elif kind is Kind.DECIMAL and literal.type.kind in (*INTEGERS, Kind.DECIMAL):
         new = _exact_decimal(Decimal(value), target)
     elif kind is Kind.DOUBLE and isinstance(value, int | Decimal) and literal.type.kind in (
         *INTEGERS, Kind.DECIMAL,
     ):  # fmt: skip
         new = float(value)
-    elif kind is Kind.TIMESTAMP and isinstance(value, datetime.date):
+    elif kind is Kind.TIMESTAMP and literal.type.kind is Kind.DATE:
         new = literals.timestamp_us(value.isoformat())
     return None if new is None else Literal(target, new, span=literal.span)
 

@@ -1,0 +1,110 @@
+"""Columns as lists that databases take: SQL text, or sqlite3's native values.
+
+    DECIMAL(8, 2)   'fixed point, exactly scale digits'      -12.50
+    DATE            ISO                                      2024-02-29
+    TIME            ISO, nanoseconds                         23:59:59.000000001
+    TIMESTAMP       ISO with a blank, always microseconds    2024-02-29 12:00:00.000000
+     … WITH TZ      the same in UTC                          2024-02-29 12:00:00.000000+00:00
+    INTERVAL        PostgreSQL's spelling                    90 microseconds, 14 months
+    BINARY          PostgreSQL's hex form                    \\x00ff
+    ARRAY MAP ROW VARIANT   JSON
+
+Fixed width makes the texts sort as the values do. NULL is None in every list.
+
+Cost: one pass a column; dates and times are rendered by numpy, integers and floats by `tolist`.
+This is the edge, so Python values are allowed here.
+
+Not here: bytes of a format such as JSON or CSV (`penstock.io.formats`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from penstock.data.batch import Batch, Column
+from penstock.data.build import column_to_python
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, Kind
+
+
+def text_columns(batch: Batch) -> list[list[str | None]]:
+    """Every column of `batch` as SQL text (see the table above)."""
+    return [column_text(c) for c in batch.columns]
+
+
+def sqlite_rows(batch: Batch) -> list[tuple[Any, ...]]:
+    """The rows of `batch` as sqlite3 binds them; weights are ignored."""
+    return list(zip(*(sqlite_values(c) for c in batch.columns), strict=True))
+
+
+def column_text(column: Column) -> list[str | None]:
+    """One column as SQL text."""
+    return _with_nulls(_texts(column), column)
+
+
+def sqlite_values(column: Column) -> list[Any]:
+    """One column as int, float, str or bytes. UBIGINT is text, as SQLite's integers are signed.
+    NaN is the text 'NaN', as SQLite would turn it into NULL; intervals are µs or months."""
+    kind = column.type.kind
+    if kind in INTEGERS and kind is not Kind.UINT64:
+        return _with_nulls(column.values.tolist(), column)
+    if kind in (Kind.BOOLEAN, Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG):
+        return _with_nulls(column.values.tolist(), column)
+    if kind in FLOATS:
+        floats = column.values.tolist()
+        if np.isnan(column.values).any():
+            floats = ["NaN" if v != v else v for v in floats]
+        return _with_nulls(floats, column)
+    if kind in BINARIES:
+        return column_to_python(column)
+    return column_text(column)
+
+
+def _with_nulls(values: list[Any], column: Column) -> list[Any]:
+    if column.type.kind is Kind.NULL:
+        return [None] * len(column)
+    if column.valid is None:
+        return values
+    return [v if ok else None for v, ok in zip(values, column.valid.tolist(), strict=True)]
+
+
+def _texts(column: Column) -> list[Any]:
+    kind, values = column.type.kind, column.values
+    if kind in INTEGERS:
+        return list(map(str, values.tolist()))
+    if kind in FLOATS:
+        return list(map(repr, values.tolist()))
+    if kind in BINARIES:
+        return [None if v is None else "\\x" + v.hex() for v in column_to_python(column)]
+    if kind in NESTED:
+        return [None if v is None else _json(v) for v in column_to_python(column)]
+    match kind:
+        case Kind.BOOLEAN:
+            return ["true" if v else "false" for v in values.tolist()]
+        case Kind.DATE:
+            return np.datetime_as_string(values.astype("datetime64[D]")).tolist()
+        case Kind.TIME:
+            times = np.datetime_as_string(values.astype("datetime64[ns]"))
+            return [t[11:] for t in times.tolist()]
+        case Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
+            zone = "+00:00" if kind is Kind.TIMESTAMP_TZ else ""
+            stamps = np.datetime_as_string(values.astype("datetime64[us]")).tolist()
+            return [t.replace("T", " ") + zone for t in stamps]
+        case Kind.INTERVAL_SHORT:
+            return [f"{v} microseconds" for v in values.tolist()]
+        case Kind.INTERVAL_LONG:
+            return [f"{v} months" for v in values.tolist()]
+        case Kind.DECIMAL:
+            return [None if v is None else f"{v:f}" for v in column_to_python(column)]
+        case Kind.UUID:
+            return [None if v is None else str(v) for v in column_to_python(column)]
+        case _:
+            return column_to_python(column)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, str):
+        return orjson.dumps(value).decode()
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
