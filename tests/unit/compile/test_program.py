@@ -19,7 +19,6 @@ from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
-    ConnectorPlan,
     Filter,
     Join,
     JoinKind,
@@ -78,7 +77,8 @@ def doubled() -> Project:
 def test_filter_and_projection_are_one_map_and_follow_inserts_and_deletes() -> None:
     plan = ProgramPlan((table("orders", ORDERS),), (view("v", doubled()),))
     circuit = compile_circuit(plan)
-    assert [s.name.split()[0] for s in circuit.stats()] == ["source", "map", "sink"]
+    nodes = [s.name.split()[0] for s in circuit.stats()]
+    assert nodes == ["source", "sink", "map", "sink"]  # the table's, then the view's
     first = {"orders": inserts(ORDERS, (1, 20, 1), (1, 5, 1), (2, None, 1))}
     assert change(circuit, "v", first) == {((1, 40), 1)}
     second = {"orders": inserts(ORDERS, (1, 20, 1), ops=[0])}
@@ -118,7 +118,7 @@ def test_a_join_with_residual_feeds_an_aggregate_over_a_local_view() -> None:
             "people": inserts(PEOPLE, (1, "ann"), (2, "bob")),
         }
     )
-    assert set(deltas) == {"totals"}
+    assert set(deltas) == {"orders", "people", "totals"}
     assert set(batch_to_rows(deltas["totals"])) == {(("ann", 42, 2), 1), (("bob", 5, 1), 1)}
     renamed = change(circuit, "totals", {"people": inserts(PEOPLE, (1, "eve"))})
     assert renamed == {(("ann", 42, 2), -1), (("eve", 42, 2), 1)}
@@ -143,10 +143,12 @@ def test_keyed_and_materialized_tables_can_be_asked_for_their_rows() -> None:
         circuit.snapshot("other")
 
 
-def test_a_view_with_a_connector_keeps_its_rows_so_that_the_connector_can_be_reset() -> None:
-    output = ConnectorPlan("v", "out", {})
+def test_a_view_keeps_its_rows_when_it_is_materialized_or_asked_to() -> None:
     query = view("v", Scan(ORDERS, "orders"))
-    circuit = compile_circuit(ProgramPlan((table("orders", ORDERS),), (query,), outputs=(output,)))
+    plan = ProgramPlan((table("orders", ORDERS),), (query,))
+    with pytest.raises(KeyError):
+        compile_circuit(plan).snapshot("v")
+    circuit = compile_circuit(plan, materialize=["v"])
     circuit.step({"orders": inserts(ORDERS, (1, 2, 3), (1, 2, 3))})
     assert batch_to_rows(circuit.snapshot("v").batch()) == [((1, 2, 3), 2)]
 
