@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from penstock.data.types import INTEGERS, NUMBERS, SIGNED, Kind
+from penstock.functions.casts import cast_can_fail
 from penstock.plan.expressions import (
     And,
     Call,
@@ -127,10 +127,10 @@ def columns_of(expr: Expr) -> set[int]:
 
 
 def can_fail(expr: Expr) -> bool:
-    """Whether some row can make `expr` raise. A cast counts unless it is known to be total."""
+    """Whether some row can make `expr` raise."""
     if isinstance(expr, Call) and expr.function.can_fail:
         return True
-    if isinstance(expr, Cast) and not expr.safe and not _is_total_cast(expr):
+    if isinstance(expr, Cast) and cast_can_fail(expr.operand.type, expr.type, expr.safe):
         return True
     return any(can_fail(e) for e in parts(expr))
 
@@ -146,40 +146,3 @@ def conjuncts(expr: Expr | None) -> list[Expr]:
 
 def is_constant(expr: Expr) -> bool:
     return isinstance(expr, Literal)
-
-
-#: decimal digits that every value of an integer kind fits in
-_DIGITS = {
-    Kind.INT8: 3,
-    Kind.INT16: 5,
-    Kind.INT32: 10,
-    Kind.INT64: 19,
-    Kind.UINT8: 3,
-    Kind.UINT16: 5,
-    Kind.UINT32: 10,
-    Kind.UINT64: 20,
-}
-
-
-def _is_total_cast(cast: Cast) -> bool:
-    source, target = cast.operand.type, cast.type
-    if source.same_as(target) or source.kind is Kind.NULL or source.kind is Kind.VARIANT:
-        return True
-    match target.kind:
-        case Kind.REAL | Kind.DOUBLE:
-            return source.kind in NUMBERS
-        case Kind.CHAR | Kind.VARCHAR | Kind.VARIANT:
-            return True
-        case Kind.DECIMAL:
-            room = (target.precision or 0) - (target.scale or 0)
-            if source.kind is Kind.DECIMAL:
-                return (source.precision or 0) - (source.scale or 0) <= room
-            return source.kind in _DIGITS and _DIGITS[source.kind] <= room
-        case Kind.DATE | Kind.TIMESTAMP | Kind.TIMESTAMP_TZ | Kind.TIME:
-            return source.kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.TIME)
-        case kind if kind in INTEGERS and source.kind in INTEGERS:
-            widths = (source.width_bytes, target.width_bytes)
-            if (source.kind in SIGNED) == (kind in SIGNED):
-                return widths[0] <= widths[1]
-            return kind in SIGNED and widths[0] < widths[1]
-    return False

@@ -151,9 +151,8 @@ def _transport(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[P
     if not isinstance(name, str):
         yield Problem(f'transport of {label} needs a "name" (a string)', GENERATION)
         return
-    right, wrong = INPUT_TRANSPORTS, OUTPUT_TRANSPORTS
-    if not owner.is_table:
-        right, wrong = wrong, right
+    right: tuple[str, ...] = INPUT_TRANSPORTS if owner.is_table else OUTPUT_TRANSPORTS
+    wrong: tuple[str, ...] = OUTPUT_TRANSPORTS if owner.is_table else INPUT_TRANSPORTS
     if name in right:
         return
     if name in wrong:

@@ -106,7 +106,7 @@ def input_config(connector: ConnectorPlan) -> dict[str, Any]:
     given = connector.config
     queued = given.get("max_queued_records")
     queued = MAX_QUEUED_RECORDS if queued is None else queued
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_batch_size": None,
         "max_worker_batch_size": None,
         "max_queued_records": queued,
@@ -122,7 +122,7 @@ def input_config(connector: ConnectorPlan) -> dict[str, Any]:
 
 def output_config(connector: ConnectorPlan) -> dict[str, Any]:
     """An output connector's config, every generic attribute present."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "index": None,
         "send_snapshot": False,
         "enable_output_buffer": False,

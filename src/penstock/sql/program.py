@@ -24,7 +24,6 @@ from penstock.plan.nodes import (
     ConnectorPlan,
     IndexPlan,
     ProgramPlan,
-    Project,
     TablePlan,
     ViewPlan,
 )
@@ -32,10 +31,13 @@ from penstock.plan.printer import format_program
 from penstock.plan.rewrite import is_constant
 from penstock.sql import ast
 from penstock.sql.bind import build
+from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.query import Catalog, bind_query, identity
+from penstock.sql.bind.query import bind_query
+from penstock.sql.bind.ranks import lower_ranks
 from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
+from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.bind.types import bind_type
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.parser import parse_program
@@ -207,7 +209,9 @@ class _Program:
         return replace(value, span=c.default.span)
 
     def _foreign_keys(self, t: ast.CreateTable, schema: Schema) -> None:
-        found = [(r, (c.name,)) for c in t.columns for r in c.references]
+        found: list[tuple[ast.ForeignKey, tuple[ast.Identifier, ...]]] = [
+            (r, (c.name,)) for c in t.columns for r in c.references
+        ]
         found += [(f, f.columns) for f in t.foreign_keys]
         for reference, columns in found:
             with self.report.attempt(reference.span):
@@ -247,19 +251,9 @@ class _Program:
     # views
 
     def _view(self, v: ast.CreateView) -> None:
-        node = bind_query(v.query, Catalog(self.relations))
+        catalog = Catalog(self.relations, self.report, bind_query, SubqueryBinder())
         name = v.name.name
-        if v.columns:
-            if len(v.columns) != len(node.schema):
-                raise BindError(
-                    v.columns[0].span,
-                    f"view {name} names {len(v.columns)} columns, but its query has "
-                    f"{len(node.schema)}",
-                )
-            fields = tuple(
-                Field(c.name, f.type) for c, f in zip(v.columns, node.schema.fields, strict=True)
-            )
-            node = Project(Schema(fields), node, identity(node.schema))
+        node = renamed(lower_ranks(bind_query(v.query, catalog)), v.columns, f"view {name}")
         names = node.schema.names
         for i, n in enumerate(names):
             if n in names[:i]:

@@ -2,9 +2,8 @@
 
     a + 1.5     a INTEGER     →     Call "+"(CAST(a AS DECIMAL(10, 0)), 1.5)
 
-Aggregate calls become `AggregateRef` placeholders; `query` turns them into columns of an
-Aggregate. Everything of the dialect that this version does not compile is refused by name, at
-the word.
+Aggregates, sub-queries and ROW_NUMBER become placeholders (`forms`). Everything of the dialect
+that this version does not compile is refused by name, at the word.
 
 Not here: implicit casts and result types (`build`), names (`scope`), relations (`query`).
 """
@@ -12,16 +11,18 @@ Not here: implicit casts and result types (`build`), names (`scope`), relations 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
-from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
+from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
 from penstock.errors import Span, UserError
-from penstock.functions.aggregates import AggregateFunction, is_aggregate, resolve_aggregate
+from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, literals
-from penstock.sql.bind.report import BindError, Poisoned, unsupported
+from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.forms import Aggregated, Outer, Ranked
+from penstock.sql.bind.report import BindError, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
 
@@ -34,20 +35,15 @@ _UNIT_AT = {
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateRef(Expr):
-    """An aggregate call, not yet a column: `args` and `filter` are over the grouped rows."""
-
-    function: AggregateFunction
-    args: tuple[Expr, ...]
-    distinct: bool = False
-    filter: Expr | None = None
-
-
 class ExpressionBinder:
-    """Binds expressions over `scope`. `aliases` are lateral: used where no column has the name.
+    """Binds expressions over `scope`.
 
-    `subquery` binds a scalar sub-query to a column; None where none is allowed."""
+    `aggregates`: None if they are allowed, else the name of the place where they are not.
+    `aliases` are lateral: used where no column has the name. `outer`: the scopes of the queries
+    around this one, nearest first. `catalog`: for sub-queries; None where there can be none.
+    `grouped`: every group has a row, so an aggregate of something NOT NULL is NOT NULL.
+    `windows`: the WINDOW clause; None where there are no window functions.
+    """
 
     def __init__(
         self,
@@ -55,13 +51,18 @@ class ExpressionBinder:
         *,
         aggregates: str | None = None,
         aliases: Mapping[str, Expr] | None = None,
-        subquery: Callable[[ast.ScalarSubquery], Expr] | None = None,
+        outer: tuple[Scope, ...] = (),
+        catalog: Catalog | None = None,
+        grouped: bool = False,
+        windows: Mapping[str, ast.WindowSpec] | None = None,
     ) -> None:
-        """`aggregates`: None if they are allowed, else the name of the place where they are not."""
         self._scope = scope
         self._no_aggregates = aggregates
-        self._aliases = aliases or {}
-        self._subquery = subquery
+        self._aliases: Mapping[str, Expr] = {} if aliases is None else aliases
+        self._outer = outer
+        self._catalog = catalog
+        self._grouped = grouped
+        self._windows = windows
 
     def bind(self, e: ast.Expr) -> Expr:
         """The typed expression; raises BindError."""
@@ -80,16 +81,19 @@ class ExpressionBinder:
             raise unsupported(e.span, "access to a field of a ROW")
         qualifier = e.parts[0].name if len(e.parts) == 2 else None
         name = e.parts[-1].name
-        if qualifier in self._scope.poisoned:
-            raise Poisoned
         found = self._scope.find(qualifier, name, e.span)
         if found is not None:
             return found
-        if qualifier is None:
-            if name in self._aliases:
-                return replace(self._aliases[name], span=e.span)
-            if name == "pi":
-                return build.call("PI", [], e.span)
+        if qualifier is None and name in self._aliases:
+            return replace(self._aliases[name], span=e.span)
+        for level, scope in enumerate(self._outer):
+            found = scope.find(qualifier, name, e.span)
+            if found is not None and level:
+                raise unsupported(e.span, "a reference to a query further out than the next one")
+            if found is not None:
+                return Outer(found.type, found, span=e.span)
+        if qualifier is None and name == "pi":
+            return build.call("PI", [], e.span)
         raise self._scope.unknown(qualifier, name, e.span)
 
     def _literal(self, e: ast.Literal) -> Expr:
@@ -229,7 +233,7 @@ class ExpressionBinder:
     def _call(self, e: ast.FunctionCall) -> Expr:
         name = e.name.name.upper()
         if e.over is not None:
-            raise unsupported(e.span, f"the window function {name}(…) OVER (…)")
+            return self._window(e, name, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
         for given, what in (
@@ -272,7 +276,10 @@ class ExpressionBinder:
         ):  # fmt: skip
             if given:
                 raise unsupported(e.span, f"{what} in an aggregate")
-        inner = ExpressionBinder(self._scope, aggregates=f"an argument of {name}")
+        inner = ExpressionBinder(
+            self._scope, aggregates=f"an argument of {name}", aliases=self._aliases,
+            outer=self._outer, catalog=self._catalog,
+        )  # fmt: skip
         args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
         if len(args) != len(e.args) and (name != "COUNT" or args):
             raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
@@ -284,12 +291,51 @@ class ExpressionBinder:
             raise BindError(e.span, error.message) from None
         wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
         keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
-        return AggregateRef(function.result, function, wanted, e.distinct, keep, span=e.span)
+        if self._grouped and keep is None and not any(a.type.nullable for a in args):
+            function = replace(function, result=function.result.with_nullable(False))
+        return Aggregated(function.result, function, wanted, e.distinct, keep, span=e.span)
 
-    def _scalar(self, e: ast.ScalarSubquery) -> Expr:
-        if self._subquery is None:
+    def _window(
+        self, e: ast.FunctionCall, name: str, over: ast.WindowSpec | ast.Identifier
+    ) -> Expr:
+        if name != "ROW_NUMBER":
+            raise unsupported(e.span, f"the window function {name}(…) OVER (…)")
+        if self._windows is None:
+            raise BindError(e.span, f"{name} cannot be used here; QUALIFY filters by it")
+        if e.args:
+            raise BindError(e.span, f"{name} takes no arguments")
+        if isinstance(over, ast.Identifier):
+            if over.name not in self._windows:
+                hint = did_you_mean(over.name, self._windows)
+                raise BindError(over.span, f"there is no window {over.name}{hint}")
+            over = self._windows[over.name]
+        if over.base is not None:
+            raise unsupported(over.base.span, "a window based on another window")
+        if over.frame is not None:
+            raise BindError(over.frame.span, f"{name} takes no frame")
+        partition = tuple(self.bind(p) for p in over.partition_by)
+        order = []
+        for item in over.order_by:
+            if item.expr is None:
+                raise BindError(item.span, "ORDER BY ALL in a window")
+            first = item.nulls_first if item.nulls_first is not None else not item.descending
+            order.append((self.bind(item.expr), item.descending, first))
+        return Ranked(BIGINT.with_nullable(False), partition, tuple(order), span=e.span)
+
+    # sub-queries
+
+    def _subquery(self, e: ast.Expr) -> Expr:
+        if self._catalog is None:
             raise unsupported(e.span, "a sub-query in this place")
-        return self._subquery(e)
+        outer = (self._scope, *self._outer)
+        if isinstance(e, ast.Exists):
+            return self._catalog.subqueries.exists(e, outer, self._catalog)
+        if isinstance(e, ast.InQuery):
+            operand = self.bind(e.operand)
+            test = self._catalog.subqueries.is_in(e, operand, outer, self._catalog)
+            return build.not_(test, e.span) if e.negated else test
+        assert isinstance(e, ast.ScalarSubquery)
+        return self._catalog.subqueries.scalar(e, outer, self._catalog)
 
 
 def _unit(unit: str, span: Span | None) -> Literal:
@@ -298,8 +344,6 @@ def _unit(unit: str, span: Span | None) -> Literal:
 
 _OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
 _NAMES: dict[type, str] = {
-    ast.InQuery: "IN (SELECT …) outside the conditions of WHERE joined by AND",
-    ast.Exists: "EXISTS outside the conditions of WHERE joined by AND",
     ast.Quantified: "ANY, SOME and ALL",
     ast.Index: "indexing of arrays and maps",
     ast.FieldAccess: "access to a field of a ROW",
@@ -332,5 +376,7 @@ _RULES: dict[type, Callable[..., Expr]] = {
     ast.RoundTo: _B._round_to,
     ast.Trim: _B._trim,
     ast.FunctionCall: _B._call,
-    ast.ScalarSubquery: _B._scalar,
+    ast.ScalarSubquery: _B._subquery,
+    ast.InQuery: _B._subquery,
+    ast.Exists: _B._subquery,
 }

@@ -39,8 +39,6 @@ class Scope:
 
     entries: tuple[Entry, ...] = ()
     tables: tuple[str, ...] = ()
-    #: aliases whose definition failed: any of their columns is silently accepted as poison
-    poisoned: frozenset[str] = frozenset()
 
     @staticmethod
     def of_table(alias: str | None, schema: Schema) -> Scope:
@@ -89,9 +87,7 @@ class Scope:
             if table in self.tables:
                 raise BindError(span, f"FROM has two tables named {table}; give one an alias")
         moved = tuple(replace(e, expr=shifted(e.expr, width)) for e in right.entries)
-        return Scope(
-            self.entries + moved, self.tables + right.tables, self.poisoned | right.poisoned
-        )
+        return Scope(self.entries + moved, self.tables + right.tables)
 
     def nullable(self) -> Scope:
         """The same columns on the padded side of an outer join."""

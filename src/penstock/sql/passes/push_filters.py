@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from penstock.data.types import STRINGS, Field, Schema
+from penstock.data.types import Schema
 from penstock.plan.expressions import Call, Expr, InputRef, conjunction
 from penstock.plan.nodes import (
     Aggregate,
@@ -34,6 +34,7 @@ from penstock.plan.nodes import (
 )
 from penstock.plan.rewrite import can_fail, columns_of, conjuncts, inputs, remap, with_inputs
 from penstock.sql.passes.each_view import each_view
+from penstock.sql.passes.join_keys import equality, is_equality, join_on, pick
 
 
 def push_filters(program: ProgramPlan) -> ProgramPlan:
@@ -122,114 +123,6 @@ def _retyped(node: Node, schema: Schema) -> Node:
     return node if node.schema == schema else replace(node, schema=schema)
 
 
-# ------------------------------------------------------------------- joins from conditions
-
-
-@dataclass(slots=True)
-class _Side:
-    """One input of a join under construction, with key expressions added as columns."""
-
-    node: Node
-    extra: list[Expr] = field(default_factory=list)
-
-    def key(self, expr: Expr) -> int:
-        """The column that holds `expr`."""
-        if isinstance(expr, InputRef):
-            return expr.index
-        if expr not in self.extra:
-            self.extra.append(expr)
-        return len(self.node.schema) + self.extra.index(expr)
-
-    def build(self) -> Node:
-        if not self.extra:
-            return self.node
-        fields = self.node.schema.fields
-        refs = tuple(InputRef(f.type, i, f.name) for i, f in enumerate(fields))
-        added = tuple(Field(f"$key{i}", e.type) for i, e in enumerate(self.extra))
-        return Project(Schema(fields + added), self.node, (*refs, *self.extra))
-
-
-def join_on(
-    kind: JoinKind,
-    left: Node,
-    right: Node,
-    on: list[Expr],
-    keys: tuple[tuple[int, int], ...] = (),
-    null_safe: tuple[bool, ...] = (),
-) -> Node:
-    """Join under the conjunction `on` over left's then right's columns; equalities become keys.
-
-    The output has left's then right's columns, as nullable as the inputs say: callers of outer
-    joins put their own schema on it.
-    """
-    width = len(left.schema)
-    sides = _Side(left), _Side(right)
-    pairs = list(keys)
-    safe = list(null_safe) or [False] * len(pairs)
-    rest: list[Expr] = []
-    for p in on:
-        equality = _equality(p, width)
-        if equality is None:
-            rest.append(p)
-            continue
-        a, b, is_null_safe = equality
-        pairs.append((sides[0].key(a), sides[1].key(remap(b, lambda i: i - width))))
-        safe.append(is_null_safe)
-    new_left, new_right = sides[0].build(), sides[1].build()
-    half = kind in (JoinKind.SEMI, JoinKind.ANTI)
-    added = len(new_left.schema) - width
-    residual = conjunction(rest)
-    if residual is not None and added:
-        residual = remap(residual, lambda i: i if i < width else i + added)
-    fields = new_left.schema.fields + (() if half else new_right.schema.fields)
-    fields = _padded(kind, fields, len(new_left.schema))
-    joined = Join(
-        Schema(fields), kind, new_left, new_right, tuple(pairs), tuple(safe), residual
-    )  # fmt: skip
-    wanted = list(range(width))
-    if not half:
-        wanted += [len(new_left.schema) + i for i in range(len(right.schema))]
-    return _pick(joined, wanted)
-
-
-def _padded(kind: JoinKind, fields: tuple[Field, ...], width: int) -> tuple[Field, ...]:
-    """Columns of the side that an outer join pads with NULL become nullable."""
-    pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
-    pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
-    return tuple(
-        Field(f.name, f.type.with_nullable(True)) if (pads_left if i < width else pads_right) else f
-        for i, f in enumerate(fields)
-    )
-
-
-def _pick(node: Node, columns: list[int]) -> Node:
-    if columns == list(range(len(node.schema))):
-        return node
-    fields = node.schema.fields
-    exprs = tuple(InputRef(fields[i].type, i, fields[i].name) for i in columns)
-    return Project(Schema(tuple(fields[i] for i in columns)), node, exprs)
-
-
-def _equality(p: Expr, width: int) -> tuple[Expr, Expr, bool] | None:
-    """(left expression, right expression, null safe?) if `p` equates the two sides."""
-    if not isinstance(p, Call) or p.function.name not in ("=", "is_not_distinct"):
-        return None
-    a, b = p.args
-    used_a, used_b = columns_of(a), columns_of(b)
-    if not used_a or not used_b:
-        return None
-    if min(used_a) >= width and max(used_b) < width:
-        a, b, used_a, used_b = b, a, used_b, used_a
-    if max(used_a) >= width or min(used_b) < width:
-        return None
-    if not (a.type.same_as(b.type) or {a.type.kind, b.type.kind} <= STRINGS):
-        return None
-    return a, b, p.function.name == "is_not_distinct"
-
-
-# --------------------------------------------------------------------- regions of inner joins
-
-
 @dataclass(slots=True)
 class _Region:
     """Inputs of a run of inner joins and the predicates over their concatenated columns."""
@@ -284,11 +177,11 @@ def _region(node: Join, predicates: list[Expr]) -> Node:
     filtered = [push(n, ps) for n, ps in zip(region.inputs, local, strict=True)]
     joined, place = _join_greedily(region, filtered, shared, owners)
     joined = _filtered(joined, [remap(p, place) for p in late])
-    return _retyped(_pick(joined, [place[c] for c in range(region.width)]), node.schema)
+    return _retyped(pick(joined, [place[c] for c in range(region.width)]), node.schema)
 
 
 def _is_key(p: Expr, region: _Region) -> bool:
-    return any(_equality(p, start) is not None for start in region.starts[1:])
+    return any(equality(p, start) is not None for start in region.starts[1:])
 
 
 def _keyed(node: Join, predicates: list[Expr]) -> Node:
@@ -343,7 +236,7 @@ def _next(
 
 
 def _connects(p: Expr, i: int, region: _Region) -> bool:
-    if not isinstance(p, Call) or p.function.name not in ("=", "is_not_distinct"):
+    if not isinstance(p, Call) or not is_equality(p):
         return False
     sides = [{region.owner(c) for c in columns_of(a)} for a in p.args]
     return {i} in sides and any(s and i not in s for s in sides)

@@ -37,7 +37,7 @@ def share(program: ProgramPlan) -> ProgramPlan:
 
 def _identity(node: Node) -> Hashable:
     """A node's own fields, its (interned) inputs by identity."""
-    own: list[Hashable] = [type(node)]
+    own: list[Hashable] = [type(node).__name__]
     for f in fields(node):
         if not f.compare:
             continue

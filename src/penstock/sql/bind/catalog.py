@@ -1,0 +1,76 @@
+"""What a query may name: tables, views and the WITH queries around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from penstock.data.types import Field, Schema
+from penstock.plan.expressions import Expr
+from penstock.plan.nodes import Node, Project, Scan
+from penstock.sql import ast
+from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean
+from penstock.sql.bind.scope import Scope
+from penstock.sql.passes.join_keys import references
+
+
+class Subqueries(Protocol):
+    """Binds sub-queries of an expression; `outer` are the scopes around them, nearest first."""
+
+    def scalar(self, e: ast.ScalarSubquery, outer: Scopes, catalog: Catalog) -> Expr: ...
+
+    def exists(self, e: ast.Exists, outer: Scopes, catalog: Catalog) -> Expr: ...
+
+    def is_in(self, e: ast.InQuery, operand: Expr, outer: Scopes, catalog: Catalog) -> Expr: ...
+
+
+Scopes = tuple[Scope, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The relations a query may name; None marks one whose definition failed.
+
+    `report` collects errors of items that need not end the query at once. `bind_query` and
+    `subqueries` are the doors of `query` and `subqueries`, here because queries contain FROM
+    and expressions, which contain queries.
+    """
+
+    relations: Mapping[str, Schema | None]
+    report: Report
+    bind_query: Callable[[ast.Query, Catalog], Node]
+    subqueries: Subqueries
+    ctes: Mapping[str, Node | None] = field(default_factory=dict)
+
+    def find(self, name: ast.Identifier) -> Node:
+        """The plan that reads relation `name`."""
+        if name.name in self.ctes:
+            query = self.ctes[name.name]
+            if query is None:
+                raise Poisoned
+            return query
+        if name.name not in self.relations:
+            hint = did_you_mean(name.name, [*self.ctes, *self.relations])
+            raise BindError(name.span, f"there is no table or view {name.name}{hint}")
+        schema = self.relations[name.name]
+        if schema is None:
+            raise Poisoned
+        return Scan(schema, name.name, span=name.span)
+
+
+def renamed(node: Node, columns: Sequence[ast.Identifier], what: str) -> Node:
+    """`node` with its columns named as listed (nothing listed: as they are)."""
+    if not columns:
+        return node
+    if len(columns) != len(node.schema):
+        raise BindError(
+            columns[0].span,
+            f"{what} names {len(columns)} columns, but its query has {len(node.schema)}",
+        )
+    names = [c.name for c in columns]
+    for i, c in enumerate(columns):
+        if c.name in names[:i]:
+            raise BindError(c.span, f"{what} names two columns {c.name}")
+    fields = tuple(Field(n, f.type) for n, f in zip(names, node.schema.fields, strict=True))
+    return Project(Schema(fields), node, references(node.schema))

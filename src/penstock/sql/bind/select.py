@@ -1,0 +1,538 @@
+"""One SELECT: clause by clause, from FROM outward.
+
+    FROM ─► WHERE ─► [GROUP BY, aggregates] ─► HAVING ─► QUALIFY ─► items ─► DISTINCT ─► top-k
+
+    SELECT g, SUM(x) + 1 FROM t WHERE p GROUP BY g HAVING COUNT(*) > 2
+
+      Project [g, s + 1]
+        Filter n > 2
+          Aggregate by [g]  SUM(x) AS s, COUNT(*) AS n
+            Project [g, x]
+              Filter p
+                Scan t
+
+Expressions of an aggregate query are bound over the ungrouped rows, with `Aggregated`
+placeholders, and then rewritten: what equals a grouping expression or an aggregate becomes a
+column of the Aggregate, and a column that is left over is not grouped.
+
+Errors of separate items are reported separately; the query fails when all have been looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from penstock.data.types import INTEGER, Field, Schema
+from penstock.errors import Span
+from penstock.plan.expressions import Expr, InputRef, Literal
+from penstock.plan.nodes import AggCall, Aggregate, Distinct, Node, Project, SortKey, TopK, Values
+from penstock.plan.rewrite import columns_of, conjuncts
+from penstock.sql import ast
+from penstock.sql.bind import build
+from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.forms import (
+    SUBQUERIES,
+    Aggregated,
+    Exists,
+    In,
+    Outer,
+    Ranked,
+    Scalar,
+    descend,
+    find,
+    has,
+)
+from penstock.sql.bind.frame import Frame
+from penstock.sql.bind.ranks import Numbered, numbered
+from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
+from penstock.sql.bind.scope import Entry, Scope
+from penstock.sql.bind.tables import bind_table
+from penstock.sql.passes.join_keys import references
+
+#: one row for a query without FROM
+_ONE_ROW = Values(
+    Schema((Field("$one", INTEGER.with_nullable(False)),)),
+    ((Literal(INTEGER.with_nullable(False), 0),),),
+)
+Item = ast.Expr | Entry
+
+
+@dataclass(slots=True)
+class Sort:
+    """One item of ORDER BY, bound."""
+
+    expr: Expr
+    descending: bool
+    nulls_first: bool
+    span: Span
+
+    @staticmethod
+    def of(expr: Expr, item: ast.OrderItem) -> Sort:
+        # NULL is the smallest value (contract 10.4)
+        first = item.nulls_first if item.nulls_first is not None else not item.descending
+        return Sort(expr, item.descending, first, item.span)
+
+    def key(self, position: int) -> SortKey:
+        return SortKey(position, self.descending, self.nulls_first)
+
+
+@dataclass(slots=True)
+class Select:
+    """The SELECT `syntax` while it is bound; `outer`: the scopes of the queries around it.
+
+    `on`: the predicates of WHERE that mention the outer row; who binds a sub-query takes them.
+    """
+
+    syntax: ast.Select
+    catalog: Catalog
+    outer: tuple[Scope, ...] = ()
+    frame: Frame = field(init=False)
+    on: list[Expr] = field(default_factory=list)
+    _failed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.syntax.from_ is None:
+            self.frame = Frame(_ONE_ROW, Scope())
+        else:
+            self.frame = Frame(*bind_table(self.syntax.from_, self.catalog))
+        if self.syntax.where is not None:
+            self._where(self.syntax.where)
+
+    def bind(
+        self, order: Sequence[ast.OrderItem] = (), limit: int | None = None, offset: int = 0
+    ) -> Node:
+        """The plan of the whole SELECT, `order` and so on included. Raises BindError."""
+        is_cut = limit is not None or offset > 0 or bool(self.syntax.distinct_on)
+        outputs, sort = self.outputs(order, is_ordered=is_cut)
+        return self._finish(outputs, sort, limit, offset)
+
+    def outputs(
+        self, order: Sequence[ast.OrderItem] = (), *, is_ordered: bool = False
+    ) -> tuple[list[tuple[str, Expr]], list[Sort]]:
+        """The named output expressions and (if `is_ordered`: else `order` is only checked) the
+        sort keys, over the columns of the frame."""
+        s = self.syntax
+        items = self._items()
+        outputs = self._bind_items(items)
+        aliases = dict(outputs)
+        keys = self._group_keys(items, aliases)
+        having = self._condition(s.having, "HAVING", aliases)
+        qualify = self._condition(s.qualify, "QUALIFY", aliases, windows=True)
+        sort = [key for item in order for key in self._sort_keys(item, outputs)]
+        if self._failed:
+            raise Poisoned
+        if not is_ordered:
+            sort = []
+        exprs = [e for _, e in outputs] + [x.expr for x in sort]
+        exprs += [e for e in (having, qualify) if e is not None]
+        self._refuse_outer([*exprs, *(keys or [])])
+        if keys is not None or any(has(e, Aggregated) for e in exprs):
+            rewrite = self._aggregate(keys or [], exprs)
+            outputs = [(n, rewrite(e)) for n, e in outputs]
+            sort = [replace(x, expr=rewrite(x.expr)) for x in sort]
+            having, qualify = having and rewrite(having), qualify and rewrite(qualify)
+        elif s.having is not None:
+            raise BindError(s.having.span, "HAVING needs GROUP BY or an aggregate; use WHERE")
+        if having is not None:
+            self.frame.keep(having)
+        outputs = [(n, self.frame.value(e)) for n, e in outputs]
+        sort = [replace(x, expr=self.frame.value(x.expr)) for x in sort]
+        if qualify is not None and not has(qualify, Ranked):
+            raise BindError(qualify.span, "QUALIFY needs a window function; use WHERE or HAVING")
+        return self._number(outputs, sort, qualify)
+
+    def value_by(self, keys: Sequence[Expr]) -> tuple[Expr, Expr | None]:
+        """Aggregate by `keys` for a scalar sub-query: its one value, over the frame, whose first
+        columns are the keys; and the value over no rows (None: NULL)."""
+        items = self._items()
+        if len(items) != 1:
+            raise BindError(
+                self.syntax.span, f"a scalar sub-query has one column; this has {len(items)}"
+            )
+        outputs = self._bind_items(items)
+        if self._failed:
+            raise Poisoned
+        value = outputs[0][1]
+        self._refuse_outer([value])
+        if not has(value, Aggregated):
+            raise unsupported(
+                self.syntax.span,
+                "a correlated scalar sub-query other than an aggregate",
+                "join with the query instead",
+            )
+        rewrite = self._aggregate(list(keys), [value])
+        unkeyed = descend(value, _over_no_rows)
+        if columns_of(unkeyed):
+            raise unsupported(value.span, "a grouped column in a correlated scalar sub-query")
+        empty = None if isinstance(unkeyed, Literal) and unkeyed.value is None else unkeyed
+        return self.frame.value(rewrite(value)), empty
+
+    def _binder(
+        self,
+        place: str | None,
+        aliases: Mapping[str, Expr] | None = None,
+        *,
+        windows: bool = False,
+    ) -> ExpressionBinder:
+        group = self.syntax.group_by
+        return ExpressionBinder(
+            self.frame.scope,
+            aggregates=place,
+            aliases=aliases,
+            outer=self.outer,
+            catalog=self.catalog,
+            grouped=group is not None and (group.all or any(map(_has_key, group.items))),
+            windows={w.name.name: w.spec for w in self.syntax.windows} if windows else None,
+        )
+
+    def _attempt(self, e: ast.Expr, bind: Callable[[ast.Expr], Expr]) -> Expr | None:
+        """`bind(e)`; where that fails the error is reported and the query fails later."""
+        with self.catalog.report.attempt(e.span):
+            return bind(e)
+        self._failed = True
+        return None
+
+    def _condition(
+        self, e: ast.Expr | None, place: str, aliases: Mapping[str, Expr], *, windows: bool = False
+    ) -> Expr | None:
+        if e is None:
+            return None
+        binder = self._binder(None, aliases, windows=windows)
+        return self._attempt(e, lambda x: binder.condition(x, place))
+
+    def _refuse_outer(self, exprs: Sequence[Expr]) -> None:
+        for e in exprs:
+            found = find(e, Outer)
+            if found is not None:
+                raise unsupported(
+                    found.span, "a reference to the outer query other than in WHERE",
+                )  # fmt: skip
+
+    # WHERE
+
+    def _where(self, where: ast.Expr) -> None:
+        binder = self._binder("WHERE")
+        kept: list[Expr] = []
+        for term in _and_terms(where):
+            bound = self._attempt(term, lambda e: binder.condition(e, "WHERE"))
+            for c in conjuncts(bound):
+                (self.on if has(c, Outer) else kept).append(c)
+        for c in self.on:
+            found = find(c, *SUBQUERIES)
+            if found is not None:
+                raise unsupported(found.span, "a sub-query beside a reference to the outer query")
+        if kept:
+            self.frame.keep(build.and_(kept))
+
+    # the select list
+
+    def _items(self) -> list[tuple[str, Item]]:
+        """(name, what) of each output column, `*` spelled out."""
+        items: list[tuple[str, Item]] = []
+        for item in self.syntax.items:
+            if isinstance(item.expr, ast.Star):
+                with self.catalog.report.attempt(item.span):
+                    items += self._star(item.expr)
+                    continue
+                self._failed = True
+            elif item.alias is not None:
+                items.append((item.alias.name, item.expr))
+            elif isinstance(item.expr, ast.ColumnRef):
+                items.append((item.expr.parts[-1].name, item.expr))
+            else:
+                items.append((f"expr${len(items)}", item.expr))
+        return items
+
+    def _star(self, star: ast.Star) -> list[tuple[str, Item]]:
+        scope = self.frame.scope
+        if len(star.qualifier) > 1:
+            raise unsupported(star.span, "* of a ROW")
+        qualifier = star.qualifier[0].name if star.qualifier else None
+        if qualifier is not None and qualifier not in scope.tables:
+            raise scope.unknown(qualifier, "*", star.span)
+        entries = scope.star(qualifier)
+        if not entries:
+            raise BindError(star.span, "* needs a FROM")
+        names = [e.name for e in entries]
+        for x in star.exclude:
+            if x.name not in names:
+                raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
+        gone = {x.name for x in star.exclude}
+        replaced = {r.alias.name: r.expr for r in star.replace if r.alias is not None}
+        for r in star.replace:
+            if r.alias is None or r.alias.name not in names:
+                raise BindError(r.span, "REPLACE names a column that * does not have")
+        return [(e.name, replaced.get(e.name, e)) for e in entries if e.name not in gone]
+
+    def _bind_items(self, items: Sequence[tuple[str, Item]]) -> list[tuple[str, Expr]]:
+        """The items as expressions; an alias may be used by the items right of it."""
+        outputs: list[tuple[str, Expr]] = []
+        aliases: dict[str, Expr] = {}
+        binder = self._binder(None, aliases, windows=True)
+        for name, what in items:
+            bound = what.expr if isinstance(what, Entry) else self._attempt(what, binder.bind)
+            if bound is not None:
+                outputs.append((name, build.string_of(bound)))
+                aliases.setdefault(name, outputs[-1][1])
+        return outputs
+
+    # GROUP BY
+
+    def _group_keys(
+        self, items: Sequence[tuple[str, Item]], aliases: Mapping[str, Expr]
+    ) -> list[Expr] | None:
+        """The grouping expressions without repetition, None without GROUP BY."""
+        group = self.syntax.group_by
+        if group is None:
+            return None
+        if group.all and not group.items:
+            return list(dict.fromkeys(e for e in aliases.values() if not has(e, Aggregated)))
+        keys: list[Expr] = []
+        for item in group.items:
+            if isinstance(item, ast.GroupingSets):
+                raise unsupported(item.span, item.kind)
+            for e in item.exprs if isinstance(item, ast.GroupingSet) else (item,):
+                bound = self._attempt(e, lambda x: self._group_key(x, items, aliases))
+                if bound is not None:
+                    keys.append(bound)
+        return list(dict.fromkeys(keys))
+
+    def _group_key(
+        self, e: ast.Expr, items: Sequence[tuple[str, Item]], aliases: Mapping[str, Expr]
+    ) -> Expr:
+        position = ordinal(e, len(items), "GROUP BY")
+        if position is not None:
+            what = items[position][1]
+            if isinstance(what, Entry):
+                return what.expr
+            e = what
+        bound = build.string_of(self._binder(None, aliases).bind(e))
+        aggregate = find(bound, Aggregated)
+        if aggregate is not None:
+            raise BindError(e.span, "GROUP BY cannot group by an aggregate")
+        return bound
+
+    def _aggregate(self, keys: list[Expr], exprs: Sequence[Expr]) -> Callable[[Expr], Expr]:
+        """Put the Aggregate in place; what rewrites the expressions above it to its columns."""
+        calls: dict[Aggregated, None] = {}
+        for e in exprs:
+            _collect(e, calls)
+        feed: dict[Expr, int] = {}
+        for e in keys:
+            feed.setdefault(e, len(feed))
+        for call in calls:
+            for e in (*call.args, *([call.filter] if call.filter is not None else [])):
+                feed.setdefault(e, len(feed))
+        computed = tuple(self.frame.value(e) for e in feed)
+        below = Schema(tuple(Field(_name_of(e, f"$a{i}"), e.type) for i, e in enumerate(computed)))
+        source = Project(below, self.frame.node, computed)
+        fields = [Field(_name_of(e, f"$k{i}"), e.type) for i, e in enumerate(keys)]
+        fields += [Field(f"$r{i}", call.function.result) for i, call in enumerate(calls)]
+        plan = Aggregate(
+            Schema(tuple(fields)),
+            source,
+            tuple(feed[e] for e in keys),
+            tuple(
+                AggCall(
+                    c.function,
+                    tuple(feed[a] for a in c.args),
+                    c.distinct,
+                    None if c.filter is None else feed[c.filter],
+                )
+                for c in calls
+            ),
+            span=self.syntax.span,
+        )
+        self.frame.node = plan
+        columns = references(plan.schema)
+        at = dict(zip([*keys, *calls], columns, strict=True))
+        return lambda e: descend(e, lambda x: _above(x, at))
+
+    # ROW_NUMBER
+
+    def _number(
+        self, outputs: list[tuple[str, Expr]], sort: list[Sort], qualify: Expr | None
+    ) -> tuple[list[tuple[str, Expr]], list[Sort]]:
+        """Add the column of ROW_NUMBER, if it is used, and filter by it."""
+        exprs = [e for _, e in outputs] + [x.expr for x in sort] + ([qualify] if qualify else [])
+        found: dict[Ranked, None] = {}
+        for e in exprs:
+            _collect_ranks(e, found)
+        if not found:
+            return outputs, sort
+        if len(found) > 1:
+            raise unsupported(list(found)[1].span, "a second ROW_NUMBER in one SELECT")
+        (rank,) = found
+        keys = [*rank.partition, *(e for e, _, _ in rank.order)]
+        # ties are broken by all columns, and all are kept: none but those that are used
+        used = sorted({c for e in [*exprs, *keys] for c in _columns(e)})
+        moves = {c: i for i, c in enumerate(used)}
+        kept = tuple(self.frame.column(c) for c in used)
+        schema = Schema(tuple(self.frame.node.schema.fields[c] for c in used))
+        self.frame.node = Project(schema, self.frame.node, kept)
+
+        def moved(e: Expr) -> Expr:
+            return descend(
+                e, lambda x: replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
+            )
+
+        at = self.frame.add([moved(e) for e in keys], "$w")
+        split = len(rank.partition)
+        order = tuple(
+            SortKey(c, down, first)
+            for c, (_, down, first) in zip(at[split:], rank.order, strict=True)
+        )
+        node = self.frame.node
+        self.frame.node = Numbered(
+            numbered(node.schema), node, tuple(at[:split]), order, span=rank.span
+        )
+        number = self.frame.column(len(node.schema))
+
+        def placed(e: Expr) -> Expr:
+            return descend(
+                e,
+                lambda x: (
+                    replace(number, span=x.span)
+                    if isinstance(x, Ranked)
+                    else (replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None)
+                ),
+            )
+
+        if qualify is not None:
+            self.frame.keep(placed(qualify))
+        return [(n, placed(e)) for n, e in outputs], [replace(x, expr=placed(x.expr)) for x in sort]
+
+    # ORDER BY, DISTINCT, LIMIT
+
+    def _sort_keys(self, item: ast.OrderItem, outputs: Sequence[tuple[str, Expr]]) -> list[Sort]:
+        e = item.expr
+        if e is None:  # ORDER BY ALL
+            return [Sort.of(bound, item) for _, bound in outputs]
+        with self.catalog.report.attempt(item.span):
+            position = ordinal(e, len(outputs), "ORDER BY")
+            if position is not None:
+                return [Sort.of(outputs[position][1], item)]
+            if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
+                for name, bound in outputs:
+                    if name == e.parts[0].name:
+                        return [Sort.of(bound, item)]
+            return [Sort.of(self._binder(None, dict(outputs)).bind(e), item)]
+        self._failed = True
+        return []
+
+    def _finish(
+        self, outputs: list[tuple[str, Expr]], sort: list[Sort], limit: int | None, offset: int
+    ) -> Node:
+        s = self.syntax
+        schema = Schema(tuple(Field(n, e.type) for n, e in outputs))
+        exprs = [e for _, e in outputs]
+        first_of = self._distinct_on(sort)
+        positions = []
+        for e in [*first_of, *(x.expr for x in sort)]:
+            if e not in exprs:
+                if s.distinct and not s.distinct_on:
+                    span = e.span or s.span
+                    raise BindError(span, "ORDER BY of SELECT DISTINCT must be in its list")
+                exprs.append(e)
+            positions.append(exprs.index(e))
+        extra = [Field(f"$o{i}", e.type) for i, e in enumerate(exprs[len(outputs) :])]
+        wide = Schema((*schema.fields, *extra))
+        node: Node = Project(wide, self.frame.node, tuple(exprs), span=s.span)
+        keys = tuple(x.key(p) for x, p in zip(sort, positions[len(first_of) :], strict=True))
+        if s.distinct_on:
+            node = TopK(wide, node, tuple(positions[: len(first_of)]), keys, 1, span=s.span)
+        elif s.distinct:
+            node = Distinct(wide, node, span=s.span)
+        if limit is not None or offset:
+            node = TopK(wide, node, (), keys, limit, offset, span=s.span)
+        if extra:
+            node = Project(schema, node, references(wide)[: len(schema)])
+        return node
+
+    def _distinct_on(self, sort: Sequence[Sort]) -> list[Expr]:
+        """The expressions of DISTINCT ON, which begin ORDER BY in some order."""
+        if not self.syntax.distinct_on:
+            return []
+        binder = self._binder("DISTINCT ON")
+        keys = [self.frame.value(binder.bind(e)) for e in self.syntax.distinct_on]
+        if sort and {x.expr for x in sort[: len(keys)]} != set(keys):
+            raise BindError(
+                self.syntax.distinct_on[0].span,
+                "ORDER BY must begin with the expressions of DISTINCT ON",
+            )
+        return keys
+
+
+def _has_key(item: ast.GroupingItem) -> bool:
+    return not isinstance(item, ast.GroupingSet) or bool(item.exprs)
+
+
+def _and_terms(e: ast.Expr) -> list[ast.Expr]:
+    if isinstance(e, ast.Binary) and e.op == "AND":
+        return _and_terms(e.left) + _and_terms(e.right)
+    return [e]
+
+
+def ordinal(e: ast.Expr, count: int, clause: str) -> int | None:
+    """The position that an integer literal names, None for other expressions."""
+    if not isinstance(e, ast.Literal) or isinstance(e.value, bool) or not isinstance(e.value, int):
+        return None
+    if not 1 <= e.value <= count:
+        raise BindError(e.span, f"{clause} {e.value}: there are {count} columns in SELECT")
+    return e.value - 1
+
+
+def _collect(e: Expr, into: dict[Aggregated, None]) -> None:
+    def note(x: Expr) -> Expr | None:
+        if isinstance(x, Aggregated):
+            into.setdefault(x)
+            return x
+        return None
+
+    descend(e, note)
+
+
+def _collect_ranks(e: Expr, into: dict[Ranked, None]) -> None:
+    def note(x: Expr) -> Expr | None:
+        if isinstance(x, Ranked):
+            into.setdefault(x)
+            return x
+        return None
+
+    descend(e, note)
+
+
+def _columns(e: Expr) -> set[int]:
+    """The columns `e` reads outside of ROW_NUMBER."""
+    bare = descend(e, lambda x: build.TRUE if isinstance(x, Ranked) else None)
+    return columns_of(bare)
+
+
+def _over_no_rows(e: Expr) -> Expr | None:
+    """The value of an aggregate over no rows."""
+    if not isinstance(e, Aggregated):
+        return None
+    if e.function.kind == "COUNT":
+        return Literal(e.type, 0, span=e.span)
+    return Literal(e.type.with_nullable(True), None, span=e.span)
+
+
+def _name_of(e: Expr, otherwise: str) -> str:
+    return e.name if isinstance(e, InputRef) and e.name else otherwise
+
+
+def _above(e: Expr, at: Mapping[Expr, Expr]) -> Expr | None:
+    """The column of the Aggregate for `e`, None to look inside `e`."""
+    found = at.get(e)
+    if found is not None:
+        return replace(found, span=e.span)
+    if isinstance(e, InputRef):
+        name = f"column {e.name}" if e.name else "this column"
+        raise BindError(
+            e.span, f"{name} is neither grouped by nor inside an aggregate: add it to GROUP BY"
+        )
+    if isinstance(e, Scalar | Exists | In) and e.on:
+        raise unsupported(e.span, "a correlated sub-query above GROUP BY or an aggregate")
+    return None

@@ -1,0 +1,106 @@
+"""FROM: tables, sub-queries and joins, as one plan and the scope that names its columns.
+
+Every join is bound with its whole condition as residual; which equalities become keys is for
+`penstock.sql.passes.push_filters` to see, which also knows the WHERE.
+
+Not here: what a query is (`query`), expressions (`expressions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from penstock.data.types import Schema
+from penstock.plan.expressions import Expr
+from penstock.plan.nodes import Join, JoinKind, Node
+from penstock.plan.rewrite import conjuncts
+from penstock.sql import ast
+from penstock.sql.bind import build
+from penstock.sql.bind.catalog import Catalog, renamed
+from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.report import BindError, unsupported
+from penstock.sql.bind.scope import Scope, shifted
+from penstock.sql.passes.join_keys import joined_fields
+
+_KINDS = {
+    "COMMA": JoinKind.INNER, "CROSS": JoinKind.INNER, "INNER": JoinKind.INNER,
+    "LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL,
+}  # fmt: skip
+
+
+def bind_table(ref: ast.TableRef, catalog: Catalog) -> tuple[Node, Scope]:
+    """The rows of one item of FROM. Raises BindError."""
+    match ref:
+        case ast.NamedTable():
+            return _named(catalog.find(ref.name), ref.alias, ref.name.name)
+        case ast.DerivedTable():
+            if ref.lateral:
+                raise unsupported(ref.span, "LATERAL")
+            return _named(catalog.bind_query(ref.query, catalog), ref.alias, None)
+        case ast.Join():
+            return _join(ref, catalog)
+        case ast.Unnest():
+            raise unsupported(ref.span, "UNNEST")
+        case ast.TableFunction():
+            raise unsupported(ref.span, f"the table function {ref.call.name.name.upper()}")
+        case ast.Pivot():
+            raise unsupported(ref.span, "PIVOT")
+        case ast.Unpivot():
+            raise unsupported(ref.span, "UNPIVOT")
+    raise AssertionError(ref)
+
+
+def _named(node: Node, alias: ast.Alias | None, name: str | None) -> tuple[Node, Scope]:
+    if alias is not None:
+        node, name = renamed(node, alias.columns, f"alias {alias.name.name}"), alias.name.name
+    return node, Scope.of_table(name, node.schema)
+
+
+def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
+    kind = _KINDS.get(join.kind)
+    if kind is None:
+        raise unsupported(join.span, f"{join.kind} JOIN" if "ASOF" in join.kind else join.kind)
+    left, left_scope = bind_table(join.left, catalog)
+    right, right_scope = bind_table(join.right, catalog)
+    width = len(left.schema)
+    both = left_scope.joined(right_scope, width, join.right.span)
+    pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, left_scope, right_scope)]
+    conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
+    if join.on is not None:
+        binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
+        conditions += conjuncts(binder.condition(join.on, "ON"))
+    schema = Schema(joined_fields(kind, left.schema, right.schema))
+    residual = build.and_(conditions) if conditions else None
+    node = Join(schema, kind, left, right, (), (), residual, span=join.span)
+    pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
+    pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
+    scope = (left_scope.nullable() if pads_left else left_scope).joined(
+        right_scope.nullable() if pads_right else right_scope, width, join.span
+    )
+    if pairs:
+        scope = scope.merged([(name, _merged(kind, a, b)) for name, a, b in pairs])
+    return node, scope
+
+
+def _using(join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:
+    """(name, left's column, right's column) of USING or NATURAL."""
+    names = [(u.name, u.span) for u in join.using]
+    if join.natural:
+        names = [(n, join.span) for n in left.names() if n in right.names()]
+    pairs = []
+    for name, span in names:
+        sides = []
+        for scope, where in ((left, "left"), (right, "right")):
+            found = scope.find(None, name, span)
+            if found is None:
+                raise BindError(span, f"the {where} side of the join has no column {name}")
+            sides.append(found)
+        pairs.append((name, sides[0], sides[1]))
+    return pairs
+
+
+def _merged(kind: JoinKind, a: Expr, b: Expr) -> Expr:
+    """The one column that USING makes of two."""
+    if kind is JoinKind.FULL:
+        return build.coalesce([replace(x, type=x.type.with_nullable(True)) for x in (a, b)], None)
+    return b if kind is JoinKind.RIGHT else a

@@ -1,0 +1,150 @@
+"""A join from its condition: equalities between the sides become keys, the rest the residual.
+
+    a JOIN b ON a.k + 1 = b.k AND a.x < b.y
+
+      Project [a.*, b.*]
+        Join inner  on $key0 = k  where x < y
+          Project [a.*, k + 1 AS $key0] ─ a
+          b
+
+Keys are compared by their bytes, so both get the type in which SQL compares them; strings of
+different declared lengths are compared as they are. NaN = NaN is FALSE in SQL, but NaN has the
+bytes of NaN: an equality of floats is a key and stays in the residual as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from penstock.data.types import FLOATS, NESTED, STRINGS, Field, Schema, SqlType
+from penstock.functions.coercion import common_type
+from penstock.plan.expressions import Call, Cast, Expr, InputRef, conjunction
+from penstock.plan.nodes import Join, JoinKind, Node, Project
+from penstock.plan.rewrite import columns_of, remap
+
+_NULL_SAFE = ("is_not_distinct", "<=>")
+_HALF = (JoinKind.SEMI, JoinKind.ANTI)
+
+
+@dataclass(slots=True)
+class _Side:
+    """One input of a join under construction, with key expressions added as columns."""
+
+    node: Node
+    extra: list[Expr] = field(default_factory=list)
+
+    def key(self, expr: Expr) -> int:
+        """The column that holds `expr`."""
+        if isinstance(expr, InputRef):
+            return expr.index
+        if expr not in self.extra:
+            self.extra.append(expr)
+        return len(self.node.schema) + self.extra.index(expr)
+
+    def build(self) -> Node:
+        if not self.extra:
+            return self.node
+        fields = self.node.schema.fields
+        added = tuple(Field(f"$key{i}", e.type) for i, e in enumerate(self.extra))
+        exprs = (*references(self.node.schema), *self.extra)
+        return Project(Schema(fields + added), self.node, exprs)
+
+
+def join_on(
+    kind: JoinKind,
+    left: Node,
+    right: Node,
+    on: Sequence[Expr],
+    keys: tuple[tuple[int, int], ...] = (),
+    null_safe: tuple[bool, ...] = (),
+) -> Node:
+    """Join under the conjunction `on` over left's then right's columns.
+
+    The output has left's then right's columns (semi, anti: left's), nullable as the kind says.
+    `keys` and `null_safe` are keys that the join has already.
+    """
+    width = len(left.schema)
+    sides = _Side(left), _Side(right)
+    pairs, safe = list(keys), list(null_safe) or [False] * len(keys)
+    rest: list[Expr] = []
+    for p in on:
+        found = equality(p, width)
+        if found is None:
+            rest.append(p)
+            continue
+        a, b, is_null_safe = found
+        pairs.append((sides[0].key(a), sides[1].key(remap(b, lambda i: i - width))))
+        safe.append(is_null_safe)
+        if a.type.kind in FLOATS and not is_null_safe:
+            rest.append(p)
+    new_left, new_right = sides[0].build(), sides[1].build()
+    at = len(new_left.schema)
+    residual = conjunction(rest)
+    if residual is not None and at != width:
+        residual = remap(residual, lambda i: i if i < width else i - width + at)
+    fields = joined_fields(kind, new_left.schema, new_right.schema)
+    joined = Join(Schema(fields), kind, new_left, new_right, tuple(pairs), tuple(safe), residual)
+    wanted = list(range(width))
+    if kind not in _HALF:
+        wanted += range(at, at + len(right.schema))
+    return pick(joined, wanted)
+
+
+def joined_fields(kind: JoinKind, left: Schema, right: Schema) -> tuple[Field, ...]:
+    """The output columns of a join; those of a side padded with NULLs are nullable."""
+    if kind in _HALF:
+        return left.fields
+    pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
+    pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
+    return (
+        *(_nullable(left) if pads_left else left.fields),
+        *(_nullable(right) if pads_right else right.fields),
+    )
+
+
+def _nullable(schema: Schema) -> tuple[Field, ...]:
+    return tuple(Field(f.name, f.type.with_nullable(True)) for f in schema.fields)
+
+
+def references(schema: Schema) -> tuple[Expr, ...]:
+    """Every column of `schema`, as expressions over it."""
+    return tuple(InputRef(f.type, i, f.name) for i, f in enumerate(schema.fields))
+
+
+def pick(node: Node, columns: Sequence[int]) -> Node:
+    """The columns at `columns`; the node itself if those are all, in order."""
+    if list(columns) == list(range(len(node.schema))):
+        return node
+    everything = references(node.schema)
+    schema = Schema(tuple(node.schema.fields[i] for i in columns))
+    return Project(schema, node, tuple(everything[i] for i in columns))
+
+
+def is_equality(p: Expr) -> bool:
+    return isinstance(p, Call) and p.function.name in ("=", *_NULL_SAFE)
+
+
+def equality(p: Expr, width: int) -> tuple[Expr, Expr, bool] | None:
+    """(left key, right key, null safe?) if `p` equates an expression over the first `width`
+    columns with one over the others. Both keys are still over all columns."""
+    if not isinstance(p, Call) or not is_equality(p):
+        return None
+    a, b = p.args
+    used_a, used_b = columns_of(a), columns_of(b)
+    if not used_a or not used_b:
+        return None
+    if min(used_a) >= width and max(used_b) < width:
+        a, b, used_a, used_b = b, a, used_b, used_a
+    if max(used_a) >= width or min(used_b) < width:
+        return None
+    common = common_type([a.type, b.type])
+    if common is None or common.kind in NESTED:
+        return None
+    if {a.type.kind, b.type.kind} <= STRINGS:
+        return a, b, p.function.name in _NULL_SAFE
+    return _as(a, common), _as(b, common), p.function.name in _NULL_SAFE
+
+
+def _as(e: Expr, target: SqlType) -> Expr:
+    return e if e.type.same_as(target) else Cast(target.with_nullable(e.type.nullable), e)
