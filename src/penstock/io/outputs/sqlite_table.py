@@ -1,0 +1,282 @@
+"""The SQL of one SQLite table: its shape, its statements, its marker. No transactions here.
+
+    flights(id, airline, …)                          the target, created if absent
+    __penstock_marker("table", "view", …)            one row per target in the file
+    __penstock_stage_flights_g7(id, airline, …)      generation 7 while it is being staged
+
+    SQL type            declared as   holds
+    ──────────────────  ────────────  ──────────────────────────────────────────
+    BOOLEAN, integers   INTEGER       0/1, the number (UBIGINT: TEXT)
+    REAL, DOUBLE        REAL          the number; NaN is the text 'NaN'
+    DECIMAL(p, s)       TEXT          exactly s fraction digits
+    BINARY, VARBINARY   BLOB          the bytes
+    all others          TEXT          see `column_text`
+
+The stage takes its declared types from the target, so both compare alike and its key's index
+serves the comparison, also when the target was made by somebody else.
+
+Not here: when statements run (`sqlite_output`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict, fields
+
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, Kind, Schema, SqlType
+from penstock.io.contracts import Marker, SinkRejected
+
+MARKER_TABLE = "__penstock_marker"
+_MARKER_FIELDS = tuple(f.name for f in fields(Marker))
+_INTEGERS = INTEGERS - {Kind.UINT64} | {Kind.BOOLEAN, Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG}
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _declared(type: SqlType) -> str:
+    if type.kind in _INTEGERS:
+        return "INTEGER"
+    if type.kind in FLOATS:
+        return "REAL"
+    return "BLOB" if type.kind in BINARIES else "TEXT"
+
+
+class SqliteTable:
+    """Statements for a target `table` with the columns of `schema`, keyed by `key` if not ()."""
+
+    def __init__(self, table: str, schema: Schema, key: tuple[int, ...]) -> None:
+        self.name, self._schema = table, schema
+        self._names = schema.names
+        self.key_names = tuple(schema.names[i] for i in key)
+        folded = {n.lower() for n in self._names}
+        if len(folded) < len(self._names):
+            raise SinkRejected(
+                "sqlite_output: SQLite does not tell apart column names that differ only in case: "
+                f"rename one of {', '.join(self._names)} in the view"
+            )
+        self._rowid = next(n for n in ("rowid", "oid", "_rowid_", "") if n not in folded)
+        self.target = quoted(table)
+        self._columns = ", ".join(map(quoted, self._names))
+        self._marks = ", ".join("?" * len(self._names))
+
+    # the shape
+
+    def declared_types(self, db: sqlite3.Connection) -> dict[str, str] | None:
+        """Column name → declared type of the target as it is; None if there is no such table.
+
+        Raises SinkRejected if it is a view, or its columns or key are not the connector's."""
+        kind = db.execute(
+            "SELECT type FROM sqlite_master WHERE type IN ('table', 'view') AND name = ? "
+            "COLLATE NOCASE",
+            (self.name,),
+        ).fetchone()
+        if kind is None:
+            return None
+        if kind[0] == "view":
+            raise self._unfit("is a view; name a table")
+        info = db.execute(f"PRAGMA table_info({self.target})").fetchall()
+        found = {name.lower(): str(type) for _, name, type, *_ in info}
+        wanted = {n.lower(): n for n in self._names}
+        if missing := [n for low, n in wanted.items() if low not in found]:
+            raise self._unfit(f"lacks the columns {', '.join(missing)}")
+        if extra := [n for n in found if n not in wanted]:
+            raise self._unfit(f"has columns that the view has not: {', '.join(extra)}")
+        self._check_key(db, info)
+        return {n: found[low] for low, n in wanted.items()}
+
+    def _check_key(self, db: sqlite3.Connection, info: list[tuple[object, ...]]) -> None:
+        if not self.key_names:
+            if self._is_without_rowid(db):
+                raise self._unfit("is WITHOUT ROWID; without an index the view needs a rowid table")
+            unique = db.execute(
+                f'SELECT count(*) FROM pragma_index_list({_text(self.name)}) WHERE "unique"'
+            ).fetchone()[0]
+            if unique or any(c[5] for c in info):
+                raise self._unfit(
+                    "has a unique key, but the connector names no 'index', so rows may repeat"
+                )
+            return
+        wanted = {n.lower() for n in self.key_names}
+        primary = {str(c[1]).lower() for c in info if c[5]}
+        if wanted != primary and wanted not in self._unique_indexes(db):
+            raise self._unfit(
+                f"has no primary key or unique index on ({', '.join(self.key_names)}), the "
+                "columns of the connector's index"
+            )
+
+    def _unique_indexes(self, db: sqlite3.Connection) -> list[set[str]]:
+        names = db.execute(
+            f'SELECT name FROM pragma_index_list({_text(self.name)}) WHERE "unique" AND NOT partial'
+        ).fetchall()
+        return [
+            {
+                str(column).lower()
+                for (column,) in db.execute(f"SELECT name FROM pragma_index_info({_text(name)})")
+            }
+            for (name,) in names
+        ]
+
+    def _is_without_rowid(self, db: sqlite3.Connection) -> bool:
+        row = db.execute(
+            "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+            (self.name,),
+        ).fetchone()
+        return bool(row and row[0])
+
+    def _unfit(self, difference: str) -> SinkRejected:
+        return SinkRejected(
+            f"sqlite_output: table '{self.name}' {difference}. Alter or rename it, or drop it and "
+            "reset the connector, which creates it anew",
+            details={"table": self.name},
+        )
+
+    def create(self, db: sqlite3.Connection) -> dict[str, str]:
+        """Make sure the target exists and fits; its declared types."""
+        declared = self.declared_types(db)
+        if declared is None:
+            declared = {f.name: _declared(f.type) for f in self._schema.fields}
+            db.execute(self._create(self.target, declared))
+        if not self.key_names:
+            index = quoted(f"__penstock_rows_{self.name}")
+            db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.target} ({self._columns})")
+        return declared
+
+    def _create(self, table: str, declared: dict[str, str]) -> str:
+        columns = [f"{quoted(n)} {declared[n]}" for n in self._names]
+        if self.key_names:
+            columns.append(f"PRIMARY KEY ({', '.join(map(quoted, self.key_names))})")
+        return f"CREATE TABLE {table} ({', '.join(columns)})"
+
+    # changes of the target
+
+    @property
+    def insert(self) -> str:
+        return f"INSERT INTO {self.target} ({self._columns}) VALUES ({self._marks})"
+
+    @property
+    def upsert(self) -> str:
+        return f"{self.insert} {self._on_conflict(only_if_different=False)}"
+
+    @property
+    def delete_key(self) -> str:
+        same = " AND ".join(f"{quoted(k)} = ?" for k in self.key_names)
+        return f"DELETE FROM {self.target} WHERE {same}"
+
+    @property
+    def delete_copies(self) -> str:
+        """Takes the columns of a row, then how many of its copies to delete."""
+        same = " AND ".join(f"{quoted(n)} IS ?" for n in self._names)
+        return (
+            f"DELETE FROM {self.target} WHERE {self._rowid} IN "
+            f"(SELECT {self._rowid} FROM {self.target} WHERE {same} LIMIT ?)"
+        )
+
+    def _on_conflict(self, *, only_if_different: bool) -> str:
+        others = [quoted(n) for n in self._names if n not in self.key_names]
+        keys = ", ".join(map(quoted, self.key_names))
+        if not others:
+            return f"ON CONFLICT ({keys}) DO NOTHING"
+        assignments = ", ".join(f"{n} = excluded.{n}" for n in others)
+        update = f"ON CONFLICT ({keys}) DO UPDATE SET {assignments}"
+        if only_if_different:
+            differ = " OR ".join(
+                f"{self.target}.{n} IS NOT excluded.{n} COLLATE BINARY" for n in others
+            )
+            update += f" WHERE {differ}"
+        return update
+
+    # the stage
+
+    def stage_name(self, generation: int) -> str:
+        return f"__penstock_stage_{self.name}_g{generation}"
+
+    def create_stage(self, db: sqlite3.Connection, generation: int) -> None:
+        declared = self.declared_types(db)
+        if declared is None:
+            declared = {f.name: _declared(f.type) for f in self._schema.fields}
+        db.execute(self._create(quoted(self.stage_name(generation)), declared))
+
+    def insert_staged(self, generation: int) -> str:
+        stage = quoted(self.stage_name(generation))
+        return f"INSERT INTO {stage} ({self._columns}) VALUES ({self._marks})"
+
+    def staged_rows(self, db: sqlite3.Connection, generation: int) -> int | None:
+        """How many rows the stage of `generation` holds; None if there is none."""
+        name = self.stage_name(generation)
+        if not self.has_stage(db, generation):
+            return None
+        return int(db.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0])
+
+    def has_stage(self, db: sqlite3.Connection, generation: int) -> bool:
+        return generation in self.stages(db)
+
+    def stages(self, db: sqlite3.Connection) -> list[int]:
+        """The generations that have a stage for this target."""
+        prefix = self.stage_name(0)[:-1]
+        names = db.execute(
+            "SELECT substr(name, ?) FROM sqlite_master WHERE type = 'table' "
+            "AND substr(name, 1, ?) = ? COLLATE NOCASE",
+            (len(prefix) + 1, len(prefix), prefix),
+        ).fetchall()
+        return [int(n) for (n,) in names if n.isdecimal()]
+
+    def drop_stage(self, db: sqlite3.Connection, generation: int) -> None:
+        db.execute(f"DROP TABLE IF EXISTS {quoted(self.stage_name(generation))}")
+
+    def replace_from_stage(self, db: sqlite3.Connection, generation: int) -> None:
+        """Make the target's rows those of the stage."""
+        stage = quoted(self.stage_name(generation))
+        rows = f"INSERT INTO {self.target} ({self._columns}) SELECT {self._columns} FROM {stage}"
+        if not self.key_names:
+            db.execute(f"DELETE FROM {self.target}")
+            db.execute(rows)
+            return
+        same = " AND ".join(f"s.{quoted(k)} = {self.target}.{quoted(k)}" for k in self.key_names)
+        db.execute(
+            f"DELETE FROM {self.target} WHERE NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
+        )
+        # "WHERE true" tells SQLite's parser that ON is not a join's
+        db.execute(f"{rows} WHERE true {self._on_conflict(only_if_different=True)}")
+
+    # the marker
+
+    def read_marker(self, db: sqlite3.Connection) -> Marker | None:
+        """The marker of this target; None if there is none."""
+        known = db.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (MARKER_TABLE,)
+        ).fetchone()
+        if known is None:
+            return None
+        row = db.execute(
+            f"SELECT {', '.join(map(quoted, _MARKER_FIELDS))} FROM {MARKER_TABLE} "
+            'WHERE "table" = ?',
+            (self.name,),
+        ).fetchone()
+        if row is None:
+            return None
+        values = dict(zip(_MARKER_FIELDS, row, strict=True))
+        return Marker(**(values | {"digest": int(values["digest"])}))
+
+    def write_marker(self, db: sqlite3.Connection, marker: Marker) -> None:
+        integers = ("generation", "step", "rows")
+        columns = ", ".join(
+            f"{quoted(n)} {'INTEGER' if n in integers else 'TEXT'} NOT NULL" for n in _MARKER_FIELDS
+        )
+        db.execute(
+            f"CREATE TABLE IF NOT EXISTS {MARKER_TABLE} "
+            f'("table" TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, {columns})'
+        )
+        # a digest has 64 bits, SQLite's integers have 63 and a sign
+        values = asdict(marker) | {"digest": str(marker.digest)}
+        names = ", ".join(map(quoted, _MARKER_FIELDS))
+        db.execute(
+            f'INSERT OR REPLACE INTO {MARKER_TABLE} ("table", {names}) '
+            f"VALUES (?, {', '.join('?' * len(_MARKER_FIELDS))})",
+            (self.name, *(values[n] for n in _MARKER_FIELDS)),
+        )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,177 @@
+"""The targets that the contract suite runs against, each read by a plain tool, never by us.
+
+A target makes Sink objects on itself (`sink`), says in one look what a reader sees (`look`), is
+damaged by hand (`damage`: rows deleted, changed and added) and removed altogether (`remove`).
+
+Rows are tuples of Python values in the order of SCHEMA; DECIMAL and DATE are their text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from penstock.data import types as T
+from penstock.io.contracts import Sink, SinkContext
+from penstock.io.outputs import OUTPUTS
+
+SCHEMA = T.schema(
+    k=T.INTEGER.with_nullable(False),
+    v=T.VARCHAR,
+    n=T.decimal(10, 2),
+    d=T.DATE,
+    b=T.BOOLEAN,
+    x=T.DOUBLE,
+)
+Rows = Counter[tuple[Any, ...]]
+
+
+class Target(ABC):
+    """One place that a sink writes to. `is_keyed`: by column k."""
+
+    transport: str
+    is_keyed = False
+    needs_postgres = False
+    format: ClassVar[Mapping[str, Any] | None] = None
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def look(self) -> Rows | None:
+        """What a reader sees; None if there is nothing to read from."""
+
+    @abstractmethod
+    def damage(self) -> None: ...
+
+    @abstractmethod
+    def remove(self) -> None: ...
+
+    def context(self) -> SinkContext:
+        return SinkContext(
+            pipeline_id="11111111-1111-1111-1111-111111111111",
+            view="m",
+            connector="c",
+            schema=SCHEMA,
+            config=self.config(),
+            format=self.format,
+            key=(0,) if self.is_keyed else (),
+        )
+
+    def sink(self, **changes: Any) -> Sink:
+        """A new Sink object on this target, open."""
+        s = OUTPUTS[self.transport](replace(self.context(), **changes))
+        s.open()
+        return s
+
+
+class SqliteTarget(Target):
+    transport = "sqlite_output"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "target.sqlite"
+
+    def config(self) -> dict[str, Any]:
+        return {"path": str(self.path), "table": "my table"}
+
+    def look(self) -> Rows | None:
+        with sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10) as db:
+            try:
+                found = db.execute('SELECT k, v, n, d, b, x FROM "my table"').fetchall()
+            except sqlite3.OperationalError as e:
+                assert "no such table" in str(e)
+                return None
+        return Counter(found)
+
+    def damage(self) -> None:
+        with sqlite3.connect(self.path, timeout=10) as db:
+            db.execute('DELETE FROM "my table" WHERE k % 3 = 0')
+            db.execute("""UPDATE "my table" SET v = 'damaged', n = NULL WHERE k % 3 = 1""")
+            db.execute(
+                """INSERT OR IGNORE INTO "my table" VALUES (-7, 'invented', '1', 'x', 5, 1.5)"""
+            )
+
+    def remove(self) -> None:
+        with sqlite3.connect(self.path, timeout=10) as db:
+            db.execute('DROP TABLE "my table"')
+
+
+class KeyedSqliteTarget(SqliteTarget):
+    is_keyed = True
+
+
+class JsonFileTarget(Target):
+    transport = "file_output"
+    format: ClassVar[Mapping[str, Any] | None] = {
+        "name": "json",
+        "config": {"update_format": "insert_delete"},
+    }
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "target.ndjson"
+
+    def config(self) -> dict[str, Any]:
+        return {"path": str(self.path)}
+
+    def look(self) -> Rows | None:
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError:
+            return None
+        rows: Rows = Counter()
+        for line in text.splitlines():
+            for kind, row in json.loads(line).items():
+                values = [row[n] for n in SCHEMA.names]
+                values[2] = None if values[2] is None else f"{float(values[2]):.2f}"
+                values[4] = None if values[4] is None else int(values[4])
+                rows[tuple(values)] += 1 if kind == "insert" else -1
+        return +rows
+
+    def damage(self) -> None:
+        lines = self.path.read_text().splitlines(keepends=True)
+        row = {"k": -7, "v": "invented", "n": 1, "d": None, "b": None, "x": None}
+        self.path.write_text("".join(lines[::2]) + json.dumps({"insert": row}) + "\n")
+
+    def remove(self) -> None:
+        self.path.unlink()
+
+
+class CsvFileTarget(JsonFileTarget):
+    format: ClassVar[Mapping[str, Any] | None] = {"name": "csv"}
+
+    def look(self) -> Rows | None:
+        try:
+            with self.path.open(newline="") as f:
+                lines = list(csv.reader(f))
+        except FileNotFoundError:
+            return None
+        rows: Rows = Counter()
+        for line in lines:
+            k, v, n, d, b, x, w = (None if text == "NULL" else text for text in line)
+            assert k is not None and w is not None
+            row = (
+                int(k), v, n and f"{float(n):.2f}", d, b and int(b == "true"), x and float(x),
+            )  # fmt: skip
+            rows[row] += int(w)
+        return +rows
+
+    def damage(self) -> None:
+        with self.path.open(newline="") as f:
+            lines = list(csv.reader(f))
+        with self.path.open("w", newline="") as f:
+            csv.writer(f).writerows([*lines[::2], ["-7", "invented", *["NULL"] * 4, "1"]])
+
+
+TARGETS: dict[str, type[Target]] = {
+    "sqlite keyed": KeyedSqliteTarget,
+    "sqlite rows": SqliteTarget,
+    "file json": JsonFileTarget,
+    "file csv": CsvFileTarget,
+}

@@ -1,0 +1,204 @@
+"""What is particular to sqlite_output: value forms, shapes of tables, locks, files that vanish."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+import uuid
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.data import types as T
+from penstock.data.build import batch_from_rows
+from penstock.errors import UserError
+from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable
+from penstock.io.outputs import sqlite_output
+from penstock.io.outputs.sqlite_output import SqliteSink
+from tests.contract.targets import SCHEMA, KeyedSqliteTarget, SqliteTarget
+from tests.contract.test_sinks import batch, marker, reset, rows
+
+
+def run(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(path) as db:
+        return db.execute(sql).fetchall()
+
+
+def test_every_type_has_one_exact_form(tmp_path: Path) -> None:
+    schema = T.schema(
+        big=T.BIGINT, ubig=T.UBIGINT, real=T.REAL, dec=T.decimal(30, 4), text=T.VARCHAR,
+        blob=T.VARBINARY, day=T.DATE, time=T.TIME, stamp=T.TIMESTAMP, id=T.UUID, flag=T.BOOLEAN,
+    )  # fmt: skip
+    values = (
+        -(2**63), 2**64 - 1, 0.5, Decimal("-12345678901234567890.1230"), "ŭ\0\"'", b"\0\xff",
+        datetime.date(1969, 12, 31), datetime.time(1, 2, 3),
+        datetime.datetime(2024, 2, 29, 12, 0, 0, 1), uuid.UUID(int=5), True,
+    )  # fmt: skip
+    none = (None,) * len(values)
+    nan = (*none[:2], float("nan"), *none[3:])
+    path = tmp_path / "a.sqlite"
+    sink = SqliteSink(SinkContext("p", "v", "c", schema, {"path": str(path), "table": "t"}))
+    sink.open()
+    sink.apply(batch_from_rows(schema, [values, none, nan]), marker(1, 1, 3, pipeline_id="p",
+               view="v"))  # fmt: skip
+
+    assert run(path, "SELECT * FROM t ORDER BY rowid") == [
+        (-(2**63), str(2**64 - 1), 0.5, "-12345678901234567890.1230", "ŭ\0\"'", b"\0\xff",
+         "1969-12-31", "01:02:03.000000000", "2024-02-29 12:00:00.000001",
+         "00000000-0000-0000-0000-000000000005", 1),
+        none,
+        (None, None, "NaN", *none[3:]),
+    ]  # fmt: skip
+    sink.apply(batch_from_rows(schema, [values, none, nan], [-1] * 3), marker(1, 2, 0,
+               pipeline_id="p", view="v"))  # fmt: skip
+    assert run(path, "SELECT * FROM t") == []
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ("TABLE \"my table\" (k INTEGER PRIMARY KEY, v TEXT)", "lacks the columns n, d, b, x"),
+        ("TABLE \"my table\" (k INTEGER PRIMARY KEY, v, n, d, b, x, y)", "has not: y"),
+        ("TABLE \"my table\" (k, v, n, d, b, x)", r"no primary key .* \(k\)"),
+        ("TABLE \"my table\" (k, v, n, d, b, x, PRIMARY KEY (k, v))", r"no primary key .* \(k\)"),
+        ("VIEW \"my table\" AS SELECT 1 AS k", "is a view"),
+    ],
+)  # fmt: skip
+def test_a_table_of_another_shape_is_refused(tmp_path: Path, made: str, says: str) -> None:
+    target = KeyedSqliteTarget(tmp_path)
+    run(target.path, f"CREATE {made}")
+    sink = target.sink()
+    with pytest.raises(SinkRejected, match=says):
+        sink.validate()
+    with pytest.raises(SinkRejected, match=says):
+        sink.apply(batch((rows(1), 1)), marker(1, 1, 1))
+    sink.close()
+
+
+def test_a_table_of_somebody_else_with_the_right_shape_keeps_its_definition(
+    tmp_path: Path,
+) -> None:
+    target = KeyedSqliteTarget(tmp_path)
+    run(target.path, 'CREATE TABLE "my table" (x DOUBLE, b BOOL, d DATE, n NUMERIC, v, k INT)')
+    run(target.path, 'CREATE UNIQUE INDEX by_k ON "my table" (k)')
+    run(target.path, 'CREATE VIEW over AS SELECT count(*) AS n FROM "my table"')
+    run(target.path, "INSERT INTO \"my table\" (k, v) VALUES (1, 'old'), (9, 'old')")
+    before = run(target.path, "SELECT sql FROM sqlite_master WHERE name IN ('my table', 'by_k')")
+    sink = target.sink()
+    sink.validate()
+    reset(sink, rows(1, 2, 3), 1)
+    sink.apply(batch((rows(3), -1)), marker(1, 2, 2))
+    sink.close()
+
+    after = run(target.path, "SELECT sql FROM sqlite_master WHERE name IN ('my table', 'by_k')")
+    assert after == before
+    assert run(target.path, "SELECT n FROM over") == [(2,)]
+    assert run(target.path, 'SELECT k, n FROM "my table" ORDER BY k') == [(1, 1.5), (2, 2.5)]
+
+
+def test_a_locked_file_is_a_passing_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_output, "BUSY_TIMEOUT_S", 0.05)
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    other = sqlite3.connect(target.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SinkUnavailable, match="locked"):
+        sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    other.execute("ROLLBACK")
+    other.close()
+    sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+
+    assert target.look() == rows(1, 2)
+    sink.close()
+
+
+def test_a_file_that_was_removed_is_noticed_and_made_anew(tmp_path: Path) -> None:
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(SinkUnavailable, match="removed"):
+        sink.begin(2, "token-2", 2)
+    sink.close()
+    sink.open()
+    reset(sink, rows(2), 2)
+
+    assert target.look() == rows(2)
+    sink.close()
+
+
+def test_a_stage_that_was_dropped_is_staging_lost_not_a_smaller_table(tmp_path: Path) -> None:
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+    sink.begin(2, "token-2", 2)
+    sink.stage(2, 0, batch((rows(3), 1)))
+    run(target.path, 'DROP TABLE "__penstock_stage_my table_g2"')
+    with pytest.raises(SinkUnavailable, match="begin again"):
+        sink.stage(2, 1, batch((rows(4), 1)))
+    with pytest.raises(SinkUnavailable, match="begin again"):
+        sink.publish(2, marker(2, 2, 1))
+
+    assert target.look() == rows(1, 2)
+    sink.close()
+
+
+def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
+    good = SqliteTarget(tmp_path).context()
+    absent = SqliteSink(
+        replace(good, config={"path": str(tmp_path / "no" / "a.sqlite"), "table": "t"})
+    )
+    with pytest.raises(SinkRejected, match="does not exist"):
+        absent.open()
+    for config, says in (
+        ({"path": "a.sqlite"}, "'table' is required"),
+        ({"path": "a.sqlite", "table": "t", "tabel": "t"}, "'tabel' is unknown"),
+        ({"path": "a.sqlite", "table": "t", "journal_mode": "off"}, "journal_mode"),
+        ({"path": "a.sqlite", "table": "__penstock_marker"}, "internal"),
+    ):
+        with pytest.raises(UserError, match=says):
+            SqliteSink(replace(good, config=config))
+    twice = T.Schema((T.Field("a", T.BIGINT), T.Field("A", T.BIGINT)))
+    with pytest.raises(UserError, match="differ only in case"):
+        SqliteSink(replace(good, schema=twice))
+    (tmp_path / "text").write_text("not a database, " * 100)
+    text = SqliteSink(replace(good, config={"path": str(tmp_path / "text"), "table": "t"}))
+    with pytest.raises(SinkRejected, match="not a database"):
+        text.open()
+
+
+def test_a_column_named_rowid_does_not_confuse_deletes(tmp_path: Path) -> None:
+    schema = T.Schema((T.Field("rowid", T.BIGINT), T.Field("oid", T.BIGINT)))
+    path = tmp_path / "a.sqlite"
+    sink = SqliteSink(SinkContext("p", "v", "c", schema, {"path": str(path), "table": "t"}))
+    sink.open()
+    owner = {"pipeline_id": "p", "view": "v"}
+    sink.apply(batch_from_rows(schema, [(7, 1), (7, 2), (8, 1)], [3, 2, 1]), marker(1, 1, 6,
+               **owner))  # fmt: skip
+    sink.apply(batch_from_rows(schema, [(7, 1), (7, 2)], [-2, -2]), marker(1, 2, 2, **owner))
+
+    assert sorted(run(path, "SELECT * FROM t")) == [(7, 1), (8, 1)]
+    sink.close()
+
+
+def test_the_schema_of_the_suite_is_a_rowid_table_with_an_index(tmp_path: Path) -> None:
+    """Deleting by whole row must find it by index, or a delta would cost the size of the table."""
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    same = " AND ".join(f"{n} IS ?" for n in SCHEMA.names)
+    with sqlite3.connect(target.path) as db:
+        plan = db.execute(
+            f'EXPLAIN QUERY PLAN SELECT rowid FROM "my table" WHERE {same}', (None,) * len(SCHEMA)
+        ).fetchall()
+
+    assert "SEARCH" in plan[0][3]
+    sink.close()

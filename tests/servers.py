@@ -1,0 +1,150 @@
+"""Real servers for tests, started on free loopback ports and ended by their pid.
+
+`PostgresServer` is a private cluster in a temporary folder: trust authentication, no fsync. As
+PostgreSQL refuses to run as root, root starts it as the unprivileged user `postgres`.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+START_S = 60.0
+
+
+class Unavailable(Exception):
+    """This machine cannot run the server; the message says why."""
+
+
+class PostgresServer:
+    """A cluster of its own. `new_database` gives every test an empty one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bin = _postgres_bin()
+        self._run_as = _unprivileged()
+        self._folder = folder
+        if "user" in self._run_as:
+            os.chown(folder, pwd.getpwnam(self._run_as["user"]).pw_uid, -1)
+        self.port = free_port()
+        self._names = count(1)
+        self._initialise()
+        self.start()
+
+    def _initialise(self) -> None:
+        subprocess.run(
+            [self._bin / "initdb", "-D", self._data, *"-U admin -A trust -E UTF8 --locale=C --no-sync".split()],
+            check=True, capture_output=True, cwd=self._folder, **self._run_as,
+        )  # fmt: skip
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def start(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+            "shared_buffers": "32MB", "autovacuum": "off",
+        }  # fmt: skip
+        flags = [f"-c{name}={value}" for name, value in options.items()]
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, "-p", str(self.port), *flags],
+                stdout=log, stderr=log, cwd=self._folder, **self._run_as,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                psycopg.connect(self.uri("postgres"), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                said = (self._folder / "log").read_text()
+                assert self.process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends sessions and shuts down; SIGQUIT is a crash."""
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+    def uri(self, database: str, user: str = "admin") -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URI of an empty database."""
+        name = f"test_{next(self._names)}"
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as db:
+            db.execute(f"CREATE DATABASE {name} TEMPLATE template0")  # type: ignore[arg-type]
+        return self.uri(name)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _postgres_bin() -> Path:
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    if found:
+        return Path(found[-1]).parent
+    for program in ("initdb", "pg_config"):
+        where = shutil.which(program)
+        if where and program == "initdb":
+            return Path(where).resolve().parent
+        if where:
+            said = subprocess.run([where, "--bindir"], capture_output=True, text=True, check=True)
+            if (Path(said.stdout.strip()) / "initdb").exists():
+                return Path(said.stdout.strip())
+    raise Unavailable("PostgreSQL's server programs (initdb, postgres) are not installed")
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Arguments for subprocess that drop root, if we are root."""
+    if os.geteuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
+    raise Unavailable("tests run as root and there is no user to run PostgreSQL as")
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    folder = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+    try:
+        server = PostgresServer(folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the session; skips, saying why, where there cannot be one."""
+    try:
+        with running_postgres() as server:
+            yield server
+    except Unavailable as e:
+        pytest.skip(str(e))
