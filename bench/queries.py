@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import duckdb
 import numpy as np
 import pyarrow as pa
-from penstock.compile.program import compile_circuit
-from penstock.sql.program import compile_program
 
 from bench.figure import Figure, higher_is_better, lower_is_better
+from penstock.compile.program import compile_circuit
 from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, InputBatch
 from penstock.data.types import Schema
+from penstock.sql.program import compile_program
 
 STATE_ROWS, CUSTOMERS = 1_000_000, 100_000
 DELTAS = (1, 1_000, 10_000)
@@ -78,7 +78,7 @@ def _suite(suite: str, query: str, deltas: list[int]) -> Iterator[Figure]:
             _insert(db, rows)
             if i < 5:
                 started = time.perf_counter()
-                db.execute(query).to_arrow_table()
+                db.sql(query).to_arrow_table()
                 theirs.append(time.perf_counter() - started)
         name, peer = f"{suite}/delta-{delta}", "duckdb re-run"
         p50, p99 = (float(np.percentile(ours, q)) for q in (50, 99))

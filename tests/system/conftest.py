@@ -34,8 +34,10 @@ class System:
     def start(self) -> None:
         self.log = (self.data_dir.parent / "server.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.cli", "serve", "--host", "127.0.0.1"]
-            + ["--port", str(self.port), "--data-dir", str(self.data_dir), *self.arguments],
+            [
+                *(sys.executable, "-m", "penstock.cli", "serve", "--host", "127.0.0.1"),
+                *("--port", str(self.port), "--data-dir", str(self.data_dir), *self.arguments),
+            ],
             stdout=self.log,
             stderr=self.log,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -96,7 +97,7 @@ def _timestamp(v: Any) -> int:
     if isinstance(v, datetime.datetime):
         if v.tzinfo is not None:
             v = v.astimezone(datetime.UTC).replace(tzinfo=None)
-        delta = v - EPOCH
+        delta: datetime.timedelta = v - EPOCH
         return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
     return int(v)
 
@@ -124,7 +125,7 @@ def _plain_values(column: Column) -> list[Any]:
         data, offsets = copy_out(np.ascontiguousarray(column.values))
         raw = data.tobytes()
         at = offsets.tolist()
-        pieces = [raw[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+        pieces = [raw[a:b] for a, b in itertools.pairwise(at)]
         return [p.decode() for p in pieces] if kind in STRINGS else list(pieces)
     if kind is Kind.DECIMAL:
         raw = np.ascontiguousarray(column.values).tobytes()
@@ -139,10 +140,12 @@ def _plain_values(column: Column) -> list[Any]:
         raw = np.ascontiguousarray(column.values).tobytes()
         return [uuid.UUID(bytes=raw[i : i + 16]) for i in range(0, len(raw), 16)]
     if kind is Kind.BOOLEAN:
-        return column.values.astype(bool).tolist()
+        flags: list[Any] = column.values.astype(bool).tolist()
+        return flags
     if kind is Kind.DATE:
         return [EPOCH_DAY + datetime.timedelta(days=d) for d in column.values.tolist()]
-    return column.values.tolist()
+    values: list[Any] = column.values.tolist()
+    return values
 
 
 def null_column(type: SqlType, n: int) -> Column:

@@ -50,7 +50,7 @@ def group_rows(columns: Sequence[Column], hashes: npt.NDArray[np.uint64]) -> tup
 def _group_collided(
     columns: Sequence[Column], order: I64, is_first: npt.NDArray[np.bool_]
 ) -> tuple[I64, I64]:
-    """Some rows of equal hash differ: split such runs by comparing with a leader, round by round."""
+    """Some rows of equal hash differ: split such runs by comparing with leaders, in rounds."""
     run = np.cumsum(is_first) - 1
     group = np.full(len(order), -1, np.int64)
     left = np.arange(len(order))

@@ -5,16 +5,16 @@ Only for kernels; from Python use `Heap.data`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_u8(typingctx: Any, address: Any) -> Any:
-    """The byte at `address` (uint64)."""
+@intrinsic
+def _load_u8(typingctx: Any, address: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
@@ -23,9 +23,8 @@ def load_u8(typingctx: Any, address: Any) -> Any:
     return types.uint8(types.uint64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load_u64(typingctx: Any, address: Any) -> Any:
-    """The eight bytes at `address`, little endian, alignment not needed."""
+@intrinsic
+def _load_u64(typingctx: Any, address: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
@@ -34,3 +33,9 @@ def load_u64(typingctx: Any, address: Any) -> Any:
         return loaded
 
     return types.uint64(types.uint64), codegen
+
+
+#: the byte at an address (uint64)
+load_u8: Callable[[Any], Any] = cast(Any, _load_u8)
+#: the eight bytes at an address, little endian, alignment not needed
+load_u64: Callable[[Any], Any] = cast(Any, _load_u64)

@@ -174,7 +174,8 @@ def _spell(t: SqlType) -> str:
             fields = ", ".join(f"{n} {c}" for n, c in zip(t.names, t.children, strict=True))
             return f"ROW({fields})"
         case _:
-            return _SPELL_INT.get(t.kind, t.kind.value)
+            name: str = t.kind.value
+            return _SPELL_INT.get(t.kind, name)
 
 
 def _t(kind: Kind) -> SqlType:

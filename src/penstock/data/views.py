@@ -49,10 +49,10 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
     """Write the bytes of view i at out[offsets[i]]."""
     for i in range(views.shape[0]):
         w0, w1 = views[i, 0], views[i, 1]
-        length = np.int64(w0 & np.uint64(0xFFFFFFFF))
+        length: Any = np.int64(w0 & np.uint64(0xFFFFFFFF))
         at = offsets[i]
         if length <= 12:
-            for j in range(min(length, 4)):
+            for j in range(min(4, length)):
                 out[at + j] = np.uint8((w0 >> np.uint64(32 + 8 * j)) & np.uint64(0xFF))
             for j in range(4, length):
                 out[at + j] = np.uint8((w1 >> np.uint64(8 * (j - 4))) & np.uint64(0xFF))
@@ -63,9 +63,9 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
 
 
 @kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], int64, uint64[:, ::1])")
-def _relocate(views: Any, addresses: Any, data: Any, heap_id: int, out: Any) -> int:
+def _relocate(views: Any, addresses: Any, data: Any, heap_id: int, out: Any) -> Any:
     """Copy long strings into `data` and point their views at `heap_id`; returns bytes used."""
-    at = 0
+    at: Any = 0
     for i in range(views.shape[0]):
         w0, w1 = views[i, 0], views[i, 1]
         length = np.int64(w0 & np.uint64(0xFFFFFFFF))

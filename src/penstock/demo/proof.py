@@ -7,6 +7,7 @@ reader           no look found the table empty, mixed, or back in an older gener
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def reader_checks(log: Path, vandal_generation: int) -> list[Check]:
     empty = sum(x["rows"] == 0 for x in seen)
     after = [x for x in seen if x["generation"] > vandal_generation]
     mixed = [x for x in after if x["vandalised"] or x["rows"] != x["expected"]]
-    backward = sum(b["generation"] < a["generation"] for a, b in zip(seen, seen[1:], strict=False))
+    backward = sum(b["generation"] < a["generation"] for a, b in itertools.pairwise(seen))
     saw_damage = sum(x["vandalised"] > 0 for x in seen)
     return [
         Check("the reader never saw an empty table", empty == 0, f"{len(seen):,} reads"),

@@ -19,7 +19,12 @@ from penstock.demo.sinks import MARKER_QUERY, TABLE, VANDAL
 
 def main(database: str, out: str) -> None:
     done = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        done.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     with open(out, "w") as log:
         while not done.is_set():
             try:

@@ -30,8 +30,10 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self._log = (data_dir.parent / "server.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.cli", "serve", "--host", "127.0.0.1"]
-            + ["--port", str(port), "--data-dir", str(data_dir)],
+            [
+                *(sys.executable, "-m", "penstock.cli", "serve", "--host", "127.0.0.1"),
+                *("--port", str(port), "--data-dir", str(data_dir)),
+            ],
             stdout=self._log,
             stderr=self._log,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},

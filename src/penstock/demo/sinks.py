@@ -87,9 +87,7 @@ def postgres_rows(uri: str, columns: list[str]) -> Counter[tuple[str, ...]]:
     import psycopg
 
     with psycopg.connect(uri) as db:
-        rows = db.execute(
-            f"SELECT {', '.join(columns)} FROM penstock_demo_late_flights"  # type: ignore[arg-type]
-        ).fetchall()
+        rows = db.execute(f"SELECT {', '.join(columns)} FROM penstock_demo_late_flights").fetchall()
     return counted(rows)
 
 

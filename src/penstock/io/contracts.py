@@ -168,7 +168,7 @@ class Sink(ABC):
         same generation under another token is SinkRejected. Rows that somebody removed from the
         target by hand are no error: deleting them does nothing, a reset repairs the rest."""
 
-    def progress(self, step: int) -> None:
+    def progress(self, step: int) -> None:  # noqa: B027 (most sinks have nobody to tell)
         """Told after every step whose rows, if it had any, the sink has taken. For sinks that
         pass it on to their reader (HTTP egress); others need not care."""
 

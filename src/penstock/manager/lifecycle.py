@@ -171,7 +171,7 @@ def activate(record: PipelineRecord, initial: str) -> Changes:
     if record.resources_status != "Provisioned":
         raise not_deployed(record)
     raise UserError(
-        f"Pipeline '{record.name}' is {record.runtime_status}; only one in standby can be activated",
+        f"Pipeline '{record.name}' is {record.runtime_status}; only standby can be activated",
         code="InvalidActivateStatus",
         details={"status": record.runtime_status},
     )

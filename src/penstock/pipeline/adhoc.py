@@ -91,7 +91,10 @@ class AdHoc:
                         )
                 for s in statements[:-1]:
                     db.execute(s)
-                return db.execute(statements[-1]).to_arrow_table()
+                last = statements[-1]
+                if last.type == duckdb.StatementType.SELECT:
+                    return db.sql(last.query).to_arrow_table()
+                return db.execute(last).to_arrow_table()
             except duckdb.Error as e:
                 raise _query_error(str(e)) from e
 

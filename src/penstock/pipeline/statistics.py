@@ -188,7 +188,7 @@ class Statistics:
 
 def step_percentiles(loop: StepLoop) -> dict[str, float]:
     """p50 and p99 of the latest steps, in milliseconds; empty before the first."""
-    ordered = sorted(list(loop.latencies_s))
+    ordered = sorted(loop.latencies_s.copy())
     if not ordered:
         return {}
     return {

@@ -4,7 +4,8 @@
     client ── body ───► API ── body ───► worker        (ingress: flow control end to end)
 
 A worker's error answer passes through unchanged. A worker that is unreachable or too slow is 503
-`PipelineInteractionUnreachable` (contract section 8). The caller's disconnect ends the worker's side.
+`PipelineInteractionUnreachable` (contract section 8). The caller's
+disconnect ends the worker's side.
 
 Not here: which pipeline (`site.py`), what the worker does (`worker.py`).
 """

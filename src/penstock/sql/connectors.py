@@ -21,12 +21,12 @@ from typing import Any
 
 from penstock.plan.nodes import ConnectorPlan
 
-INPUT_TRANSPORTS = (
+INPUT_TRANSPORTS: tuple[str, ...] = (
     "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
     "delta_table_input", "postgres_input", "postgres_cdc_input", "iceberg_input", "datagen",
     "nexmark", "empty_input",
 )  # fmt: skip
-OUTPUT_TRANSPORTS = (
+OUTPUT_TRANSPORTS: tuple[str, ...] = (
     "file_output", "postgres_output", "kafka_output", "delta_table_output", "dynamodb_output",
     "redis_output", "null_output", "sqlite_output",
 )  # fmt: skip

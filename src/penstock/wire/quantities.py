@@ -32,7 +32,8 @@ def parse_size_bytes(text: str) -> int:
     if not found:
         raise ValueError(f"'{text}' is not a size such as 512Mi or 4G")
     number, unit, binary = found.groups()
-    return round(float(number) * (1024 if binary else 1000) ** _POWER[unit])
+    factor: int = (1024 if binary else 1000) ** _POWER[unit]
+    return round(float(number) * factor)
 
 
 def parse_duration_ns(text: str) -> int:

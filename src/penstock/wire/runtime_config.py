@@ -200,7 +200,7 @@ def _fault_tolerance(value: Any) -> dict[str, Any]:
     for key in given:
         if key not in ("model", "checkpoint_interval_secs"):
             raise _refuse(f"fault_tolerance.{key}", "is not a known setting")
-    model = given["model"] if "model" in given else "exactly_once"
+    model = given.get("model", "exactly_once")
     interval = given.get("checkpoint_interval_secs", 60)
     if interval is not None:
         interval = min(

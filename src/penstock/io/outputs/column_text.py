@@ -84,7 +84,8 @@ def _texts(column: Column) -> list[Any]:
         case Kind.BOOLEAN:
             return ["true" if v else "false" for v in values.tolist()]
         case Kind.DATE:
-            return np.datetime_as_string(values.astype("datetime64[D]")).tolist()
+            days: list[Any] = np.datetime_as_string(values.astype("datetime64[D]")).tolist()
+            return days
         case Kind.TIME:
             times = np.datetime_as_string(values.astype("datetime64[ns]"))
             return [t[11:] for t in times.tolist()]

@@ -6,6 +6,8 @@ first two here, the others in the pipeline.
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
 from penstock.errors import UserError
@@ -16,12 +18,12 @@ from penstock.wire.names import fold_identifier
 _ACTIONS = ("start", "pause")
 
 
-def _table(call: Call) -> dict[str, str]:
+def _table(call: Call) -> dict[str, Any]:
     path = call.request.path_params
     return {"table": fold_identifier(path["table_name"]), "connector": path["connector_name"]}
 
 
-def _view(call: Call) -> dict[str, str]:
+def _view(call: Call) -> dict[str, Any]:
     path = call.request.path_params
     return {"view": fold_identifier(path["view_name"]), "connector": path["connector_name"]}
 

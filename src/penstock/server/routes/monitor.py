@@ -92,7 +92,11 @@ async def logs(call: Call) -> Response:
 async def _follow(log: LogBuffer, tail: Tail) -> AsyncIterator[bytes]:
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    stop = log.listen(lambda: loop.call_soon_threadsafe(changed.set))
+
+    def notify() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    stop = log.listen(notify)
     try:
         while True:
             for line in tail.lines:

@@ -1,4 +1,4 @@
-"""The pipelines resource: create, read, replace, edit, delete, and the events of each (contract 1)."""
+"""The pipelines resource: create, read, replace, edit, delete, events (contract 1)."""
 
 from __future__ import annotations
 

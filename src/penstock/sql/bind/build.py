@@ -12,7 +12,6 @@ branches. Not here: names (`scope`), syntax (`expressions`).
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
