@@ -26,6 +26,9 @@ def table(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> list[st
             lines.append(f"{name:<32}{'only in ' + ('A' if name in a else 'B'):>24}")
             continue
         x, y = a[name], b[name]
+        if x["ratio"] is None or y["ratio"] is None:
+            lines.append(f"{name:<32}{x['value']:>12.4g}{y['value']:>12.4g}  {y['unit']}")
+            continue
         change = (y["ratio"] / x["ratio"] - 1) * 100
         lines.append(
             f"{name:<32}{x['value']:>12.4g}{y['value']:>12.4g}  {y['unit']:<10}"

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`ratio` is how many times better ours is than the peer's."""
+    """`ratio` is how many times better ours is than the peer's; None where there is no peer."""
 
     bench: str
     value: float
     unit: str
-    peer: str
-    peer_value: float
-    ratio: float
+    peer: str | None
+    peer_value: float | None
+    ratio: float | None
 
     def print(self) -> None:
         rounded = {
@@ -30,3 +30,7 @@ def lower_is_better(bench: str, value: float, unit: str, peer: str, peer_value: 
 
 def higher_is_better(bench: str, value: float, unit: str, peer: str, peer_value: float) -> Figure:
     return Figure(bench, value, unit, peer, peer_value, value / peer_value)
+
+
+def without_peer(bench: str, value: float, unit: str) -> Figure:
+    return Figure(bench, value, unit, None, None, None)

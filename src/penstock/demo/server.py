@@ -83,7 +83,7 @@ class Server:
         body = {"name": NAME, "program_code": program, "runtime_config": {"workers": 1}}
         self.call("PUT", f"/pipelines/{NAME}", json=body)
         while True:
-            p = self.call("GET", f"/pipelines/{NAME}", params={"selector": "status"}).json()
+            p = self.status()
             if p["program_status"] == "Success":
                 break
             if p["program_status"].endswith("Error"):
@@ -91,12 +91,18 @@ class Server:
             time.sleep(0.02)
         self.call("POST", f"/pipelines/{NAME}/start")
         while True:
-            p = self.call("GET", f"/pipelines/{NAME}", params={"selector": "status"}).json()
+            p = self.status()
             if p["deployment_status"] == "Running":
                 return time.monotonic() - started
             if p["deployment_error"]:
                 raise SystemExit(f"the pipeline did not start: {p['deployment_error']}")
             time.sleep(0.02)
+
+    def status(self) -> dict[str, Any]:
+        """The pipeline's statuses."""
+        params = {"selector": "status"}
+        answer: dict[str, Any] = self.call("GET", f"/pipelines/{NAME}", params=params).json()
+        return answer
 
     def ingress(self, table: str, data: bytes, update_format: str) -> str:
         """Send rows; the completion token."""
