@@ -45,7 +45,9 @@ def reader_checks(log: Path, vandal_generation: int) -> list[Check]:
     seen = looks[began:]
     empty = sum(x["rows"] == 0 for x in seen)
     after = [x for x in seen if x["generation"] > vandal_generation]
-    mixed = [x for x in after if x["vandalised"] or x["rows"] != x["expected"]]
+    damaged_at = next((i for i, x in enumerate(seen) if x["vandalised"]), len(seen))
+    whole = [*seen[:damaged_at], *after]
+    mixed = [x for x in whole if x["vandalised"] or x["rows"] != x["expected"]]
     backward = sum(b["generation"] < a["generation"] for a, b in itertools.pairwise(seen))
     saw_damage = sum(x["vandalised"] > 0 for x in seen)
     return [
