@@ -25,6 +25,7 @@ import psycopg
 import pytest
 
 START_S = 60.0
+INITDB = ("-U", "admin", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
 
 class Unavailable(Exception):
@@ -47,7 +48,7 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         subprocess.run(
-            [self._bin / "initdb", "-D", self._data, *"-U admin -A trust -E UTF8 --locale=C --no-sync".split()],
+            [self._bin / "initdb", "-D", self._data, *INITDB],
             check=True, capture_output=True, cwd=self._folder, **self._run_as,
         )  # fmt: skip
 
@@ -89,7 +90,7 @@ class PostgresServer:
         """The URI of an empty database."""
         name = f"test_{next(self._names)}"
         with psycopg.connect(self.uri("postgres"), autocommit=True) as db:
-            db.execute(f"CREATE DATABASE {name} TEMPLATE template0")  # type: ignore[arg-type]
+            db.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         return self.uri(name)
 
 

@@ -18,9 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psycopg
+
 from penstock.data import types as T
 from penstock.io.contracts import Sink, SinkContext
 from penstock.io.outputs import OUTPUTS
+from tests.servers import PostgresServer
 
 SCHEMA = T.schema(
     k=T.INTEGER.with_nullable(False),
@@ -40,6 +43,10 @@ class Target(ABC):
     is_keyed = False
     needs_postgres = False
     format: ClassVar[Mapping[str, Any] | None] = None
+
+    @abstractmethod
+    def __init__(self, where: Any) -> None:
+        """`where`: a folder, or a server."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]: ...
@@ -169,9 +176,45 @@ class CsvFileTarget(JsonFileTarget):
             csv.writer(f).writerows([*lines[::2], ["-7", "invented", *["NULL"] * 4, "1"]])
 
 
+class PostgresTarget(Target):
+    transport = "postgres_output"
+    is_keyed = True
+    needs_postgres = True
+    table = '"My schema"."the ""table"""'
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.uri = server.new_database()
+        self.run('CREATE SCHEMA "My schema"')
+
+    def config(self) -> dict[str, Any]:
+        return {"uri": self.uri, "table": self.table}
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.uri, autocommit=True) as db:
+            cursor = db.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def look(self) -> Rows | None:
+        try:
+            return Counter(self.run(f"SELECT k, v, n::text, d::text, b::int, x FROM {self.table}"))
+        except psycopg.errors.UndefinedTable:
+            return None
+
+    def damage(self) -> None:
+        self.run(
+            f"DELETE FROM {self.table} WHERE k % 3 = 0;"
+            f"UPDATE {self.table} SET v = 'damaged', n = NULL WHERE k % 3 = 1;"
+            f"INSERT INTO {self.table} VALUES (-7, 'invented') ON CONFLICT DO NOTHING"
+        )
+
+    def remove(self) -> None:
+        self.run(f"DROP TABLE {self.table}")
+
+
 TARGETS: dict[str, type[Target]] = {
     "sqlite keyed": KeyedSqliteTarget,
     "sqlite rows": SqliteTarget,
+    "postgres": PostgresTarget,
     "file json": JsonFileTarget,
     "file csv": CsvFileTarget,
 }

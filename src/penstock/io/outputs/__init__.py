@@ -9,10 +9,12 @@ from __future__ import annotations
 from penstock.io.contracts import Sink
 from penstock.io.outputs.file_output import FileSink
 from penstock.io.outputs.null_output import NullSink
+from penstock.io.outputs.postgres_output import PostgresSink
 from penstock.io.outputs.sqlite_output import SqliteSink
 
 OUTPUTS: dict[str, type[Sink]] = {
     "file_output": FileSink,
     "null_output": NullSink,
+    "postgres_output": PostgresSink,
     "sqlite_output": SqliteSink,
 }

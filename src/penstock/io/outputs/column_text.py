@@ -7,7 +7,7 @@
      … WITH TZ      the same in UTC                          2024-02-29 12:00:00.000000+00:00
     INTERVAL        PostgreSQL's spelling                    90 microseconds, 14 months
     BINARY          PostgreSQL's hex form                    \\x00ff
-    ARRAY MAP ROW VARIANT   JSON
+    ARRAY MAP ROW VARIANT   refused (`check_no_nested`)
 
 Fixed width makes the texts sort as the values do. NULL is None in every list.
 
@@ -22,16 +22,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import orjson
 
 from penstock.data.batch import Batch, Column
 from penstock.data.build import column_to_python
-from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, Kind
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, Kind, Schema
+from penstock.errors import UserError
 
 
-def text_columns(batch: Batch) -> list[list[str | None]]:
-    """Every column of `batch` as SQL text (see the table above)."""
-    return [column_text(c) for c in batch.columns]
+def check_no_nested(schema: Schema, transport: str) -> None:
+    """Raise UserError for columns that a table of scalar columns cannot hold."""
+    for f in schema.fields:
+        if f.type.kind in NESTED:
+            raise UserError(
+                f"column '{f.name}': {transport} cannot carry values of type {f.type} yet; cast it "
+                "in the view",
+                code="ConfigError.InvalidTransportConfig",
+                details={"column": f.name},
+            )
 
 
 def sqlite_rows(batch: Batch) -> list[tuple[Any, ...]]:
@@ -78,8 +85,6 @@ def _texts(column: Column) -> list[Any]:
         return list(map(repr, values.tolist()))
     if kind in BINARIES:
         return [None if v is None else "\\x" + v.hex() for v in column_to_python(column)]
-    if kind in NESTED:
-        return [None if v is None else _json(v) for v in column_to_python(column)]
     match kind:
         case Kind.BOOLEAN:
             return ["true" if v else "false" for v in values.tolist()]
@@ -103,9 +108,3 @@ def _texts(column: Column) -> list[Any]:
             return [None if v is None else str(v) for v in column_to_python(column)]
         case _:
             return column_to_python(column)
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, str):
-        return orjson.dumps(value).decode()
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
