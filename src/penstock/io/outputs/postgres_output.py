@@ -153,8 +153,8 @@ class PostgresSink(Sink):
             row = db.execute("SHOW transaction_read_only").fetchone()
             if row is not None and row[0] == "on":
                 raise SinkUnavailable("postgres_output: the server is read-only (a standby?)")
-            columns = self._table.columns(db)
-            self._table.check_privileges(db, exists=columns is not None)
+            self._table.columns(db)
+            self._table.check_privileges(db)
             check_owner(self._table.read_marker(db), self.context, self._where)
 
     def marker(self) -> Marker | None:

@@ -37,10 +37,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def table_name(text: str) -> tuple[str | None, str]:
     """(schema or None, table) of `orders`, `app.orders` or `"App"."Orders"`; unquoted parts fold
     to lower case as in SQL. ValueError for anything else."""
@@ -101,14 +97,14 @@ class PostgresTable:
         the search path, else the first of the path."""
         if self._schema_name is not None:
             return
-        found = db.execute(
+        self._schema_name = _one(
+            db,
             "SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = "
             "c.relnamespace WHERE c.oid = to_regclass(%s)), current_schema())::text",
-            (quoted(self.name),),
-        ).fetchone()
-        if found is None or found[0] is None:
+            quoted(self.name),
+        )
+        if self._schema_name is None:
             raise self.unfit("has no schema: write it as schema.table")
-        self._schema_name = str(found[0])
 
     @property
     def schema_name(self) -> str:
@@ -133,15 +129,10 @@ class PostgresTable:
         """The target's columns by name; None if there is no such table.
 
         Raises SinkRejected if it is no table, or its columns or keys are not the connector's."""
-        row = db.execute(
-            "SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n "
-            "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
-            (self.schema_name, self.name),
-        ).fetchone()
-        if row is None:
+        oid = self._oid(db, self.name)
+        if oid is None:
             return None
-        oid, kind = row
-        if kind not in ("r", "p"):
+        if _one(db, "SELECT relkind::text FROM pg_class WHERE oid = %s", oid) not in ("r", "p"):
             raise self.unfit("is not a plain or partitioned table: name one, or an unused name")
         found = {c.name: c for c in (TargetColumn(*r) for r in db.execute(_COLUMNS, (oid,)))}
         self._check_columns(found)
@@ -172,51 +163,57 @@ class PostgresTable:
                     f"has the NOT NULL column '{name}', which the view has not: give it a DEFAULT"
                 )
 
-    def check_privileges(self, db: Connection, exists: bool) -> None:
+    def check_privileges(self, db: Connection) -> None:
         """Raise SinkRejected naming the GRANTs that are missing."""
-        ask = "SELECT current_user, to_regnamespace(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
-        row = db.execute(ask, (quoted(self.schema_name), self._markers)).fetchone()
+        row = db.execute(
+            "SELECT current_user, current_database(), "
+            "(SELECT oid FROM pg_namespace WHERE nspname = %s)",
+            (self.schema_name,),
+        ).fetchone()
         assert row is not None
-        user, has_schema, has_markers = row
-        if not has_schema:
-            raise self.unfit(f"is in a schema that does not exist: CREATE SCHEMA "
-                             f"{quoted(self.schema_name)}")  # fmt: skip
-        wanted = [(f"DATABASE {self._database(db)}", "database", "TEMP")]
-        if exists:
-            wanted += [(self.target, "table", p) for p in ("SELECT", "INSERT", "UPDATE", "DELETE")]
-        if has_markers:
-            wanted += [(self._markers, "table", p) for p in ("SELECT", "INSERT", "UPDATE")]
-        if not exists or not has_markers:
-            schema = quoted(self.schema_name)
-            wanted.append((f"SCHEMA {schema}", "schema", "CREATE"))
+        user, database, schema_oid = row
+        schema = quoted(self.schema_name)
+        if schema_oid is None:
+            raise self.unfit(f"is in a schema that does not exist: CREATE SCHEMA {schema}")
+        target, markers = self._oid(db, self.name), self._oid(db, MARKER_TABLE)
+        wanted = [
+            ("database", self._database_oid(db), f"DATABASE {quoted(database)}", "TEMP"),
+            ("schema", schema_oid, f"SCHEMA {schema}", "USAGE"),
+        ]
+        if target is None or markers is None:
+            wanted.append(("schema", schema_oid, f"SCHEMA {schema}", "CREATE"))
+        for oid, name, privileges in (
+            (target, self.target, "SELECT INSERT UPDATE DELETE"),
+            (markers, self._markers, "SELECT INSERT UPDATE"),
+        ):
+            if oid is not None:
+                wanted += [("table", oid, name, p) for p in privileges.split()]
         missing = [
             f"GRANT {privilege} ON {thing} TO {quoted(user)}"
-            for thing, kind, privilege in wanted
-            if not self._may(db, kind, thing, privilege)
+            for kind, oid, thing, privilege in wanted
+            if not _one(db, f"SELECT has_{kind}_privilege(%s::oid, %s)", oid, privilege)
         ]
         if missing:
             raise self.unfit(f"cannot be kept without more privileges: {'; '.join(missing)}")
-        if exists:
-            row = db.execute("SELECT row_security_active(%s)", (self.target,)).fetchone()
-            if row is not None and row[0]:
-                raise self.unfit(
-                    f"hides rows from user {user} (row level security): use its owner, or a user "
-                    "with BYPASSRLS"
-                )
+        if target is not None and _one(db, "SELECT row_security_active(%s::oid)", target):
+            raise self.unfit(
+                f"hides rows from user {user} (row level security): use its owner, or a user with "
+                "BYPASSRLS"
+            )
 
-    def _database(self, db: Connection) -> str:
-        row = db.execute("SELECT current_database()").fetchone()
-        assert row is not None
-        return quoted(row[0])
+    def _oid(self, db: Connection, table: str) -> int | None:
+        """A relation of the target's schema, whether or not we may use it."""
+        found: int | None = _one(
+            db,
+            "SELECT max(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s",
+            self.schema_name,
+            table,
+        )
+        return found
 
-    def _may(self, db: Connection, kind: str, thing: str, privilege: str) -> bool:
-        name = {
-            "table": "%s",
-            "schema": f"{literal(self.schema_name)} || left(%s, 0)",
-            "database": "current_database() || left(%s, 0)",
-        }[kind]
-        row = db.execute(f"SELECT has_{kind}_privilege({name}, '{privilege}')", (thing,)).fetchone()
-        return row is not None and bool(row[0])
+    def _database_oid(self, db: Connection) -> int:
+        return int(_one(db, "SELECT oid FROM pg_database WHERE datname = current_database()"))
 
     def create(self, db: Connection) -> dict[str, str]:
         """Make sure that the target exists and fits; its column types without modifiers."""
@@ -257,11 +254,9 @@ class PostgresTable:
     def staged_rows(self, db: Connection, generation: int) -> int | None:
         """How many rows the stage of `generation` holds; None if there is none."""
         stage = self.stage_name(generation)
-        row = db.execute("SELECT to_regclass(%s) IS NULL", (stage,)).fetchone()
-        if row is None or row[0]:
+        if _one(db, "SELECT to_regclass(%s) IS NULL", stage):
             return None
-        row = db.execute(f"SELECT count(*) FROM {stage}").fetchone()
-        return None if row is None else int(row[0])
+        return int(_one(db, f"SELECT count(*) FROM {stage}"))
 
     def drop_stage(self, db: Connection, generation: int) -> None:
         db.execute(f"DROP TABLE IF EXISTS {self.stage_name(generation)}")
@@ -318,8 +313,7 @@ class PostgresTable:
 
     def read_marker(self, db: Connection) -> Marker | None:
         """The marker of this target; None if there is none."""
-        row = db.execute("SELECT to_regclass(%s) IS NULL", (self._markers,)).fetchone()
-        if row is None or row[0]:
+        if self._oid(db, MARKER_TABLE) is None:
             return None
         stored = db.execute(
             f"SELECT {', '.join(map(quoted, _MARKER_FIELDS))} FROM {self._markers} "
@@ -332,8 +326,7 @@ class PostgresTable:
         return Marker(**(values | {"digest": int(values["digest"])}))
 
     def write_marker(self, db: Connection, marker: Marker) -> None:
-        row = db.execute("SELECT to_regclass(%s) IS NULL", (self._markers,)).fetchone()
-        if row is None or row[0]:
+        if self._oid(db, MARKER_TABLE) is None:
             # two connectors may come here at once, and IF NOT EXISTS alone does not serialise them
             db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (self._markers,))
             types = {"generation": "bigint", "step": "bigint", "rows": "bigint",
@@ -353,6 +346,13 @@ class PostgresTable:
             f'ON CONFLICT ("table") DO UPDATE SET {updates}',
             (self.name, *(values[n] for n in _MARKER_FIELDS)),
         )
+
+
+def _one(db: Connection, query: str, *parameters: Any) -> Any:
+    """The only value of the only row."""
+    row = db.execute(query, parameters).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def _arrays(types: dict[str, str], names: tuple[str, ...]) -> str:
