@@ -26,7 +26,6 @@ from penstock.plan.expressions import (
     InList,
     InputRef,
     IsNull,
-    Literal,
     Not,
     Or,
 )
@@ -142,7 +141,3 @@ def conjuncts(expr: Expr | None) -> list[Expr]:
     if isinstance(expr, And):
         return [c for a in expr.args for c in conjuncts(a)]
     return [expr]
-
-
-def is_constant(expr: Expr) -> bool:
-    return isinstance(expr, Literal)

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from penstock.data.build import column_from_python
 from penstock.data.types import Field, Kind, Schema
-from penstock.errors import SqlError, UserError
-from penstock.plan.expressions import Expr
+from penstock.errors import RuntimeSqlError, Span, SqlError, UserError
+from penstock.functions.casts import cast_kernel
+from penstock.plan.expressions import Cast, Expr, Literal
 from penstock.plan.nodes import (
     ConnectorPlan,
     IndexPlan,
@@ -28,11 +30,11 @@ from penstock.plan.nodes import (
     ViewPlan,
 )
 from penstock.plan.printer import format_program
-from penstock.plan.rewrite import is_constant
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.functions import UserFunction, declare
 from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.ranks import lower_ranks
 from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
@@ -40,6 +42,7 @@ from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.bind.types import bind_type
 from penstock.sql.connectors import Owner, parse_connectors
+from penstock.sql.diagnostics import position
 from penstock.sql.parser import parse_program
 from penstock.sql.passes import PASSES, optimise
 
@@ -47,6 +50,12 @@ _TABLE_PROPERTIES = (
     "materialized", "append_only", "connectors", "expected_size", "skip_unused_columns",
 )  # fmt: skip
 _VIEW_PROPERTIES = ("connectors", "emit_final")
+#: options that tune how programs run elsewhere and change no result
+_OPTIONS = (
+    "feldera_avoid_star_joins", "feldera_use_multi_joins", "feldera_flat_variant",
+    "enforce_positive_inputs",
+)  # fmt: skip
+_IGNORE = "feldera_ignore_warning_"
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG, Kind.NULL)
 
 
@@ -62,6 +71,7 @@ def bind_program(text: str) -> ProgramPlan:
     for statement in statements:
         with program.report.attempt(statement.span):
             program.add(statement)
+    program.finish()
     if program.report.has_errors:
         raise SqlError(program.report.messages)
     return program.plan()
@@ -78,6 +88,16 @@ def explain(text: str, after: str | None = None) -> str:
     return format_program(optimise(plan, None if after is None else names[after]))
 
 
+def _check_cast(e: Expr, span: Span, what: str) -> None:
+    """A constant that does not convert is wrong here, not when the first row needs it."""
+    if isinstance(e, Cast) and isinstance(e.operand, Literal):
+        kernel = cast_kernel(e.operand.type, e.type, e.safe)
+        try:
+            kernel([column_from_python(e.operand.type, [e.operand.value])], 1)
+        except RuntimeSqlError as error:
+            raise BindError(span, f"{what}: {error.message}") from None
+
+
 @dataclass
 class _Program:
     """What has been declared so far."""
@@ -90,6 +110,12 @@ class _Program:
     indexes: list[IndexPlan] = field(default_factory=list)
     inputs: list[ConnectorPlan] = field(default_factory=list)
     outputs: list[ConnectorPlan] = field(default_factory=list)
+    functions: dict[str, UserFunction | None] = field(default_factory=dict)
+    #: the `connectors` property of every output connector
+    spans: list[tuple[ConnectorPlan, Span]] = field(default_factory=list)
+    #: types of warnings that SET turns off, in lower case
+    ignored: set[str] = field(default_factory=set)
+    warnings_are_errors: bool = False
 
     def __post_init__(self) -> None:
         self.report = Report(self.text)
@@ -107,17 +133,53 @@ class _Program:
             case ast.CreateIndex():
                 self._index(statement)
             case ast.SetOption():
-                pass  # options tune warnings and emptiness checks that this compiler does not have
+                self._set(statement)
             case ast.CreateType():
                 raise unsupported(statement.name.span, "CREATE TYPE")
-            case ast.CreateFunction() | ast.CreateAggregate():
-                raise unsupported(statement.name.span, "a user-defined function")
+            case ast.CreateFunction():
+                self.functions.setdefault(statement.name.name, None)
+                declared = {k: f for k, f in self.functions.items() if f is not None}
+                self.functions[statement.name.name] = declare(
+                    statement, replace(self._catalog(), functions=declared)
+                )
+            case ast.CreateAggregate():
+                raise unsupported(statement.name.span, "a user-defined aggregate")
             case ast.DeclareRecursiveView():
                 raise unsupported(statement.name.span, "a recursive view")
             case ast.Lateness():
                 raise unsupported(statement.view.span, "LATENESS")
             case _:
                 raise unsupported(statement.span, type(statement).__name__)
+
+    def _catalog(self) -> Catalog:
+        return Catalog(
+            self.relations, self.report, bind_query, SubqueryBinder(), functions=self.functions
+        )
+
+    def _set(self, s: ast.SetOption) -> None:
+        name, value = s.name.name.lower(), s.value.value
+        if name == "feldera_warnings_are_errors":
+            self.warnings_are_errors = value is True
+        elif name.startswith(_IGNORE):
+            self.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
+        elif name == "enforce_positive_inputs" and value is not False:
+            raise unsupported(s.name.span, "SET ENFORCE_POSITIVE_INPUTS")
+        elif name not in _OPTIONS:
+            known = [*_OPTIONS, "feldera_warnings_are_errors"]
+            text = f"unknown option {s.name.name}{did_you_mean(name, known)}"
+            self.report.add(s.name.span, text, "Unknown option", warning=True)
+
+    def finish(self) -> None:
+        """Checks that need the whole program."""
+        for connector, span in self.spans:
+            index = connector.config.get("index")
+            if isinstance(index, str) and (index, connector.relation) not in {
+                (i.name, i.view) for i in self.indexes
+            }:
+                mine = [i.name for i in self.indexes if i.view == connector.relation]
+                hint = did_you_mean(index, mine) or "; declare it with CREATE INDEX"
+                self.report.error(span, f"view {connector.relation} has no index {index}{hint}")
+        self.report.settle(self.ignored, self.warnings_are_errors)
 
     def plan(self) -> ProgramPlan:
         return ProgramPlan(
@@ -204,8 +266,9 @@ class _Program:
         assert c.default is not None
         bound = ExpressionBinder(Scope(), aggregates="DEFAULT").bind(c.default)
         value = build.implicit(bound, type, f"the DEFAULT of {c.name.name}")
-        if not is_constant(value) and bound.type.kind is not Kind.NULL:
-            raise BindError(c.default.span, "a DEFAULT must be constant")
+        if bound.type.kind is Kind.NULL and not type.nullable:
+            raise BindError(c.default.span, f"column {c.name.name} is NOT NULL, its DEFAULT NULL")
+        _check_cast(value, c.default.span, f"the DEFAULT of {c.name.name}")
         return replace(value, span=c.default.span)
 
     def _foreign_keys(self, t: ast.CreateTable, schema: Schema) -> None:
@@ -235,7 +298,11 @@ class _Program:
                 f"FOREIGN KEY must refer to the PRIMARY KEY of {target.name} "
                 f"({', '.join(wanted) or 'it has none'})",
             )
-        for column, other in zip(columns, named, strict=False):
+        if len(columns) != len(named):
+            raise BindError(
+                f.span, f"FOREIGN KEY has {len(columns)} columns, but refers to {len(named)}"
+            )
+        for column, other in zip(columns, named, strict=True):
             if column.name not in schema.names:
                 hint = did_you_mean(column.name, schema.names)
                 raise BindError(column.span, f"the table has no column {column.name}{hint}")
@@ -251,9 +318,9 @@ class _Program:
     # views
 
     def _view(self, v: ast.CreateView) -> None:
-        catalog = Catalog(self.relations, self.report, bind_query, SubqueryBinder())
         name = v.name.name
-        node = renamed(lower_ranks(bind_query(v.query, catalog)), v.columns, f"view {name}")
+        query = lower_ranks(bind_query(v.query, self._catalog()))
+        node = renamed(query, v.columns, f"view {name}")
         names = node.schema.names
         for i, n in enumerate(names):
             if n in names[:i]:
@@ -331,8 +398,8 @@ class _Program:
             raise BindError(p.value.span, f"property 'expected_size' is a number, not '{value}'")
 
     def _position(self, span: Any) -> dict[str, int]:
-        line, column = self.report.position(span.start)
-        end_line, end_column = self.report.position(max(span.start, span.end - 1))
+        line, column = position(self.text, span.start)
+        end_line, end_column = position(self.text, max(span.start, span.end - 1))
         return {
             "start_line_number": line,
             "start_column": column,
@@ -351,3 +418,4 @@ class _Program:
                         p.value.span, problem.message, problem.error_type, warning=problem.warning
                     )
                 into += plans
+                self.spans += [(plan, p.value.span) for plan in plans if not owner.is_table]

@@ -60,6 +60,8 @@ SELECT k, x, y FROM a FULL JOIN b USING (k)
 SELECT k, x, y FROM a RIGHT JOIN b USING (k) WHERE k > 0
 SELECT * FROM a NATURAL LEFT JOIN c
 SELECT a.k FROM a JOIN b ON a.x < b.y
+SELECT a.k, y FROM a, b WHERE (a.k = b.k AND x = 1) OR (y = 2 AND a.k = b.k) OR a.k = b.k AND x IS NULL
+SELECT a.k, y FROM a LEFT JOIN b ON (a.k = b.k AND x = 1) OR (a.k = b.k)
 SELECT a.k FROM a LEFT JOIN b ON a.x < b.y WHERE b.k IS NULL
 SELECT l.k, r.x FROM a l JOIN a r ON l.k IS NOT DISTINCT FROM r.k
 SELECT k FROM a EXCEPT SELECT k FROM b

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from penstock.data.types import Field, Schema
+from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
 from penstock.sql import ast
@@ -23,6 +24,12 @@ class Subqueries(Protocol):
     def exists(self, e: ast.Exists, outer: Scopes, catalog: Catalog) -> Expr: ...
 
     def is_in(self, e: ast.InQuery, operand: Expr, outer: Scopes, catalog: Catalog) -> Expr: ...
+
+
+class Inlined(Protocol):
+    """A function declared by the program."""
+
+    def inline(self, args: Sequence[Expr], span: Span) -> Expr: ...
 
 
 Scopes = tuple[Scope, ...]
@@ -42,6 +49,7 @@ class Catalog:
     bind_query: Callable[[ast.Query, Catalog], Node]
     subqueries: Subqueries
     ctes: Mapping[str, Node | None] = field(default_factory=dict)
+    functions: Mapping[str, Inlined | None] = field(default_factory=dict)
 
     def find(self, name: ast.Identifier) -> Node:
         """The plan that reads relation `name`."""

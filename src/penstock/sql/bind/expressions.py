@@ -20,9 +20,9 @@ from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, literals
-from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.catalog import Catalog, Inlined
 from penstock.sql.bind.forms import Aggregated, Outer, Ranked
-from penstock.sql.bind.report import BindError, did_you_mean, unsupported
+from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
 
@@ -42,7 +42,8 @@ class ExpressionBinder:
     `aliases` are lateral: used where no column has the name. `outer`: the scopes of the queries
     around this one, nearest first. `catalog`: for sub-queries; None where there can be none.
     `grouped`: every group has a row, so an aggregate of something NOT NULL is NOT NULL.
-    `windows`: the WINDOW clause; None where there are no window functions.
+    `windows`: the WINDOW clause; None where there are no window functions. `functions`: those of
+    the program, the catalog's unless given.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ExpressionBinder:
         catalog: Catalog | None = None,
         grouped: bool = False,
         windows: Mapping[str, ast.WindowSpec] | None = None,
+        functions: Mapping[str, Inlined | None] | None = None,
     ) -> None:
         self._scope = scope
         self._no_aggregates = aggregates
@@ -63,6 +65,7 @@ class ExpressionBinder:
         self._catalog = catalog
         self._grouped = grouped
         self._windows = windows
+        self._functions = functions or (catalog.functions if catalog else {})
 
     def bind(self, e: ast.Expr) -> Expr:
         """The typed expression; raises BindError."""
@@ -94,6 +97,9 @@ class ExpressionBinder:
                 return Outer(found.type, found, span=e.span)
         if qualifier is None and name == "pi":
             return build.call("PI", [], e.span)
+        for scope in self._outer:
+            if qualifier in scope.tables and qualifier not in self._scope.tables:
+                raise scope.unknown(qualifier, name, e.span)
         raise self._scope.unknown(qualifier, name, e.span)
 
     def _literal(self, e: ast.Literal) -> Expr:
@@ -248,6 +254,11 @@ class ExpressionBinder:
             self._time_unit(a) if _UNIT_AT.get(name) == i else self.bind(a)
             for i, a in enumerate(e.args)
         ]
+        if e.name.name in self._functions:
+            function = self._functions[e.name.name]
+            if function is None:
+                raise Poisoned
+            return replace(function.inline(args, e.span), span=e.span)
         if name in _SHORT_NAMES:
             if not args or (name == "IFNULL" and len(args) != 2):
                 raise BindError(e.span, f"{name} takes {'2' if name == 'IFNULL' else 'at least 1'} "

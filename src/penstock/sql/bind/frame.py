@@ -175,7 +175,8 @@ class Frame:
             return value
         # the first key is NULL only where no group was joined
         nothing = build.is_null(self.column(at + 1), e.span)
-        return build.case([(nothing, self.value(e.empty))], value, e.span)
+        chosen = build.case([(nothing, self.value(e.empty))], value, e.span)
+        return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
 
     def _exists(self, e: Exists) -> Expr:
         columns, on = self._keyed(e.query, e.on, e.span)
@@ -186,6 +187,10 @@ class Frame:
         operand = self.value(e.operand)
         if e.on:
             raise unsupported(e.span, "a correlated IN outside the conditions of WHERE")
+        if not e.type.nullable:
+            columns, on = self._keyed(e.query, (_equals(operand, e),), e.span)
+            at = self._attach(JoinKind.LEFT, columns, on)
+            return build.is_null(self.column(at), e.span, negated=True)
         rows, nulls = self._attach_counts(e.query)
         columns, on = self._keyed(e.query, (_equals(operand, e),), e.span)
         at = self._attach(JoinKind.LEFT, columns, on)

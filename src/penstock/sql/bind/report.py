@@ -10,12 +10,13 @@ cause has been reported.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 
 from penstock.errors import CompilerMessage, Span
+from penstock.sql import diagnostics
 
 COMPILATION = "Compilation error"
 NOT_SUPPORTED = "Not supported"
@@ -49,6 +50,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     candidates = list(known)
     for candidate in candidates:
         if candidate.lower() == name.lower() and candidate != name:
+            if candidate == candidate.lower():
+                return f"; did you mean {candidate} (without quotes)?"
             return f'; did you mean "{candidate}" (with quotes)?'
     close = get_close_matches(name, candidates, n=1)
     return f"; did you mean {close[0]}?" if close else ""
@@ -60,10 +63,6 @@ class Report:
     def __init__(self, text: str) -> None:
         self.text = text
         self.messages: list[CompilerMessage] = []
-        self._starts = [0]
-        for i, c in enumerate(text):
-            if c == "\n":
-                self._starts.append(i + 1)
 
     @property
     def has_errors(self) -> bool:
@@ -89,33 +88,16 @@ class Report:
     def add(
         self, span: Span | None, message: str, error_type: str, *, warning: bool = False
     ) -> None:
-        self.messages.append(self.message(span, message, error_type, warning))
+        self.messages.append(
+            diagnostics.message(self.text, span, message, warning=warning, error_type=error_type)
+        )
 
-    def message(
-        self, span: Span | None, message: str, error_type: str, warning: bool = False
-    ) -> CompilerMessage:
-        span = span or Span(0, 0)
-        line, column = self.position(span.start)
-        end_line, end_column = self.position(max(span.start, span.end - 1))
-        return CompilerMessage(
-            message, line, column, end_line, end_column, warning, error_type,
-            self._snippet(line, column, end_line, end_column),
-        )  # fmt: skip
-
-    def position(self, offset: int) -> tuple[int, int]:
-        """Line and column, 1-based, of a character offset."""
-        line = bisect_right(self._starts, offset)
-        return line, offset - self._starts[line - 1] + 1
-
-    def _snippet(self, line: int, column: int, end_line: int, end_column: int) -> str:
-        """The line and a caret under the range, or under its first line's rest."""
-        source = self._line(line)
-        last = end_column if end_line == line else len(source)
-        carets = "^" * max(1, last - column + 1)
-        margin = f"{line:>5}|"
-        return f"{margin}{source}\n{' ' * (len(margin) + column - 1)}{carets}\n"
-
-    def _line(self, line: int) -> str:
-        start = self._starts[line - 1]
-        end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
-        return self.text[start:end].rstrip("\r")
+    def settle(self, ignored: Container[str], warnings_are_errors: bool) -> None:
+        """Put messages in order of position; drop warnings whose type (in lower case) is ignored,
+        make the others errors if asked to."""
+        self.messages = [
+            replace(m, warning=m.warning and not warnings_are_errors)
+            for m in self.messages
+            if not (m.warning and m.error_type.lower() in ignored)
+        ]
+        self.messages.sort(key=lambda m: (m.start_line, m.start_column))

@@ -211,6 +211,8 @@ class CallParser(ExpressionParser):
             if not self._qualified_star_ahead():
                 return self.expression()
             while self.key != "*":
+                if not self.is_word:
+                    raise self.failure("the name of a table")
                 qualifier.append(self.any_identifier())
                 self.expect(".")
         self.advance()

@@ -1,6 +1,7 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ push_filters ─ prune_columns ─ merge_projects ─ share ─► plan
+    bound plan ─ fold_constants ─ factor_conditions ─ push_filters
+               ─ prune_columns ─ merge_projects ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.plan.nodes import ProgramPlan
+from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
 from penstock.sql.passes.merge_projects import merge_projects
 from penstock.sql.passes.prune_columns import prune_columns
@@ -23,7 +25,9 @@ from penstock.sql.passes.share import share
 
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
-PASSES: tuple[Pass, ...] = (fold_constants, push_filters, prune_columns, merge_projects, share)
+PASSES: tuple[Pass, ...] = (
+    fold_constants, factor_conditions, push_filters, prune_columns, merge_projects, share,
+)  # fmt: skip
 
 
 def optimise(program: ProgramPlan, after: Pass | None = None) -> ProgramPlan:

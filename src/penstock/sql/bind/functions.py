@@ -1,0 +1,73 @@
+"""CREATE FUNCTION f(a T, …) RETURNS R AS expr: a typed body, inlined at every call.
+
+    f(x INT) RETURNS INT AS x + 1          f(a * 2)   ──►   a * 2 + 1
+
+Not here: functions without a body, which are implemented elsewhere and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock.data.types import Field, Schema, SqlType
+from penstock.errors import Span
+from penstock.functions.aggregates import is_aggregate
+from penstock.functions.registry import names as builtin_names
+from penstock.plan.expressions import Expr
+from penstock.plan.rewrite import substitute
+from penstock.sql import ast
+from penstock.sql.bind import build
+from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.report import BindError, unsupported
+from penstock.sql.bind.scope import Scope
+from penstock.sql.bind.types import bind_type
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A declared function; `body` is over `params` as columns and has type `result`."""
+
+    name: str
+    params: Schema
+    result: SqlType
+    body: Expr
+
+    def inline(self, args: Sequence[Expr], span: Span) -> Expr:
+        """The body over `args`. Raises BindError where they do not fit the parameters."""
+        if len(args) != len(self.params):
+            wanted = ", ".join(build.bare(t) for t in self.params.types)
+            raise BindError(span, f"{self.name} takes ({wanted}), not {len(args)} arguments")
+        values = []
+        for p, arg in zip(self.params.fields, args, strict=True):
+            value = build.implicit(arg, p.type, f"argument {p.name} of {self.name}")
+            if value.type.nullable and not p.type.nullable:
+                raise BindError(arg.span or span, f"argument {p.name} of {self.name} is NOT NULL")
+            # the body is typed for the declared nullability, which the argument need not use up
+            values.append(value)
+        return substitute(self.body, values)
+
+
+def declare(f: ast.CreateFunction, catalog: Catalog) -> UserFunction:
+    """The function of a CREATE FUNCTION. Raises BindError."""
+    name = f.name.name
+    if name.upper() in builtin_names() or is_aggregate(name):
+        raise BindError(f.name.span, f"{name.upper()} is a built-in function")
+    if name in catalog.functions:
+        raise BindError(f.name.span, f"there is a function {name} already: no overloading")
+    if f.body is None:
+        raise unsupported(f.name.span, "a function without a body (AS expression)")
+    fields: list[Field] = []
+    for p in f.params:
+        if any(p.name.name == x.name for x in fields):
+            raise BindError(p.name.span, f"{name} has two parameters {p.name.name}")
+        fields.append(Field(p.name.name, bind_type(p.type)))
+    params, result = Schema(tuple(fields)), bind_type(f.returns)
+    binder = ExpressionBinder(
+        Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions
+    )
+    body = build.implicit(binder.bind(f.body), result, f"the result of {name}")
+    if body.type.nullable and not result.nullable:
+        raise BindError(f.body.span, f"{name} RETURNS NOT NULL, but its body can be NULL")
+    return UserFunction(name, params, result, body)

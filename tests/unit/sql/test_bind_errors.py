@@ -1,0 +1,138 @@
+"""Mistakes are reported all at once, where they are, with what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import CompilerMessage, SqlError
+from penstock.sql.program import compile_program
+
+TABLE = (
+    "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR(10), ts TIMESTAMP, b BOOLEAN, n INT);"
+)
+
+
+def complaints(program: str) -> list[CompilerMessage]:
+    with pytest.raises(SqlError) as failure:
+        compile_program(program)
+    return list(failure.value.messages)
+
+
+def marked(statement: str) -> tuple[str, int, int]:
+    """`statement` without its [brackets], and the columns (1-based) that they enclose."""
+    start, end = statement.index("["), statement.index("]")
+    return statement.replace("[", "").replace("]", ""), start + 1, end - 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("CREATE VIEW w AS SELECT [idd] FROM t", "no column idd here; did you mean id?"),
+        ('CREATE VIEW w AS SELECT ["ID"] FROM t', "did you mean id (without quotes)?"),
+        ("CREATE VIEW w AS SELECT [x.id] FROM t", "no table x in this query's FROM; FROM has t"),
+        ("CREATE VIEW w AS SELECT id FROM [tt]", "no table or view tt; did you mean t?"),
+        ("CREATE VIEW w AS SELECT [id] FROM t a, t c", "ambiguous: it could be a.id, c.id"),
+        ("CREATE VIEW w AS SELECT 1 FROM t a, [t] a", "two tables named a"),
+        ("CREATE VIEW w AS SELECT [b + 1] FROM t", "arguments of types (BOOLEAN, INTEGER)"),
+        ("CREATE VIEW w AS SELECT [FLOR(1)] FROM t", "did you mean FLOOR"),
+        ("CREATE VIEW w AS SELECT [DATE '2020-02-30'] AS d", "there is no day '2020-02-30'"),
+        ("CREATE VIEW w AS SELECT [CAST(b AS INT)] FROM t", "cannot cast BOOLEAN to INTEGER"),
+        ("CREATE VIEW w AS SELECT id FROM t WHERE [v]", "WHERE must be BOOLEAN, not VARCHAR(10)"),
+        ("CREATE VIEW w AS SELECT [v], COUNT(*) FROM t", "v is neither grouped by nor inside"),
+        ("CREATE VIEW w AS SELECT SUM([SUM(n)]) FROM t", "cannot be used in an argument of SUM"),
+        ("CREATE VIEW w AS SELECT 1 FROM t WHERE [SUM(n)] > 1", "cannot be used in WHERE"),
+        ("CREATE VIEW w AS SELECT 1 FROM t HAVING [n > 1]", "HAVING needs GROUP BY"),
+        ("CREATE VIEW w AS SELECT n FROM t ORDER BY [7]", "ORDER BY 7: there are 1 columns"),
+        ("CREATE VIEW w AS SELECT n FROM t LIMIT [n]", "LIMIT takes a constant whole number"),
+        ("CREATE VIEW [w] AS SELECT n, n FROM t", "two columns n; give one an alias"),
+        ("CREATE VIEW w([a], b) AS SELECT n FROM t", "names 2 columns, but its query has 1"),
+        ("CREATE VIEW w AS [SELECT n FROM t UNION SELECT ts FROM t]", "no common type"),
+        ("CREATE VIEW [w] AS SELECT NULL AS x", "column x of view w is NULL"),
+        ("CREATE VIEW w AS SELECT 1 FROM t WHERE n IN ([SELECT n, v FROM t])", "this has 2"),
+        ("CREATE VIEW [t] AS SELECT 1 AS x", "a table or view of this name exists already"),
+        ("CREATE VIEW [Feldera_x] AS SELECT 1 AS x", "names that begin with 'feldera'"),
+        ("CREATE INDEX i ON [t](id)", "that is a table, not a view"),
+        (
+            "CREATE VIEW w AS SELECT 1 FROM t WHERE EXISTS (SELECT 1 FROM t u WHERE [t.idd] = 1)",
+            "t has no column idd; did you mean id?",
+        ),
+    ],
+)
+def test_a_mistake_is_reported_where_it_is(statement: str, message: str) -> None:
+    text, start, end = marked(statement)
+    (found,) = complaints(f"{TABLE}\n{text}")
+
+    assert message in found.message
+    assert (found.start_line, found.end_line) == (2, 2)
+    assert (found.start_column, found.end_column) == (start, end)
+    assert found.snippet is not None
+    assert text in found.snippet
+
+
+@pytest.mark.parametrize(
+    ("statement", "feature"),
+    [
+        ("CREATE TABLE x (a INT [LATENESS] 3)", "LATENESS"),
+        ("CREATE TABLE x (a INT ARRAY)", "type ARRAY"),
+        ("CREATE TABLE x (a VARIANT)", "type VARIANT"),
+        ("CREATE TYPE x AS INT", "CREATE TYPE"),
+        ("DECLARE RECURSIVE VIEW x (a INT)", "a recursive view"),
+        ("LATENESS t.ts INTERVAL 1 HOUR", "LATENESS"),
+        ("CREATE VIEW w AS SELECT AVG(n) OVER (PARTITION BY v) AS a FROM t", "window function AVG"),
+        ("CREATE VIEW w AS SELECT v FROM t GROUP BY CUBE(v)", "CUBE"),
+        ("CREATE VIEW w AS SELECT 1 FROM UNNEST(ARRAY[1]) AS x(a)", "UNNEST"),
+        ("CREATE VIEW w AS SELECT 1 FROM t, LATERAL (SELECT 1) x", "LATERAL"),
+        ("CREATE VIEW w AS SELECT NOW() AS x", "NOW()"),
+        ("CREATE VIEW w AS SELECT id FROM t EXCEPT ALL SELECT id FROM t", "EXCEPT ALL"),
+        ("CREATE VIEW w AS SELECT ROW(1, 2) AS r", "ROW"),
+        ("CREATE FUNCTION f(x INT) RETURNS INT", "a function without a body"),
+        (
+            "CREATE VIEW w AS SELECT * FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY n) AS r FROM t)"
+            " WHERE r < 9",
+            "ROW_NUMBER() other than compared with a constant",
+        ),
+    ],
+)
+def test_what_is_not_supported_yet_is_refused_by_name(statement: str, feature: str) -> None:
+    (found,) = complaints(TABLE + statement.replace("[", "").replace("]", "")
+                          if "LATENESS]" in statement else TABLE + statement)  # fmt: skip
+
+    assert feature in found.message
+    assert "not supported yet" in found.message
+    assert found.error_type == "Not supported"
+
+
+def test_every_mistake_of_a_program_is_reported_in_order() -> None:
+    found = complaints(
+        f"""{TABLE}
+        CREATE TABLE x (a FLOAT, c DECIMAL(40, 1), d INT);
+        CREATE VIEW v1 AS SELECT idd, n + b FROM t WHERE n;
+        CREATE VIEW v2 AS WITH q AS (SELECT zz FROM t) SELECT * FROM q;
+        CREATE VIEW v3 AS SELECT * FROM v1, x, v2;
+        CREATE VIEW v4 AS SELECT nn FROM t GROUP BY mm;
+        """
+    )
+
+    assert [m.start_line for m in found] == [2, 2, 3, 3, 3, 4, 6, 6]
+
+
+def test_a_failed_view_is_not_blamed_on_the_views_that_use_it() -> None:
+    (found,) = complaints(
+        f"{TABLE} CREATE VIEW a AS SELECT zz FROM t; CREATE VIEW b AS SELECT q FROM a;"
+        "CREATE INDEX i ON b(q)"
+    )
+
+    assert "zz" in found.message
+
+
+def test_warnings_become_errors_when_the_program_asks_for_it() -> None:
+    warned = compile_program("SET no_such_option = 3;")
+    assert [m.error_type for m in warned.warnings] == ["Unknown option"]
+
+    (found,) = complaints("SET no_such_option = 3; SET FELDERA_WARNINGS_ARE_ERRORS = ON;")
+    assert not found.warning
+
+    ignored = compile_program(
+        "SET no_such_option = 3; SET FELDERA_IGNORE_WARNING_UNKNOWN_OPTION = ON;"
+    )
+    assert ignored.warnings == ()

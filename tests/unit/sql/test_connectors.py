@@ -1,0 +1,155 @@
+"""The `connectors` property: names, direction, attributes (contract 7.1, 7.2) and program_info."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from penstock.sql.connectors import Owner, parse_connectors
+from penstock.sql.info import program_info
+from penstock.sql.program import compile_program
+
+VIEW, TABLE = Owner("v", is_table=False), Owner("t", is_table=True)
+FILE_OUT = {"name": "file_output", "config": {"path": "out.csv"}}
+FILE_IN = {"name": "file_input", "config": {"path": "in.csv"}}
+CSV = {"name": "csv", "config": {}}
+
+
+def problems(entries: Any, owner: Owner = VIEW) -> list[str]:
+    text = entries if isinstance(entries, str) else json.dumps(entries)
+    return [p.message for p in parse_connectors(text, owner)[1] if not p.warning]
+
+
+def test_a_good_connector_has_no_problems_and_its_endpoint_is_relation_dot_name() -> None:
+    (plan,), found = parse_connectors(
+        json.dumps([{"name": "sink", "transport": FILE_OUT, "format": CSV}]), VIEW
+    )
+
+    assert found == []
+    assert plan.endpoint == "v.sink"
+
+
+def test_an_unnamed_connector_is_numbered_by_its_position_with_a_warning() -> None:
+    good = {"transport": FILE_OUT, "format": CSV}
+    plans, found = parse_connectors(json.dumps([good | {"name": "a"}, good]), VIEW)
+
+    assert [p.name for p in plans] == ["a", "unnamed-1"]
+    assert [(p.warning, p.error_type) for p in found] == [(True, "Unnamed connector")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("[1, ", "are not JSON: Expecting value (line 1, column 5"),
+        ({}, "must be a JSON array of objects, not an object"),
+        ([3], "connector 0 of view v must be a JSON object, not the number 3"),
+        ([{"name": 3}], "name of connector 0 of view v must be a string"),
+        ([{"name": "a b", "transport": FILE_OUT, "format": CSV}], "letters, digits, '_' and '-'"),
+        ([{"name": "a"}], 'needs a "transport"'),
+        ([{"name": "a", "transport": {"config": {}}}], 'needs a "name"'),
+        ([{"name": "a", "transport": FILE_IN, "format": CSV}], "an input transport"),
+        ([{"name": "a", "transport": {"name": "file_outptu"}}], "did you mean file_output?"),
+        ([{"name": "a", "transport": FILE_OUT}], 'needs a "format"'),
+        ([{"name": "a", "transport": FILE_OUT, "format": {"name": "xml"}}], "format 'xml'"),
+        (
+            [{"name": "a", "transport": FILE_OUT | {"config": []}, "format": CSV}],
+            "config of transport of connector a of view v must be an object, not an array",
+        ),
+    ],
+)
+def test_a_malformed_declaration_is_refused(entries: Any, message: str) -> None:
+    assert any(message in p for p in problems(entries)), problems(entries)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("paused", "yes", "paused of connector a of view v must be true or false, not a string"),
+        ("max_queued_records", -1, "must be a non-negative integer"),
+        ("max_queued_records", True, "must be a non-negative integer"),
+        ("labels", ["a", 1], "must be an array of strings"),
+        ("start_after", 1, "must be a label or an array of labels"),
+        ("index", 1, "must be the name of an index"),
+        ("soft_delete", True, "soft_delete is for tables without a primary key"),
+        ("preprocessor", [], "a preprocessor stands on a table only"),
+        ("postprocessor", [], "must be an array of one object"),
+    ],
+)
+def test_a_generic_attribute_of_the_wrong_type_is_refused(
+    attribute: str, value: Any, message: str
+) -> None:
+    entry = {"name": "a", "transport": FILE_OUT, "format": CSV, attribute: value}
+
+    (found,) = problems([entry])
+    assert message in found
+
+
+def test_two_connectors_of_one_relation_may_not_share_a_name() -> None:
+    entry = {"name": "a", "transport": FILE_IN, "format": CSV}
+
+    (found,) = problems([entry, entry], TABLE)
+    assert "two connectors named a" in found
+
+
+PROGRAM = """
+CREATE TABLE t (
+    id INT NOT NULL PRIMARY KEY, "Name" VARCHAR DEFAULT 'none', spare DECIMAL(5, 2)
+) WITH ('connectors' = '[{"name": "src", "transport": {"name": "file_input",
+    "config": {"path": "a.csv"}}, "format": {"name": "csv"}, "max_queued_records": 10}]');
+CREATE LOCAL VIEW hidden AS SELECT id, "Name" FROM t;
+CREATE MATERIALIZED VIEW m WITH ('connectors' = '[{"name": "sink", "index": "by_id",
+    "transport": {"name": "file_output", "config": {"path": "out.csv"}},
+    "format": {"name": "csv", "config": {}}, "send_snapshot": true}]')
+AS SELECT id FROM hidden WHERE "Name" <> '';
+CREATE INDEX by_id ON m (id);
+"""
+
+
+def test_the_info_of_a_program_lists_relations_fields_and_what_is_unused() -> None:
+    info = program_info(compile_program(PROGRAM))
+    (table,), (view,) = info["schema"]["inputs"], info["schema"]["outputs"]
+
+    assert (table["name"], table["primary_key"], table["materialized"]) == ("t", ["id"], False)
+    shown = ("name", "case_sensitive", "unused", "default")
+    assert [tuple(f[key] for key in shown) for f in table["fields"]] == [
+        ("id", False, False, None),
+        ("Name", True, False, "'none'"),
+        ("spare", False, True, None),
+    ]
+    assert table["fields"][0]["columntype"] == {
+        "type": "INTEGER", "nullable": False, "precision": None, "scale": None,
+        "component": None, "key": None, "value": None, "fields": None,
+    }  # fmt: skip
+    assert table["fields"][1]["columntype"]["precision"] == -1
+    assert (view["name"], view["primary_key"], view["materialized"]) == ("m", None, True)
+    position = table["properties"]["connectors"]["key_position"]
+    assert (position["start_line_number"], position["start_column"]) == (4, 9)
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_an_output_connector_is_shown_with_every_attribute_of_the_contract() -> None:
+    info = program_info(compile_program(PROGRAM))
+
+    sink = info["output_connectors"]["m.sink"]
+    assert sink == {
+        "stream": "m",
+        "transport": {"name": "file_output", "config": {"path": "out.csv"}},
+        "format": {"name": "csv", "config": {}},
+        "send_snapshot": True,
+        "index": "by_id",
+        "enable_output_buffer": False,
+        "max_output_buffer_time_millis": 18446744073709551615,
+        "max_output_buffer_size_records": 10000000,
+        "max_queued_records": 1000000,
+        "paused": False,
+        "postprocessor": None,
+        "labels": [],
+        "start_after": None,
+    }
+    source = info["input_connectors"]["t.src"]
+    assert (source["stream"], source["max_queued_records"], source["max_queued_bytes"]) == (
+        "t", 10, 10_000,
+    )  # fmt: skip
+    assert source["format"] == {"name": "csv", "config": {}}

@@ -1,0 +1,174 @@
+"""What the passes make of plans; that they keep their meaning is tested with the queries."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from penstock.plan.nodes import Aggregate, Join, JoinKind, Node, Project, Scan, Values
+from penstock.plan.rewrite import inputs
+from penstock.sql import ast
+from penstock.sql.parser import parse_program
+from penstock.sql.program import compile_program, explain
+
+PROGRAMS = Path(__file__).parent / "programs"
+TABLES = """
+CREATE TABLE a (k INT NOT NULL, x INT, y INT);
+CREATE TABLE b (k BIGINT NOT NULL, z INT);
+CREATE TABLE c (k INT NOT NULL, w INT, s VARCHAR);
+"""
+
+
+def plan_of(query: str, after: str | None = None) -> str:
+    text = explain(f"{TABLES} CREATE VIEW v AS {query}", after)
+    return text.split("\n", 1)[1].strip("\n")
+
+
+def nodes(node: Node) -> list[Node]:
+    return [node, *(n for child in inputs(node) for n in nodes(child))]
+
+
+def test_filters_reach_the_tables_and_equalities_become_keys() -> None:
+    plan = plan_of("SELECT x, z FROM a, b WHERE a.k = b.k AND x > 1 AND z < x AND z IS NOT NULL")
+
+    assert "Filter x > 1\n" in plan
+    assert "Filter z IS NOT NULL\n" in plan
+    assert "Join inner on" in plan
+    assert "z < x" in next(line for line in plan.split("\n") if "Join" in line)
+
+
+def test_a_comma_list_is_joined_along_its_equalities_not_as_written() -> None:
+    plan = compile_program(
+        f"{TABLES} CREATE VIEW v AS SELECT x FROM a, b, c WHERE a.x = c.w AND c.k = b.k"
+    )
+
+    joins = [n for n in nodes(plan.views[0].query) if isinstance(n, Join)]
+    assert len(joins) == 2
+    assert all(j.keys for j in joins)
+
+
+def test_what_all_alternatives_demand_is_taken_out_of_the_or() -> None:
+    plan = plan_of("SELECT z FROM a, b WHERE (a.k = b.k AND x = 1) OR (z = 2 AND a.k = b.k)")
+
+    assert "Join inner on" in plan
+    assert "x = 1 OR z = 2" in plan
+
+
+def test_a_predicate_that_can_fail_stays_behind_what_guards_it() -> None:
+    plan = plan_of("SELECT x FROM a JOIN c ON a.k = c.k WHERE x <> 0 AND 10 / x > 1")
+
+    lines = [line.strip() for line in plan.split("\n")]
+    failing = next(i for i, line in enumerate(lines) if "10 / " in line)
+    guard = next(i for i, line in enumerate(lines) if "<> 0" in line)
+    join = next(i for i, line in enumerate(lines) if line.startswith("Join"))
+    assert failing < join < guard
+
+
+def test_the_condition_of_a_left_join_does_not_filter_its_left_side() -> None:
+    plan = plan_of("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k AND x > 1 AND w > 2")
+
+    assert "Filter w > 2" in plan
+    assert "Filter x > 1" not in plan
+
+
+def test_joins_carry_only_the_columns_that_somebody_reads() -> None:
+    plan = compile_program(f"{TABLES} CREATE VIEW v AS SELECT x FROM a JOIN c ON a.k = c.k")
+
+    (join,) = [n for n in nodes(plan.views[0].query) if isinstance(n, Join)]
+    assert join.left.schema.names == ("k", "x")
+    assert join.right.schema.names == ("k",)
+
+
+def test_equal_parts_of_different_views_are_one_object() -> None:
+    query = "SELECT k, SUM(x) AS t FROM a WHERE y > 1 GROUP BY k"
+    having = f"{query} HAVING SUM(x) > 2"
+    plan = compile_program(f"{TABLES} CREATE VIEW u AS {query}; CREATE VIEW v AS {having}")
+
+    first, second = (nodes(view.query) for view in plan.views)
+    (shared,) = [n for n in first if isinstance(n, Aggregate)]
+    assert any(n is shared for n in second)
+
+
+def test_a_view_reads_another_by_scanning_it() -> None:
+    plan = compile_program(
+        f"{TABLES} CREATE VIEW u AS SELECT k FROM a; CREATE VIEW v AS SELECT k FROM u"
+    )
+
+    assert plan.views[1].query == Scan(plan.views[0].schema, "u")
+
+
+def test_projects_on_projects_collapse() -> None:
+    plan = plan_of("SELECT p + 1 AS q FROM (SELECT x AS p FROM (SELECT * FROM a) i) o")
+
+    assert plan.count("Project") == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "predicate"),
+    [
+        ("SELECT k FROM a WHERE TRUE AND x > 1", "Filter x > 1"),
+        ("SELECT k FROM a WHERE NOT FALSE", None),
+        ("SELECT k FROM a WHERE x > 1 OR FALSE", "Filter x > 1"),
+    ],
+)
+def test_constant_logic_folds(query: str, predicate: str | None) -> None:
+    plan = plan_of(query)
+
+    assert ("Filter" in plan) == (predicate is not None)
+    assert predicate is None or predicate in plan
+
+
+def test_explain_shows_the_plan_after_any_pass() -> None:
+    query = "SELECT x FROM a, c WHERE a.k = c.k AND x > 1"
+
+    assert "Filter a" not in plan_of(query, "bind")
+    assert "Join inner on" not in plan_of(query, "fold_constants")
+    assert "Join inner on" in plan_of(query, "push_filters")
+
+
+def _one_row(node: Node) -> bool:
+    while isinstance(node, Project):
+        node = node.input
+    return (isinstance(node, Aggregate) and not node.keys) or isinstance(node, Values)
+
+
+def _tpch() -> tuple[str, list[str]]:
+    text = (PROGRAMS / "tpch.sql").read_text()
+    statements = [(s, text[s.span.start : s.span.end]) for s in parse_program(text)]
+    tables = ";\n".join(t for s, t in statements if isinstance(s, ast.CreateTable))
+    return tables + ";\n", [t for s, t in statements if isinstance(s, ast.CreateView)]
+
+
+def test_no_tpch_query_multiplies_tables() -> None:
+    tables, views = _tpch()
+    assert len(views) == 22
+
+    for view in views:
+        plan = compile_program(tables + view)
+        for node in (n for v in plan.views for n in nodes(v.query)):
+            if isinstance(node, Join) and not node.keys:
+                assert node.kind is JoinKind.INNER
+                assert _one_row(node.right), view
+
+
+def test_compiling_is_fast() -> None:
+    """Limits are four times what a quiet machine needs or more."""
+    tables, views = _tpch()
+    times = []
+    for view in views:
+        started = time.perf_counter()
+        compile_program(tables + view)
+        times.append(time.perf_counter() - started)
+    assert statistics.median(times) < 0.020
+
+    many = "".join(
+        f"CREATE VIEW v{i} AS SELECT a.k, SUM(x) AS t, COUNT(*) AS n FROM a JOIN b ON a.k = b.k "
+        f"WHERE x > {i} GROUP BY a.k;"
+        for i in range(300)
+    )
+    started = time.perf_counter()
+    compile_program(TABLES + many)
+    assert time.perf_counter() - started < 2
