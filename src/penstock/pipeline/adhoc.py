@@ -76,19 +76,14 @@ class AdHoc:
     def table(self, sql: str) -> pa.Table:
         """The query's answer as an Arrow table."""
         with _connect() as db:
-            tables = self._tables(self._relations(db, sql))
-            for name, table in tables.items():
-                db.register(name, table)
             try:
                 statements = db.extract_statements(sql)
-                if not statements:
-                    raise _query_error("the query is empty")
-                for s in statements:
-                    if s.type not in _READING:
-                        raise _query_error(
-                            f"{s.type.name} is not allowed in an ad-hoc query: SELECT reads "
-                            "materialized relations, INSERT INTO adds rows to a table"
-                        )
+            except duckdb.Error as e:
+                raise _query_error(str(e)) from e
+            _check(statements)
+            for name, table in self._tables(self._relations(db, sql)).items():
+                db.register(name, table)
+            try:
                 for s in statements[:-1]:
                     db.execute(s)
                 last = statements[-1]
@@ -140,6 +135,18 @@ _READING = {
     duckdb.StatementType.PREPARE,
     duckdb.StatementType.EXECUTE,
 }
+
+
+def _check(statements: list[duckdb.Statement]) -> None:
+    """Refuse what does not read."""
+    if not statements:
+        raise _query_error("the query is empty")
+    for s in statements:
+        if s.type not in _READING:
+            raise _query_error(
+                f"{s.type.name} is not allowed in an ad-hoc query: SELECT reads materialized "
+                "relations, INSERT INTO adds rows to a table"
+            )
 
 
 def _connect() -> duckdb.DuckDBPyConnection:

@@ -22,6 +22,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -51,6 +52,7 @@ CALLS = frozenset((
     "commit_transaction", "reset", "reset_status", "cancel_reset", "metrics",
 ))  # fmt: skip
 _POLL_S = 0.02
+_GRACE_S = 1.5
 
 
 class Host:
@@ -203,8 +205,11 @@ class _Server(uvicorn.Server):
 
 
 def _end_with_parent() -> None:
-    """Exit when the server that holds our standard input is gone."""
+    """Exit when the server that holds our standard input is gone: answer what is under way, for a
+    moment, then end in any case."""
     sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
     os._exit(0)
 
 
