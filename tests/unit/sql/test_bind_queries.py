@@ -94,7 +94,7 @@ def _tables(seed: int) -> Rows:
     choose = random.Random(seed)
 
     def number(n: int) -> int | None:
-        return choose.choice([None, *range(n)])
+        return None if choose.random() < 1 / (n + 1) else choose.randrange(n)
 
     def text() -> str | None:
         return choose.choice([None, "a", "ab", "b"])
