@@ -1,0 +1,152 @@
+"""Every answer has the shape that the published OpenAPI document says (contract 0.1, trap 8).
+
+`tests/data/openapi-structure.json` is the structure of that document, without its prose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.system.conftest import Pipeline, System
+
+DOCUMENT = json.loads((Path(__file__).parent.parent / "data/openapi-structure.json").read_text())
+PROGRAM = """
+CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR);
+CREATE MATERIALIZED VIEW m WITH ('connectors' = '[{"name": "c", "send_snapshot": true,
+    "transport": {"name": "null_output"}}]') AS SELECT * FROM t;
+"""
+
+
+def closed(schema: Any) -> Any:
+    """OpenAPI's `nullable` as JSON Schema says it."""
+    if isinstance(schema, list):
+        return [closed(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {k: closed(v) for k, v in schema.items() if k != "nullable"}
+    if schema.get("nullable"):
+        return {"anyOf": [out, {"type": "null"}]}
+    return out
+
+
+COMPONENTS = {"components": closed(DOCUMENT["components"])}
+
+
+def check(method: str, path: str, status: int, body: Any) -> None:
+    """Raise if `body` is not what the document says of this answer."""
+    answers = DOCUMENT["paths"][path][method]["responses"]
+    assert str(status) in answers, f"{method} {path} may not answer {status}"
+    content = answers[str(status)].get("content", {}).get("application/json")
+    if content is None or "schema" not in content:
+        return
+    schema = {**COMPONENTS, **closed(content["schema"])}
+    jsonschema.Draft202012Validator(schema).validate(body)
+
+
+@pytest.fixture(scope="module")
+def running(system: System) -> Iterator[Pipeline]:
+    p = system.pipeline(PROGRAM)
+    p.send("t", {"id": 1, "v": "a"})
+    yield p
+    p.stop()
+
+
+P = "/v0/pipelines/{pipeline_name}"
+GETS = [
+    ("/v0/config", ""),
+    ("/v0/config/session", ""),
+    ("/v0/config/demos", ""),
+    ("/v0/api_keys", ""),
+    ("/v0/cluster_healthz", ""),
+    ("/v0/pipelines", ""),
+    ("/v0/pipelines", "?selector=status"),
+    (P, ""),
+    (P, "?selector=status"),
+    (f"{P}/stats", ""),
+    # not time_series: its times are numbers, whatever the document says (contract 6.3)
+    (f"{P}/events", ""),
+    (f"{P}/completion_status", "?token={token}"),
+    (f"{P}/tables/{{table_name}}/connectors/{{connector_name}}/stats", ""),
+    (f"{P}/views/{{view_name}}/connectors/{{connector_name}}/stats", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "query"), GETS)
+def test_a_running_pipeline_answers_as_published(
+    system: System, running: Pipeline, path: str, query: str
+) -> None:
+    token = running.send("t", {"id": 2, "v": "b"})
+    inputs = running.get("/stats").json()["inputs"]
+    names = {
+        "pipeline_name": running.name, "table_name": "t", "view_name": "m", "token": token,
+        "connector_name": inputs[0]["endpoint_name"].split(".", 1)[1] if "tables" in path else "c",
+    }  # fmt: skip
+    answer = system.http.get((path.removeprefix("/v0") + query).format(**names))
+
+    assert answer.status_code == 200, answer.text
+    check("get", path, 200, answer.json())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("get", P, 404),
+        ("get", f"{P}/stats", 404),
+        ("post", f"{P}/start", 404),
+        ("post", f"{P}/ingress/{{table_name}}", 404),
+        ("post", f"{P}/views/{{view_name}}/connectors/{{connector_name}}/reset", 404),
+    ],
+)
+def test_refusals_have_the_published_body(
+    system: System, method: str, path: str, status: int
+) -> None:
+    names = {"pipeline_name": "nobody", "table_name": "t", "view_name": "v", "connector_name": "c"}
+    answer = system.http.request(method, path.removeprefix("/v0").format(**names))
+
+    assert answer.status_code == status
+    check(method, path, status, answer.json())
+    assert set(answer.json()) == {"message", "error_code", "details"}
+
+
+def test_creating_replacing_and_editing_answer_the_whole_object(system: System) -> None:
+    body = {"name": "shape", "program_code": "CREATE TABLE t (a INT);"}
+    created = system.http.post("/pipelines", json=body)
+    check("post", "/v0/pipelines", created.status_code, created.json())
+    assert created.status_code == 201
+    replaced = system.http.put("/pipelines/shape", json={**body, "description": "x"})
+    check("put", P, replaced.status_code, replaced.json())
+    assert replaced.status_code == 200
+    edited = system.http.patch("/pipelines/shape", json={"tags": ["a"]})
+    check("patch", P, edited.status_code, edited.json())
+    assert edited.json()["version"] == 1, "tags and description are no core edits"
+    again = system.http.post("/pipelines", json=body)
+    assert (again.status_code, again.json()["error_code"]) == (409, "DuplicateName")
+    assert system.http.delete("/pipelines/shape").status_code == 200
+
+
+def test_programs_are_validated_without_a_pipeline(system: System) -> None:
+    for program in ("CREATE TABLE t (a INT);", "CREATE TABLE t (a INT"):
+        answer = system.http.post("/validate_program", json={"program_code": program})
+        assert answer.status_code == 200
+        check("post", "/v0/validate_program", 200, answer.json())
+
+
+def test_texts_and_bytes_have_exactly_the_content_types_that_clients_compare(
+    running: Pipeline,
+) -> None:
+    kinds = {
+        "text": "text/plain", "hash": "text/plain", "json": "application/json",
+        "arrow_ipc": "application/octet-stream", "parquet": "application/octet-stream",
+    }  # fmt: skip
+    for format, kind in kinds.items():
+        answer = running.get("/query", params={"sql": "SELECT * FROM m", "format": format})
+        assert answer.headers["content-type"] == kind, format
+    metrics = running.get("/metrics")
+    assert metrics.headers["content-type"] == "text/plain"
+    assert f'pipeline_name="{running.name}"' in metrics.text
