@@ -46,6 +46,8 @@ _COUNTS = (
     "max_queued_records", "max_queued_bytes", "max_batch_size", "max_worker_batch_size",
     "max_output_buffer_time_millis", "max_output_buffer_size_records",
 )  # fmt: skip
+#: how an output begins and whether it can be reset (spec reset, section 2)
+MODES = ("follow", "snapshot_and_follow")
 GENERATION = "ConnectorGenerationError"
 
 
@@ -207,6 +209,16 @@ def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[
         value = entry.get(key)
         if key in given and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
             yield wrong(key, "a non-negative integer")
+    if "mode" in given:
+        mode = entry["mode"]
+        if owner.is_table:
+            yield Problem(f"{label}: mode is an attribute of output connectors", GENERATION)
+        elif mode not in MODES:
+            yield Problem(f"mode of {label} is one of {', '.join(MODES)}", GENERATION)
+        elif mode == "follow" and entry.get("send_snapshot") is True:
+            yield Problem(
+                f'{label}: "send_snapshot": true contradicts "mode": "follow"; drop one', GENERATION
+            )
     if "labels" in given and not _is_strings(entry["labels"]):
         yield wrong("labels", "an array of strings")
     if "start_after" in given:

@@ -13,7 +13,8 @@ Not here: scalar and relational binding (`penstock.sql.bind`), `program_info` (`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,12 +38,18 @@ from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.functions import UserFunction, declare
 from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.ranks import lower_ranks
-from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
+from penstock.sql.bind.report import (
+    BindError,
+    Poisoned,
+    Report,
+    did_you_mean,
+    unsupported,
+)
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.bind.types import bind_type
 from penstock.sql.connectors import Owner, parse_connectors
-from penstock.sql.diagnostics import position
+from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
 from penstock.sql.passes import PASSES, optimise
 
@@ -56,12 +63,18 @@ _OPTIONS = (
     "enforce_positive_inputs",
 )  # fmt: skip
 _IGNORE = "feldera_ignore_warning_"
+_TOO_DEEP = "this statement is nested too deeply; split it over several views"
+_SYSTEM_VIEWS = ("error_view",)
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG, Kind.NULL)
 
 
 def compile_program(text: str) -> ProgramPlan:
     """The optimised plan of a program. Raises SqlError with all messages of the failing phase."""
-    return optimise(bind_program(text))
+    plan = bind_program(text)
+    try:
+        return optimise(plan)
+    except RecursionError:
+        raise SqlError([message(text, None, _TOO_DEEP)]) from None
 
 
 def bind_program(text: str) -> ProgramPlan:
@@ -70,7 +83,10 @@ def bind_program(text: str) -> ProgramPlan:
     program = _Program(text)
     for statement in statements:
         with program.report.attempt(statement.span):
-            program.add(statement)
+            try:
+                program.add(statement)
+            except RecursionError:
+                raise BindError(statement.span, _TOO_DEEP) from None
     program.finish()
     if program.report.has_errors:
         raise SqlError(program.report.messages)
@@ -124,12 +140,12 @@ class _Program:
         match statement:
             case ast.CreateTable():
                 self._declare(statement.name, "table")
-                self.relations[statement.name.name] = None
-                self._table(statement)
+                with self._poisoned_unless_bound(statement.name.name):
+                    self._table(statement)
             case ast.CreateView():
                 self._declare(statement.name, "view")
-                self.relations[statement.name.name] = None
-                self._view(statement)
+                with self._poisoned_unless_bound(statement.name.name):
+                    self._view(statement)
             case ast.CreateIndex():
                 self._index(statement)
             case ast.SetOption():
@@ -151,10 +167,19 @@ class _Program:
             case _:
                 raise unsupported(statement.span, type(statement).__name__)
 
-    def _catalog(self) -> Catalog:
+    @contextmanager
+    def _poisoned_unless_bound(self, name: str) -> Iterator[None]:
+        """A failed definition leaves its name behind, so that its users do not complain again."""
+        try:
+            yield
+        finally:
+            self.relations.setdefault(name, None)
+
+    def _catalog(self, own: str | None = None) -> Catalog:
         return Catalog(
-            self.relations, self.report, bind_query, SubqueryBinder(), functions=self.functions
-        )
+            self.relations, self.report, bind_query, SubqueryBinder(), functions=self.functions,
+            own=own,
+        )  # fmt: skip
 
     def _set(self, s: ast.SetOption) -> None:
         name, value = s.name.name.lower(), s.value.value
@@ -195,6 +220,8 @@ class _Program:
     def _declare(self, name: ast.Identifier, noun: str) -> None:
         if name.name.lower().startswith("feldera"):
             raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
+        if name.name in _SYSTEM_VIEWS:
+            raise BindError(name.span, f"{name.name} is the name of a system view")
         if name.name in self.relations:
             raise BindError(
                 name.span, f"{noun} {name.name}: a table or view of this name exists already"
@@ -215,13 +242,13 @@ class _Program:
             None if c.default is None else self._default(c, f.type)
             for c, f in zip(t.columns, fields, strict=True)
         )
-        self._foreign_keys(t, schema)
         properties = self._properties(t.properties, _TABLE_PROPERTIES, f"table {t.name.name}")
         flag = properties.get("materialized", {}).get("value", "false")
         name = t.name.name
         self.tables[name] = TablePlan(
             name, schema, key, flag.lower() == "true", name != name.lower(), defaults, properties
         )
+        self._foreign_keys(t, self.tables[name])
         self.relations[name] = schema
         self._connectors(t.properties, Owner(name, True, bool(key)), self.inputs)
 
@@ -271,19 +298,20 @@ class _Program:
         _check_cast(value, c.default.span, f"the DEFAULT of {c.name.name}")
         return replace(value, span=c.default.span)
 
-    def _foreign_keys(self, t: ast.CreateTable, schema: Schema) -> None:
+    def _foreign_keys(self, t: ast.CreateTable, own: TablePlan) -> None:
         found: list[tuple[ast.ForeignKey, tuple[ast.Identifier, ...]]] = [
             (r, (c.name,)) for c in t.columns for r in c.references
         ]
         found += [(f, f.columns) for f in t.foreign_keys]
         for reference, columns in found:
             with self.report.attempt(reference.span):
-                self._foreign_key(reference, columns, schema)
+                self._foreign_key(reference, columns, own)
 
     def _foreign_key(
-        self, f: ast.ForeignKey, columns: Sequence[ast.Identifier], schema: Schema
+        self, f: ast.ForeignKey, columns: Sequence[ast.Identifier], own: TablePlan
     ) -> None:
-        target = self.tables.get(f.table.name)
+        schema = own.schema
+        target = own if f.table.name == own.name else self.tables.get(f.table.name)
         if target is None:
             raise BindError(
                 f.table.span,
@@ -319,7 +347,7 @@ class _Program:
 
     def _view(self, v: ast.CreateView) -> None:
         name = v.name.name
-        query = lower_ranks(bind_query(v.query, self._catalog()))
+        query = lower_ranks(bind_query(v.query, self._catalog(own=name)))
         node = renamed(query, v.columns, f"view {name}")
         names = node.schema.names
         for i, n in enumerate(names):
@@ -335,8 +363,9 @@ class _Program:
                     "view may have; CAST it",
                 )
         properties = self._properties(v.properties, _VIEW_PROPERTIES, f"view {name}")
-        if "emit_final" in properties:
-            raise unsupported(v.name.span, "emit_final")
+        for p in v.properties:
+            if p.key.value == "emit_final":
+                raise unsupported(p.key.span, "emit_final")
         if v.kind == "local" and properties:
             raise BindError(v.name.span, f"LOCAL view {name} is no output: it takes no properties")
         self.views[name] = ViewPlan(
@@ -355,12 +384,15 @@ class _Program:
             noun = "a table, not a view" if i.view.name in self.tables else "not declared"
             hint = did_you_mean(i.view.name, self.views)
             raise BindError(i.view.span, f"CREATE INDEX ON {i.view.name}: that is {noun}{hint}")
-        columns = []
+        columns: list[int] = []
         for c in i.columns:
             if c.name not in view.schema.names:
                 hint = did_you_mean(c.name, view.schema.names)
                 raise BindError(c.span, f"view {view.name} has no column {c.name}{hint}")
-            columns.append(view.schema.index(c.name))
+            column = view.schema.index(c.name)
+            if column in columns:
+                raise BindError(c.span, f"index {i.name.name} names column {c.name} twice")
+            columns.append(column)
         self.indexes.append(IndexPlan(i.name.name, view.name, tuple(columns)))
 
     # properties

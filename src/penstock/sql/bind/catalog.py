@@ -11,7 +11,7 @@ from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
 from penstock.sql import ast
-from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean
+from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
@@ -50,6 +50,8 @@ class Catalog:
     subqueries: Subqueries
     ctes: Mapping[str, Node | None] = field(default_factory=dict)
     functions: Mapping[str, Inlined | None] = field(default_factory=dict)
+    #: the view that is being defined
+    own: str | None = None
 
     def find(self, name: ast.Identifier) -> Node:
         """The plan that reads relation `name`."""
@@ -58,6 +60,8 @@ class Catalog:
             if query is None:
                 raise Poisoned
             return query
+        if name.name == self.own:
+            raise unsupported(name.span, f"a view that reads itself ({self.own})")
         if name.name not in self.relations:
             hint = did_you_mean(name.name, [*self.ctes, *self.relations])
             raise BindError(name.span, f"there is no table or view {name.name}{hint}")

@@ -19,7 +19,7 @@ from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
 from penstock.sql import ast
-from penstock.sql.bind import build, literals
+from penstock.sql.bind import build, later, literals
 from penstock.sql.bind.catalog import Catalog, Inlined
 from penstock.sql.bind.forms import Aggregated, Outer, Ranked
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
@@ -32,6 +32,8 @@ _UNIT_AT = {
     "DATE_TRUNC": 1, "TIMESTAMP_TRUNC": 1, "TIME_TRUNC": 1, "TIMESTAMPADD": 0, "TIMESTAMPDIFF": 0,
     "DATEDIFF": 0, "DATE_PART": 0,
 }  # fmt: skip
+#: as deep as an expression may be: a dozen passes recurse over it within Python's stack
+MAX_DEPTH = 100
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
@@ -66,13 +68,24 @@ class ExpressionBinder:
         self._grouped = grouped
         self._windows = windows
         self._functions = functions or (catalog.functions if catalog else {})
+        self._depth = 0
 
     def bind(self, e: ast.Expr) -> Expr:
         """The typed expression; raises BindError."""
         rule = _RULES.get(type(e))
         if rule is None:
             raise unsupported(e.span, _NAMES.get(type(e), type(e).__name__))
-        return rule(self, e)
+        if self._depth == MAX_DEPTH:
+            raise BindError(
+                e.span,
+                f"this expression is more than {MAX_DEPTH} levels deep; split it over several "
+                "views",
+            )
+        self._depth += 1
+        try:
+            return rule(self, e)
+        finally:
+            self._depth -= 1
 
     def condition(self, e: ast.Expr, where: str) -> Expr:
         return build.condition(self.bind(e), where)
@@ -100,6 +113,8 @@ class ExpressionBinder:
         for scope in self._outer:
             if qualifier in scope.tables and qualifier not in self._scope.tables:
                 raise scope.unknown(qualifier, name, e.span)
+        if qualifier is None and name in later.CLOCKS:
+            raise unsupported(e.span, name.upper())
         raise self._scope.unknown(qualifier, name, e.span)
 
     def _literal(self, e: ast.Literal) -> Expr:
@@ -155,7 +170,7 @@ class ExpressionBinder:
 
     def _binary(self, e: ast.Binary) -> Expr:
         if e.op in ("AND", "OR"):
-            sides = [self.condition(x, f"an operand of {e.op}") for x in (e.left, e.right)]
+            sides = [self.condition(x, f"an operand of {e.op}") for x in logic_terms(e, e.op)]
             return (build.and_ if e.op == "AND" else build.or_)(sides, e.span)
         if e.op not in _OPERATORS:
             raise unsupported(e.span, f"the period predicate {e.op}")
@@ -242,14 +257,16 @@ class ExpressionBinder:
             return self._window(e, name, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
+        if name in later.FUNCTIONS:
+            raise unsupported(e.span, f"the function {name}()")
+        if name in later.REFUSED and e.name.name not in self._functions:
+            raise BindError(e.span, f"{name}: {later.REFUSED[name]}")
         for given, what in (
             (e.distinct, "DISTINCT"), (e.filter, "FILTER"), (e.order_by, "ORDER BY"),
             (e.nulls, "IGNORE NULLS"), (e.within_distinct, "WITHIN DISTINCT"),
         ):  # fmt: skip
             if given:
                 raise BindError(e.span, f"{name} is not an aggregate, so it takes no {what}")
-        if name == "NOW":
-            raise unsupported(e.span, "NOW()")
         args = [
             self._time_unit(a) if _UNIT_AT.get(name) == i else self.bind(a)
             for i, a in enumerate(e.args)
@@ -349,13 +366,26 @@ class ExpressionBinder:
         return self._catalog.subqueries.scalar(e, outer, self._catalog)
 
 
+def logic_terms(e: ast.Expr, op: str) -> list[ast.Expr]:
+    """The operands of a chain of AND (or OR), left to right, however long it is."""
+    found: list[ast.Expr] = []
+    left = [e]
+    while left:
+        e = left.pop()
+        if isinstance(e, ast.Binary) and e.op == op:
+            left += [e.right, e.left]
+        else:
+            found.append(e)
+    return found
+
+
 def _unit(unit: str, span: Span | None) -> Literal:
     return Literal(_TEXT, unit, span=span)
 
 
 _OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
 _NAMES: dict[type, str] = {
-    ast.Quantified: "ANY, SOME and ALL",
+    ast.Quantified: "comparison with ANY, SOME or ALL",
     ast.Index: "indexing of arrays and maps",
     ast.FieldAccess: "access to a field of a ROW",
     ast.ArrayConstructor: "ARRAY",

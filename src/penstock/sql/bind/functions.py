@@ -17,7 +17,7 @@ from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Expr
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
-from penstock.sql.bind import build
+from penstock.sql.bind import build, later
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.report import BindError, unsupported
@@ -52,7 +52,7 @@ class UserFunction:
 def declare(f: ast.CreateFunction, catalog: Catalog) -> UserFunction:
     """The function of a CREATE FUNCTION. Raises BindError."""
     name = f.name.name
-    if name.upper() in builtin_names() or is_aggregate(name):
+    if name.upper() in {*builtin_names(), *later.FUNCTIONS} or is_aggregate(name):
         raise BindError(f.name.span, f"{name.upper()} is a built-in function")
     if name in catalog.functions:
         raise BindError(f.name.span, f"there is a function {name} already: no overloading")

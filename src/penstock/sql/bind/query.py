@@ -80,7 +80,7 @@ def _body(body: ast.QueryBody, catalog: Catalog) -> Node:
         case ast.Values():
             return _values(body)
         case ast.SetOperation():
-            return _set_operation(body, catalog)
+            return _set_operations(body, catalog)
     raise AssertionError(body)
 
 
@@ -110,8 +110,20 @@ def _values(values: ast.Values) -> Node:
     return Values(schema, tuple(cells), span=values.span)
 
 
-def _set_operation(op: ast.SetOperation, catalog: Catalog) -> Node:
-    left, right = _body(op.left, catalog), _body(op.right, catalog)
+def _set_operations(last: ast.SetOperation, catalog: Catalog) -> Node:
+    """A chain a UNION b UNION c …, from the left, however long it is."""
+    chain: list[ast.SetOperation] = []
+    body: ast.QueryBody = last
+    while isinstance(body, ast.SetOperation):
+        chain.append(body)
+        body = body.left
+    node = _body(body, catalog)
+    for op in reversed(chain):
+        node = _set_operation(op, node, _body(op.right, catalog))
+    return node
+
+
+def _set_operation(op: ast.SetOperation, left: Node, right: Node) -> Node:
     if len(left.schema) != len(right.schema):
         raise BindError(
             op.span,
@@ -132,7 +144,10 @@ def _set_operation(op: ast.SetOperation, catalog: Catalog) -> Node:
     schema = Schema(tuple(fields))
     left, right = _as(left, schema), _as(right, schema)
     if op.op == "UNION":
-        both = UnionAll(schema, (left, right), span=op.span)
+        if isinstance(left, Distinct) and not op.all:
+            left = left.input  # duplicates go in the end
+        before = left.inputs if isinstance(left, UnionAll) else (left,)
+        both = UnionAll(schema, (*before, right), span=op.span)
         return both if op.all else Distinct(schema, both, span=op.span)
     if op.all:
         raise unsupported(op.span, f"{op.op} ALL")

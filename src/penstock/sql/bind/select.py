@@ -31,7 +31,7 @@ from penstock.plan.rewrite import columns_of, conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
-from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
 from penstock.sql.bind.forms import (
     SUBQUERIES,
     Aggregated,
@@ -215,7 +215,7 @@ class Select:
     def _where(self, where: ast.Expr) -> None:
         binder = self._binder("WHERE")
         kept: list[Expr] = []
-        for term in _and_terms(where):
+        for term in logic_terms(where, "AND"):
             bound = self._attempt(term, lambda e: binder.condition(e, "WHERE"))
             for c in conjuncts(bound):
                 (self.on if has(c, Outer) else kept).append(c)
@@ -467,12 +467,6 @@ class Select:
 
 def _has_key(item: ast.GroupingItem) -> bool:
     return not isinstance(item, ast.GroupingSet) or bool(item.exprs)
-
-
-def _and_terms(e: ast.Expr) -> list[ast.Expr]:
-    if isinstance(e, ast.Binary) and e.op == "AND":
-        return _and_terms(e.left) + _and_terms(e.right)
-    return [e]
 
 
 def ordinal(e: ast.Expr, count: int, clause: str) -> int | None:

@@ -1,0 +1,50 @@
+"""Names of the dialect that this version does not have, so that they are refused as such.
+
+    ARRAY_AGG(x)         →   "the function ARRAY_AGG() is not supported yet"
+    RAND()               →   "RAND: a view must have one answer …"
+    ARRAY_AG(x)          →   "no function named ARRAY_AG"       (not known here either)
+
+The names are those of contract section 10.5 and the aggregates of 10.2. A name that gets an
+implementation leaves this list; a test holds the list and the registry apart.
+"""
+
+from __future__ import annotations
+
+#: functions that read the clock without parentheses
+CLOCKS = frozenset((
+    "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp",
+))  # fmt: skip
+
+_ARRAYS = """
+SEQUENCE SPLIT SAFE_OFFSET ARRAY_APPEND ARRAY_CONCAT ARRAY_COMPACT ARRAY_CONTAINS ARRAY_DISTINCT
+ARRAY_EXCEPT ARRAY_EXISTS ARRAY_INSERT ARRAY_INTERSECT ARRAY_JOIN ARRAY_LENGTH ARRAY_MAX ARRAY_MIN
+ARRAY_POSITION ARRAY_PREPEND ARRAY_REMOVE ARRAY_REPEAT ARRAY_REVERSE ARRAY_SIZE ARRAY_TO_STRING
+ARRAY_UNION ARRAYS_OVERLAP CARDINALITY ELEMENT SORT_ARRAY TRANSFORM
+MAP_CONCAT MAP_CONTAINS_KEY MAP_KEYS MAP_VALUES
+"""
+_VARIANTS = """
+PARSE_JSON TO_JSON VARIANTNULL JSON_EACH_BIGINT JSON_EACH_STRING JSON_EACH_BOOLEAN JSON_EACH_DATE
+JSON_EACH_TIME JSON_EACH_TIMESTAMP JSON_OBJECT_KEYS JSON_KEYS VARIANT_FILTER VARIANT_DEEP_FILTER
+VARIANT_MAP VARIANT_DEEP_MAP VARIANT_MERGE CONNECTOR_METADATA
+"""
+_AGGREGATES = """
+ARRAY_AGG ARG_MIN ARG_MAX BIT_AND BIT_OR BIT_XOR COUNTIF MODE STDDEV STDDEV_POP STDDEV_SAMP
+VAR_POP VAR_SAMP VARIANCE COVAR_POP COVAR_SAMP REGR_COUNT REGR_SXX REGR_SYY
+EVERY BOOL_AND LOGICAL_AND SOME BOOL_OR LOGICAL_OR GROUPING GROUPING_ID
+"""
+_SCALARS = """
+NOW TYPEOF XXHASH GUNZIP CONVERT_TIMEZONE
+PARSE_DATE PARSE_TIME PARSE_TIMESTAMP FORMAT_DATE FORMAT_TIME FORMAT_TIMESTAMP
+"""
+FUNCTIONS = frozenset((_ARRAYS + _VARIANTS + _AGGREGATES + _SCALARS).split())
+
+_RANDOM = "a view must have one answer for the same input, so functions of chance are refused"
+_NO_AGGREGATE = "the dialect has no such aggregate"
+#: what the dialect itself refuses, and why
+REFUSED = {
+    **dict.fromkeys(("RAND", "RAND_INTEGER", "RANDOM", "UUID_GENERATE"), _RANDOM),
+    **dict.fromkeys(
+        ("PERCENTILE_CONT", "PERCENTILE_DISC", "CORR", "REGR_SLOPE", "LISTAGG", "STRING_AGG",
+         "JSON_AGG", "JSON_ARRAYAGG", "JSON_OBJECTAGG", "MEDIAN"), _NO_AGGREGATE
+    ),
+}  # fmt: skip
