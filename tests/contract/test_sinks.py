@@ -177,6 +177,38 @@ def test_a_writer_of_an_older_generation_cannot_write(target: Target) -> None:
     new.close()
 
 
+def test_of_writers_at_the_same_time_the_newest_generation_remains(target: Target) -> None:
+    """Each thread is a process of its own to the target: separate sinks, separate connections."""
+    first = target.sink()
+    reset(first, rows(0), 1)
+    first.close()
+    outcomes: dict[int, str] = {}
+
+    def write(generation: int) -> None:
+        sink = target.sink()
+        try:
+            reset(sink, rows(*range(generation)), generation)
+            for step in range(2, 6):
+                sink.apply(
+                    batch((rows(100 * generation + step), 1)), marker(generation, step, generation)
+                )
+            outcomes[generation] = "wrote"
+        except (SinkRejected, StagingLost) as e:
+            outcomes[generation] = type(e).__name__
+        finally:
+            sink.close()
+
+    threads = [threading.Thread(target=write, args=(g,)) for g in range(2, 7)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+    assert set(outcomes) == set(range(2, 7))
+    assert outcomes[6] == "wrote"
+    assert target.look() == rows(*range(6)) + rows(*(600 + step for step in range(2, 6)))
+
+
 def test_a_snapshot_that_is_not_whole_is_not_published(target: Target) -> None:
     sink = target.sink()
     reset(sink, rows(1), 1)
@@ -202,17 +234,20 @@ def test_a_snapshot_that_is_not_whole_is_not_published(target: Target) -> None:
 def test_a_target_that_is_anothers_is_refused_and_untouched(target: Target) -> None:
     owner = target.sink()
     reset(owner, rows(1, 2), 1)
+    owner.begin(2, "token-2", 2)
+    owner.stage(2, 0, batch((rows(3), 1)))
     thief = target.sink(connector="thief")
     with pytest.raises(SinkRejected, match="belongs to"):
         thief.validate()
     with pytest.raises(SinkRejected, match="belongs to"):
         thief.apply(batch((rows(7), 1)), marker(9, 9, 1, connector="thief"))
-    thief.begin(9, "token-9", 9)
     with pytest.raises(SinkRejected, match="belongs to"):
-        thief.publish(9, marker(9, 9, 0, connector="thief"))
-
+        thief.begin(9, "token-9", 9)
     assert target.look() == rows(1, 2)
     assert owner.marker() == marker(1, 1, 2)
+    owner.publish(2, marker(2, 2, 1))
+
+    assert target.look() == rows(3)
     owner.close()
     thief.close()
 

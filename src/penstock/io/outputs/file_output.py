@@ -154,6 +154,7 @@ class FileSink(Sink):
         self._drop_staging()
         with self._errors("begin"), self._locked():
             self._settle()
+            check_owner(self._stored_marker(), self.context, self._where)
             for leftover, number in self._leftovers():
                 if number <= generation:
                     leftover.unlink(missing_ok=True)

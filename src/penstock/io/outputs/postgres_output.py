@@ -166,6 +166,7 @@ class PostgresSink(Sink):
     def begin(self, generation: int, token: str, step: int) -> None:
         with self._errors("begin"), self._connection().transaction():
             db = self._connection()
+            check_owner(self._table.read_marker(db), self.context, self._where)
             if self._staging is not None:
                 self._table.drop_stage(db, self._staging.generation)
             self._table.drop_stage(db, generation)

@@ -126,6 +126,7 @@ class SqliteSink(Sink):
 
     def begin(self, generation: int, token: str, step: int) -> None:
         with self._writing("begin") as db:
+            check_owner(self._table.read_marker(db), self.context, self._where)
             for older in self._table.stages(db):
                 if older <= generation:
                     self._table.drop_stage(db, older)
