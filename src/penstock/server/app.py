@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -52,8 +53,8 @@ def _secured(site: Site, role: str, endpoint: Endpoint) -> Callable[[Request], A
     return run
 
 
-def build_app(site: Site) -> Starlette:
-    """The ASGI application over the parts in `site`."""
+def build_app(site: Site, shut_down: Callable[[], None] = lambda: None) -> Starlette:
+    """The ASGI application over the parts in `site`. `shut_down` runs when it ends."""
 
     async def authentication(request: Request) -> Response:
         oidc = site.auth.oidc
@@ -70,6 +71,7 @@ def build_app(site: Site) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         await site.forwarder.close()
+        await run_in_threadpool(shut_down)
 
     routes: list[BaseRoute] = [
         Route("/config/authentication", authentication, methods=["GET"]),

@@ -8,8 +8,10 @@ Not here: commands and options (`penstock.cli`).
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import logging
+import os
 import socket
 import sys
 import time
@@ -29,6 +31,8 @@ from penstock.server.oidc import OidcVerifier
 from penstock.server.site import Site
 
 WORKER_COMMAND = (sys.executable, "-m", "penstock.server.worker")
+#: the text of an ad-hoc query travels in the address
+_MAX_HEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,32 @@ def check(settings: Settings) -> None:
         raise UserError("--auth oidc needs --oidc-issuer and --oidc-audience")
 
 
+def lock_data_dir(data_dir: Path) -> int:
+    """Hold `data_dir` for this process until the returned descriptor is closed.
+
+    Raises UserError when another server holds it: two would both own the same pipelines."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"another Penstock server uses the data directory {data_dir}") from None
+    return descriptor
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 is any free one. Raises UserError when the address is taken."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as e:
+        raise UserError(f"cannot listen on {host}:{port}: {e.strerror or e}") from None
+    return bound
+
+
 def serve(settings: Settings) -> None:
     """Listen until told to stop (SIGINT, SIGTERM); pipelines are stopped on the way out."""
     check(settings)
@@ -76,7 +106,8 @@ def serve(settings: Settings) -> None:
     )
     logging.Formatter.converter = time.gmtime
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    bound = bind(settings.host, settings.port)
+    lock = lock_data_dir(settings.data_dir)
     store = Store(settings.data_dir)
     oidc = None
     if settings.auth == "oidc":
@@ -85,29 +116,37 @@ def serve(settings: Settings) -> None:
     auth = Authenticator(store, required=settings.auth != "none", oidc=oidc)
     pool = WorkerPool(WORKER_COMMAND)
     fleet = Fleet(store, settings.data_dir, pool, __version__)
-    site = Site(fleet, store, auth, __version__)
-    config = uvicorn.Config(
-        build_app(site),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=2,
-        ws="websockets-sansio",
-    )
-    try:
-        _Announcing(config).run()
-    finally:
+
+    def shut_down() -> None:
         fleet.close()
         pool.close()
         store.close()
+        os.close(lock)
+
+    # Within the application's shutdown, not after `run`: uvicorn raises the signal that ended it
+    # again on its way out, and SIGTERM then leaves no time for anything.
+    app = build_app(Site(fleet, store, auth, __version__), shut_down)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        ws="websockets-sansio",
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{bound.getsockname()[1]}"
+    _Announcing(config, url).run(sockets=[bound])
 
 
 class _Announcing(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            print(
-                f"Penstock is listening on http://{self.config.host}:{self.config.port}",
-                flush=True,
-            )
+            print(f"Penstock is listening on {self._url}", flush=True)

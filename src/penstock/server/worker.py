@@ -29,6 +29,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import orjson
 import uvicorn
 from starlette.applications import Starlette
@@ -38,10 +40,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from penstock.data.warm import load_kernels
-from penstock.errors import TransientError, UserError
+from penstock.errors import PenstockError, TransientError, UserError
 from penstock.pipeline import Pipeline
 from penstock.server.answers import json_response, text_response
-from penstock.server.errors import EXCEPTION_HANDLERS
+from penstock.server.errors import EXCEPTION_HANDLERS, error_body
 
 log = logging.getLogger("penstock.worker")
 
@@ -53,6 +55,9 @@ CALLS = frozenset((
 ))  # fmt: skip
 _POLL_S = 0.02
 _GRACE_S = 1.5
+_THREADS = 1000
+#: arguments of an ingress travel in the address
+_MAX_HEAD_BYTES = 1 << 20
 
 
 class Host:
@@ -60,6 +65,7 @@ class Host:
 
     def __init__(self) -> None:
         self._pipeline: Pipeline | None = None
+        self._stopping = threading.Event()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -77,15 +83,18 @@ class Host:
         gc.set_threshold(100_000, 50, 50)
 
     def wait_status(self, known: str, seconds: float) -> dict[str, Any]:
-        """The status once its state differs from `known`, or after `seconds`."""
+        """The status once its state differs from `known`, or after `seconds`, or when stopping:
+        a call that is still waiting would hold up the end of the process."""
         deadline = time.monotonic() + seconds
         while True:
             status = self.pipeline.status()
             if status["state"] != known or time.monotonic() >= deadline:
                 return status
-            time.sleep(_POLL_S)
+            if self._stopping.wait(_POLL_S):
+                return status
 
     def stop(self) -> None:
+        self._stopping.set()
         if self._pipeline is not None:
             self._pipeline.stop()
 
@@ -141,7 +150,24 @@ class Host:
         headers = {"content-type": content_type}
         if args["format"] == "parquet":
             headers["content-disposition"] = 'attachment; filename="query.parquet"'
-        return StreamingResponse(_in_thread(chunks, lambda: None), headers=headers)
+        body = _in_thread(_with_last_words(chunks, args["format"]), lambda: None)
+        return StreamingResponse(body, headers=headers)
+
+
+def _with_last_words(chunks: Iterator[bytes], format: str) -> Iterator[bytes]:
+    """A query's result; what fails after its first byte ends as contract 5 says."""
+    try:
+        yield from chunks
+    except Exception as error:
+        if format not in ("text", "json"):
+            raise  # the binary formats are cut short
+        if not isinstance(error, PenstockError):
+            log.exception("a query failed in the middle of its result")
+        message = error_body(error)["message"]
+        if format == "text":
+            yield f"\nERROR: {message}\n".encode()
+        else:
+            yield orjson.dumps({"error": message}) + b"\n"
 
 
 async def _in_thread(chunks: Iterator[bytes], close: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -176,7 +202,9 @@ async def _in_thread(chunks: Iterator[bytes], close: Callable[[], None]) -> Asyn
         gone.set()
         with contextlib.suppress(asyncio.QueueEmpty):
             queue.get_nowait()
-        await run_in_threadpool(close)
+        # A caller that has gone cancels this task; what it held must be given back all the same.
+        with anyio.CancelScope(shield=True):
+            await run_in_threadpool(close)
 
 
 def build_app(host: Host) -> Starlette:
@@ -192,13 +220,15 @@ def build_app(host: Host) -> Starlette:
 
 
 class _Server(uvicorn.Server):
-    """Tells the ready pipe once it listens."""
+    """Tells the ready pipe once it listens. Has a thread for every call that may be waiting:
+    forty ingresses of a paused pipeline must not keep the call from being heard that resumes it."""
 
     def __init__(self, config: uvicorn.Config, ready_fd: int) -> None:
         super().__init__(config)
         self._ready_fd = ready_fd
 
     async def startup(self, sockets: Any = None) -> None:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await super().startup(sockets)
         os.write(self._ready_fd, b"1")
         os.close(self._ready_fd)
@@ -231,7 +261,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     config = uvicorn.Config(
         build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
     )  # fmt: skip
     _Server(config, options.ready_fd).run()
 
