@@ -90,7 +90,11 @@ def test_a_running_pipeline_answers_as_published(
     answer = system.http.get((path.removeprefix("/v0") + query).format(**names))
 
     assert answer.status_code == 200, answer.text
-    check("get", path, 200, answer.json())
+    body = answer.json()
+    if path == "/v0/pipelines":
+        # others of this server may use transports that only we have (sqlite_output)
+        body = [p for p in body if p["name"] == running.name]
+    check("get", path, 200, body)
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class Worker:
             return f"the worker process was killed by signal {-code}"
         return f"the worker process exited with code {code}"
 
-    def end(self, grace_seconds: float = 2.0) -> None:
+    def end(self, grace_seconds: float = 4.0) -> None:
         """Ask it to end, then insist. Returns when it is gone and its log has been read."""
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):

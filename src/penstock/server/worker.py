@@ -54,7 +54,7 @@ CALLS = frozenset((
     "commit_transaction", "reset", "reset_status", "cancel_reset", "metrics",
 ))  # fmt: skip
 _POLL_S = 0.02
-_GRACE_S = 1.5
+_GRACE_S = 3.0
 _THREADS = 1000
 #: arguments of an ingress travel in the address
 _MAX_HEAD_BYTES = 1 << 20
@@ -261,7 +261,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     config = uvicorn.Config(
         build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
-        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        timeout_graceful_shutdown=2, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
     )  # fmt: skip
     _Server(config, options.ready_fd).run()
 

@@ -353,8 +353,7 @@ def test_a_full_queue_holds_the_circuit_back(bench: Bench) -> None:
     bench.target.is_down = True
     for i in range(10):
         bench.send(*((i * 10 + j, "x") for j in range(10)))
-    time.sleep(0.2)
-    assert out.is_full
+    wait_until(lambda: out.is_full)
     assert bench.loop.buffered_records > 0
     bench.target.is_down = False
     bench.settle(out)
