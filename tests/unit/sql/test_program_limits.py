@@ -117,8 +117,7 @@ def _compiles_or_explains(text: str) -> None:
             assert 1 <= m.start_line <= m.end_line <= len(lines)
             assert (m.start_line, m.start_column) <= (m.end_line, m.end_column)
     else:
-        program_info(plan)
-        format_program(plan)
+        _used(plan)
 
 
 def _statements(text: str) -> tuple[str, list[str]]:
@@ -158,6 +157,21 @@ EXISTS (SELECT CASE WHEN THEN END GROUP BY ORDER LIMIT HAVING DISTINCT JOIN LEFT
 EXCEPT ALL AS x BETWEEN LIKE INTERVAL '1' DAY CAST( AS VARCHAR) OVER () ROW_NUMBER() ROW( ARRAY[ ]
 """
 _WORDS = _SPICE.split()
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT SUM(a) AS n, SUM(n) AS m FROM t", "n is an aggregate"),
+        ("SELECT SUM(a) AS n, COUNT(*) FILTER (WHERE n > 1) AS m FROM t", "n is an aggregate"),
+        ("SELECT a FROM v", "a view that reads itself"),
+        ("SELECT a FROM (SELECT a FROM v) x", "a view that reads itself"),
+    ],
+)
+def test_what_random_edits_found_is_a_mistake_with_a_name(query: str, message: str) -> None:
+    with pytest.raises(SqlError, match=message):
+        compile_program(f"{TABLES}CREATE VIEW v AS {query}")
+
 
 #: a word is replaced by one of its own class, so that the parser lets most programs through
 _KINDS = """

@@ -21,7 +21,7 @@ from penstock.plan.expressions import Expr, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, later, literals
 from penstock.sql.bind.catalog import Catalog, Inlined
-from penstock.sql.bind.forms import Aggregated, Outer, Ranked
+from penstock.sql.bind.forms import Aggregated, Outer, Ranked, has
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
@@ -101,7 +101,7 @@ class ExpressionBinder:
         if found is not None:
             return found
         if qualifier is None and name in self._aliases:
-            return replace(self._aliases[name], span=e.span)
+            return self._alias(e, name)
         for level, scope in enumerate(self._outer):
             found = scope.find(qualifier, name, e.span)
             if found is not None and level:
@@ -116,6 +116,17 @@ class ExpressionBinder:
         if qualifier is None and name in later.CLOCKS:
             raise unsupported(e.span, name.upper())
         raise self._scope.unknown(qualifier, name, e.span)
+
+    def _alias(self, e: ast.ColumnRef, name: str) -> Expr:
+        """What an item of the same SELECT stands for, where such a thing may stand."""
+        found = self._aliases[name]
+        if self._no_aggregates is not None and has(found, Aggregated):
+            raise BindError(
+                e.span, f"{name} is an aggregate, which cannot be used in {self._no_aggregates}"
+            )
+        if self._windows is None and has(found, Ranked):
+            raise BindError(e.span, f"{name} is a ROW_NUMBER, which cannot be used here")
+        return replace(found, span=e.span)
 
     def _literal(self, e: ast.Literal) -> Expr:
         value = e.value
