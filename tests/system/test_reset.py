@@ -309,6 +309,10 @@ def test_a_subscriber_to_egress_sees_a_reset_as_one_swap(system: System) -> None
         while reader.rows().total() < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert reader.rows().total() == 3
+        token = p.send("t", row(4))
+        step = p.get("/completion_status", params={"token": token}).json()["step"]
+        reader.wait_for_step(step)
+        assert reader.rows().total() == 4
     p.stop()
 
 

@@ -482,6 +482,7 @@ class OutputEndpoint:
             return
         sink.publish(record.generation, self._marker(record, cut.step, rows, digest))
         self._published(record, cut.step, cut.processed, rows, digest)
+        sink.progress(cut.step)
 
     def _cut(self, record: ResetRecord) -> Cut | None:
         """Pin the view and begin to queue, in one instant between two steps."""
@@ -548,6 +549,7 @@ class OutputEndpoint:
             sink.publish(record.generation, self._marker(record, 0, 0, 0))
         self._resets.finish(self.name, record.generation, step=0, rows=0)
         self._follow_begun = True
+        sink.progress(self.completed_step)
 
     def _deliver(self) -> None:
         """Apply what is queued: one batch per step, several steps at once when far behind."""
