@@ -1,0 +1,182 @@
+"""The processes of a server: what survives which ending, and callers that wait or walk away."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.system.conftest import System
+
+PROGRAM = """
+CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR);
+CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
+"""
+CLI = [sys.executable, "-m", "penstock.cli"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[System]:
+    """A server of this test's own, which may be ended in any way."""
+    s = System(tmp_path / "state")
+    yield s
+    if s.process.poll() is None:
+        s.stop()
+
+
+def children(pid: int) -> list[int]:
+    """The pids of the children of all threads of a process."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(p) for task in tasks for p in (task / "children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(claim: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.02)
+
+
+def test_a_server_told_to_end_stops_its_pipelines_without_an_error(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    workers = [pid for pid in children(own.process.pid) if is_alive(pid)]
+    assert workers
+
+    own.stop()
+
+    wait_for(lambda: not any(is_alive(pid) for pid in workers))
+    own.start()
+    found = p.get("").json()
+    assert (found["deployment_status"], found["deployment_error"]) == ("Stopped", None)
+    assert found["storage_status"] == "InUse" and found["program_status"] == "Success"
+    p.start()
+
+
+def test_workers_end_with_a_server_that_is_killed_and_its_pipelines_say_why(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    workers = children(own.process.pid)
+    assert len(workers) >= 1
+
+    own.process.send_signal(signal.SIGKILL)
+    own.process.wait()
+
+    wait_for(lambda: not any(is_alive(pid) for pid in workers))
+    own.start()
+    found = p.get("").json()
+    assert found["deployment_status"] == "Stopped"
+    assert "ended while pipeline" in found["deployment_error"]["message"]
+    refused = p.post("/start", params={"dismiss_error": "false"})
+    assert refused.json()["error_code"] == "CannotStartWithUndismissedError"
+    p.start()
+
+
+def test_two_servers_never_share_a_data_directory(own: System) -> None:
+    second = subprocess.run(
+        [*CLI, "serve", "--port", "0", "--data-dir", str(own.data_dir)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert second.returncode == 1
+    assert "another Penstock server uses the data directory" in second.stderr
+    assert own.http.get("/config").status_code == 200
+
+
+def test_a_taken_port_is_named_and_port_0_is_announced_as_what_it_became(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = subprocess.run(
+            [*CLI, "serve", "--port", port, "--data-dir", str(tmp_path / "a")],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert refused.returncode == 1 and f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+
+    command = [*CLI, "serve", "--port", "0", "--data-dir", str(tmp_path / "b")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith("Penstock is listening on http://127.0.0.1:")
+        url = line.split()[-1]
+        assert httpx.get(f"{url}/v0/config").json()["edition"] == "Open source"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_any_number_of_waiting_ingresses_leaves_a_paused_pipeline_free_to_resume(
+    own: System,
+) -> None:
+    p = own.pipeline(PROGRAM)
+    assert p.post("/pause").status_code == 202
+    p.wait("deployment_status", "Paused")
+    many = 60  # more than the threads that a web framework has by default
+
+    def send(i: int) -> int:
+        row = json.dumps({"id": i, "v": "x"})
+        parameters = {"format": "json", "update_format": "raw"}
+        url = f"{own.url}/v0{p.path}/ingress/t"
+        return httpx.post(url, params=parameters, content=row, timeout=60).status_code
+
+    with ThreadPoolExecutor(many) as senders:
+        answers = [senders.submit(send, i) for i in range(many)]
+        wait_for(lambda: _is_taking(p.get("/stats").json()))
+        time.sleep(1)
+        assert not any(answer.done() for answer in answers)
+        assert p.post("/resume").status_code == 202
+        assert [answer.result() for answer in answers] == [200] * many
+    wait_for(lambda: p.query("SELECT COUNT(*) AS n FROM m") == [{"n": many}])
+
+
+def _is_taking(stats: dict[str, list[dict[str, str]]]) -> bool:
+    return any("api-ingress" in i["endpoint_name"] for i in stats["inputs"])
+
+
+def test_a_subscriber_that_walks_away_is_let_go(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    url = f"{own.url}/v0{p.path}/egress/m"
+    with httpx.stream("POST", url, params={"format": "json", "backpressure": "true"}) as answer:
+        lines = answer.iter_lines()  # kept: without it the answer is closed
+        next(lines)
+        wait_for(lambda: len(p.get("/stats").json()["outputs"]) == 1)
+
+    wait_for(lambda: p.get("/stats").json()["outputs"] == [])
+    # Nobody is left whose slowness could hold rows back.
+    p.send("t", {"id": 1, "v": "x"})
+
+
+def test_the_text_of_a_query_may_be_long(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    sql = f"SELECT COUNT(*) AS n FROM m WHERE v <> '{'x' * 60_000}'"
+    assert p.query(sql) == [{"n": 0}]
+
+
+def test_sockets_are_out_of_reach_of_other_users(own: System) -> None:
+    own.pipeline(PROGRAM)
+    folders = [
+        Path(argument).parent
+        for pid in children(own.process.pid)
+        for argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if argument.endswith(".sock")
+    ]
+    assert folders
+    for folder in folders:
+        assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid()
+    assert (own.data_dir / "penstock.db").stat().st_mode & 0o077 == 0

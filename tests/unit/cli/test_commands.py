@@ -1,0 +1,98 @@
+"""The commands that need no server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import main
+from penstock.manager.store import Store
+from penstock.server.serve import Settings, check, is_loopback
+
+GOOD = "CREATE TABLE t (a INT);\nCREATE VIEW v AS SELECT a + 1 AS b FROM t;\n"
+BAD = (
+    "CREATE TABLE t (a INT);\nCREATE VIEW v AS SELECT c FROM t;\nCREATE VIEW w AS SELECT 1 FROM u;"
+)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_help_shows_every_command() -> None:
+    code, text = run("--help")
+    assert code == 0
+    for command in ("serve", "apikey", "check", "explain", "pipelines", "query", "reset"):
+        assert f"  {command} " in text
+
+
+def test_check_says_what_compiled(tmp_path: Path) -> None:
+    file = tmp_path / "good.sql"
+    file.write_text(GOOD)
+    code, text = run("check", str(file))
+    assert code == 0 and "1 tables, 1 views, no errors" in text
+
+
+def test_check_names_every_mistake_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "bad.sql"
+    file.write_text(BAD)
+    code, text = run("check", str(file))
+    assert code == 1
+    assert "bad.sql:2:" in text and "bad.sql:3:" in text
+
+
+def test_explain_prints_the_plan_and_knows_its_passes(tmp_path: Path) -> None:
+    file = tmp_path / "good.sql"
+    file.write_text(GOOD)
+    code, plan = run("explain", str(file))
+    assert code == 0 and "v" in plan and "a" in plan
+    assert run("explain", str(file), "--after", "bind")[0] == 0
+    code, text = run("explain", str(file), "--after", "nonsense")
+    assert code == 1 and "nonsense" in text
+
+
+def test_keys_are_made_listed_and_deleted_in_the_data_directory(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "state"))
+    code, secret = run("apikey", "create", "ci", "--role", "write", *where)
+    assert code == 0 and secret.startswith("apikey:")
+    assert run("apikey", "list", *where) == (0, "ci\twrite\n")
+    assert run("apikey", "create", "ci", *where)[0] == 1
+    store = Store(tmp_path / "state")
+    found = store.find_key(secret.strip())
+    assert found is not None and found.role == "write"
+    store.close()
+    assert run("apikey", "delete", "ci", *where)[0] == 0
+    assert run("apikey", "delete", "ci", *where)[0] == 1
+
+
+def test_commands_for_a_server_say_when_none_answers() -> None:
+    code, text = run("pipelines", "--url", "http://127.0.0.1:1")
+    assert code == 1 and "no server answers at http://127.0.0.1:1" in text
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],
+)
+def test_only_loopback_counts_as_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_an_open_address_without_authentication_needs_a_word() -> None:
+    check(Settings("0.0.0.0", 1, Path("x"), insecure=True))
+    check(Settings("0.0.0.0", 1, Path("x"), auth="apikey"))
+    check(Settings("127.0.0.1", 1, Path("x")))
+
+
+def test_neither_the_commands_nor_the_api_process_load_the_engine() -> None:
+    code = (
+        "import sys, penstock.cli, penstock.server.serve, penstock.server.app\n"
+        "heavy = {'numba', 'duckdb', 'penstock.circuit', 'penstock.pipeline'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
