@@ -18,6 +18,7 @@ import datetime
 import decimal
 import hashlib
 import io
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -76,16 +77,13 @@ class AdHoc:
     def table(self, sql: str) -> pa.Table:
         """The query's answer as an Arrow table."""
         with _connect() as db:
-            try:
-                statements = db.extract_statements(sql)
-            except duckdb.Error as e:
-                raise _query_error(str(e)) from e
+            statements = _parse(db, sql)
             _check(statements)
-            for name, table in self._tables(self._relations(db, sql)).items():
+            for name, table in self._tables(self._relations(db, statements)).items():
                 db.register(name, table)
             try:
                 for s in statements[:-1]:
-                    db.execute(s)
+                    db.execute(s).fetchall()
                 last = statements[-1]
                 if last.type == duckdb.StatementType.SELECT:
                     return db.sql(last.query).to_arrow_table()
@@ -93,11 +91,25 @@ class AdHoc:
             except duckdb.Error as e:
                 raise _query_error(str(e)) from e
 
-    def _relations(self, db: duckdb.DuckDBPyConnection, sql: str) -> frozenset[str]:
-        try:
-            mentioned = {n.strip('"') for n in db.get_table_names(sql)}
-        except duckdb.Error as e:
-            raise _query_error(str(e)) from e
+    def statements(self, sql: str) -> list[str]:
+        """The statements of `sql`, one text each, in order."""
+        with _connect() as db:
+            return [str(s.query) for s in _parse(db, sql)]
+
+    def _relations(
+        self, db: duckdb.DuckDBPyConnection, statements: list[duckdb.Statement]
+    ) -> frozenset[str]:
+        mentioned: set[str] = set()
+        for s in statements:
+            if s.type == duckdb.StatementType.EXECUTE:
+                continue  # reads what its PREPARE mentions
+            query = _WRAPPING.sub("", s.query, count=1)
+            if s.type == duckdb.StatementType.PREPARE:
+                query = _PARAMETER.sub("NULL", query)
+            try:
+                mentioned |= {n.strip('"') for n in db.get_table_names(query)}
+            except duckdb.Error as e:
+                raise _query_error(str(e)) from e
         names = {n if n in self._declared else n.lower() for n in mentioned}
         for name in sorted(names & self._declared - self._readable):
             raise _query_error(
@@ -135,6 +147,24 @@ _READING = {
     duckdb.StatementType.PREPARE,
     duckdb.StatementType.EXECUTE,
 }
+
+
+# What stands around the query of an EXPLAIN or a PREPARE.
+_WRAPPING = re.compile(
+    r"""(?:\s|--[^\n]*\n|/\*.*?\*/)*
+        (?:explain\s+(?:analyze\s+)?|prepare\s+\S+?\s*(?:\([^()]*\)\s*)?\s+as\s+)""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+
+
+_PARAMETER = re.compile(r"\$\w+|\?")
+
+
+def _parse(db: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.Statement]:
+    try:
+        return db.extract_statements(sql)
+    except duckdb.Error as e:
+        raise _query_error(str(e)) from e
 
 
 def _check(statements: list[duckdb.Statement]) -> None:

@@ -392,13 +392,18 @@ class Pipeline:
         self._disconnect()
 
     def query(self, sql: str, format: str = "text") -> tuple[str, Iterator[bytes]]:
-        """Answer an ad-hoc query, or INSERT rows (which waits while the pipeline is paused)."""
+        """Answer an ad-hoc query, or INSERT rows (which waits while the pipeline is paused).
+
+        Of several statements the last one answers; INSERTs are made in their order, first."""
         self._require_alive()
-        insert = _INSERT.match(sql)
-        if insert is None:
-            return self._adhoc.query(sql, format)
-        count = self._insert(insert)
-        return self._adhoc.query(f'SELECT {count}::BIGINT AS "count"', format)
+        reading: list[str] = []
+        for statement in self._adhoc.statements(sql):
+            insert = _INSERT.match(statement)
+            reading.append(
+                statement if insert is None else f'SELECT {self._insert(insert)}::BIGINT AS "count"'
+            )
+        joined = ";\n".join(s.strip().rstrip(";") for s in reading)
+        return self._adhoc.query(joined, format)
 
     def _insert(self, statement: re.Match[str]) -> int:
         name = _fold(statement["table"])
@@ -633,7 +638,7 @@ class Subscription:
 
 
 _INSERT = re.compile(
-    r"""\s*insert\s+into\s+(?P<table>"[^"]+"|\w+)\s*(?:\((?P<columns>[^()]*)\))?\s*
+    r"""(?:\s|--[^\n]*\n|/\*.*?\*/)*insert\s+into\s+(?P<table>"[^"]+"|\w+)\s*(?:\((?P<columns>[^()]*)\))?\s*
         (?P<source>(?:values|select|with)\b.*?);?\s*$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )

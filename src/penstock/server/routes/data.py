@@ -6,6 +6,7 @@ import base64
 import binascii
 import codecs
 import contextlib
+from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -84,11 +85,11 @@ def _from_connector(connector: object, query: dict[str, str]) -> dict[str, objec
                 f"'{key}' cannot be a query parameter when the body holds a connector",
                 details={"parameter": key},
             )
-    form = connector.get("format") or {}
-    config = dict(form.get("config") or {})
+    form = _object(connector, "format")
+    config = _object(form, "config")
     if form.get("name") == "json" and config.pop("array", None) is not True:
         raise UserError('An egress in the format json needs "array": true')
-    transport = (connector.get("transport") or {}).get("config") or {}
+    transport = _object(_object(connector, "transport"), "config")
     return {
         "format": form.get("name", "csv"),
         "options": {k: v if isinstance(v, str) else orjson.dumps(v).decode()
@@ -96,6 +97,18 @@ def _from_connector(connector: object, query: dict[str, str]) -> dict[str, objec
         "backpressure": bool(transport.get("backpressure", False)),
         "send_snapshot": bool(connector.get("send_snapshot", False)),
     }  # fmt: skip
+
+
+def _object(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    """A copy of the object under `key`, empty when absent. Raises `InvalidParam`."""
+    value = parent.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise UserError(
+            f"'{key}' of a connector must be an object, not {value!r}",
+            code="InvalidParam",
+            details={"key": key},
+        )
+    return dict(value or {})
 
 
 def _query_args(sql: str, wanted: str | None) -> dict[str, str]:
