@@ -15,6 +15,8 @@ Invariants:
 * the cut is taken between two steps, under the step lock, in the same instant in which the
   endpoint begins to queue: the first queued delta is that of step S+1 (rule 3);
 * the durable record is written before the phase changes (rule 1);
+* a delta that may have been applied (its reply was lost) is sent again as it was, never merged
+  with later ones: only then can the marker's step tell that it got through;
 * `completed_step` only moves when the sink has taken the rows of that step (rule 10).
 
 Cost: a delta costs its own size. While a snapshot is being staged, queued deltas are
@@ -168,6 +170,8 @@ class OutputEndpoint:
         self._queued_records = 0
         self._coalesced_records = 0
         self._flush_asked = False
+        #: last step of the batch that was sent and not answered yet
+        self._sent_step: int | None = None
         self._stopping = False
         self._sink: Sink | None = None
         self._failures = 0
@@ -559,6 +563,8 @@ class OutputEndpoint:
             record = self._record
             if not entries:
                 return
+            # under the same lock as the look at the queue: a reset in between forgets both
+            self._sent_step = entries[-1].step
             rows_before, digest_before = self._rows, self._digest
         batches = [e.rows for e in entries if e.rows is not None]
         last = entries[-1]
@@ -573,9 +579,10 @@ class OutputEndpoint:
         with self._cond:
             if self._record.generation != record.generation:
                 return
-            for e in entries:
-                self._queue.popleft()
-                self._queued_records -= e.records
+            self._sent_step = None
+            # by step: meanwhile a step without rows may have taken the place of the last entry
+            while self._queue and self._queue[0].step <= last.step:
+                self._queued_records -= self._queue.popleft().records
             if not self._queue:
                 self._flush_asked = False
             self._rows, self._digest = rows, digest
@@ -585,10 +592,13 @@ class OutputEndpoint:
         self._on_progress()
 
     def _head(self, sink: Sink) -> list[Entry]:
-        """The entries of the next sink batch: all that are buffered; else one step's delta, or
-        everything queued where the sink keeps no history of steps."""
+        """The entries of the next sink batch: those of an attempt without an answer; else all that
+        are buffered; else one step's delta, or everything queued where the sink keeps no history
+        of steps."""
         if self.phase is not Phase.FOLLOWING:
             return []
+        if self._sent_step is not None:
+            return [e for e in self._queue if e.step <= self._sent_step]
         if self.settings.buffered or not sink.capabilities.is_log:
             return list(self._queue)
         head: list[Entry] = []
@@ -608,6 +618,7 @@ class OutputEndpoint:
         self._queue.clear()
         self._queued_records = self._coalesced_records = 0
         self._flush_asked = False
+        self._sent_step = None
 
     def _note_error(self, message: str) -> None:
         self.counters.num_transport_errors += 1

@@ -7,6 +7,7 @@ lost. `looks` is every content a reader could have seen, in order.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ class Target:
     failures: list[tuple[str, bool]] = field(default_factory=list)
     looks: list[tuple[int, Counter[Any]]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    #: every `apply` takes one permit of it first, if there is one
+    gate: threading.Semaphore | None = None
 
     def shown(self) -> None:
         generation = 0 if self.marker is None else self.marker.generation
@@ -92,6 +95,8 @@ class MemorySink(Sink):
 
     def apply(self, rows: Batch, marker: Marker) -> None:
         is_lost = self._enter("apply")
+        if self.target.gate is not None:
+            self.target.gate.acquire()
         if not is_applied(self.target.marker, marker, "memory"):
             for row, weight in batch_to_rows(rows):
                 self.target.rows[row] += weight

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.data.batch import INSERT, Batch, InputBatch
+from penstock.data.batch import DELETE, INSERT, Batch, InputBatch
 from penstock.data.build import batch_from_rows
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
@@ -104,6 +104,12 @@ class Bench:
         for row in rows:
             self.total[row] += 1 if op == INSERT else -1
         self.total = Counter({r: n for r, n in self.total.items() if n})
+
+    def send_nothing(self) -> None:
+        """Input that leaves the view as it is: a row that comes and goes."""
+        batch = batch_from_rows(SCHEMA, [(-1, "x"), (-1, "x")])
+        ops = np.array([INSERT, DELETE], np.uint8)
+        self.input.push(Parsed((InputBatch(SCHEMA, batch.columns, ops),)), 0)
 
     def wait_processed(self) -> None:
         """Until everything sent has gone through the circuit."""
@@ -313,6 +319,46 @@ def test_a_lost_reply_of_publish_is_settled_by_the_marker_not_by_staging_again(
     bench.settle(out)
 
     assert bench.target.calls.count("publish") == published + 1
+    assert bench.target.rows == bench.total
+
+
+def test_a_delta_whose_reply_was_lost_is_not_merged_with_later_ones(bench: Bench) -> None:
+    out = bench.output()
+    bench.settle(out)
+    # applied, reply lost; the target stays away long enough for the next step to queue behind
+    bench.target.failures = [("apply", True), ("open", False), ("open", False)]
+
+    bench.send((1, "comes"))
+    wait_until(lambda: not any(call == "apply" for call, _ in bench.target.failures))
+    bench.send((1, "comes"), (2, "stays"), op=DELETE)
+    bench.send((2, "stays"))
+    bench.send((2, "stays"))
+    bench.settle(out)
+
+    assert bench.target.rows == bench.total == Counter({(2, "stays"): 1})
+
+
+def test_a_step_without_rows_completes_though_it_came_while_a_delta_was_written(
+    bench: Bench,
+) -> None:
+    out = bench.output()
+    bench.settle(out)
+    bench.target.gate = gate = threading.Semaphore(0)
+
+    def stepped(send: Callable[[], None]) -> None:
+        send()
+        bench.wait_processed()
+
+    stepped(lambda: bench.send((1, "being written")))
+    wait_until(lambda: bench.target.calls.count("apply") == 1)
+    stepped(lambda: bench.send((2, "queued")))
+    stepped(bench.send_nothing)
+    gate.release()
+    wait_until(lambda: bench.target.calls.count("apply") == 2)
+    stepped(bench.send_nothing)
+    gate.release()
+    bench.settle(out)
+
     assert bench.target.rows == bench.total
 
 
