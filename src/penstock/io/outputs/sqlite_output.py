@@ -106,7 +106,7 @@ class SqliteSink(Sink):
             (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
             if mode != self._journal_mode:
                 self._db.execute(f"PRAGMA journal_mode = {self._journal_mode}")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA synchronous = FULL")
             self._file = _identity(self._path)
 
     def validate(self) -> None:
