@@ -254,10 +254,7 @@ def test_a_sink_that_cannot_be_opened_says_so_and_the_rest_goes_on(
 def test_a_row_that_fails_in_a_view_stops_the_pipeline_and_is_named(system: System) -> None:
     p = system.pipeline(PROGRAM)
     p.send("numbers", {"x": 4})
-    # the answer may come before the pipeline's end or be cut off by it
-    sent = p.post("/ingress/numbers", params={"format": "json", "update_format": "raw"},
-                  content='{"x": 0}')  # fmt: skip
-    assert sent.status_code in (200, 503)
+    p.send("numbers", {"x": 0}, wait=False)
     stopped = p.wait("deployment_status", "Stopped")
     error = stopped["deployment_error"]
     assert "shares" in error["message"] and "100 / x" in error["message"]

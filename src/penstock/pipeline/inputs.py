@@ -72,12 +72,8 @@ class InputEndpoint(Intake):
 
     def push(self, parsed: Parsed, byte_count: int, *, force: bool = False) -> None:
         with self._cond:
-            while not self._stopping and not (force or self._may_run()):
-                self._cond.wait(0.1)
-            while not self._stopping and self.buffered_records >= self.max_queued_records:
-                self._cond.wait(0.1)
-            if self._stopping:
-                raise Intake.Stopped
+            if any(len(b) for b in parsed.batches):
+                self._wait_for_room(force)
             for batch in parsed.batches:
                 if len(batch):
                     self._queue.append(batch)
@@ -87,6 +83,14 @@ class InputEndpoint(Intake):
             for e in parsed.errors:
                 self._note_parse_error(e)
         self._wake()
+
+    def _wait_for_room(self, force: bool) -> None:
+        while not self._stopping and not (force or self._may_run()):
+            self._cond.wait(0.1)
+        while not self._stopping and self.buffered_records >= self.max_queued_records:
+            self._cond.wait(0.1)
+        if self._stopping:
+            raise Intake.Stopped
 
     def end_of_input(self) -> None:
         self.is_at_end = True
@@ -186,10 +190,14 @@ class InputEndpoint(Intake):
         with self._cond:
             self._cond.notify_all()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
+    def close(self) -> None:
+        """Take in no more: whoever waits to push gets Stopped, at once."""
         with self._cond:
             self._stopping = True
             self._cond.notify_all()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        self.close()
         if self._thread is not None:
             self._thread.join(timeout_s)
 

@@ -29,7 +29,14 @@ from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import null_column
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
-from penstock.io.contracts import InputContext, Parsed, ParseError, SinkContext, SinkRejected
+from penstock.io.contracts import (
+    InputContext,
+    Intake,
+    Parsed,
+    ParseError,
+    SinkContext,
+    SinkRejected,
+)
 from penstock.io.formats import make_parser
 from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.io.registry import INPUTS, OUTPUTS
@@ -155,6 +162,8 @@ class Pipeline:
             self._error = error
             self._state = "Failed"
             self._running.clear()
+        for e in self._loop.inputs.values():
+            e.close()
 
     def _sample(self) -> None:
         while not self._stopping.wait(1.0):
@@ -607,7 +616,12 @@ class IngressSession:
             done()
 
     def _take(self, parsed: Parsed, byte_count: int) -> None:
-        self._endpoint.push(parsed, byte_count, force=self._force)
+        try:
+            self._endpoint.push(parsed, byte_count, force=self._force)
+        except Intake.Stopped:
+            raise TransientError(
+                "the pipeline is stopping and takes in no more", code="PipelineUnavailable"
+            ) from None
         self._num_errors += len(parsed.errors)
         self._errors.extend(parsed.errors[: REPORTED_ERRORS - len(self._errors)])
 
