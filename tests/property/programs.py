@@ -3,6 +3,7 @@
 A program is a chain of views over two tables; each view may read the tables and earlier views.
 Expressions stay where the two dialects mean the same:
 
+* no GREATEST and LEAST, which are NULL here where an argument is;
 * no integer division and no AVG of integers (ours truncate, DuckDB's are DOUBLE);
 * small numbers, so that nothing overflows (ours is an error, DuckDB widens);
 * ORDER BY names every column and the place of NULLs (the defaults differ);
@@ -25,10 +26,11 @@ from hypothesis import strategies as st
 
 TABLES = """
 CREATE TABLE a (id INT NOT NULL PRIMARY KEY, k INT, s VARCHAR, d DECIMAL(10, 2), f DOUBLE,
-                b BOOLEAN, t DATE);
+                b BOOLEAN, t DATE, n SMALLINT, m TIMESTAMP, h TIME);
 CREATE TABLE b (k INT, x BIGINT, s VARCHAR);
 """
-A = {"id": "int", "k": "int", "s": "text", "d": "dec", "f": "float", "b": "bool", "t": "date"}
+A = {"id": "int", "k": "int", "s": "text", "d": "dec", "f": "float", "b": "bool", "t": "date",
+     "n": "short", "m": "stamp", "h": "time"}  # fmt: skip
 B = {"k": "int", "x": "big", "s": "text"}
 NUMERIC = ("int", "big", "dec", "float")
 
@@ -39,9 +41,18 @@ floats = st.one_of(st.none(), st.integers(-8, 8).map(lambda i: i / 4))
 dates = st.one_of(
     st.none(), st.integers(0, 3).map(lambda i: datetime.date(2024, 2, 28) + datetime.timedelta(i))
 )
-rows_a = st.tuples(
-    st.integers(0, 6), small, texts, decimals, floats, st.sampled_from([None, True, False]), dates
+#: one microsecond apart, before 1970, and the same instant twice
+stamps = st.sampled_from([
+    None, datetime.datetime(2024, 2, 29, 23, 59, 59, 999_999), datetime.datetime(2024, 3, 1),
+    datetime.datetime(1969, 12, 31, 12, 0, 0, 1), datetime.datetime(2024, 2, 29),
+])  # fmt: skip
+times = st.sampled_from(
+    [None, datetime.time(0), datetime.time(12, 30, 0, 5), datetime.time(23, 59)]
 )
+rows_a = st.tuples(
+    st.integers(0, 6), small, texts, decimals, floats, st.sampled_from([None, True, False]), dates,
+    small, stamps, times,
+)  # fmt: skip
 rows_b = st.tuples(small, small, texts)
 
 
@@ -110,7 +121,7 @@ class Program:
 def programs(draw: st.DrawFn) -> Program:
     p = Program()
     for i in range(draw(st.integers(1, 4))):
-        build = draw(st.sampled_from([_select, _join, _group, _global, _distinct, _union, _top]))
+        build = draw(st.sampled_from(_FORMS))
         query, columns = build(draw, {"a": A, "b": B, **p.views})
         if draw(st.integers(0, 4)) == 0:
             query = f"WITH q AS ({query}) SELECT * FROM q"
@@ -131,7 +142,24 @@ def _select(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]
     kept = {f"c{i}": _expression(draw, columns) for i in range(draw(st.integers(1, 4)))}
     listed = ", ".join(f"{sql} AS {n}" for n, (sql, _) in kept.items())
     where = f" WHERE {_predicate(draw, columns)}" if draw(st.booleans()) else ""
+    if draw(st.integers(0, 3)) == 0:
+        found = _membership(draw, columns, relations)
+        where = f"{where} AND {found}" if where else f" WHERE {found}"
     return f"SELECT {listed} FROM {name}{where}", {n: kind for n, (_, kind) in kept.items()}
+
+
+def _membership(draw: st.DrawFn, columns: dict[str, str], relations: Relations) -> str:
+    """x [NOT] IN (SELECT y FROM …), or whether there is an equal row."""
+    other, theirs = _relation(draw, relations)
+    pairs = [(x, y) for x, a in columns.items() for y, b in theirs.items() if a == b != "float"]
+    if not pairs:
+        return "TRUE"
+    x, y = draw(st.sampled_from(pairs))
+    return draw(st.sampled_from([
+        f"{x} IN (SELECT {y} FROM {other})",
+        f"{x} NOT IN (SELECT {y} FROM {other})",
+        f"EXISTS (SELECT 1 FROM {other} o WHERE o.{y} = {x})" if x not in theirs else "TRUE",
+    ]))  # fmt: skip
 
 
 def _join(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
@@ -142,7 +170,7 @@ def _join(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     kind = draw(st.sampled_from(kinds))
     on_left = draw(st.sampled_from([c for c, k in lc.items() if k == kind]))
     on_right = draw(st.sampled_from([c for c, k in rc.items() if k == kind]))
-    how = draw(st.sampled_from(["JOIN", "LEFT JOIN"]))
+    how = draw(st.sampled_from(["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]))
     picked = [("l", c, k) for c, k in lc.items()][:3] + [("r", c, k) for c, k in rc.items()][:3]
     listed = ", ".join(f"{t}.{c} AS j{i}" for i, (t, c, _) in enumerate(picked))
     query = f"SELECT {listed} FROM {left} l {how} {right} r ON l.{on_left} = r.{on_right}"
@@ -151,6 +179,23 @@ def _join(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
         if numbers:
             query += f" AND r.{numbers[0]} > {draw(st.integers(-2, 2))}"
     return query, {f"j{i}": k for i, (_, _, k) in enumerate(picked)}
+
+
+def _three(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    """A table, and two relations that are joined to it by what they have in common."""
+    columns = {f"a.{c}": k for c, k in A.items()}
+    query = "FROM a"
+    for alias in ("p", "q"):
+        name, theirs = _relation(draw, {"b": relations["b"], "a": relations["a"]})
+        pairs = [(x, y) for x, k in columns.items() for y, o in theirs.items() if k == o != "float"]
+        x, y = draw(st.sampled_from(pairs))
+        how = draw(st.sampled_from(["JOIN", "JOIN", "LEFT JOIN", "FULL JOIN"]))
+        query += f" {how} {name} {alias} ON {x} = {alias}.{y}"
+        columns |= {f"{alias}.{c}": k for c, k in theirs.items()}
+    where = f" WHERE {_predicate(draw, columns)}" if draw(st.booleans()) else ""
+    kept = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=4, unique=True))
+    listed = ", ".join(f"{c} AS w{i}" for i, c in enumerate(kept))
+    return f"SELECT {listed} {query}{where}", {f"w{i}": columns[c] for i, c in enumerate(kept)}
 
 
 def _aggregates(draw: st.DrawFn, columns: dict[str, str], tag: int) -> dict[str, tuple[str, str]]:
@@ -204,7 +249,7 @@ def _union(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     kind = draw(st.sampled_from(kinds))
     x = draw(st.sampled_from([c for c, k in lc.items() if k == kind]))
     y = draw(st.sampled_from([c for c, k in rc.items() if k == kind]))
-    how = draw(st.sampled_from(["UNION ALL", "UNION ALL", "UNION"]))
+    how = draw(st.sampled_from(["UNION ALL", "UNION ALL", "UNION", "EXCEPT", "INTERSECT"]))
     return f"SELECT {x} AS u FROM {left} {how} SELECT {y} AS u FROM {right}", {"u": kind}
 
 
@@ -225,6 +270,10 @@ def _expression(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
     if kind == "int":
         forms += [f"{column} + 1", f"-{column}", f"COALESCE({column}, 7)", f"{column} * 2"]
         forms += [f"CASE WHEN {_predicate(draw, columns)} THEN {column} ELSE 0 END"]
+        forms += [f"ABS({column})", f"NULLIF({column}, 1)"]
+    if kind in ("dec", "date", "stamp", "time", "short", "bool", "big"):
+        test = _predicate(draw, columns)
+        forms += [f"CASE WHEN {test} THEN {column} END", f"COALESCE({column}, {column})"]
     if kind == "text":
         forms += [f"UPPER({column})", f"{column} || '!'", f"COALESCE({column}, 'none')"]
     return draw(st.sampled_from(forms)), kind
@@ -237,6 +286,9 @@ LITERALS = {
     "float": ["0.5e0", "-1.0e0"],
     "text": ["'a'", "'B'", "''"],
     "date": ["DATE '2024-02-29'"],
+    "short": ["1", "-1"],
+    "stamp": ["TIMESTAMP '2024-02-29 00:00:00'", "TIMESTAMP '1969-12-31 12:00:00.000001'"],
+    "time": ["TIME '12:30:00'", "TIME '23:59:00'"],
 }
 
 
@@ -260,6 +312,9 @@ def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
     return draw(st.sampled_from(forms))
 
 
+_FORMS = [_select, _select, _join, _three, _group, _global, _distinct, _union, _top]
+
+
 def answers(program: Program, history: History) -> dict[str, Counter[Any]]:
     """What each view holds in the end: DuckDB, from scratch."""
     a, b = history.contents()
@@ -268,7 +323,7 @@ def answers(program: Program, history: History) -> dict[str, Counter[Any]]:
             if statement.strip():
                 db.execute(statement)
         if a:
-            db.executemany("INSERT INTO a VALUES (?, ?, ?, ?, ?, ?, ?)", a)
+            db.executemany(f"INSERT INTO a VALUES ({', '.join('?' * len(A))})", a)
         if b:
             db.executemany("INSERT INTO b VALUES (?, ?, ?)", b)
         found: dict[str, Counter[Any]] = {}
@@ -286,6 +341,11 @@ def plain(row: Any) -> tuple[Any, ...]:
 def _plain(v: Any) -> Any:
     if isinstance(v, bool) or v is None:
         return v
+    if isinstance(v, datetime.datetime):  # ours is a number of microseconds
+        v = (v - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
+    if isinstance(v, datetime.time):  # and this of nanoseconds
+        seconds = v.hour * 3600 + v.minute * 60 + v.second
+        v = seconds * 10**9 + v.microsecond * 1000
     if isinstance(v, int | float | Decimal):
         return format(Decimal(v).normalize() + 0, "f")
     return str(v)

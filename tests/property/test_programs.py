@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from penstock.compile.program import compile_circuit
 from penstock.data import hash as hashing
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.plan.nodes import ProgramPlan
-from penstock.sql.program import compile_program
+from penstock.sql.passes import PASSES, Pass, optimise
+from penstock.sql.program import bind_program, compile_program
 from tests.property.programs import History, Program, answers, histories, plain, programs
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -52,7 +54,7 @@ def take(deltas: Any, totals: dict[str, Counter[Any]]) -> None:
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=150, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=120, deadline=None, suppress_health_check=CHECKS)
 def test_views_equal_duckdb_after_any_history(program: Program, history: History) -> None:
     assert run(compile_program(program.text), history) == answers(program, history)
 
@@ -75,6 +77,14 @@ def test_colliding_hashes_cost_time_and_nothing_else(program: Program, history: 
         assert run(compile_program(program.text), history) == answers(program, history)
     finally:
         hashing._test_mask = hashing.ALL_BITS
+
+
+@given(program=programs(), history=histories(), last=st.sampled_from([None, *PASSES]))
+@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
+def test_no_pass_changes_an_answer(program: Program, history: History, last: Pass | None) -> None:
+    bound = bind_program(program.text)
+
+    assert run(optimise(bound, last), history) == run(bound, history)
 
 
 @pytest.mark.slow
