@@ -202,3 +202,26 @@ def test_the_schema_of_the_suite_is_a_rowid_table_with_an_index(tmp_path: Path) 
 
     assert "SEARCH" in plan[0][3]
     sink.close()
+
+
+def test_a_reset_repairs_values_swapped_under_a_unique_constraint_of_the_target(
+    tmp_path: Path,
+) -> None:
+    schema = T.schema(k=T.INTEGER.with_nullable(False), v=T.VARCHAR)
+    path = tmp_path / "a.sqlite"
+    run(path, "CREATE TABLE t (k INTEGER PRIMARY KEY, v TEXT UNIQUE)")
+    sink = SqliteSink(
+        SinkContext("p", "v", "c", schema, {"path": str(path), "table": "t"}, None, (0,))
+    )
+    sink.open()
+    wanted = [(1, "a"), (2, "b"), (3, "c")]
+    owner = {"pipeline_id": "p", "view": "v"}
+    for generation in (1, 2):
+        sink.begin(generation, f"t{generation}", 1)
+        sink.stage(generation, 0, batch_from_rows(schema, wanted))
+        sink.publish(generation, replace(marker(generation, 1, 3, **owner), token=f"t{generation}"))
+        assert sorted(run(path, "SELECT * FROM t")) == wanted
+        run(path, "UPDATE t SET v = 'x' WHERE k = 1")
+        run(path, "UPDATE t SET v = 'a' WHERE k = 2")
+        run(path, "UPDATE t SET v = 'b' WHERE k = 1")
+    sink.close()

@@ -157,7 +157,7 @@ class SqliteTable:
 
     @property
     def upsert(self) -> str:
-        return f"{self.insert} {self._on_conflict(only_if_different=False)}"
+        return f"{self.insert} {self._on_conflict()}"
 
     @property
     def delete_key(self) -> str:
@@ -173,19 +173,13 @@ class SqliteTable:
             f"(SELECT {self._rowid} FROM {self.target} WHERE {same} LIMIT ?)"
         )
 
-    def _on_conflict(self, *, only_if_different: bool) -> str:
+    def _on_conflict(self) -> str:
         others = [quoted(n) for n in self._names if n not in self.key_names]
         keys = ", ".join(map(quoted, self.key_names))
         if not others:
             return f"ON CONFLICT ({keys}) DO NOTHING"
         assignments = ", ".join(f"{n} = excluded.{n}" for n in others)
-        update = f"ON CONFLICT ({keys}) DO UPDATE SET {assignments}"
-        if only_if_different:
-            differ = " OR ".join(
-                f"{self.target}.{n} IS NOT excluded.{n} COLLATE BINARY" for n in others
-            )
-            update += f" WHERE {differ}"
-        return update
+        return f"ON CONFLICT ({keys}) DO UPDATE SET {assignments}"
 
     # the stage
 
@@ -233,12 +227,19 @@ class SqliteTable:
             db.execute(f"DELETE FROM {self.target}")
             db.execute(rows)
             return
-        same = " AND ".join(f"s.{quoted(k)} = {self.target}.{quoted(k)}" for k in self.key_names)
+        keys = [quoted(k) for k in self.key_names]
+        others = [quoted(n) for n in self._names if n not in self.key_names]
+        same = " AND ".join(
+            [f"s.{k} = {self.target}.{k}" for k in keys]
+            + [f"s.{n} IS {self.target}.{n} COLLATE BINARY" for n in others]
+        )
+        # rows that differ go first, so that values which moved between rows cannot collide in a
+        # UNIQUE constraint of the target's own
         db.execute(
             f"DELETE FROM {self.target} WHERE NOT EXISTS (SELECT 1 FROM {stage} s WHERE {same})"
         )
         # "WHERE true" tells SQLite's parser that ON is not a join's
-        db.execute(f"{rows} WHERE true {self._on_conflict(only_if_different=True)}")
+        db.execute(f"{rows} WHERE true ON CONFLICT ({', '.join(keys)}) DO NOTHING")
 
     # the marker
 
