@@ -317,7 +317,7 @@ def test_a_delta_survives_damage_by_hand(target: Target) -> None:
 
 def test_equal_rows_are_counted(target: Target) -> None:
     if target.is_keyed:
-        pytest.skip("with a key no two rows are equal")
+        return  # with a key no two rows are equal
     sink = target.sink()
     three = Counter({row(1): 3, row(2): 2, row(3): 1})
     reset(sink, three, 1)
@@ -331,7 +331,7 @@ def test_equal_rows_are_counted(target: Target) -> None:
 
 def test_a_key_that_is_not_unique_is_refused_and_the_contents_stay(target: Target) -> None:
     if not target.is_keyed:
-        pytest.skip("without a key nothing has to be unique")
+        return  # without a key nothing has to be unique
     sink = target.sink()
     reset(sink, rows(1), 1)
     twice = rows(5) + rows(5, v="b")
