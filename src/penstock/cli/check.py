@@ -19,7 +19,7 @@ def check(file: Path) -> None:
     from penstock.sql.program import compile_program
 
     try:
-        plan = compile_program(file.read_text())
+        plan = compile_program(_text(file))
     except SqlError as e:
         _show(file, e.messages)
         sys.exit(1)
@@ -35,12 +35,19 @@ def explain(file: Path, after: str | None) -> None:
     from penstock.sql.program import explain as run
 
     try:
-        click.echo(run(file.read_text(), after), nl=False)
+        click.echo(run(_text(file), after), nl=False)
     except SqlError as e:
         _show(file, e.messages)
         sys.exit(1)
     except PenstockError as e:
         raise click.ClickException(e.message) from e
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as e:
+        raise click.ClickException(f"{file}: not UTF-8 at byte {e.start}") from e
 
 
 def _show(file: Path, messages: tuple[CompilerMessage, ...]) -> None:

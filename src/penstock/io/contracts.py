@@ -183,7 +183,10 @@ class Sink(ABC):
 
 @dataclass(frozen=True, slots=True)
 class ParseError:
-    """One record that could not be parsed (contract section 3)."""
+    """One record that could not be parsed (contract section 3).
+
+    Its texts may be given as `surrogateescape` or a JSON escape made them; what is not Unicode is
+    kept as `\\udcff`, so that whoever reports the error can write it as UTF-8."""
 
     description: str
     event_number: int | None = None
@@ -192,6 +195,13 @@ class ParseError:
     invalid_bytes: list[int] | None = None
     suggestion: str | None = None
     tag: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("description", "field", "invalid_text", "suggestion"):
+            text = getattr(self, name)
+            if text is not None and not text.isascii():
+                written = text.encode("utf-8", "backslashreplace").decode()
+                object.__setattr__(self, name, written)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -229,7 +229,7 @@ class CsvParser(Parser):
             description=f"record {self._records}{where}: {e.description}",
             event_number=self._records,
             field=e.field,
-            invalid_text=text.encode("utf-8", "replace").decode(),
+            invalid_text=text,
             suggestion=e.hint,
         )
 
