@@ -198,6 +198,35 @@ def _three(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     return f"SELECT {listed} {query}{where}", {f"w{i}": columns[c] for i, c in enumerate(kept)}
 
 
+def _looked_up(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    """Rows with a value, or a truth, that a correlated sub-query finds for them."""
+    (left, lc), (right, rc) = _relation(draw, relations), _relation(draw, relations)
+    pairs = [(x, y) for x, k in lc.items() for y, o in rc.items() if k == o != "float"]
+    if not pairs:
+        return _select(draw, relations)
+    x, y = draw(st.sampled_from(pairs))
+    column = draw(st.sampled_from([c for c, k in rc.items() if k != "bool"] or [y]))
+    call, kind = draw(st.sampled_from([
+        ("COUNT(*)", "big"), (f"COUNT(o.{column})", "big"), (f"MAX(o.{column})", rc[column]),
+    ]))  # fmt: skip
+    if rc[column] == "bool":
+        call, kind = "COUNT(*)", "big"
+    where = f"o.{y} = r.{x}"
+    if draw(st.booleans()):
+        where += f" AND o.{column} IS NOT NULL"
+    value = draw(st.sampled_from([
+        f"(SELECT {call} FROM {right} o WHERE {where})",
+        f"EXISTS (SELECT 1 FROM {right} o WHERE {where})",
+        f"NOT EXISTS (SELECT o.{y} FROM {right} o WHERE {where})",
+        f"r.{x} IN (SELECT o.{y} FROM {right} o WHERE o.{y} IS NOT NULL AND {where})",
+        f"r.{x} NOT IN (SELECT o.{y} FROM {right} o WHERE {where})",
+    ]))  # fmt: skip
+    kind = kind if value.startswith("(") else "bool"
+    if " IN " in value or (kind == "bool" and draw(st.booleans())):
+        return f"SELECT r.{x} AS e FROM {left} r WHERE {value}", {"e": lc[x]}
+    return f"SELECT r.{x} AS e, {value} AS f FROM {left} r", {"e": lc[x], "f": kind}
+
+
 def _aggregates(draw: st.DrawFn, columns: dict[str, str], tag: int) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for i in range(draw(st.integers(1, 3))):
@@ -312,7 +341,9 @@ def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
     return draw(st.sampled_from(forms))
 
 
-_FORMS = [_select, _select, _join, _three, _group, _global, _distinct, _union, _top]
+_FORMS = [
+    _select, _select, _join, _three, _looked_up, _group, _global, _distinct, _union, _top,
+]  # fmt: skip
 
 
 def answers(program: Program, history: History) -> dict[str, Counter[Any]]:
