@@ -23,6 +23,7 @@ from tests.system.conftest import Pipeline, System
 PROGRAM = """
 CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR, d DECIMAL(8, 2), at TIMESTAMP);
 CREATE TABLE bag (x INT);
+CREATE TABLE d (a INT NOT NULL PRIMARY KEY, b INT NOT NULL DEFAULT 40 + 2, c VARCHAR DEFAULT 'c');
 CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 CREATE VIEW plain AS SELECT x, COUNT(*) AS n FROM bag GROUP BY x;
 """
@@ -375,3 +376,41 @@ def test_statements_can_be_prepared_and_explained(p: Pipeline) -> None:
     answer = p.get("/query", params={"sql": "EXPLAIN SELECT * FROM m", "format": "text"})
     assert answer.status_code == 200, answer.text
     assert p.query("-- a note\nINSERT INTO bag SELECT id FROM m WHERE id = 1") == [{"count": 1}]
+
+
+def test_an_insert_gives_absent_columns_their_defaults(p: Pipeline) -> None:
+    assert p.query("INSERT INTO d (a) VALUES (1), (2)") == [{"count": 2}]
+    assert p.query("INSERT INTO d VALUES (3, 4, NULL)") == [{"count": 1}]
+    expected = [(1, 42, "c"), (2, 42, "c"), (3, 4, None)]
+
+    def found() -> bool:
+        return [tuple(r.values()) for r in p.query("SELECT * FROM d ORDER BY a")] == expected
+
+    wait_until(found)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO bag VALUES (123456); DROP TABLE bag",
+        "INSERT INTO bag (x, x) VALUES (123456, 123456)",
+        "INSERT INTO bag (y) VALUES (123456)",
+        "INSERT INTO bag VALUES (123456, 2)",
+        "INSERT INTO bag SELECT 99999999999",
+        "PREPARE p AS INSERT INTO bag VALUES (123456); EXECUTE p",
+        "SET threads = 4",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "SELECT * FROM 'x.csv'",
+        "ATTACH 'x.db'",
+        "EXECUTE nobody",
+        ";",
+    ],
+)
+def test_a_query_that_may_not_run_changes_nothing(p: Pipeline, sql: str) -> None:
+    def received() -> int:
+        return int(p.get("/stats").json()["global_metrics"]["total_input_records"])
+
+    before = received()
+    answer = p.get("/query", params={"sql": sql, "format": "json"})
+    assert code(answer, 400) == "AdHocQueryError"
+    assert received() == before

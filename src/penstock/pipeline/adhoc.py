@@ -78,7 +78,7 @@ class AdHoc:
         """The query's answer as an Arrow table."""
         with _connect() as db:
             statements = _parse(db, sql)
-            _check(statements)
+            _check(statements, _READING)
             for name, table in self._tables(self._relations(db, statements)).items():
                 db.register(name, table)
             try:
@@ -92,9 +92,12 @@ class AdHoc:
                 raise _query_error(str(e)) from e
 
     def statements(self, sql: str) -> list[str]:
-        """The statements of `sql`, one text each, in order."""
+        """The statements of `sql`, one text each, in order. Raises AdHocQueryError if one of them
+        neither reads nor inserts, so that nothing is inserted before that is known."""
         with _connect() as db:
-            return [str(s.query) for s in _parse(db, sql)]
+            statements = _parse(db, sql)
+        _check(statements, _READING | {duckdb.StatementType.INSERT})
+        return [str(s.query) for s in statements]
 
     def _relations(
         self, db: duckdb.DuckDBPyConnection, statements: list[duckdb.Statement]
@@ -167,12 +170,11 @@ def _parse(db: duckdb.DuckDBPyConnection, sql: str) -> list[duckdb.Statement]:
         raise _query_error(str(e)) from e
 
 
-def _check(statements: list[duckdb.Statement]) -> None:
-    """Refuse what does not read."""
+def _check(statements: list[duckdb.Statement], allowed: set[duckdb.StatementType]) -> None:
     if not statements:
         raise _query_error("the query is empty")
     for s in statements:
-        if s.type not in _READING:
+        if s.type not in allowed:
             raise _query_error(
                 f"{s.type.name} is not allowed in an ad-hoc query: SELECT reads materialized "
                 "relations, INSERT INTO adds rows to a table"

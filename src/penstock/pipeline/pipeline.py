@@ -28,6 +28,7 @@ from penstock.compile.program import compile_circuit, default_columns
 from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import null_column
+from penstock.data.gather import take_column
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
 from penstock.io.contracts import (
     InputContext,
@@ -428,7 +429,7 @@ class Pipeline:
         names = (
             [_fold(c.strip()) for c in columns.split(",")] if columns else list(table.schema.names)
         )
-        batch = _insert_batch(table, names, rows)
+        batch = _insert_batch(table, names, rows, default_columns(self.plan, table))
         endpoint = self._api_endpoint(table, f"{name}.adhoc", {"name": "adhoc"})
         endpoint.push(Parsed((batch,), records=len(batch)), 0)
         return len(batch)
@@ -662,8 +663,10 @@ def _fold(identifier: str) -> str:
     return identifier[1:-1] if identifier.startswith('"') else identifier.lower()
 
 
-def _insert_batch(table: TablePlan, names: list[str], rows: pa.Table) -> InputBatch:
-    """The rows of an ad-hoc INSERT as the table wants them; absent columns are NULL."""
+def _insert_batch(
+    table: TablePlan, names: list[str], rows: pa.Table, defaults: tuple[Column | None, ...]
+) -> InputBatch:
+    """The rows of an ad-hoc INSERT as the table wants them; absent columns have their DEFAULT."""
 
     def refuse(text: str) -> UserError:
         return UserError(f"Error during query processing: {text}", code="AdHocQueryError")
@@ -673,14 +676,20 @@ def _insert_batch(table: TablePlan, names: list[str], rows: pa.Table) -> InputBa
     unknown = [n for n in names if n not in table.schema.names]
     if unknown:
         raise refuse(f"table '{table.name}' has no column '{unknown[0]}'")
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise refuse(f"INSERT names column '{twice[0]}' twice")
     columns: list[Column] = []
-    for f in table.schema.fields:
+    first = np.zeros(rows.num_rows, np.int64)
+    for f, default in zip(table.schema.fields, defaults, strict=True):
         if f.name in names:
             values = rows.column(names.index(f.name)).combine_chunks()
             try:
                 column = column_from_arrow(f.type, values)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UserError) as e:
                 raise refuse(f"column '{f.name}' ({f.type}): {e}") from e
+        elif default is not None:
+            column = take_column(default.with_type(f.type), first)
         else:
             column = null_column(f.type.with_nullable(True), rows.num_rows)
         if not f.type.nullable and column.valid is not None and not column.valid.all():
