@@ -165,7 +165,7 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
     try:
         function = resolve(name, [a.type for a in args], constants)
     except UserError as e:
-        raise BindError(span, e.message) from None
+        raise BindError(span, e.message.removeprefix("unary")) from None
     cast_args = tuple(coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
     return Call(function.result, function, cast_args, span=span)
 
