@@ -6,19 +6,14 @@
 Kernels are declared lazily: importing a module costs nothing, the first call loads the compiled
 code from the cache. `warm` walks `REGISTERED` and compiles what is not cached.
 
-Where the package's own `__pycache__` cannot be written, numba uses the user's cache directory.
-Where that is not possible either, kernels are compiled in memory at each start, with a warning.
+Where compiled code is kept: `penstock.data.kernel_cache`.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
-
-log = logging.getLogger("penstock.data.kernel")
 
 #: every kernel of the imported modules, by qualified name
 REGISTERED: dict[str, Kernel] = {}
@@ -52,21 +47,16 @@ class Kernel:
         """Load from the cache or compile now; the same function ever after."""
         import numba
 
+        from penstock.data.kernel_cache import KernelCache
+
         with _compile_lock:
             if self._compiled is None:
-                options = {"nogil": True, "cache": True, "boundscheck": False, **self.options}
-                try:
-                    self._compiled = numba.njit(self.signature, **options)(self.function)
-                except RuntimeError as e:
-                    if "no locator available" not in str(e):
-                        raise
-                    log.warning(
-                        "kernel_cache_unavailable: kernels are compiled anew at each start; make "
-                        "the package directory or NUMBA_CACHE_DIR writable (%s)",
-                        os.environ.get("NUMBA_CACHE_DIR", "not set"),
-                    )
-                    options["cache"] = False
-                    self._compiled = numba.njit(self.signature, **options)(self.function)
+                options = {"nogil": True, "boundscheck": False, **self.options}
+                dispatcher = numba.njit(**options)(self.function)
+                dispatcher._cache = KernelCache(self.function)
+                dispatcher.compile(self.signature)
+                dispatcher.disable_compile()
+                self._compiled = dispatcher
             return self._compiled
 
 

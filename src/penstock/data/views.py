@@ -20,12 +20,14 @@ from penstock.data.pointers import load_u8, load_u64
 
 U64 = npt.NDArray[np.uint64]
 INLINE = 12
+#: a view has 32 bits for the offset in its heap; larger data are spread over several heaps
+MAX_HEAP_BYTES = 1 << 31
 
 
 @kernel("void(uint8[::1], int64[::1], uint8[::1], int64, int64, uint64[:, ::1])")
-def _make(data: Any, offsets: Any, valid: Any, heap_id: int, heap_base: int, out: Any) -> None:
-    """Views over `data[offsets[i]:offsets[i+1]]`; long ones point into the heap `heap_id`, in
-    which `data` starts at `heap_base`. `valid` of length 0: no NULLs."""
+def _make(data: Any, offsets: Any, valid: Any, heap_id: int, heap_start: int, out: Any) -> None:
+    """Views over `data[offsets[i]:offsets[i+1]]`; long ones point into the heap `heap_id`, whose
+    first byte is `data[heap_start]`. `valid` of length 0: no NULLs."""
     n = out.shape[0]
     has_valid = valid.shape[0] > 0
     for i in range(n):
@@ -39,7 +41,7 @@ def _make(data: Any, offsets: Any, valid: Any, heap_id: int, heap_base: int, out
                 for j in range(4, length):
                     w1 |= np.uint64(data[at + j]) << np.uint64(8 * (j - 4))
             else:
-                w1 = np.uint64(heap_id) | (np.uint64(heap_base + at) << np.uint64(32))
+                w1 = np.uint64(heap_id) | (np.uint64(at - heap_start) << np.uint64(32))
         out[i, 0] = w0
         out[i, 1] = w1
 
@@ -62,10 +64,11 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
                 out[at + j] = load_u8(p + np.uint64(j))
 
 
-@kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], int64, uint64[:, ::1])")
-def _relocate(views: Any, addresses: Any, data: Any, heap_id: int, out: Any) -> Any:
-    """Copy long strings into `data` and point their views at `heap_id`; returns bytes used."""
-    at: Any = 0
+@kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], int64, int64, uint64[:, ::1])")
+def _relocate(views: Any, addresses: Any, data: Any, start: int, heap_id: int, out: Any) -> Any:
+    """Copy long strings into `data`, the bytes of heap `heap_id`, from `start` on, and point their
+    views there; returns where the next would go."""
+    at: Any = start
     for i in range(views.shape[0]):
         w0, w1 = views[i, 0], views[i, 1]
         length = np.int64(w0 & np.uint64(0xFFFFFFFF))
@@ -166,25 +169,37 @@ def make_views(
 ) -> tuple[U64, tuple[Heap, ...]]:
     """Views of the n strings `data[offsets[i]:offsets[i + 1]]`; `data` becomes their heap (it is
     copied only if read-only) if any is long. NULL rows get zero views."""
-    n = len(offsets) - 1
-    out = np.empty((n, 2), np.uint64)
+    out = np.empty((len(offsets) - 1, 2), np.uint64)
     if not data.flags.writeable:
         # Invariant: kernels take writable-typed arrays only (a second typing compiles again)
         data = data.copy()
+    data, offsets = np.ascontiguousarray(data), np.ascontiguousarray(offsets)
     lengths = np.diff(offsets)
-    heaps: tuple[Heap, ...] = ()
-    if n and int(lengths.max()) > INLINE:
-        # Invariant: eight bytes may be read at any long string's start, so 13 bytes suffice
-        heaps = (Heap(np.ascontiguousarray(data)),)
-    _make(
-        np.ascontiguousarray(data),
-        np.ascontiguousarray(offsets),
-        _NO_MASK if valid is None else valid,
-        heaps[0].id if heaps else 0,
-        0,
-        out,
-    )
-    return out, heaps
+    heaps: list[Heap] = []
+    for a, b in _blocks(offsets):
+        start, heap_id = int(offsets[a]), 0
+        if int(lengths[a:b].max()) > INLINE:
+            # Invariant: eight bytes may be read at any long string's start, so 13 bytes suffice
+            heaps.append(Heap(data[start : int(offsets[b])]))
+            heap_id = heaps[-1].id
+        mask = _NO_MASK if valid is None else valid[a:b]
+        _make(data, offsets[a : b + 1], mask, heap_id, start, out[a:b])
+    return out, tuple(heaps)
+
+
+def _blocks(offsets: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Cuts rows so that each block's strings fit one heap (rows a..b, in order, none empty).
+    One string is never cut: its length fits the view's 32 bits, and so does its block's."""
+    n = len(offsets) - 1
+    if n > 0 and int(offsets[n] - offsets[0]) <= MAX_HEAP_BYTES:
+        return [(0, n)]
+    blocks, a = [], 0
+    while a < n:
+        limit = int(offsets[a]) + MAX_HEAP_BYTES
+        b = max(a + 1, int(np.searchsorted(offsets, limit, side="right")) - 1)
+        blocks.append((a, b))
+        a = b
+    return blocks
 
 
 def lengths_of(views: U64) -> npt.NDArray[np.int64]:
@@ -202,15 +217,32 @@ def copy_out(views: U64) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
 
 
 def compact(views: U64) -> tuple[U64, tuple[Heap, ...]]:
-    """The same strings with all long ones in one fresh heap, so that old heaps can go."""
-    lengths = lengths_of(views)
-    total = int(lengths[lengths > INLINE].sum())
-    if total == 0:
+    """The same strings with all long ones in one fresh heap (in as few as can hold them, where
+    they are more than `MAX_HEAP_BYTES`), so that old heaps can go."""
+    offsets = np.zeros(len(views) + 1, np.int64)
+    np.cumsum(long_lengths(views), out=offsets[1:])
+    if offsets[-1] == 0:
         return views, ()
-    heap = Heap(np.empty(total, np.uint8))
     out = np.empty_like(views)
-    _relocate(views, heap_addresses(), heap.data, heap.id, out)
-    return out, (heap,)
+    heaps: list[Heap] = []
+    for a, b in _blocks(offsets):
+        heaps.append(Heap(np.empty(int(offsets[b] - offsets[a]), np.uint8)))
+        relocate(views[a:b], heaps[-1], 0, out[a:b])
+    return out, tuple(heaps)
+
+
+def long_lengths(views: U64) -> npt.NDArray[np.int64]:
+    """Bytes that each string has in a heap: its length if it is long, else 0."""
+    lengths = lengths_of(views)
+    lengths[lengths <= INLINE] = 0
+    return lengths
+
+
+def relocate(views: U64, heap: Heap, start: int, out: U64) -> int:
+    """Copy the long strings of `views` into `heap` from byte `start` on and write their new views
+    to `out`; returns where the next string goes."""
+    end = _relocate(views, heap_addresses(), heap.data, start, heap.id, out)
+    return int(end)
 
 
 def and_equal(

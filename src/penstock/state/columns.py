@@ -2,19 +2,23 @@
 
 Appending is amortised O(rows appended): buffers double. `column()` is a view of what is there; it
 stays valid and unchanged when more is appended.
+
+Long strings are copied into heaps of the column's own, each twice as large as the one before, so
+that a few keys of a batch do not keep the whole batch's bytes alive and heaps stay few.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.data.batch import Column
-from penstock.data.gather import compact_heaps
-from penstock.data.heap import union
+from penstock.data.batch import Array, Column
+from penstock.data.heap import Heap
 from penstock.data.types import SqlType
+from penstock.data.views import MAX_HEAP_BYTES, long_lengths, relocate
 
-#: heaps that appended strings may keep alive before they are copied into one
-MAX_HEAPS = 64
+FIRST_HEAP_BYTES = 1 << 12
+LARGEST_HEAP_BYTES = 1 << 26
 
 
 class GrowingColumn:
@@ -23,9 +27,9 @@ class GrowingColumn:
     def __init__(self, type: SqlType) -> None:
         self.type = type
         shape = (16, 2) if type.is_wide else (16,)
-        self._values = np.zeros(shape, type.dtype)
-        self._valid: np.ndarray | None = None
-        self._heaps: tuple[object, ...] = ()
+        self._values: Array = np.zeros(shape, type.dtype)
+        self._valid: npt.NDArray[np.uint8] | None = None
+        self._texts = _Texts()
         self._n = 0
 
     def __len__(self) -> int:
@@ -35,18 +39,15 @@ class GrowingColumn:
         n = self._n + len(rows)
         if n > len(self._values):
             self._grow(max(n, 2 * len(self._values)))
-        self._values[self._n : n] = rows.values
+        if rows.heaps:
+            self._texts.copy(np.ascontiguousarray(rows.values), self._values[self._n : n])
+        else:
+            self._values[self._n : n] = rows.values
         if rows.valid is not None and self._valid is None:
             self._valid = np.ones(len(self._values), np.uint8)
         if self._valid is not None:
             self._valid[self._n : n] = 1 if rows.valid is None else rows.valid
         self._n = n
-        if rows.heaps:
-            self._heaps = union((self._heaps, rows.heaps))  # type: ignore[arg-type]
-            if len(self._heaps) > MAX_HEAPS:
-                compacted = compact_heaps(self.column())
-                self._values = np.concatenate((compacted.values, self._values[n:]))
-                self._heaps = compacted.heaps
 
     def _grow(self, capacity: int) -> None:
         values = np.zeros((capacity, *self._values.shape[1:]), self._values.dtype)
@@ -59,4 +60,35 @@ class GrowingColumn:
 
     def column(self) -> Column:
         valid = None if self._valid is None else self._valid[: self._n]
-        return Column(self.type, self._values[: self._n], valid, self._heaps)  # type: ignore[arg-type]
+        return Column(self.type, self._values[: self._n], valid, self._texts.heaps)
+
+
+class _Texts:
+    """Heaps that are filled one after the other."""
+
+    def __init__(self) -> None:
+        self.heaps: tuple[Heap, ...] = ()
+        self._used = 0
+
+    def copy(self, views: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
+        """The strings of `views` into the heaps, their new views into `out`."""
+        ends = np.cumsum(long_lengths(views))
+        at = 0
+        while at < len(views):
+            before = int(ends[at - 1]) if at else 0
+            room = self._room_for(int(ends[at]) - before, int(ends[-1]) - before)
+            stop = int(np.searchsorted(ends, before + room, side="right"))
+            heap = self.heaps[-1] if self.heaps else Heap(np.zeros(0, np.uint8))
+            self._used = relocate(views[at:stop], heap, self._used, out[at:stop])
+            at = stop
+
+    def _room_for(self, first: int, all: int) -> int:
+        """Bytes free in the last heap, after starting another if the next string, of `first`
+        bytes, would not fit; `all` bytes are still to come."""
+        free = len(self.heaps[-1]) - self._used if self.heaps else 0
+        if first > free:
+            doubled = 2 * len(self.heaps[-1]) if self.heaps else FIRST_HEAP_BYTES
+            size = max(first, min(all, MAX_HEAP_BYTES), min(doubled, LARGEST_HEAP_BYTES))
+            self.heaps = (*self.heaps, Heap(np.empty(size, np.uint8)))
+            self._used, free = 0, size
+        return free

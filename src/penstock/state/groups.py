@@ -5,9 +5,16 @@
 Every hash match is compared with the stored key. A key whose hash is taken by another key looks
 under the next hash of a chain, h → mix(h) → …, the same for whoever comes later.
 
-Invariants: ids are never reused; NULL equals NULL; at most half of the slots are used.
+Growth is spread over the insertions: past half full, a table of twice the slots is filled beside
+the old one, which answers until the new one has caught up with it.
 
-Cost: O(rows) expected a look-up; growth doubles the slots (8 bytes of hash and 4 of slot a group).
+    slots    ■■■■■■■■■■■■□□□□□□□□     next   ■■■■■■□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□
+             all groups                      groups 0 .. filled
+
+Invariants: ids are never reused; NULL equals NULL; at most three quarters of the slots are used.
+
+Cost: O(rows) expected a look-up, 8 bytes of hash and 8 to 24 of slots a group. What a call still
+pays at once is copying, when the hashes and the key columns double.
 """
 
 from __future__ import annotations
@@ -28,12 +35,18 @@ from penstock.state.columns import GrowingColumn
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
+#: groups entered into the next table: a row inserted, and a call besides. From half to three
+#: quarters full there come size / 4 rows, and 3 / 4 size groups have to be entered by then.
+FILL_PER_ROW = 4
+FILL_PER_CALL = 256
+
 
 @kernel("int64(uint64[::1], int32[::1], uint64[::1], int64, boolean, int64[::1], int64[::1])")
 def _look_up(
     hashes: Any, slots: Any, stored: Any, count: int, inserts: bool, ids: Any, first: Any
 ) -> int:
     """ids[i] = the group stored under hashes[i], else a new one (or -1 unless `inserts`).
+    A slot holds a group's id + 1, a free one 0.
     first[j] = the row that made the j-th new group. Returns the new number of groups."""
     mask = np.uint64(slots.shape[0] - 1)
     new = 0
@@ -41,10 +54,10 @@ def _look_up(
         h = hashes[i]
         at = (h ^ (h >> np.uint64(32))) & mask
         while True:
-            g = slots[at]
+            g = np.int64(slots[at]) - 1
             if g < 0:
                 if inserts:
-                    slots[at] = np.int32(count)
+                    slots[at] = np.int32(count + 1)
                     stored[count] = h
                     ids[i] = count
                     first[new] = i
@@ -60,16 +73,16 @@ def _look_up(
     return count
 
 
-@kernel("void(uint64[::1], int64, int32[::1])")
-def _fill(stored: Any, count: int, slots: Any) -> None:
-    """Enter all groups into empty `slots`."""
+@kernel("void(uint64[::1], int64, int64, int32[::1])")
+def _fill(stored: Any, start: int, stop: int, slots: Any) -> None:
+    """Enter groups start..stop, which are not in it, into `slots`."""
     mask = np.uint64(slots.shape[0] - 1)
-    for g in range(count):
+    for g in range(start, stop):
         h = stored[g]
         at = (h ^ (h >> np.uint64(32))) & mask
-        while slots[at] >= 0:
+        while slots[at] > 0:
             at = (at + np.uint64(1)) & mask
-        slots[at] = np.int32(g)
+        slots[at] = np.int32(g + 1)
 
 
 class GroupTable:
@@ -78,7 +91,9 @@ class GroupTable:
     def __init__(self, types: Sequence[SqlType]) -> None:
         self.types = tuple(types)
         self._columns = tuple(GrowingColumn(t) for t in self.types)
-        self._slots = np.full(32, -1, np.int32)
+        self._slots = np.zeros(32, np.int32)
+        self._next: npt.NDArray[np.int32] | None = None
+        self._filled = 0
         self._stored = np.zeros(16, np.uint64)
         self._count = 0
 
@@ -110,8 +125,8 @@ class GroupTable:
 
     def _under(self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool) -> I64:
         n = len(hashes)
-        if inserts and 2 * (self._count + n) > len(self._slots):
-            self._grow(self._count + n)
+        if inserts:
+            self._make_room(n)
         ids, first = np.empty(n, np.int64), np.empty(n, np.int64)
         before = self._count
         self._count = _look_up(hashes, self._slots, self._stored, before, inserts, ids, first)
@@ -129,14 +144,32 @@ class GroupTable:
         same = rows_equal(keys, rows[known], stored, ids[known])
         return known[same == 0] if not same.all() else known[:0]
 
-    def _grow(self, groups: int) -> None:
+    def _make_room(self, n: int) -> None:
+        """Room for `n` more groups, and a share of the work for the next larger table."""
+        most = self._count + n
+        if most > len(self._stored):
+            stored = np.zeros(max(most, 2 * len(self._stored)), np.uint64)
+            stored[: self._count] = self._stored[: self._count]
+            self._stored = stored
         size = len(self._slots)
-        while size < 2 * groups:
-            size *= 2
-        # twice what is needed now, so that growth stays rare
-        size *= 2
-        self._slots = np.full(size, -1, np.int32)
-        stored = np.zeros(size // 2, np.uint64)
-        stored[: self._count] = self._stored[: self._count]
-        self._stored = stored
-        _fill(self._stored, self._count, self._slots)
+        if 4 * most > 3 * size:
+            # no time to spread it: this very call may overfill the old table
+            self._next, self._filled = _empty_slots(most), 0
+            share = self._count
+        elif self._next is None and 2 * most > size:
+            self._next, self._filled = _empty_slots(most), 0
+            share = 0
+        else:
+            share = FILL_PER_CALL
+        if self._next is not None:
+            stop = min(self._count, self._filled + share + FILL_PER_ROW * n)
+            _fill(self._stored, self._filled, stop, self._next)
+            self._filled = stop
+            if stop == self._count:
+                self._slots, self._next = self._next, None
+
+
+def _empty_slots(groups: int) -> npt.NDArray[np.int32]:
+    """At least four slots a group. The system hands out zero pages as they are touched, so this
+    costs next to nothing now."""
+    return np.zeros(1 << (4 * groups - 1).bit_length(), np.int32)

@@ -24,7 +24,8 @@ from penstock.state.run import Run
 
 
 class Snapshot:
-    """See the module. `rows` counts multiplicities; thread-safe."""
+    """See the module. `rows` is the sum of all weights: what the chunks add up to, less any rows
+    with negative totals, which the chunks leave out. Thread-safe."""
 
     def __init__(self, schema: Schema, runs: tuple[Run, ...], rows: int) -> None:
         self.schema = schema

@@ -1,0 +1,108 @@
+"""Where compiled kernels are kept: a cache to write, and one that came with the package.
+
+    load   own cache  ─miss─►  the package's __pycache__, read only  ─miss─►  compile
+    save   own cache: NUMBA_CACHE_DIR, else the package's __pycache__ if it can be written,
+           else the user's cache directory; if none can be written, nowhere (with one warning)
+
+numba alone ignores a cache that it may not write to, so a read-only installation, or one that
+another user warmed, would compile everything again.
+
+Invariants: an entry is used only if the hash of its source file and the CPU are the same (numba
+checks both).
+
+Not here: what is compiled, and when (`penstock.data.kernel`).
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
+
+log = logging.getLogger("penstock.data.kernel")
+
+
+class _Shipped(InTreeCacheLocator):
+    """The `__pycache__` beside the source, for reading."""
+
+    def ensure_cache_path(self) -> None:
+        path: str = self.get_cache_path()  # type: ignore[no-untyped-call]
+        if not os.path.isdir(path):
+            raise FileNotFoundError(path)
+
+
+class _OwnImpl(CompileResultCacheImpl):
+    _locator_classes = [  # noqa: RUF012 (declared as numba does)
+        UserProvidedCacheLocator,
+        InTreeCacheLocator,
+        UserWideCacheLocator,
+    ]
+
+
+class _ShippedImpl(CompileResultCacheImpl):
+    _locator_classes = [_Shipped]  # noqa: RUF012
+
+
+class _Own(FunctionCache):
+    _impl_class = _OwnImpl
+
+
+class _ShippedCache(FunctionCache):
+    _impl_class = _ShippedImpl
+
+
+class KernelCache:
+    """What a numba dispatcher asks of its cache, answered by two of them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._own = _cache_or_none(_Own, function)
+        self._shipped = _cache_or_none(_ShippedCache, function)
+
+    @property
+    def cache_path(self) -> str | None:
+        return None if self._own is None else self._own.cache_path
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        for cache in (self._own, self._shipped):
+            found = None if cache is None else cache.load_overload(signature, target)
+            if found is not None:
+                return found
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        if self._own is None:
+            _warn("no directory for them can be written")
+            return
+        try:
+            self._own.save_overload(signature, compiled)
+        except OSError as e:
+            # a full disk must not stop a pipeline that has its kernel in memory
+            _warn(str(e))
+
+
+def _cache_or_none(kind: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    try:
+        return kind(function)
+    except RuntimeError as e:
+        if "no locator available" not in str(e):
+            raise
+        return None
+
+
+@functools.cache
+def _warn(reason: str) -> None:
+    log.warning(
+        "kernel_cache_unavailable: new kernels are compiled at each start: %s; "
+        "set NUMBA_CACHE_DIR to a directory that can be written",
+        reason,
+    )

@@ -1,0 +1,167 @@
+"""Hashing, consolidation and order, against a Counter and Python's sort."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cmp_to_key
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.data import hash as hashing
+from penstock.data.build import batch_from_rows, column_from_python
+from penstock.data.consolidate import consolidate
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.order import order_codes, sort_indices
+from penstock.data.types import VARCHAR, Field, Schema, schema
+from tests.unit.data.rows import VALUES, counted, plain, plain_row
+
+MASKS = [hashing.ALL_BITS, 0b1, 0]
+DIRECTIONS = st.tuples(st.booleans(), st.booleans())
+
+
+@pytest.fixture(params=MASKS, ids=["true", "nearly all collide", "all collide"])
+def hashes(request: pytest.FixtureRequest) -> Iterator[None]:
+    before, hashing._test_mask = hashing._test_mask, request.param
+    yield
+    hashing._test_mask = before
+
+
+@st.composite
+def relations(draw: Any, max_rows: int = 16) -> tuple[Schema, list[tuple[Any, ...]]]:
+    """A schema of one to three types and rows that repeat often."""
+    picked = draw(st.lists(st.sampled_from(VALUES), min_size=1, max_size=3))
+    fields = tuple(Field(f"c{i}", t) for i, (t, _) in enumerate(picked))
+    pools = [draw(st.lists(st.one_of(st.none(), v), min_size=1, max_size=4)) for _, v in picked]
+    row = st.tuples(*(st.sampled_from(p) for p in pools))
+    return Schema(fields), draw(st.lists(row, max_size=max_rows))
+
+
+@given(relation=relations(), data=st.data())
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_consolidation_is_a_counter(hashes: None, relation: Any, data: Any) -> None:
+    s, rows = relation
+    weights = data.draw(
+        st.lists(st.integers(-2, 2), min_size=len(rows), max_size=len(rows)), label="weights"
+    )
+    total: Counter[Any] = Counter()
+    for row, weight in zip(rows, weights, strict=True):
+        total[plain_row(row)] += weight
+
+    result = consolidate(batch_from_rows(s, rows, weights))
+
+    assert result.consolidated
+    assert counted(result) == {row: weight for row, weight in total.items() if weight}
+    assert len(result) == len(counted(result)) and (result.weights != 0).all()
+
+
+def test_rows_without_columns_are_all_equal() -> None:
+    assert consolidate(batch_from_rows(Schema(()), [(), ()], [2, 3])).weights.tolist() == [5]
+    assert len(consolidate(batch_from_rows(Schema(()), [(), ()], [2, -2]))) == 0
+
+
+@given(relation=relations(max_rows=8))
+@settings(max_examples=80, deadline=None)
+def test_equal_rows_and_only_they_compare_equal_and_they_hash_alike(relation: Any) -> None:
+    s, rows = relation
+    n = len(rows)
+    a, b = batch_from_rows(s, rows), batch_from_rows(s, rows)  # long strings in heaps of their own
+    ia, ib = (x.reshape(-1) for x in np.divmod(np.arange(n * n), max(n, 1)))
+
+    equal = rows_equal(a.columns, ia, b.columns, ib).astype(bool)
+
+    expected = [plain_row(rows[i]) == plain_row(rows[j]) for i, j in zip(ia, ib, strict=True)]
+    assert equal.tolist() == expected
+    ha, hb = hash_columns(a.columns), hash_columns(b.columns)
+    assert (ha[ia[equal]] == hb[ib[equal]]).all()
+
+
+def test_a_null_is_not_the_value_whose_bytes_it_holds() -> None:
+    for type, zero in ((VALUES[3][0], 0), (VARCHAR, "")):
+        column = column_from_python(type, [None, zero])
+        first, second = hash_columns([column])
+        assert first != second
+        assert not rows_equal([column], np.array([0]), [column], np.array([1])).any()
+
+
+def test_hashes_are_the_same_in_another_process() -> None:
+    """Runs that are written and read back rely on it."""
+    program = (
+        "from penstock.data.build import column_from_python as c\n"
+        "from penstock.data.hash import hash_columns\n"
+        "from penstock.data.types import BIGINT, VARCHAR\n"
+        "c(VARCHAR, ['other heaps come first in this process'])\n"
+        "a = c(BIGINT, [1, None]), c(VARCHAR, ['short', 'longer than twelve bytes'])\n"
+        "print(hash_columns(a).tolist())"
+    )
+    here: dict[str, Any] = {}
+    exec(program.replace("print(", "result = (").rstrip(), here)
+    there = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert there.stdout.strip() == str(here["result"])
+
+
+@given(relation=relations(), data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_sorting_is_exact_and_stable(relation: Any, data: Any) -> None:
+    s, rows = relation
+    directions = [data.draw(DIRECTIONS) for _ in s.fields]
+
+    order = sort_indices(batch_from_rows(s, rows).columns, directions, len(rows))
+
+    by = cmp_to_key(lambda i, j: compare_rows(rows[i], rows[j], directions))
+    assert order.tolist() == sorted(range(len(rows)), key=by)
+
+
+@given(relation=relations(), direction=DIRECTIONS)
+@settings(max_examples=100, deadline=None)
+def test_codes_never_contradict_the_order(relation: Any, direction: Any) -> None:
+    s, rows = relation
+    values = [(r[0],) for r in rows]
+    column = column_from_python(s.types[0], [r[0] for r in rows])
+
+    codes = order_codes(column, *direction).tolist()
+
+    for i, x in enumerate(values):
+        for j, y in enumerate(values):
+            if compare_rows(x, y, [direction]) < 0:
+                assert codes[i] <= codes[j]
+            if plain_row(x) == plain_row(y):
+                assert codes[i] == codes[j]
+
+
+def compare_rows(x: Any, y: Any, directions: Any) -> int:
+    for a, b, (descending, nulls_first) in zip(x, y, directions, strict=True):
+        if a is None or b is None:
+            if (a is None) != (b is None):
+                return -1 if (a is None) == nulls_first else 1
+            continue
+        a, b = rank(a), rank(b)
+        if a != b:
+            return -1 if (a < b) != descending else 1
+    return 0
+
+
+def rank(value: Any) -> Any:
+    if isinstance(value, float):
+        return (1, 0.0) if plain(value) == "NaN" else (0, value)
+    if isinstance(value, str):
+        return value.encode()
+    return value.bytes if hasattr(value, "bytes") else value
+
+
+def test_many_strings_with_one_prefix_sort_by_what_follows() -> None:
+    texts = [f"the same beginning {i * 37 % 500:03}" for i in range(500)]
+    order = sort_indices(batch_from_rows(schema(t=VARCHAR), [(t,) for t in texts]).columns,
+                         [(True, True)])  # fmt: skip
+    assert [texts[i] for i in order] == sorted(texts, reverse=True)
