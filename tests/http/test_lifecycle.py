@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.http.conftest import code, created, forget, wait_until
 from tests.system.conftest import System
@@ -170,6 +174,14 @@ def children(pid: int) -> list[int]:
     return [int(child) for found in lists for child in found.read_text().split()]
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A server whose processes a test may kill."""
+    s = System(tmp_path_factory.mktemp("own") / "state")
+    yield s
+    s.stop()
+
+
 def test_a_worker_that_dies_leaves_its_signal_as_the_deployment_error(tmp_path: Path) -> None:
     s = System(tmp_path / "state")
     try:
@@ -228,3 +240,53 @@ def test_a_division_by_zero_stops_the_pipeline_and_names_view_expression_and_row
     p.wait("deployment_status", "Running")
     p.stop()
     forget(system, p.name)
+
+
+@pytest.mark.parametrize("form", ["json", "text", "arrow_ipc"])
+def test_half_an_answer_cannot_be_taken_for_a_whole_one(own: System, form: str) -> None:
+    p = own.pipeline(PROGRAM)
+    params = {"sql": "SELECT range AS x FROM range(3000000)", "format": form}
+    received = b""
+    broke_off = False
+    with own.http.stream("GET", f"{p.path}/query", params=params) as answer:
+        assert answer.status_code == 200
+        try:
+            for chunk in answer.iter_raw():
+                if not received:
+                    for pid in children(own.process.pid):
+                        os.kill(pid, signal.SIGKILL)
+                received += chunk
+        except httpx.RemoteProtocolError:
+            broke_off = True
+    last = received.splitlines()[-1]
+    if form == "json":
+        assert set(json.loads(last)) == {"error"}
+    elif form == "text":
+        assert last.startswith(b"ERROR: ")
+    else:
+        assert broke_off
+    p.wait("deployment_status", "Stopped")
+
+
+def test_half_an_answer_over_a_web_socket_ends_in_an_error(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    with connect(f"ws://127.0.0.1:{own.port}/v0{p.path}/query", max_size=None) as s:
+        s.send('{"sql": "SELECT range AS x FROM range(3000000)", "format": "arrow_ipc"}')
+        frame = s.recv(20)
+        for pid in children(own.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            while True:
+                frame = s.recv(20)
+        assert set(json.loads(frame)) == {"error"} and s.close_code == 1011
+    p.wait("deployment_status", "Stopped")
+
+
+def test_a_subscription_ends_with_its_pipeline(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    with own.http.stream("POST", f"{p.path}/egress/v", params={"format": "json"}) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        p.stop()
+        for line in lines:
+            assert not line or "sequence_number" in json.loads(line)

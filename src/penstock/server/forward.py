@@ -80,14 +80,21 @@ class Forwarder:
             raise _unreachable(name, path, error) from error
 
     async def stream(
-        self, name: str, socket: Path, path: str, args: dict[str, Any], timeout: float
+        self,
+        name: str,
+        socket: Path,
+        path: str,
+        args: dict[str, Any],
+        timeout: float,
+        farewell: Callable[[str], bytes] | None = None,
     ) -> Response:
-        """Pass a streaming answer on, chunk by chunk."""
+        """Pass a streaming answer on, chunk by chunk. If the pipeline ends in the middle of it,
+        `farewell(message)` is its last chunk; without one the answer breaks off."""
         answer = await self.open(name, socket, path, args, timeout)
         if not answer.is_success:
             await answer.aread()
             return Response(answer.content, answer.status_code, headers=_passed(answer))
-        chunks = _chunks(answer)
+        chunks = _chunks(answer, name, farewell)
         if answer.headers["content-type"] != "application/octet-stream":
             chunks = whole_lines(chunks)
         return StreamingResponse(chunks, answer.status_code, headers=_passed(answer))
@@ -126,13 +133,17 @@ class Forwarder:
                 await asyncio.gather(call, return_exceptions=True)
 
 
-async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
+async def _chunks(
+    answer: httpx.Response, name: str, farewell: Callable[[str], bytes] | None
+) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.aiter_raw():
             yield chunk
-    except httpx.TransportError:
-        # The pipeline ended in the middle of a stream: so does the answer.
-        return
+    except httpx.TransportError as error:
+        if farewell is None:
+            # Whoever reads must not take half of an answer for a whole one.
+            raise ConnectionAbortedError(f"pipeline '{name}' ended within an answer") from error
+        yield farewell(f"pipeline '{name}' ended within the answer")
     finally:
         await answer.aclose()
 

@@ -6,8 +6,10 @@ import base64
 import binascii
 import codecs
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -23,6 +25,11 @@ _INGRESS_PATIENCE_SECONDS = 30.0
 _QUERY_SECONDS = 600.0
 _FORMATS = ("text", "json", "parquet", "arrow_ipc", "hash")
 _TEXT_FORMATS = ("text", "json", "hash")
+# How an answer ends whose pipeline ended first (contract section 5); the others break off.
+_FAREWELLS: dict[str, Callable[[str], bytes]] = {
+    "text": lambda message: f"\nERROR: {message}\n".encode(),
+    "json": lambda message: b"\n" + orjson.dumps({"error": message}) + b"\n",
+}
 
 
 async def ingress(call: Call) -> Response:
@@ -72,7 +79,9 @@ async def egress(call: Call) -> Response:
         options.pop("send_snapshot", None)
         args["options"] = options
     args["relation"] = fold_identifier(call.request.path_params["table_name"])
-    return await call.site.forwarder.stream(record.name, socket, "/egress", args, 10.0)
+    return await call.site.forwarder.stream(
+        record.name, socket, "/egress", args, 10.0, farewell=lambda message: b""
+    )
 
 
 def _from_connector(connector: object, query: dict[str, str]) -> dict[str, object]:
@@ -125,7 +134,9 @@ async def query(call: Call) -> Response:
     record = call.pipeline()
     socket = call.fleet.socket_of(record)
     args = _query_args(required(call.request, "sql"), call.request.query_params.get("format"))
-    return await call.site.forwarder.stream(record.name, socket, "/query", args, _QUERY_SECONDS)
+    return await call.site.forwarder.stream(
+        record.name, socket, "/query", args, _QUERY_SECONDS, _FAREWELLS.get(args["format"])
+    )
 
 
 async def query_socket(site: Site, socket: WebSocket) -> None:
@@ -160,6 +171,8 @@ async def query_socket(site: Site, socket: WebSocket) -> None:
         await socket.close(1000)
     except WebSocketDisconnect:
         return
+    except httpx.TransportError as error:
+        await _refuse(socket, f"the pipeline ended within the answer: {error}")
     except (PenstockError, orjson.JSONDecodeError) as error:
         is_ours = isinstance(error, PenstockError)
         await _refuse(socket, error_body(error)["message"] if is_ours else f"not JSON: {error}")
