@@ -1,9 +1,10 @@
 """Columns and batches from Python values, and back: for tests, constants and other edges.
 
 Python values by type: bool, int, float, str, bytes, decimal.Decimal, datetime.date for DATE,
-uuid.UUID; TIME as int nanoseconds, TIMESTAMP as int microseconds, intervals as int microseconds
-or months (the conventions of `plan.expressions.Literal`). None is NULL. As input, datetime.time
-and datetime.datetime are taken too.
+uuid.UUID; list for ARRAY, dict (or a list of pairs) for MAP, tuple or dict for ROW; TIME as int
+nanoseconds, TIMESTAMP as int microseconds, intervals as int microseconds or months (the
+conventions of `plan.expressions.Literal`). None is NULL. As input, datetime.time and
+datetime.datetime are taken too.
 
 Cost: a Python loop over rows; never in the step path.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Batch, Column
-from penstock.data.types import FLOATS, STRINGS, Kind, Schema, SqlType
+from penstock.data.types import FLOATS, NESTED, STRINGS, Kind, Schema, SqlType
 from penstock.data.views import copy_out, make_views
 
 EPOCH_DAY = datetime.date(1970, 1, 1)
@@ -43,6 +44,8 @@ def column_from_python(type: SqlType, values: Sequence[Any]) -> Column:
     n = len(values)
     is_null = np.fromiter((v is None for v in values), bool, n)
     valid = (~is_null).astype(np.uint8) if is_null.any() else None
+    if type.kind in NESTED:
+        return _nested(type, values)
     if type.is_view:
         raw = [b"" if v is None else v.encode() if isinstance(v, str) else bytes(v) for v in values]
         offsets = np.zeros(n + 1, np.int64)
@@ -58,6 +61,12 @@ def column_from_python(type: SqlType, values: Sequence[Any]) -> Column:
     if type.kind in FLOATS:
         array = canonical_floats(array)
     return Column(type, array, valid)
+
+
+def _nested(type: SqlType, values: Sequence[Any]) -> Column:
+    from penstock.data.nested_python import nested_from_python
+
+    return nested_from_python(type, values, column_from_python)
 
 
 def _wide(type: SqlType, values: Sequence[Any]) -> np.ndarray[Any, Any]:
@@ -121,6 +130,8 @@ def column_to_python(column: Column) -> list[Any]:
 
 def _plain_values(column: Column) -> list[Any]:
     kind = column.type.kind
+    if kind in NESTED:
+        return _nested_values(column)
     if column.type.is_view:
         data, offsets = copy_out(np.ascontiguousarray(column.values))
         raw = data.tobytes()
@@ -145,6 +156,15 @@ def _plain_values(column: Column) -> list[Any]:
     if kind is Kind.DATE:
         return [EPOCH_DAY + datetime.timedelta(days=d) for d in column.values.tolist()]
     values: list[Any] = column.values.tolist()
+    return values
+
+
+def _nested_values(column: Column) -> list[Any]:
+    from penstock.data.nested_python import nested_to_python
+
+    values = nested_to_python(column, column_to_python)
+    if column.type.kind is Kind.MAP:
+        return [None if v is None else dict(v) for v in values]
     return values
 
 

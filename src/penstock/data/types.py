@@ -17,7 +17,8 @@ Every SQL value lives in one fixed-width numpy column (see `penstock.data.batch`
     TIMESTAMP [WITH TIME ZONE]       TIMESTAMP[_TZ]  int64[n] microseconds since 1970 (UTC)
     INTERVAL DAY..SECOND (short)     INTERVAL_SHORT  int64[n] microseconds
     INTERVAL YEAR..MONTH (long)      INTERVAL_LONG   int32[n] months
-    VARIANT ARRAY MAP ROW            …               uint64[n, 2] views of a canonical encoding
+    ARRAY MAP ROW                    …               uint64[n, 2] views of the encoding of `nested`
+    VARIANT                          VARIANT         uint64[n, 2] views of the encoding of `variant`
     NULL                             NULL            uint8[n], every row invalid
 
 Types are values: equal types compare equal. Nullability is part of the type.
@@ -208,6 +209,21 @@ def char(length: int) -> SqlType:
 
 def varchar(length: int | None = None) -> SqlType:
     return SqlType(Kind.VARCHAR, precision=length)
+
+
+def array_of(element: SqlType) -> SqlType:
+    """ARRAY; elements are always nullable (sql-reference 1.2)."""
+    return SqlType(Kind.ARRAY, children=(element.with_nullable(True),))
+
+
+def map_of(key: SqlType, value: SqlType) -> SqlType:
+    """MAP; keys are never NULL, values always nullable."""
+    return SqlType(Kind.MAP, children=(key.with_nullable(False), value.with_nullable(True)))
+
+
+def row_of(**fields: SqlType) -> SqlType:
+    """ROW with the fields given, for tests and examples."""
+    return SqlType(Kind.ROW, children=tuple(fields.values()), names=tuple(fields))
 
 
 @dataclass(frozen=True, slots=True)
