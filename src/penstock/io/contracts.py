@@ -1,8 +1,10 @@
 """What a connector is to the rest of Penstock. Connectors know only this file and `data`.
 
-Inputs: an `InputConnector` runs in its own thread and pushes parsed rows through an `Intake`.
+Inputs: an `InputConnector` runs in its own thread and pushes parsed rows through an `Intake`, each
+push with the position at which the source goes on after it. A checkpoint keeps the position of
+what went through the circuit; a restarted pipeline hands it back before it runs the connector:
 
-    open(intake) ──► run() … pause()/resume() … ──► stop()
+    validate() ──► resume(position)? ──► run(intake): push(rows, position) … end_of_input()
 
 Outputs: a `Sink` holds one connector's external target. The output controller calls it from one
 thread, in this order; every call may be repeated after a failure or a crash and must then end in
@@ -224,6 +226,19 @@ class Parsed:
     records: int = 0
 
 
+#: where a source goes on: JSON-able, understood by the connector that made it alone
+Position = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ParserState:
+    """A parser between two records. Its last `unread` bytes belong to a record that is not
+    complete; with `facts` (JSON-able) a new parser goes on at the first of them."""
+
+    unread: int
+    facts: Mapping[str, Any]
+
+
 class Parser(ABC):
     """Bytes → rows of one table, incrementally: a record may span two `feed`s.
 
@@ -237,6 +252,14 @@ class Parser(ABC):
     @abstractmethod
     def finish(self) -> Parsed:
         """Parse what is left at the end of the input; the parser is then as new."""
+
+    def state(self) -> ParserState | None:
+        """Where the parser is between two `feed`s; None if another parser cannot go on there."""
+        return None
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Go on where the parser was whose `state` these facts are of; on a new parser only."""
+        raise NotImplementedError(f"{type(self).__name__} gives no state")
 
 
 class Encoder(ABC):
@@ -265,14 +288,17 @@ class Intake(ABC):
     """Where an input connector delivers to; implemented by the pipeline.
 
     `push` blocks while the connector's queue is full or it is paused (backpressure), and raises
-    `Stopped` when the pipeline is stopping.
+    `Stopped` when the pipeline is stopping. The rows of one push go through the circuit in one
+    step.
     """
 
     class Stopped(Exception):
         """The pipeline is stopping; end `run` at once."""
 
     @abstractmethod
-    def push(self, parsed: Parsed, byte_count: int) -> None: ...
+    def push(self, parsed: Parsed, byte_count: int, *, position: Position | None = None) -> None:
+        """Deliver rows that took `byte_count` bytes. `position` says where the source goes on
+        after them (also when there are no rows); None: these rows cannot be read again."""
 
     @abstractmethod
     def end_of_input(self) -> None: ...
@@ -293,12 +319,21 @@ class Intake(ABC):
 class InputConnector(ABC):
     """One external source. The pipeline calls `run` in a thread of its own."""
 
+    #: whether every push has a position, and `resume` goes on there
+    can_resume: bool = False
+
     def __init__(self, context: InputContext) -> None:
         self.context = context
 
     @abstractmethod
     def validate(self) -> None:
         """Check the config; raise UserError (code ConfigError.…) before anything runs."""
+
+    def resume(self, position: Position) -> None:
+        """Let `run` begin at `position`, which this connector, with this config, once pushed.
+        Called at most once, after `validate` and before `run`. A source that is no longer there
+        is reported by `run`, like any trouble with a source."""
+        raise NotImplementedError(f"{type(self).__name__} cannot resume")
 
     @abstractmethod
     def run(self, intake: Intake) -> None:

@@ -5,6 +5,14 @@
 A completion token names an endpoint and how many of its records had arrived; the endpoint knows
 after which step each of them had gone through the circuit (`step_of`).
 
+Positions travel with the rows:
+
+    push(rows, position) ─► queue ─► take: `taken` ─► step ─► mark: `stepped` ─► checkpoint
+                                      what a step gets       what the circuit contains
+
+A push is taken whole, so a position never stands in the middle of what a step got. Progress that
+brings no rows (blank lines, the end of the input) queues as well, and is taken with its neighbours.
+
 Cost: O(1) per pushed batch; the queue holds whole parsed batches, never single rows.
 
 Not here: parsing (`penstock.io.formats`), reading sources (`penstock.io.inputs`).
@@ -19,15 +27,44 @@ import traceback
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.data.batch import InputBatch
 from penstock.errors import PenstockError
-from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError
+from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
 
 log = logging.getLogger("penstock.pipeline.inputs")
 
 KEPT_ERRORS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InputProgress:
+    """How far an input is: records and bytes so far, where its source goes on (None: it cannot
+    tell, or has not begun), whether it has reached its end."""
+
+    records: int = 0
+    bytes: int = 0
+    position: Position | None = None
+    is_at_end: bool = False
+
+    def then(self, push: _Push) -> InputProgress:
+        return InputProgress(
+            self.records + push.records,
+            self.bytes + push.bytes,
+            self.position if push.position is None else push.position,
+            self.is_at_end or push.is_end,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    batches: tuple[InputBatch, ...]
+    records: int
+    bytes: int
+    position: Position | None
+    is_end: bool = False
 
 
 class InputEndpoint(Intake):
@@ -52,7 +89,7 @@ class InputEndpoint(Intake):
         self._is_running = is_running
         self._wake = wake
         self._cond = threading.Condition()
-        self._queue: deque[InputBatch] = deque()
+        self._queue: deque[_Push] = deque()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self.total_records = 0
@@ -64,25 +101,44 @@ class InputEndpoint(Intake):
         self.is_at_end = False
         self.parse_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self.transport_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
-        self._taken = 0
+        self.taken = InputProgress()
+        #: `taken` as of the last step; what a checkpoint keeps
+        self.stepped = InputProgress()
         #: (records taken in all, step) per step that took some; pruned once completed
         self._steps: list[tuple[int, int]] = []
 
     # the connector's side (io.contracts.Intake)
 
-    def push(self, parsed: Parsed, byte_count: int, *, force: bool = False) -> None:
+    def push(
+        self,
+        parsed: Parsed,
+        byte_count: int,
+        *,
+        position: Position | None = None,
+        force: bool = False,
+    ) -> None:
+        batches = tuple(b for b in parsed.batches if len(b))
+        records = sum(map(len, batches))
         with self._cond:
-            if any(len(b) for b in parsed.batches):
+            if batches:
                 self._wait_for_room(force)
-            for batch in parsed.batches:
-                if len(batch):
-                    self._queue.append(batch)
-                    self.buffered_records += len(batch)
-                    self.total_records += len(batch)
+            self._enqueue(_Push(batches, records, byte_count, position))
+            self.buffered_records += records
+            self.total_records += records
             self.total_bytes += byte_count
             for e in parsed.errors:
                 self._note_parse_error(e)
         self._wake()
+
+    def _enqueue(self, push: _Push) -> None:
+        last = self._queue[-1] if self._queue else None
+        if last is not None and not push.batches and not last.is_end:
+            # progress without rows joins its neighbour, so that it cannot pile up
+            position = last.position if push.position is None else push.position
+            byte_count = last.bytes + push.bytes
+            self._queue[-1] = replace(last, bytes=byte_count, position=position, is_end=push.is_end)
+        else:
+            self._queue.append(push)
 
     def _wait_for_room(self, force: bool) -> None:
         while not self._stopping and not (force or self._may_run()):
@@ -94,6 +150,8 @@ class InputEndpoint(Intake):
 
     def end_of_input(self) -> None:
         self.is_at_end = True
+        with self._cond:
+            self._enqueue(_Push((), 0, 0, None, is_end=True))
         log.info("end_of_input endpoint=%s records=%d", self.name, self.total_records)
         self._wake()
 
@@ -147,17 +205,27 @@ class InputEndpoint(Intake):
         self._thread = threading.Thread(target=body, name=f"input {self.name}", daemon=True)
         self._thread.start()
 
+    def restore(self, progress: InputProgress, step: int) -> None:
+        """Go on with the numbers of an earlier life; before anything is pushed. All of `progress`
+        is in the circuit as of `step`."""
+        with self._cond:
+            assert not self._queue, "restored after rows had arrived"
+            self.taken = self.stepped = progress
+            self.total_records, self.total_bytes = progress.records, progress.bytes
+            self.is_at_end = progress.is_at_end
+            self._steps = [(progress.records, step)]
+
     def take(self, max_records: int) -> list[InputBatch]:
-        """Whole batches from the front of the queue, up to about `max_records` rows."""
+        """Whole pushes from the front of the queue, up to about `max_records` rows."""
         taken: list[InputBatch] = []
         with self._cond:
             count = 0
-            while self._queue and (count == 0 or count + len(self._queue[0]) <= max_records):
-                batch = self._queue.popleft()
-                count += len(batch)
-                taken.append(batch)
+            while self._queue and (count == 0 or count + self._queue[0].records <= max_records):
+                push = self._queue.popleft()
+                count += push.records
+                taken.extend(push.batches)
+                self.taken = self.taken.then(push)
             self.buffered_records -= count
-            self._taken += count
             if count:
                 self._cond.notify_all()
         return taken
@@ -165,8 +233,9 @@ class InputEndpoint(Intake):
     def mark(self, step: int) -> None:
         """All that was taken so far has gone through the circuit with `step`."""
         with self._cond:
-            if not self._steps or self._steps[-1][0] < self._taken:
-                self._steps.append((self._taken, step))
+            self.stepped = self.taken
+            if not self._steps or self._steps[-1][0] < self.taken.records:
+                self._steps.append((self.taken.records, step))
 
     def step_of(self, count: int) -> int | None:
         """The step that took the `count`-th record through the circuit, None if none did yet."""

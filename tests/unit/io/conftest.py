@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from penstock.data.build import column_to_python
-from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError
+from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
 
 
 class KeepingIntake(Intake):
@@ -18,6 +18,7 @@ class KeepingIntake(Intake):
 
     def __init__(self) -> None:
         self.parsed: list[Parsed] = []
+        self.positions: list[Position | None] = []
         self.errors: list[tuple[str, bool]] = []
         self.bytes = 0
         self.ended = threading.Event()
@@ -26,9 +27,10 @@ class KeepingIntake(Intake):
         self._stopping = threading.Event()
         self.crash: BaseException | None = None
 
-    def push(self, parsed: Parsed, byte_count: int) -> None:
+    def push(self, parsed: Parsed, byte_count: int, *, position: Position | None = None) -> None:
         self.wait_while_paused()
         self.parsed.append(parsed)
+        self.positions.append(position)
         self.bytes += byte_count
 
     def end_of_input(self) -> None:

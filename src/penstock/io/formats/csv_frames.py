@@ -61,6 +61,11 @@ class Framer:
         self._pending = data[cut:]
         return self._blocks(data[:cut])
 
+    @property
+    def unread(self) -> int:
+        """Bytes of a record that has not ended yet."""
+        return len(self._pending)
+
     def finish(self) -> list[bytes]:
         rest, self._pending = self._pending, b""
         return [rest] if rest else []

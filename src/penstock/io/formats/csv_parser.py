@@ -28,7 +28,7 @@ import pyarrow.csv as pacsv
 
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, Schema, SqlType
-from penstock.io.contracts import Parsed, ParseError, Parser
+from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
 from penstock.io.formats import flavors, scalars
 from penstock.io.formats.columns import from_canonical, quick_text
 from penstock.io.formats.csv_frames import Framer, is_plain
@@ -92,6 +92,18 @@ class CsvParser(Parser):
         parsed = self._read(self._framer.finish())
         self._reset()
         return parsed
+
+    def state(self) -> ParserState:
+        facts = {
+            "records": self._records,
+            "width": self._width,
+            "awaits_header": self._awaits_header,
+        }
+        return ParserState(self._framer.unread, facts)
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        self._records, self._width = facts["records"], facts["width"]
+        self._awaits_header = facts["awaits_header"]
 
     def _read(self, blocks: list[bytes]) -> Parsed:
         batches: list[InputBatch] = []

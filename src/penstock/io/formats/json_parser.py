@@ -25,7 +25,7 @@ import orjson
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.types import Kind, Schema
 from penstock.errors import UserError
-from penstock.io.contracts import Parsed, ParseError, Parser
+from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
 from penstock.io.formats import json_events
 from penstock.io.formats.columns import MISSING, Missing, from_canonical, quick_json
 from penstock.io.formats.flavors import FLAVORS, match_keys, reader, spell
@@ -100,6 +100,14 @@ class JsonParser(Parser):
         self._reset()
         return out.parsed()
 
+    def state(self) -> ParserState:
+        facts = {"records": self._records, "skipping": self._scanner.is_skipping}
+        return ParserState(len(self._pending), facts)
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        self._records = facts["records"]
+        self._scanner = Scanner(is_skipping=facts["skipping"])
+
     # framing
 
     def _read(self, data: bytes, out: _Output, *, final: bool) -> bytes:
@@ -110,7 +118,9 @@ class JsonParser(Parser):
         if self._is_array:
             return self._read_arrays(data, out, final=final)
         cut = len(data) if final else data.rfind(b"\n") + 1
-        lines = list(filter(None, data[:cut].split(b"\n")))
+        lines = data[:cut].split(b"\n") if cut else []
+        if lines and not lines[-1]:
+            lines.pop()
         rest = b""
         at = 0
         while at < len(lines):
@@ -119,7 +129,9 @@ class JsonParser(Parser):
             end = at + BLOCK_LINES if is_fresh else len(lines)
             block = lines[at:end]
             at = end
-            if is_fresh and self._quick_block(block, out):
+            # Invariant: what is left over is a suffix of the data, byte by byte (`state`); so blank
+            # lines are passed over here and not dropped from `lines`
+            if is_fresh and self._quick_block(list(filter(None, block)), out):
                 continue
             text = rest + b"\n".join(block) + b"\n"
             rest = self._read_exactly(text, out, final=final and at >= len(lines))

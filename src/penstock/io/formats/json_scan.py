@@ -43,8 +43,8 @@ def loads_exact(text: bytes) -> Any:
 class Scanner:
     """Reads the values of a stream; remembers between calls that it is inside a bad value."""
 
-    def __init__(self) -> None:
-        self._skipping = False
+    def __init__(self, *, is_skipping: bool = False) -> None:
+        self._skipping = is_skipping
 
     @property
     def is_skipping(self) -> bool:

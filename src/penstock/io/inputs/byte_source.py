@@ -1,11 +1,12 @@
-"""What inputs of bytes share: a parser for their table, and waiting that can be stopped."""
+"""What inputs of bytes share: a parser for their table, positions, and waiting that can be
+stopped."""
 
 from __future__ import annotations
 
 import time
 
 from penstock.errors import UserError
-from penstock.io.contracts import InputContext, Intake, Parser
+from penstock.io.contracts import InputContext, Intake, Parser, Position
 from penstock.io.formats import make_parser
 
 #: how often a waiting connector looks whether it should stop (contracts: at least every 100 ms)
@@ -21,6 +22,15 @@ def parser_of(context: InputContext) -> Parser:
             code="ConfigError.InputFormatNotSpecified",
         )
     return make_parser(context.format, context.schema, context.key, context.defaults)
+
+
+def position_of(offset: int, parser: Parser, **more: object) -> Position | None:
+    """Where a source of bytes goes on when `offset` of them were fed to `parser`: at the first byte
+    of the record that is not complete. None if the parser cannot tell."""
+    state = parser.state()
+    if state is None:
+        return None
+    return {"offset": offset - state.unread, "parser": dict(state.facts), **more}
 
 
 def sleep(intake: Intake, seconds: float) -> None:

@@ -8,6 +8,8 @@ The plans run one after the other; one without `limit` runs for ever. Row i of a
 of the seed, the plan and i alone, so two runs with one seed make the same rows, at any rate.
 `rate` is rows per second: chunk k leaves at its due time, and a pause moves all later ones.
 
+Position: the plan, how many of its rows are done, and the seed, which may have been drawn.
+
 Cost: see `generators`; columns are made a chunk (up to 10 000 rows) at a time.
 """
 
@@ -24,7 +26,7 @@ import numpy as np
 from penstock.data.batch import INSERT, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import UserError
-from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, Position
 from penstock.io.formats.flavors import match_keys
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import sleep
@@ -44,6 +46,8 @@ class Plan:
 
 
 class Datagen(InputConnector):
+    can_resume = True
+
     def __init__(self, context: InputContext) -> None:
         super().__init__(context)
         o = Options.of("datagen", TRANSPORT_ERROR, context.config)
@@ -57,6 +61,7 @@ class Datagen(InputConnector):
         if not isinstance(plans, list) or not plans:
             raise o.fail("plan", "must be a non-empty array of plans")
         self._plans = [_plan(i, p, context.schema) for i, p in enumerate(plans)]
+        self._first_plan, self._done = 0, 0
 
     def validate(self) -> None:
         if self.context.format:
@@ -65,14 +70,19 @@ class Datagen(InputConnector):
                 code="ConfigError.InputFormatNotSupported",
             )
 
+    def resume(self, position: Position) -> None:
+        self._seed, self._first_plan = position["seed"], position["plan"]
+        self._done = position["done"]
+
     def run(self, intake: Intake) -> None:
-        for number, plan in enumerate(self._plans):
-            self._run_plan(intake, number, plan)
+        done = self._done
+        for number in range(self._first_plan, len(self._plans)):
+            self._run_plan(intake, number, self._plans[number], done)
+            done = 0
         intake.end_of_input()
 
-    def _run_plan(self, intake: Intake, number: int, plan: Plan) -> None:
-        done = 0
-        start = time.monotonic()
+    def _run_plan(self, intake: Intake, number: int, plan: Plan, done: int) -> None:
+        start = time.monotonic() - (done / plan.rate if plan.rate else 0)
         while plan.limit is None or done < plan.limit:
             before = time.monotonic()
             intake.wait_while_paused()
@@ -80,8 +90,9 @@ class Datagen(InputConnector):
             if plan.rate:
                 sleep(intake, start + done / plan.rate - time.monotonic())
             batch = self.rows(number, done // plan.chunk)
-            intake.push(Parsed((batch,), (), len(batch)), _bytes(batch))
             done += len(batch)
+            here = {"seed": self._seed, "plan": number, "done": done}
+            intake.push(Parsed((batch,), (), len(batch)), _bytes(batch), position=here)
 
     def rows(self, number: int, chunk: int) -> InputBatch:
         """Chunk `chunk` of plan `number`."""

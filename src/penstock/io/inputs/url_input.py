@@ -9,6 +9,9 @@ delivered yet, guarded by the ETag (or date) of the first answer: a resource tha
 is a fatal error, never a mixture. A server without ranges sends all again; what is known is
 skipped.
 
+Position: the byte offset of the first record that was not delivered, the parser's state there, and
+which version (ETag or date) of the resource that is about.
+
 Errors: 4xx is fatal at once; anything else is retried with growing pauses, fatal after
 MAX_ATTEMPTS attempts without a single new byte.
 """
@@ -23,9 +26,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from penstock.io.contracts import InputConnector, InputContext, Intake, Parser
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parser, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
-from penstock.io.inputs.byte_source import POLL_S, parser_of, sleep
+from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
 
 MAX_ATTEMPTS = 5
 _FIRST_RETRY_S = 0.2
@@ -34,6 +37,8 @@ _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 
 class UrlInput(InputConnector):
+    can_resume = True
+
     def __init__(self, context: InputContext) -> None:
         super().__init__(context)
         o = Options.of("url_input", TRANSPORT_ERROR, context.config)
@@ -44,12 +49,21 @@ class UrlInput(InputConnector):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise o.fail("path", f"must be an http:// or https:// URL, not {self._url!r}")
 
+        self._position: Position | None = None
+
     def validate(self) -> None:
         parser_of(self.context)
+
+    def resume(self, position: Position) -> None:
+        self._position = position
 
     def run(self, intake: Intake) -> None:
         parser = parser_of(self.context)
         resource = _Resource(self._url)
+        if self._position is not None:
+            resource.offset = int(self._position["offset"])
+            resource.version = self._position["version"]
+            parser.restore(self._position["parser"])
         attempts = 0
         while True:
             before = resource.offset
@@ -77,7 +91,9 @@ class UrlInput(InputConnector):
                 resource.offset += len(data)
                 with download.dropped_after(self._pause_timeout):
                     intake.wait_while_paused()
-                    intake.push(parser.feed(data), len(data))
+                    parsed = parser.feed(data)
+                    here = position_of(resource.offset, parser, version=resource.version)
+                    intake.push(parsed, len(data), position=here)
                 if download.is_dropped:
                     raise _Paused
         finally:
