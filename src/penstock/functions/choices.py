@@ -12,6 +12,7 @@ import numpy as np
 from penstock.data.batch import Array, Column
 from penstock.data.heap import union
 from penstock.data.types import Kind
+from penstock.errors import RuntimeSqlError
 from penstock.functions.coercion import common_type
 from penstock.functions.comparison import compare_kernel
 from penstock.functions.definition import Literals, Overload, Types, define_typed
@@ -78,3 +79,18 @@ define_typed("GREATEST", "GREATEST(value, …)")(_extreme(">", skip_nulls=False)
 define_typed("LEAST", "LEAST(value, …)")(_extreme("<", skip_nulls=False))
 define_typed("GREATEST_IGNORE_NULLS", "{}(value, …)")(_extreme(">", skip_nulls=True))
 define_typed("LEAST_IGNORE_NULLS", "{}(value, …)")(_extreme("<", skip_nulls=True))
+
+
+@define_typed("$SINGLE", "the value of a scalar sub-query")
+def single(types: Types, literals: Literals) -> Overload | None:
+    """(value, how many rows there are) → value; more than one row is an error (contract 10.2)."""
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        value, rows = args
+        if (rows.values > 1).any():
+            raise RuntimeSqlError("a scalar sub-query returned more than one row")
+        return value
+
+    value, rows = types
+    nullable = value.nullable
+    return Overload((value, rows), value, kernel, can_fail=True, strict=False, nullable=nullable)

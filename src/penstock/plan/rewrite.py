@@ -1,6 +1,7 @@
 """Looking into plans and rebuilding them: children, substitution, column use.
 
     inputs(node)  with_inputs(node, …)      one level of the relational tree
+    expressions(node)  with_expressions     the scalar expressions of one node
     parts(expr)   with_parts(expr, …)       one level of an expression
     transform     bottom-up rewriting of an expression
     remap         the same expression over moved columns
@@ -29,7 +30,17 @@ from penstock.plan.expressions import (
     Not,
     Or,
 )
-from penstock.plan.nodes import Aggregate, Distinct, Filter, Join, Node, Project, TopK, UnionAll
+from penstock.plan.nodes import (
+    Aggregate,
+    Distinct,
+    Filter,
+    Join,
+    Node,
+    Project,
+    TopK,
+    UnionAll,
+    Values,
+)
 
 _ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK)
 
@@ -54,6 +65,37 @@ def with_inputs(node: Node, new: Sequence[Node]) -> Node:
     if isinstance(node, UnionAll):
         return replace(node, inputs=tuple(new))
     return replace(node, input=new[0])  # type: ignore[call-arg]
+
+
+def expressions(node: Node) -> tuple[Expr, ...]:
+    """The scalar expressions that `node` itself evaluates."""
+    match node:
+        case Filter(predicate=predicate):
+            return (predicate,)
+        case Project(exprs=exprs):
+            return exprs
+        case Join(residual=residual):
+            return () if residual is None else (residual,)
+        case Values(rows=rows):
+            return tuple(e for row in rows for e in row)
+    return ()
+
+
+def with_expressions(node: Node, new: Sequence[Expr]) -> Node:
+    """`node` evaluating other expressions of the same types, in the order of `expressions`."""
+    if all(a is b for a, b in zip(expressions(node), new, strict=True)):
+        return node
+    match node:
+        case Filter():
+            return replace(node, predicate=new[0])
+        case Project():
+            return replace(node, exprs=tuple(new))
+        case Join():
+            return replace(node, residual=new[0])
+        case Values():
+            width = len(node.schema)
+            return replace(node, rows=tuple(zip(*[iter(new)] * width, strict=True)))
+    raise AssertionError(f"{type(node).__name__} has no expressions")
 
 
 def parts(expr: Expr) -> tuple[Expr, ...]:

@@ -13,6 +13,7 @@ import pytest
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.errors import RuntimeSqlError
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import bind_program, compile_program
 from tests.property.programs import plain
@@ -49,6 +50,34 @@ SELECT k, COUNT(*) AS n FROM a GROUP BY k HAVING COUNT(*) > (SELECT COUNT(*) FRO
 SELECT k, SUM(x) + (SELECT MIN(z) FROM c) AS n FROM a GROUP BY k
 SELECT SUM((SELECT COUNT(*) FROM c WHERE c.k = a.k)) AS n FROM a
 WITH q AS (SELECT k, SUM(y) AS t FROM b GROUP BY k) SELECT * FROM q WHERE t = (SELECT MAX(t) FROM q)
+SELECT k, (SELECT y FROM b WHERE b.k = a.k ORDER BY y DESC, s LIMIT 1) AS m FROM a
+SELECT k, (SELECT DISTINCT 7 FROM b WHERE b.k < a.k) AS m FROM a
+SELECT k, (SELECT a.x + 1) AS m FROM a
+SELECT k, (SELECT COUNT(*) FROM b WHERE b.k < a.k) AS m, (SELECT SUM(y) FROM b WHERE b.k <> a.x) AS t FROM a
+SELECT k, (SELECT COUNT(*) FROM b WHERE b.k = a.k HAVING COUNT(*) > 1) AS m FROM a
+SELECT k, (SELECT MAX(y + a.x) FROM b WHERE b.k = a.k) AS m FROM a
+SELECT k, (SELECT MAX(n) FROM (SELECT y, COUNT(*) AS n FROM b WHERE b.k = a.k GROUP BY y) AS q) AS m FROM a
+SELECT k, (SELECT COUNT(*) FROM (SELECT k FROM b WHERE b.k = a.k UNION SELECT z FROM c WHERE c.k = a.k) AS q) AS m FROM a
+SELECT k, (SELECT COUNT(*) FROM b LEFT JOIN c ON b.k = c.k AND c.z > a.x WHERE b.y > a.k) AS m FROM a
+SELECT k, (SELECT SUM(y) FROM b WHERE b.k = a.k AND b.y > (SELECT AVG(z) FROM c WHERE c.k = a.k)) AS m FROM a
+SELECT k, (SELECT SUM(y) FROM b WHERE EXISTS (SELECT 1 FROM c WHERE c.k = b.k AND c.z > a.x)) AS m FROM a
+SELECT k, x IN (SELECT y FROM b WHERE b.k = a.k) AS i, x NOT IN (SELECT y FROM b WHERE b.k > a.k) AS j FROM a
+SELECT k, EXISTS (SELECT 1 FROM b WHERE b.k > a.k AND b.y < a.x) AS i FROM a
+SELECT * FROM a WHERE x > 1 OR EXISTS (SELECT k FROM c WHERE c.k < a.k)
+SELECT * FROM a WHERE EXISTS (SELECT y FROM b WHERE b.k = a.k GROUP BY y HAVING COUNT(*) > 1)
+SELECT * FROM a WHERE NOT EXISTS (SELECT SUM(y) FROM b WHERE b.k = a.k HAVING SUM(y) > a.x)
+SELECT * FROM a WHERE x IN (SELECT MAX(y) FROM b WHERE b.k = a.k)
+SELECT * FROM a WHERE x NOT IN (SELECT MAX(y) FROM b WHERE b.k = a.k GROUP BY s)
+SELECT * FROM a WHERE x > ALL (SELECT y FROM b WHERE b.k = a.k)
+SELECT * FROM a WHERE x >= ANY (SELECT y FROM b)
+SELECT k, x < ANY (SELECT z FROM c WHERE c.k = a.k) AS i, x <> ALL (SELECT z FROM c) AS j, x = ALL (SELECT z FROM c WHERE c.k = a.k) AS l, x <> ANY (SELECT z FROM c) AS o FROM a
+SELECT k, COUNT(*) AS n, (SELECT MAX(y) FROM b WHERE b.k = a.k) AS m FROM a GROUP BY k
+SELECT k, COUNT(*) AS n FROM a GROUP BY k HAVING EXISTS (SELECT 1 FROM b WHERE b.k > a.k)
+SELECT a.k, q.y FROM a, LATERAL (SELECT y FROM b WHERE b.k = a.k) AS q
+SELECT a.k, q.m FROM a CROSS JOIN LATERAL (SELECT MAX(y) AS m FROM b WHERE b.k < a.k) AS q
+SELECT a.k, q.y FROM a LEFT JOIN LATERAL (SELECT y FROM b WHERE b.k = a.k ORDER BY y LIMIT 2) AS q ON TRUE
+SELECT a.k, q.y, r.m FROM a, LATERAL (SELECT y, k AS kk FROM b WHERE b.k = a.k) AS q, LATERAL (SELECT COUNT(*) AS m FROM c WHERE c.z < q.y AND c.k = a.k) AS r
+SELECT a.k, b.y FROM a JOIN b ON a.k = b.k AND b.y > (SELECT AVG(z) FROM c WHERE c.k = a.k)
 SELECT a.k, b.y FROM a, b WHERE a.k = b.k AND a.s = b.s
 SELECT a.k, b.y, c.z FROM a, b, c WHERE a.k = c.k AND c.z = b.y
 SELECT a.k, b.y FROM a LEFT JOIN b ON a.k = b.k AND a.x > 1 AND b.y < 3
@@ -144,3 +173,18 @@ def test_the_merged_column_of_using_and_natural_comes_first() -> None:
     plan = compile_program(f"{TABLES} CREATE VIEW v AS SELECT * FROM a NATURAL JOIN b")
 
     assert plan.views[0].schema.names == ("k", "s", "x", "y")
+
+
+@pytest.mark.parametrize(
+    "value", ["(SELECT y FROM b)", "(SELECT y FROM b WHERE b.k = a.k)", "(VALUES (1), (2))"]
+)
+def test_a_scalar_sub_query_with_two_rows_is_an_error_and_one_row_is_its_value(value: str) -> None:
+    program = f"{TABLES} CREATE MATERIALIZED VIEW v AS SELECT k, {value} AS y FROM a"
+    rows: Rows = {"a": [(1, 1, None)], "b": [(1, 5, None)] * 2, "c": []}
+
+    with pytest.raises(RuntimeSqlError, match="more than one row"):
+        _maintained(compile_program(program), rows)
+
+    rows["b"].pop()
+    if "VALUES" not in value:
+        assert _maintained(compile_program(program), rows) == Counter([plain((1, 5))])

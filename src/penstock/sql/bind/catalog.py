@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from penstock.data.types import Field, Schema
@@ -11,19 +11,24 @@ from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
 from penstock.sql import ast
+from penstock.sql.bind.forms import Outer, map_outers, outers
 from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
 
 class Subqueries(Protocol):
-    """Binds sub-queries of an expression; `outer` are the scopes around them, nearest first."""
+    """Binds sub-queries of an expression whose names are those of `scope`."""
 
-    def scalar(self, e: ast.ScalarSubquery, outer: Scopes, catalog: Catalog) -> Expr: ...
+    def scalar(self, e: ast.ScalarSubquery, scope: Scope, catalog: Catalog) -> Expr: ...
 
-    def exists(self, e: ast.Exists, outer: Scopes, catalog: Catalog) -> Expr: ...
+    def exists(self, e: ast.Exists, scope: Scope, catalog: Catalog) -> Expr: ...
 
-    def is_in(self, e: ast.InQuery, operand: Expr, outer: Scopes, catalog: Catalog) -> Expr: ...
+    def is_in(self, e: ast.InQuery, operand: Expr, scope: Scope, catalog: Catalog) -> Expr: ...
+
+    def quantified(
+        self, e: ast.Quantified, operand: Expr, scope: Scope, catalog: Catalog
+    ) -> Expr: ...
 
 
 class Inlined(Protocol):
@@ -52,6 +57,8 @@ class Catalog:
     functions: Mapping[str, Inlined | None] = field(default_factory=dict)
     #: the view that is being defined
     own: str | None = None
+    #: the scopes of the queries around this one, nearest first
+    outer: Scopes = ()
 
     def find(self, name: ast.Identifier) -> Node:
         """The plan that reads relation `name`."""
@@ -69,6 +76,18 @@ class Catalog:
         if schema is None:
             raise Poisoned
         return Scan(schema, name.name, span=name.span)
+
+
+def inside(catalog: Catalog, scope: Scope) -> Catalog:
+    """The catalog of a sub-query in a query whose names are those of `scope`. What the WITH
+    queries read of queries further out is now one level further out still."""
+    ctes = {
+        name: query
+        if query is None or not outers(query)
+        else map_outers(query, lambda o: Outer(o.type, o, span=o.span))
+        for name, query in catalog.ctes.items()
+    }
+    return replace(catalog, outer=(scope, *catalog.outer), ctes=ctes)
 
 
 def renamed(node: Node, columns: Sequence[ast.Identifier], what: str) -> Node:

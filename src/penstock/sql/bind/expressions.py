@@ -41,8 +41,8 @@ class ExpressionBinder:
     """Binds expressions over `scope`.
 
     `aggregates`: None if they are allowed, else the name of the place where they are not.
-    `aliases` are lateral: used where no column has the name. `outer`: the scopes of the queries
-    around this one, nearest first. `catalog`: for sub-queries; None where there can be none.
+    `aliases` are lateral: used where no column has the name. `catalog`: for sub-queries and the
+    queries around this one; None where there can be none.
     `grouped`: every group has a row, so an aggregate of something NOT NULL is NOT NULL.
     `windows`: the WINDOW clause; None where there are no window functions. `functions`: those of
     the program, the catalog's unless given.
@@ -54,7 +54,6 @@ class ExpressionBinder:
         *,
         aggregates: str | None = None,
         aliases: Mapping[str, Expr] | None = None,
-        outer: tuple[Scope, ...] = (),
         catalog: Catalog | None = None,
         grouped: bool = False,
         windows: Mapping[str, ast.WindowSpec] | None = None,
@@ -63,7 +62,7 @@ class ExpressionBinder:
         self._scope = scope
         self._no_aggregates = aggregates
         self._aliases: Mapping[str, Expr] = {} if aliases is None else aliases
-        self._outer = outer
+        self._outer = catalog.outer if catalog else ()
         self._catalog = catalog
         self._grouped = grouped
         self._windows = windows
@@ -104,10 +103,10 @@ class ExpressionBinder:
             return self._alias(e, name)
         for level, scope in enumerate(self._outer):
             found = scope.find(qualifier, name, e.span)
-            if found is not None and level:
-                raise unsupported(e.span, "a reference to a query further out than the next one")
             if found is not None:
-                return Outer(found.type, found, span=e.span)
+                for _ in range(level + 1):
+                    found = Outer(found.type, found, span=e.span)
+                return found
         if qualifier is None and name == "pi":
             return build.call("PI", [], e.span)
         for scope in self._outer:
@@ -317,7 +316,7 @@ class ExpressionBinder:
                 raise unsupported(e.span, f"{what} in an aggregate")
         inner = ExpressionBinder(
             self._scope, aggregates=f"an argument of {name}", aliases=self._aliases,
-            outer=self._outer, catalog=self._catalog,
+            catalog=self._catalog,
         )  # fmt: skip
         args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
         if len(args) != len(e.args) and (name != "COUNT" or args):
@@ -366,15 +365,23 @@ class ExpressionBinder:
     def _subquery(self, e: ast.Expr) -> Expr:
         if self._catalog is None:
             raise unsupported(e.span, "a sub-query in this place")
-        outer = (self._scope, *self._outer)
+        binder, scope = self._catalog.subqueries, self._scope
         if isinstance(e, ast.Exists):
-            return self._catalog.subqueries.exists(e, outer, self._catalog)
+            return binder.exists(e, scope, self._catalog)
         if isinstance(e, ast.InQuery):
-            operand = self.bind(e.operand)
-            test = self._catalog.subqueries.is_in(e, operand, outer, self._catalog)
+            test = binder.is_in(e, self.bind(e.operand), scope, self._catalog)
             return build.not_(test, e.span) if e.negated else test
+        if isinstance(e, ast.Quantified):
+            return binder.quantified(e, self.bind(e.left), scope, self._catalog)
         assert isinstance(e, ast.ScalarSubquery)
-        return self._catalog.subqueries.scalar(e, outer, self._catalog)
+        return binder.scalar(e, scope, self._catalog)
+
+    def _quantified(self, e: ast.Quantified) -> Expr:
+        if e.query is not None:
+            return self._subquery(e)
+        left = self.bind(e.left)
+        tests = [build.call(e.op, [left, self.bind(x)], e.span) for x in e.items]
+        return (build.and_ if e.quantifier == "ALL" else build.or_)(tests, e.span)
 
 
 def logic_terms(e: ast.Expr, op: str) -> list[ast.Expr]:
@@ -396,7 +403,6 @@ def _unit(unit: str, span: Span | None) -> Literal:
 
 _OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
 _NAMES: dict[type, str] = {
-    ast.Quantified: "comparison with ANY, SOME or ALL",
     ast.Index: "indexing of arrays and maps",
     ast.FieldAccess: "access to a field of a ROW",
     ast.ArrayConstructor: "ARRAY",
@@ -431,4 +437,5 @@ _RULES: dict[type, Callable[..., Expr]] = {
     ast.ScalarSubquery: _B._subquery,
     ast.InQuery: _B._subquery,
     ast.Exists: _B._subquery,
+    ast.Quantified: _B._quantified,
 }

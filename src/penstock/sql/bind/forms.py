@@ -9,8 +9,9 @@
 Placeholders are expressions of the binder only: no plan that leaves it holds one. `has` and
 `descend` look into them where `penstock.plan.rewrite` cannot.
 
-A correlated sub-query holds `on`: its predicates that mention the outer row, over its own columns
-and `Outer` references.
+The plan of a correlated sub-query holds `Outer` references wherever its text names the query
+around it; how it becomes a join is for `decorrelate` and `frame` to see. A column of the query
+two levels out is Outer(Outer(column)): each level takes one away.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from dataclasses import dataclass, replace
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node
-from penstock.plan.rewrite import parts, with_parts
+from penstock.plan.rewrite import (
+    expressions,
+    inputs,
+    parts,
+    with_expressions,
+    with_inputs,
+    with_parts,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +51,14 @@ class Outer(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Scalar(Expr):
-    """(SELECT …) as a value: column 0 of `query`, which has one row; of a correlated one at most
-    one for every combination of its other columns, which `on` equates, and `empty` is the value
-    where there is none."""
+    """(SELECT …) as a value: column 0 of `query`, NULL over no rows, an error over several."""
 
     query: Node
-    on: tuple[Expr, ...] = ()
-    empty: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Exists(Expr):
     query: Node
-    on: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,6 @@ class In(Expr):
 
     operand: Expr
     query: Node
-    on: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +109,67 @@ def has(expr: Expr, *kinds: type[Expr]) -> bool:
 def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     """Rewrite top-down: where `rule` gives an expression, that is taken as it is.
 
-    Goes into the operands of IN and of rankings, not into the arguments of aggregates.
+    Goes into the operands of IN and of rankings and into what sub-queries read of this query, not
+    into the arguments of aggregates.
     """
     new = rule(expr)
     if new is not None:
         return new
-    if isinstance(expr, In):
-        return replace(expr, operand=descend(expr.operand, rule))
-    if isinstance(expr, Ranked):
-        return replace(
-            expr,
-            partition=tuple(descend(e, rule) for e in expr.partition),
-            order=tuple((descend(e, rule), down, first) for e, down, first in expr.order),
-        )
+    match expr:
+        case In():
+            operand = descend(expr.operand, rule)
+            return replace(expr, operand=operand, query=_descend_outers(expr.query, rule))
+        case Scalar() | Exists():
+            return replace(expr, query=_descend_outers(expr.query, rule))
+        case Ranked():
+            return replace(
+                expr,
+                partition=tuple(descend(e, rule) for e in expr.partition),
+                order=tuple((descend(e, rule), down, first) for e, down, first in expr.order),
+            )
     operands = parts(expr)
     return with_parts(expr, [descend(e, rule) for e in operands]) if operands else expr
+
+
+def _descend_outers(query: Node, rule: Callable[[Expr], Expr | None]) -> Node:
+    return map_outers(query, lambda o: replace(o, expr=descend(o.expr, rule)))
+
+
+def outers(query: Node) -> tuple[Outer, ...]:
+    """What `query` reads of the query around it, each once."""
+    found: dict[Outer, None] = {}
+    seen: set[int] = set()
+
+    def note(e: Expr) -> None:
+        if isinstance(e, Outer):
+            found.setdefault(e)
+        for x in parts(e):
+            note(x)
+
+    def visit(node: Node) -> None:
+        if id(node) not in seen:
+            seen.add(id(node))
+            for e in expressions(node):
+                note(e)
+            for child in inputs(node):
+                visit(child)
+
+    visit(query)
+    return tuple(found)
+
+
+def map_outers(query: Node, rule: Callable[[Outer], Expr]) -> Node:
+    """`query` with `rule(o)` for every reference `o` to the query around it."""
+    done: dict[int, Node] = {}
+
+    def visit(node: Node) -> Node:
+        if id(node) not in done:
+            new = [
+                descend(e, lambda x: rule(x) if isinstance(x, Outer) else None)
+                for e in expressions(node)
+            ]
+            moved = with_inputs(node, [visit(child) for child in inputs(node)])
+            done[id(node)] = with_expressions(moved, new)
+        return done[id(node)]
+
+    return visit(query)

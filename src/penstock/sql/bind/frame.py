@@ -5,9 +5,9 @@
 
 Columns are only ever added at the end, so expressions bound before stay right.
 
-A correlated sub-query becomes a join as well: on its predicates that mention the outer row. Under
-WHERE [NOT] EXISTS and IN they may be any; where the sub-query yields a value they must be
-equalities, so that it can be grouped by its own side of them.
+A correlated sub-query becomes a join as well. One that is a selection is joined as it is under
+WHERE [NOT] EXISTS and IN; an aggregate over a selection by equalities is grouped by them; any
+other is lifted over the domain of the outer values that it reads (`decorrelate`).
 
 Not here: how a sub-query is bound (`select`), the placeholders themselves (`forms`).
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
+from penstock.data.types import BIGINT, BOOLEAN, Field, Kind, Schema
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, Not
@@ -31,11 +31,21 @@ from penstock.plan.nodes import (
     Node,
     Project,
 )
-from penstock.plan.rewrite import conjuncts, parts
+from penstock.plan.rewrite import columns_of, conjuncts, remap
 from penstock.sql.bind import build
-from penstock.sql.bind.forms import SUBQUERIES, Exists, In, Outer, Scalar, descend, has
+from penstock.sql.bind.decorrelate import (
+    Grouped,
+    grouped,
+    is_at_most_one_row,
+    is_one_row,
+    lift,
+    same,
+    selection,
+)
+from penstock.sql.bind.forms import SUBQUERIES, Exists, In, Outer, Scalar, descend, has, outers
 from penstock.sql.bind.report import unsupported
 from penstock.sql.bind.scope import Scope
+from penstock.sql.passes.join_keys import references
 
 
 @dataclass(slots=True)
@@ -94,40 +104,56 @@ class Frame:
                 self._keep(test)
 
     def _keep(self, test: Expr) -> None:
+        kind = JoinKind.SEMI
         if isinstance(test, Exists):
-            self._half_join(JoinKind.SEMI, test.query, test.on)
+            query, on, _ = self._rows(test.query)
+            self._half_join(kind, query, on)
             return
         assert isinstance(test, In)
         operand = self.value(test.operand)
-        self._half_join(JoinKind.SEMI, test.query, (_equals(operand, test), *test.on))
+        query, on, value = self._rows(test.query)
+        self._half_join(kind, query, [build.call("=", [operand, value], test.span), *on])
 
     def _keep_not(self, test: Expr) -> None:
+        kind = JoinKind.ANTI
         if isinstance(test, Exists):
-            self._half_join(JoinKind.ANTI, test.query, test.on)
+            query, on, _ = self._rows(test.query)
+            self._half_join(kind, query, on)
             return
         assert isinstance(test, In)
         operand = self.value(test.operand)
         column = test.query.schema.types[0]
-        equal = _equals(operand, test)
-        if (operand.type.nullable or column.nullable) and test.on:
-            # among the rows of one outer row, "equal or unknown" is a residual like any other
-            equal = build.is_truth(equal, False, test.span, negated=True)
-        elif operand.type.nullable or column.nullable:
+        if (operand.type.nullable or column.nullable) and not outers(test.query):
             rows, nulls = self._attach_counts(test.query)
             none = build.call("=", [rows, _zero()], test.span)
             no_nulls = build.call("=", [nulls, _zero()], test.span)
             known = build.is_null(operand, test.span, negated=True)
             guard = build.or_([none, build.and_([known, no_nulls])], test.span)
             self.node = Filter(self.node.schema, self.node, guard)
-        self._half_join(JoinKind.ANTI, test.query, (equal, *test.on))
+        query, on, value = self._rows(test.query)
+        equal = build.call("=", [operand, value], test.span)
+        if (operand.type.nullable or column.nullable) and outers(test.query):
+            # among the rows of one outer row, "equal or unknown" is a residual like any other
+            equal = build.is_truth(equal, False, test.span, negated=True)
+        self._half_join(kind, query, [equal, *on])
 
     def _half_join(self, kind: JoinKind, query: Node, on: Sequence[Expr]) -> None:
-        condition = [self._outward(e) for e in on]
-        residual = build.and_(condition) if condition else None
+        residual = build.and_(on) if on else None
         self.node = Join(self.node.schema, kind, self.node, query, (), (), residual)
 
+    def _rows(self, query: Node) -> tuple[Node, list[Expr], Expr]:
+        """Rows that stand for `query`, up to duplicates: which of them belong to a row of the
+        frame, and their first column, as expressions over the frame and the rows."""
+        found = selection(query)
+        if found is not None:
+            on = [self._outward(e) for e in found.on]
+            return found.rows, on, self._outward(found.outputs[0])
+        lifted, on = self.dependent(query)
+        at = len(lifted.schema) - len(query.schema)
+        return lifted, on, InputRef(query.schema.types[0], self.width + at)
+
     def _outward(self, e: Expr) -> Expr:
-        """A predicate of a sub-query over this frame's columns followed by the sub-query's."""
+        """An expression of a sub-query over this frame's columns followed by the sub-query's."""
         width = self.width
 
         def rule(x: Expr) -> Expr | None:
@@ -138,6 +164,22 @@ class Frame:
             return None
 
         return descend(e, rule)
+
+    def dependent(self, query: Node) -> tuple[Node, list[Expr]]:
+        """`query` lifted over the domain of what it reads of this frame, whose columns come
+        first, and the predicates that join it to the frame."""
+        refs = outers(query)
+        at = self.add([o.expr for o in refs], "$outer")
+        columns = tuple(self.column(i) for i in at)
+        schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(columns)))
+        domain = Distinct(schema, Project(schema, self.node, columns))
+        lifted = lift(query, domain, refs)
+        inner = references(schema)
+        on = [
+            same(a, replace(b, index=self.width + i))  # type: ignore[call-arg]
+            for i, (a, b) in enumerate(zip(columns, inner, strict=True))
+        ]
+        return lifted, on
 
     def value(self, expr: Expr) -> Expr:
         """`expr` without placeholders of sub-queries."""
@@ -154,47 +196,66 @@ class Frame:
 
         return descend(expr, rule)
 
-    def _attach(self, kind: JoinKind, query: Node, on: Expr | None) -> int:
+    def _attach(self, kind: JoinKind, query: Node, on: Sequence[Expr] = ()) -> int:
         """Join `query` to the frame; the position of its first column."""
         at = self.width
         added = query.schema.fields
         if kind is JoinKind.LEFT:
             added = tuple(Field(f.name, f.type.with_nullable(True)) for f in added)
         schema = Schema(self.node.schema.fields + added)
-        self.node = Join(schema, kind, self.node, query, (), (), on)
+        condition = build.and_(on) if on else None
+        self.node = Join(schema, kind, self.node, query, (), (), condition)
         return at
 
     def _scalar(self, e: Scalar) -> Expr:
-        if not e.on:
-            at = self._attach(JoinKind.INNER, e.query, None)
+        exact = is_one_row(e.query)
+        if not outers(e.query):
+            query = e.query if exact else _single(e.query, 0, e.span)
+            at = self._attach(JoinKind.INNER, query)
             return replace(self.column(at), span=e.span)
-        on = build.and_([self._outward(p) for p in e.on])
-        at = self._attach(JoinKind.LEFT, e.query, on)
+        by_key = grouped(e.query)
+        if by_key is not None:
+            return self._grouped(e, by_key)
+        lifted, on = self.dependent(e.query)
+        n = len(lifted.schema) - len(e.query.schema)
+        if not is_at_most_one_row(e.query):
+            lifted = _single(lifted, n, e.span)
+        at = self._attach(JoinKind.INNER if exact else JoinKind.LEFT, lifted, on)
+        return replace(self.column(at + n), span=e.span)
+
+    def _grouped(self, e: Scalar, found: Grouped) -> Expr:
+        on = []
+        for i, outer in enumerate(found.keys):
+            key = InputRef(found.query.schema.types[1 + i], self.width + 1 + i)
+            on.append(build.call("=", [outer, key], e.span))
+        at = self._attach(JoinKind.LEFT, found.query, on)
         value = self.column(at, e.span)
-        if e.empty is None:
+        if isinstance(found.empty, Literal) and found.empty.value is None:
             return value
         # the first key is NULL only where no group was joined
         nothing = build.is_null(self.column(at + 1), e.span)
-        chosen = build.case([(nothing, self.value(e.empty))], value, e.span)
+        chosen = build.case([(nothing, found.empty)], value, e.span)
         return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
 
     def _exists(self, e: Exists) -> Expr:
-        columns, on = self._keyed(e.query, e.on, e.span)
-        at = self._attach(JoinKind.LEFT, columns, on)
-        return build.is_null(self.column(at), e.span, negated=True)
+        return self._found(*self._rows(e.query)[:2], e.span)
+
+    def _found(self, query: Node, on: Sequence[Expr], span: Span | None) -> Expr:
+        """Whether `query` has a row for which `on` holds, as a column of the frame."""
+        columns, conditions = self._keyed(query, on)
+        at = self._attach(JoinKind.LEFT, columns, conditions)
+        return build.is_null(self.column(at), span, negated=True)
 
     def _in(self, e: In) -> Expr:
         operand = self.value(e.operand)
-        if e.on:
-            raise unsupported(e.span, "a correlated IN outside the conditions of WHERE")
-        if not e.type.nullable:
-            columns, on = self._keyed(e.query, (_equals(operand, e),), e.span)
-            at = self._attach(JoinKind.LEFT, columns, on)
-            return build.is_null(self.column(at), e.span, negated=True)
-        rows, nulls = self._attach_counts(e.query)
-        columns, on = self._keyed(e.query, (_equals(operand, e),), e.span)
-        at = self._attach(JoinKind.LEFT, columns, on)
-        found = build.is_null(self.column(at), e.span, negated=True)
+        rows = nulls = None
+        if e.type.nullable:
+            rows, nulls = self._attach_counts(e.query)
+        query, on, value = self._rows(e.query)
+        equal = build.call("=", [operand, value], e.span)
+        found = self._found(query, [equal, *on], e.span)
+        if rows is None or nulls is None:
+            return found
         unknown = build.call(">", [nulls, _zero()], e.span)
         if operand.type.nullable:
             unknown = build.or_([build.is_null(operand, e.span), unknown], e.span)
@@ -205,71 +266,92 @@ class Frame:
         ]
         return build.case(branches, build.FALSE, e.span)
 
-    def _keyed(
-        self, query: Node, on: Sequence[Expr], span: Span | None
-    ) -> tuple[Node, Expr | None]:
+    def _keyed(self, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
         """The distinct keys by which `query` answers "is there one?", after a TRUE column, and
-        the condition that joins them to the frame."""
-        inner_keys: list[Expr] = []
-        conditions: list[Expr] = []
-        for p in on:
-            outer, inner = equated(p, span)
-            position = 1 + len(inner_keys)
-            inner_keys.append(inner)
-            ref = InputRef(inner.type, self.width + position)
-            conditions.append(build.call("=", [outer, ref], span))
-        exprs = (build.TRUE, *inner_keys)
-        fields = tuple(Field(f"$key{i}", e.type) for i, e in enumerate(exprs))
-        schema = Schema(fields)
-        keys = Distinct(schema, Project(schema, query, exprs))
-        return keys, build.and_(conditions) if conditions else None
+        the conditions that join them to the frame. Where `on` is more than equalities, the keys
+        are the outer values for which there is one."""
+        pairs = [_sides(p, self.width) for p in on]
+        if not all(pairs):
+            return self._witnessed(query, on)
+        keys = [inner for p in pairs if p is not None for inner in (p[1],)]
+        exprs = (build.TRUE, *keys)
+        schema = Schema(tuple(Field(f"$key{i}", e.type) for i, e in enumerate(exprs)))
+        conditions = [
+            build.call(p[2], [p[0], InputRef(p[1].type, self.width + 1 + i)], None)
+            for i, p in enumerate(p for p in pairs if p is not None)
+        ]
+        return Distinct(schema, Project(schema, query, exprs)), conditions
+
+    def _witnessed(self, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
+        used = sorted({c for p in on for c in columns_of(p) if c < self.width})
+        refs = tuple(self.column(c) for c in used)
+        schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(refs)))
+        domain = Distinct(schema, Project(schema, self.node, refs))
+        n = len(used)
+
+        def place(i: int) -> int:
+            return used.index(i) if i < self.width else i - self.width + n
+
+        condition = build.and_([remap(p, place) for p in on])
+        there = Join(schema, JoinKind.SEMI, domain, query, (), (), condition)
+        exprs = (build.TRUE, *references(schema))
+        marked = Schema((Field("$found", build.TRUE.type), *schema.fields))
+        conditions = [same(c, InputRef(c.type, self.width + 1 + i)) for i, c in enumerate(refs)]
+        return Project(marked, there, exprs), conditions
 
     def _attach_counts(self, query: Node) -> tuple[Expr, Expr]:
         """COUNT(*) of `query` and how many of its values are NULL, as columns of the frame."""
-        count_all = resolve_aggregate("COUNT", [])
-        count_values = resolve_aggregate("COUNT", [query.schema.types[0]])
+        is_correlated = bool(outers(query))
+        source, on = self.dependent(query) if is_correlated else (query, [])
+        n = len(source.schema) - len(query.schema)
+        value = query.schema.types[0]
+        calls = (
+            AggCall(resolve_aggregate("COUNT", []), ()),
+            AggCall(resolve_aggregate("COUNT", [value]), (n,)),
+        )
         counted = BIGINT.with_nullable(False)
-        schema = Schema((Field("$rows", counted), Field("$values", counted)))
-        calls = (AggCall(count_all, ()), AggCall(count_values, (0,)))
-        at = self._attach(JoinKind.INNER, Aggregate(schema, query, (), calls), None)
-        rows, values = self.column(at), self.column(at + 1)
-        return rows, build.call("-", [rows, values], None)
+        counts = (Field("$rows", counted), Field("$values", counted))
+        schema = Schema((*source.schema.fields[:n], *counts))
+        plan = Aggregate(schema, source, tuple(range(n)), calls)
+        kind = JoinKind.LEFT if is_correlated else JoinKind.INNER
+        at = self._attach(kind, plan, on) + n
+        columns: list[Expr] = [self.column(at), self.column(at + 1)]
+        if is_correlated:
+            columns = [build.coalesce([c, _zero()], None) for c in columns]
+        return columns[0], build.call("-", columns, None)
 
 
 def _zero() -> Literal:
     return Literal(BIGINT.with_nullable(False), 0)
 
 
-def _equals(operand: Expr, test: In) -> Expr:
-    """operand = column 0 of the sub-query, as a predicate of the sub-query."""
-    f = test.query.schema.fields[0]
-    return build.call(
-        "=",
-        [Outer(operand.type, operand, span=operand.span), InputRef(f.type, 0, f.name)],
-        test.span,
-    )
-
-
-def equated(p: Expr, span: Span | None) -> tuple[Expr, Expr]:
-    """(outer expression, inner expression) of an equality between the two."""
-    if isinstance(p, Call) and p.function.name == "=":
-        for a, b in (p.args, p.args[::-1]):
-            outer = only_outer(a)
-            if outer is not None and not has(b, Outer):
-                return outer, b
-    raise unsupported(
-        p.span or span,
-        "a correlated sub-query of this form",
-        "outside WHERE [NOT] EXISTS it may only equate its own columns with outer ones",
-    )
-
-
-def only_outer(e: Expr) -> Expr | None:
-    """`e` as an expression over the outer row, if it reads nothing else."""
-    if _reads_inner(e):
+def _sides(p: Expr, width: int) -> tuple[Expr, Expr, str] | None:
+    """(frame's side, other side over its own columns, operator) of an equality between a frame of
+    `width` columns and what is joined to it."""
+    if not isinstance(p, Call) or p.function.name not in ("=", "is_not_distinct"):
         return None
-    return descend(e, lambda x: x.expr if isinstance(x, Outer) else None)
+    for a, b in (p.args, p.args[::-1]):
+        left, right = columns_of(a), columns_of(b)
+        if right and min(right) >= width and (not left or max(left) < width):
+            return a, remap(b, lambda i: i - width), p.function.name
+    return None
 
 
-def _reads_inner(e: Expr) -> bool:
-    return isinstance(e, InputRef) or any(_reads_inner(x) for x in parts(e))
+def _single(query: Node, n: int, span: Span | None) -> Node:
+    """The one value of column `n` for every combination of the columns before it: NULL over no
+    rows where there are none, an error over several rows."""
+    value = query.schema.fields[n]
+    if value.type.kind is Kind.NULL:
+        raise unsupported(span, "a scalar sub-query that selects NULL from several rows")
+    counted = BIGINT.with_nullable(False)
+    keys = query.schema.fields[:n]
+    nullable = value.type.with_nullable(True)
+    schema = Schema((*keys, Field("$rows", counted), Field(value.name, nullable)))
+    calls = (
+        AggCall(resolve_aggregate("COUNT", []), ()),
+        AggCall(resolve_aggregate("MAX", [value.type]), (n,)),
+    )
+    counts = Aggregate(schema, query, tuple(range(n)), calls, span=span)
+    columns = references(schema)
+    only = build.call("$SINGLE", [columns[n + 1], columns[n]], span)
+    return Project(Schema((*keys, Field(value.name, only.type))), counts, (*columns[:n], only))

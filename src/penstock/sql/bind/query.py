@@ -37,13 +37,12 @@ from penstock.sql.bind.select import Select, Sort, ordinal
 from penstock.sql.passes.join_keys import references
 
 
-def bind_query(query: ast.Query, catalog: Catalog, *, select: Select | None = None) -> Node:
-    """The plan of a query; raises BindError. `select`: its SELECT, if that is begun already."""
-    catalog = with_ctes(query, catalog) if select is None else select.catalog
+def bind_query(query: ast.Query, catalog: Catalog) -> Node:
+    """The plan of a query; raises BindError."""
+    catalog = with_ctes(query, catalog)
     limit, offset = _count(query.limit, "LIMIT"), _count(query.offset, "OFFSET") or 0
     if isinstance(query.body, ast.Select):
-        select = select or Select(query.body, catalog)
-        return select.bind(query.order_by, limit, offset)
+        return Select(query.body, catalog).bind(query.order_by, limit, offset)
     node = _body(query.body, catalog)
     keys = [_output_key(item, node.schema) for item in query.order_by]
     if limit is None and not offset:
@@ -78,7 +77,7 @@ def _body(body: ast.QueryBody, catalog: Catalog) -> Node:
         case ast.Select():
             return Select(body, catalog).bind()
         case ast.Values():
-            return _values(body)
+            return _values(body, catalog)
         case ast.SetOperation():
             return _set_operations(body, catalog)
     raise AssertionError(body)
@@ -93,8 +92,8 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
     return e.value
 
 
-def _values(values: ast.Values) -> Node:
-    binder = ExpressionBinder(Scope(), aggregates="VALUES")
+def _values(values: ast.Values, catalog: Catalog) -> Node:
+    binder = ExpressionBinder(Scope(), aggregates="VALUES", catalog=catalog)
     rows = [[build.string_of(binder.bind(e)) for e in row] for row in values.rows]
     width = len(rows[0])
     for row, written in zip(rows, values.rows, strict=True):

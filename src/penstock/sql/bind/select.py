@@ -32,18 +32,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
-from penstock.sql.bind.forms import (
-    SUBQUERIES,
-    Aggregated,
-    Exists,
-    In,
-    Outer,
-    Ranked,
-    Scalar,
-    descend,
-    find,
-    has,
-)
+from penstock.sql.bind.forms import Aggregated, Outer, Ranked, descend, find, has
 from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.ranks import Numbered, numbered
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
@@ -80,16 +69,11 @@ class Sort:
 
 @dataclass(slots=True)
 class Select:
-    """The SELECT `syntax` while it is bound; `outer`: the scopes of the queries around it.
-
-    `on`: the predicates of WHERE that mention the outer row; who binds a sub-query takes them.
-    """
+    """The SELECT `syntax` while it is bound."""
 
     syntax: ast.Select
     catalog: Catalog
-    outer: tuple[Scope, ...] = ()
     frame: Frame = field(init=False)
-    on: list[Expr] = field(default_factory=list)
     _failed: bool = False
 
     def __post_init__(self) -> None:
@@ -127,7 +111,6 @@ class Select:
             sort = []
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
         exprs += [e for e in (having, qualify) if e is not None]
-        self._refuse_outer([*exprs, *(keys or [])])
         if keys is not None or any(has(e, Aggregated) for e in exprs):
             rewrite = self._aggregate(keys or [], exprs)
             outputs = [(n, rewrite(e)) for n, e in outputs]
@@ -143,32 +126,6 @@ class Select:
             raise BindError(qualify.span, "QUALIFY needs a window function; use WHERE or HAVING")
         return self._number(outputs, sort, qualify)
 
-    def value_by(self, keys: Sequence[Expr]) -> tuple[Expr, Expr | None]:
-        """Aggregate by `keys` for a scalar sub-query: its one value, over the frame, whose first
-        columns are the keys; and the value over no rows (None: NULL)."""
-        items = self._items()
-        if len(items) != 1:
-            raise BindError(
-                self.syntax.span, f"a scalar sub-query has one column; this has {len(items)}"
-            )
-        outputs = self._bind_items(items)
-        if self._failed:
-            raise Poisoned
-        value = outputs[0][1]
-        self._refuse_outer([value])
-        if not has(value, Aggregated):
-            raise unsupported(
-                self.syntax.span,
-                "a correlated scalar sub-query other than an aggregate",
-                "join with the query instead",
-            )
-        rewrite = self._aggregate(list(keys), [value])
-        unkeyed = descend(value, _over_no_rows)
-        if columns_of(unkeyed):
-            raise unsupported(value.span, "a grouped column in a correlated scalar sub-query")
-        empty = None if isinstance(unkeyed, Literal) and unkeyed.value is None else unkeyed
-        return self.frame.value(rewrite(value)), empty
-
     def _binder(
         self,
         place: str | None,
@@ -181,7 +138,6 @@ class Select:
             self.frame.scope,
             aggregates=place,
             aliases=aliases,
-            outer=self.outer,
             catalog=self.catalog,
             grouped=group is not None and (group.all or any(map(_has_key, group.items))),
             windows={w.name.name: w.spec for w in self.syntax.windows} if windows else None,
@@ -202,29 +158,20 @@ class Select:
         binder = self._binder(None, aliases, windows=windows)
         return self._attempt(e, lambda x: binder.condition(x, place))
 
-    def _refuse_outer(self, exprs: Sequence[Expr]) -> None:
-        for e in exprs:
-            found = find(e, Outer)
-            if found is not None:
-                raise unsupported(
-                    found.span, "a reference to the outer query other than in WHERE",
-                )  # fmt: skip
-
     # WHERE
 
     def _where(self, where: ast.Expr) -> None:
         binder = self._binder("WHERE")
-        kept: list[Expr] = []
+        terms: list[Expr] = []
         for term in logic_terms(where, "AND"):
-            bound = self._attempt(term, lambda e: binder.condition(e, "WHERE"))
-            for c in conjuncts(bound):
-                (self.on if has(c, Outer) else kept).append(c)
-        for c in self.on:
-            found = find(c, *SUBQUERIES)
-            if found is not None:
-                raise unsupported(found.span, "a sub-query beside a reference to the outer query")
-        if kept:
-            self.frame.keep(build.and_(kept))
+            terms += conjuncts(self._attempt(term, lambda e: binder.condition(e, "WHERE")))
+        # what mentions the query around this one stays on top, where `decorrelate` looks for it
+        for group in (
+            [c for c in terms if not has(c, Outer)],
+            [c for c in terms if has(c, Outer)],
+        ):
+            if group:
+                self.frame.keep(build.and_(group))
 
     # the select list
 
@@ -504,15 +451,6 @@ def _columns(e: Expr) -> set[int]:
     return columns_of(bare)
 
 
-def _over_no_rows(e: Expr) -> Expr | None:
-    """The value of an aggregate over no rows."""
-    if not isinstance(e, Aggregated):
-        return None
-    if e.function.kind == "COUNT":
-        return Literal(e.type, 0, span=e.span)
-    return Literal(e.type.with_nullable(True), None, span=e.span)
-
-
 def _name_of(e: Expr, otherwise: str) -> str:
     return e.name if isinstance(e, InputRef) and e.name else otherwise
 
@@ -527,6 +465,4 @@ def _above(e: Expr, at: Mapping[Expr, Expr]) -> Expr | None:
         raise BindError(
             e.span, f"{name} is neither grouped by nor inside an aggregate: add it to GROUP BY"
         )
-    if isinstance(e, Scalar | Exists | In) and e.on:
-        raise unsupported(e.span, "a correlated sub-query above GROUP BY or an aggregate")
     return None

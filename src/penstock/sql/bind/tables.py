@@ -11,20 +11,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.data.types import Schema
+from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Join, JoinKind, Node
-from penstock.plan.rewrite import conjuncts
+from penstock.plan.rewrite import conjuncts, remap
 from penstock.sql import ast
 from penstock.sql.bind import build
-from penstock.sql.bind.catalog import Catalog, renamed
+from penstock.sql.bind.catalog import Catalog, inside, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.forms import SUBQUERIES, has, outers
+from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.report import BindError, unsupported
 from penstock.sql.bind.scope import Scope, shifted
-from penstock.sql.passes.join_keys import joined_fields
+from penstock.sql.passes.join_keys import joined_fields, pick
 
 _KINDS = {
     "COMMA": JoinKind.INNER, "CROSS": JoinKind.INNER, "INNER": JoinKind.INNER,
     "LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL,
+    "CROSS APPLY": JoinKind.INNER, "OUTER APPLY": JoinKind.LEFT,
 }  # fmt: skip
 
 
@@ -34,8 +38,6 @@ def bind_table(ref: ast.TableRef, catalog: Catalog) -> tuple[Node, Scope]:
         case ast.NamedTable():
             return _named(catalog.find(ref.name), ref.alias, ref.name.name)
         case ast.DerivedTable():
-            if ref.lateral:
-                raise unsupported(ref.span, "LATERAL")
             return _named(catalog.bind_query(ref.query, catalog), ref.alias, None)
         case ast.Join():
             return _join(ref, catalog)
@@ -61,25 +63,65 @@ def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     if kind is None:
         raise unsupported(join.span, f"{join.kind} JOIN" if "ASOF" in join.kind else join.kind)
     left, left_scope = bind_table(join.left, catalog)
+    if isinstance(join.right, ast.DerivedTable) and (join.right.lateral or "APPLY" in join.kind):
+        return _lateral(join, kind, Frame(left, left_scope), catalog)
     right, right_scope = bind_table(join.right, catalog)
     width = len(left.schema)
     both = left_scope.joined(right_scope, width, join.right.span)
     pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, left_scope, right_scope)]
     conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
-    if join.on is not None:
-        binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
-        conditions += conjuncts(binder.condition(join.on, "ON"))
+    conditions += _on(join, both, catalog)
+    asks = [c for c in conditions if has(c, *SUBQUERIES)]
+    if asks and kind is not JoinKind.INNER:
+        raise unsupported(asks[0].span, "a sub-query in the condition of an outer join")
+    conditions = [c for c in conditions if not has(c, *SUBQUERIES)]
     schema = Schema(joined_fields(kind, left.schema, right.schema))
     residual = build.and_(conditions) if conditions else None
-    node = Join(schema, kind, left, right, (), (), residual, span=join.span)
-    pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
-    pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
-    scope = (left_scope.nullable() if pads_left else left_scope).joined(
-        right_scope.nullable() if pads_right else right_scope, width, join.span
-    )
+    node: Node = Join(schema, kind, left, right, (), (), residual, span=join.span)
+    scope = _padded(kind, left_scope, right_scope, width, join.span)
     if pairs:
         scope = scope.merged([(name, _merged(kind, a, b)) for name, a, b in pairs])
+    if asks:
+        frame = Frame(node, scope)
+        frame.keep(build.and_(asks))
+        node = frame.node
     return node, scope
+
+
+def _on(join: ast.Join, both: Scope, catalog: Catalog) -> list[Expr]:
+    if join.on is None:
+        return []
+    binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
+    return conjuncts(binder.condition(join.on, "ON"))
+
+
+def _padded(kind: JoinKind, left: Scope, right: Scope, width: int, span: Span | None) -> Scope:
+    """The columns of both sides after a join of `kind`."""
+    pads_left = kind in (JoinKind.RIGHT, JoinKind.FULL)
+    pads_right = kind in (JoinKind.LEFT, JoinKind.FULL)
+    return (left.nullable() if pads_left else left).joined(
+        right.nullable() if pads_right else right, width, span
+    )
+
+
+def _lateral(join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog) -> tuple[Node, Scope]:
+    """A join whose right side is a query that may name the columns of the left."""
+    ref = join.right
+    assert isinstance(ref, ast.DerivedTable)
+    if kind not in (JoinKind.INNER, JoinKind.LEFT) or join.using or join.natural:
+        raise unsupported(join.span, f"LATERAL in a {join.kind} JOIN of this form")
+    query = catalog.bind_query(ref.query, inside(catalog, frame.scope))
+    query, right_scope = _named(query, ref.alias, None)
+    width = frame.width
+    both = frame.scope.joined(right_scope, width, ref.span)
+    lifted, on = frame.dependent(query) if outers(query) else (query, [])
+    at = frame.width + len(lifted.schema) - len(query.schema)
+    on += [remap(c, lambda i: i if i < width else i - width + at) for c in _on(join, both, catalog)]
+    schema = Schema(joined_fields(kind, frame.node.schema, lifted.schema))
+    residual = build.and_(on) if on else None
+    node = Join(schema, kind, frame.node, lifted, (), (), residual, span=join.span)
+    columns = [*range(width), *range(at, at + len(query.schema))]
+    return pick(node, columns), _padded(kind, frame.scope, right_scope, width, join.span)
 
 
 def _using(join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:
