@@ -27,7 +27,7 @@ import traceback
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from penstock.data.batch import InputBatch
@@ -48,6 +48,13 @@ class InputProgress:
     bytes: int = 0
     position: Position | None = None
     is_at_end: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(fields: Mapping[str, Any]) -> InputProgress:
+        return InputProgress(**fields)
 
     def then(self, push: _Push) -> InputProgress:
         return InputProgress(

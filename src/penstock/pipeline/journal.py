@@ -1,0 +1,270 @@
+"""The journal: what each step took in, durable before anything of the step is delivered.
+
+    take ─► append(record), fsync ─► circuit.step ─► outputs     (fault tolerance exactly_once)
+                      │
+                      └─► HTTP ingress may answer
+
+    crash:  checkpoint of step S ─► records S+1 … J again, step by step ─► connectors go on
+
+Steps made again from the same input are the same steps, so a sink whose marker says "step P" needs
+the deltas from P+1 on and no others. The journal holds the rows of every input, also of those that
+could read them again: replay then asks nobody, and a source that was pruned or changed since
+cannot alter what has been delivered. A record also holds each input's progress after it, so that
+a connector goes on behind the last journalled row.
+
+    segment   <first step>.journal, begun at every checkpoint and at every start
+    record    "PJNL" │ u32 crc of the next 12 bytes │ u64 length │ u32 crc of the body │ body
+    body      u32 length of the header │ header (JSON) │ frames of rows
+    header    {"step": s or null, "transaction": n, "inputs": [{"endpoint", "relation", "config",
+               "schema", "progress", "frames": [length, …]}, …]}
+
+`step` null: taken in by an open transaction, whose step comes with its commit. The record that
+makes the step contains only what came last; replay keeps the rest, as the step loop did.
+
+What a crash leaves: each append is durable before the next begins, so at most the last record of a
+segment is incomplete; it was never acted upon and is passed over. Anything else that does not
+check is damage and is refused: CorruptState, nothing is replayed past it.
+
+Cost: O(bytes taken in) and one fsync a step.
+
+Not here: when a step happens (`loop`), which checkpoint it begins from (`recovery`).
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import FileIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from penstock.data.batch import InputBatch
+from penstock.data.types import Schema
+from penstock.errors import CorruptState, PenstockError
+from penstock.pipeline import failpoints
+from penstock.pipeline.frames import decode_input, encode_input
+from penstock.pipeline.inputs import InputProgress
+
+MAGIC = b"PJNL"
+_HEAD = 20
+_SUFFIX = ".journal"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalledInput:
+    """What one endpoint gave to a record. `config` is None for a connector of the program."""
+
+    endpoint: str
+    relation: str
+    config: Mapping[str, Any] | None
+    schema: str
+    progress: InputProgress
+    batches: tuple[InputBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """See the module. `transaction`: the open one's number, 0 for none."""
+
+    step: int | None
+    transaction: int
+    inputs: tuple[JournalledInput, ...]
+
+
+class Journal:
+    """The segments in one directory. Appended to by the step thread alone."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._file: FileIO | None = None
+        self.bytes_written = 0
+
+    # writing
+
+    def begin_segment(self, first_step: int) -> None:
+        """Records from now on go to a segment of their own, whose first step is `first_step`."""
+        self.close()
+        path = self._directory / f"{first_step:020d}{_SUFFIX}"
+        # a segment of that name holds an open transaction's input, or nothing: go on in it, behind
+        # its last whole record
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(_whole_bytes(path))
+        _sync_directory(self._directory)
+
+    def append(self, record: JournalRecord) -> None:
+        """Durable on return. Raises PenstockError StorageError if the disk will not have it; the
+        pipeline must then stop, for what follows could not be repeated."""
+        assert self._file is not None, "no segment has begun"
+        failpoints.passing("journal.append")
+        body = _encode(record)
+        tail = len(body).to_bytes(8, "little") + zlib.crc32(body).to_bytes(4, "little")
+        head = MAGIC + zlib.crc32(tail).to_bytes(4, "little") + tail
+        try:
+            _write_all(self._file, head + body)
+            os.fdatasync(self._file.fileno())
+        except OSError as e:
+            raise PenstockError(
+                f"the journal cannot be written: {e}; make room on the disk and start again",
+                code="StorageError",
+            ) from e
+        self.bytes_written += _HEAD + len(body)
+        failpoints.passing("journal.after")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def prune(self, step: int) -> None:
+        """Remove segments that a recovery from step `step` or a later one does not read."""
+        segments = self._segments()
+        for (path, _), (_, following) in pairwise(segments):
+            # the segment before that of `step + 1` may end with an open transaction's input
+            if following <= step:
+                path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all segments."""
+        self.close()
+        for path, _ in self._segments():
+            path.unlink()
+
+    # reading
+
+    def records(self, after: int, schemas: Mapping[str, Schema]) -> Iterator[JournalRecord]:
+        """The records behind step `after`, in order. Raises CorruptState for damage, and for a
+        step that is missing."""
+        last = after
+        held: list[JournalRecord] = []
+        for path, _ in self._segments():
+            for body in _bodies(path):
+                record = _decode(body, schemas, path)
+                if record.step is None:
+                    held.append(record)
+                    continue
+                if record.step > after:
+                    if record.step != last + 1:
+                        raise _damaged(path, f"step {record.step} follows step {last}")
+                    last = record.step
+                    yield from held
+                    yield record
+                held = []
+        yield from held
+
+    def _segments(self) -> list[tuple[Path, int]]:
+        """(path, first step) in order."""
+        found = [(p, int(p.stem)) for p in self._directory.glob(f"*{_SUFFIX}")]
+        return sorted(found, key=lambda segment: segment[1])
+
+
+def _encode(record: JournalRecord) -> bytes:
+    frames: list[bytes] = []
+    inputs = []
+    for i in record.inputs:
+        mine = [encode_input(b) for b in i.batches]
+        frames.extend(mine)
+        inputs.append(
+            {
+                "endpoint": i.endpoint,
+                "relation": i.relation,
+                "config": i.config,
+                "schema": i.schema,
+                "progress": i.progress.to_json(),
+                "frames": [len(f) for f in mine],
+            }
+        )
+    header = orjson.dumps(
+        {"step": record.step, "transaction": record.transaction, "inputs": inputs}
+    )
+    return b"".join((len(header).to_bytes(4, "little"), header, *frames))
+
+
+def _decode(body: bytes, schemas: Mapping[str, Schema], path: Path) -> JournalRecord:
+    at = int.from_bytes(body[:4], "little") + 4
+    header = orjson.loads(body[4:at])
+    inputs = []
+    for i in header["inputs"]:
+        relation = i["relation"]
+        schema = schemas.get(relation)
+        batches: list[InputBatch] = []
+        for length in i["frames"]:
+            if schema is not None:
+                batches.append(decode_input(memoryview(body)[at : at + length], schema))
+            at += length
+        progress = InputProgress.from_json(i["progress"])
+        inputs.append(
+            JournalledInput(
+                i["endpoint"], relation, i["config"], i["schema"], progress, tuple(batches)
+            )
+        )
+    return JournalRecord(header["step"], header["transaction"], tuple(inputs))
+
+
+def _bodies(path: Path) -> Iterator[bytes]:
+    """The bodies of one segment, without a last one that is not whole."""
+    data = path.read_bytes()
+    at = 0
+    while at < len(data):
+        body = _body_at(data, at)
+        if body is None:
+            if _later_record(data, at + 1):
+                raise _damaged(path, f"the record at byte {at} does not check")
+            return
+        yield body
+        at += _HEAD + len(body)
+
+
+def _whole_bytes(path: Path) -> int:
+    """The length of a segment without a last record that is not whole."""
+    return sum(_HEAD + len(body) for body in _bodies(path))
+
+
+def _body_at(data: bytes, at: int) -> bytes | None:
+    """The body of the record that begins at `at`; None if there is no whole one."""
+    head = data[at : at + _HEAD]
+    if len(head) < _HEAD or head[:4] != MAGIC:
+        return None
+    if zlib.crc32(head[8:]) != int.from_bytes(head[4:8], "little"):
+        return None
+    length = int.from_bytes(head[8:16], "little")
+    body = data[at + _HEAD : at + _HEAD + length]
+    if len(body) != length or zlib.crc32(body) != int.from_bytes(head[16:], "little"):
+        return None
+    return body
+
+
+def _later_record(data: bytes, at: int) -> bool:
+    """Is there a whole record behind `at`? Then what is before it is no unfinished append."""
+    while (at := data.find(MAGIC, at)) >= 0:
+        if _body_at(data, at) is not None:
+            return True
+        at += 1
+    return False
+
+
+def _damaged(path: Path, problem: str) -> CorruptState:
+    return CorruptState(
+        f"the journal {path} is damaged: {problem}; what follows it cannot be repeated. Restore "
+        "the file, or clear the pipeline's storage and start anew",
+        details={"file": path.name},
+    )
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while len(view):
+        view = view[file.write(view) or 0 :]
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
