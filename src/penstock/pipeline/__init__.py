@@ -8,8 +8,11 @@
     pipeline.py   the door: start, pause, resume, stop, and one method per REST call
     loop.py       steps: what to take in, when to step, where the deltas go
     inputs.py     input endpoints: queues, backpressure, counters, tokens
-    outputs.py    output endpoints: the delivery thread and its reset
-    phases.py     the table of phases and events that outputs.py follows
+    outputs.py    output endpoints: the lock, the delivery thread, retries
+    phases.py     the table of phases and events
+    delivery_state.py  what an endpoint knows of its sink, and what each event does to it
+    delivery.py   the calls of the sink: cut, stage, publish, apply
+    delta_queue.py     the deltas on their way to a sink
     resets.py     the durable record of resets (tokens, generations)
     adhoc.py      ad-hoc queries on snapshots
     statistics.py the numbers of the REST contract

@@ -112,9 +112,7 @@ class StepLoop:
         """From the next step on; the endpoint counts as caught up with this one, unless it owes
         a snapshot."""
         with self.step_lock, self._endpoints_lock:
-            if not endpoint.settings.snapshot:
-                endpoint.completed_step = self.step
-                endpoint.completed_records = self.processed_records
+            endpoint.catch_up(self.step, self.processed_records)
             self.outputs = {**self.outputs, endpoint.name: endpoint}
 
     def remove_output(self, name: str) -> None:

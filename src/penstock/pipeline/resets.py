@@ -4,13 +4,16 @@ One SQLite file in the pipeline's storage directory. A reset is written here bef
 touches its sink (spec/reset.md section 3, rule 1), and its outcome after the sink has published,
 so that `reset_status` answers truthfully after a restart.
 
-    accepted ──► done | failed          superseded: a later generation of the same endpoint was
-        └──────► superseded ──► done    accepted; it is done when that one is (rule 8)
+    accepted ──► done | failed | cancelled    superseded: a later generation of the same endpoint
+        └──────► superseded ──► the same      was accepted; it ends as that one does (rule 8)
 
 Generations of an endpoint only grow. Progress (rows staged) is not kept here: it is the live
 endpoint's to tell, and starts again with it.
 
-Not here: what a reset does (`pipeline.outputs`).
+A caller may name its reset (`reset_id`): the same name for the same endpoint is the same reset,
+whatever became of it, so that a call whose answer was lost can be repeated.
+
+Not here: what a reset does (`pipeline.delivery`).
 """
 
 from __future__ import annotations
@@ -19,23 +22,28 @@ import sqlite3
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS reset (
     token TEXT PRIMARY KEY, endpoint TEXT NOT NULL, generation INTEGER NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL, step INTEGER, rows INTEGER, error TEXT,
-    accepted_at REAL NOT NULL, finished_at REAL
+    accepted_at REAL NOT NULL, finished_at REAL, mode TEXT NOT NULL DEFAULT 'replace',
+    reset_id TEXT
 );
 CREATE TABLE IF NOT EXISTS generation (endpoint TEXT PRIMARY KEY, last INTEGER NOT NULL);
 """
+#: columns that a log written by an earlier version may lack
+ADDED = {"mode": "TEXT NOT NULL DEFAULT 'replace'", "reset_id": "TEXT"}
+INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS reset_by_id ON reset (endpoint, reset_id)"
 
 
 @dataclass(frozen=True, slots=True)
 class ResetRecord:
-    """One accepted reset. `state`: accepted, superseded, done or failed; times in epoch seconds;
-    `step` and `rows` of the published snapshot once it is done."""
+    """One accepted reset. `state`: accepted, superseded, done, failed or cancelled; times in
+    epoch seconds; `step` and `rows` of the published snapshot once it is done; `mode`: replace
+    or diff; `reset_id`: the caller's name for it, if it gave one."""
 
     token: str
     endpoint: str
@@ -47,6 +55,15 @@ class ResetRecord:
     error: str | None
     accepted_at: float
     finished_at: float | None
+    mode: str
+    reset_id: str | None
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state == "accepted"
+
+
+COLUMNS = ", ".join(f.name for f in fields(ResetRecord))
 
 
 class ResetLog:
@@ -60,8 +77,21 @@ class ResetLog:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(SCHEMA)
+        found = {name for _, name, *_ in self._db.execute("PRAGMA table_info(reset)")}
+        for column, declared in ADDED.items():
+            if column not in found:
+                self._db.execute(f"ALTER TABLE reset ADD COLUMN {column} {declared}")
+        self._db.execute(INDEX)
 
-    def accept(self, endpoint: str, *, reason: str, at_least: int = 1) -> ResetRecord:
+    def accept(
+        self,
+        endpoint: str,
+        *,
+        reason: str,
+        at_least: int = 1,
+        mode: str = "replace",
+        reset_id: str | None = None,
+    ) -> ResetRecord:
         """Record a new generation of `endpoint` (≥ `at_least`), superseding unfinished ones."""
         with self._lock, self._transaction() as db:
             row = db.execute("SELECT last FROM generation WHERE endpoint = ?", [endpoint])
@@ -74,8 +104,9 @@ class ResetLog:
             )
             token = uuid.uuid4().hex
             db.execute(
-                "INSERT INTO reset VALUES (?, ?, ?, 'accepted', ?, NULL, NULL, NULL, ?, NULL)",
-                [token, endpoint, generation, reason, time.time()],
+                "INSERT INTO reset (token, endpoint, generation, state, reason, accepted_at, mode, "
+                "reset_id) VALUES (?, ?, ?, 'accepted', ?, ?, ?, ?)",
+                [token, endpoint, generation, reason, time.time(), mode, reset_id],
             )
         record = self.find(token)
         assert record is not None
@@ -100,9 +131,27 @@ class ResetLog:
                 [error, time.time(), endpoint, generation],
             )
 
+    def cancel(self, endpoint: str, generation: int) -> None:
+        """`generation` and what it superseded will not be published."""
+        with self._lock, self._transaction() as db:
+            db.execute(
+                "UPDATE reset SET state = 'cancelled', finished_at = ? "
+                "WHERE endpoint = ? AND generation <= ? AND state IN ('accepted', 'superseded')",
+                [time.time(), endpoint, generation],
+            )
+
     def find(self, token: str) -> ResetRecord | None:
+        return self._find("token = ?", token)
+
+    def find_by_id(self, endpoint: str, reset_id: str) -> ResetRecord | None:
+        """The reset that a caller named `reset_id`."""
+        return self._find("endpoint = ? AND reset_id = ?", endpoint, reset_id)
+
+    def _find(self, condition: str, *values: str) -> ResetRecord | None:
         with self._lock:
-            row = self._db.execute("SELECT * FROM reset WHERE token = ?", [token]).fetchone()
+            row = self._db.execute(
+                f"SELECT {COLUMNS} FROM reset WHERE {condition}", values
+            ).fetchone()
         return None if row is None else ResetRecord(*row)
 
     def close(self) -> None:

@@ -507,4 +507,4 @@ def test_only_publishing_leads_to_following_and_every_phase_takes_a_reset() -> N
     for phase in Phase:
         assert next_phase(phase, Event.RESET) is Phase.WAITING
     into = {e for (p, e), q in TABLE.items() if q is Phase.FOLLOWING and p is not Phase.FOLLOWING}
-    assert into == {Event.PUBLISHED}
+    assert into == {Event.PUBLISHED, Event.CANCEL}

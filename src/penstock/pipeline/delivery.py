@@ -1,0 +1,284 @@
+"""The work of an output endpoint: what is done to the sink, one call after the other.
+
+    phase       work          calls of the sink
+    ─────────   ───────────   ──────────────────────────────────────────────────────
+    waiting     take_cut      open, validate, marker (whose is it?) · the cut
+    staging     replace       begin, stage … stage, publish
+    unsure      find_out      marker: did the publish get through?
+    following   begin         follow mode's first contact: take the target
+    following   deliver       apply
+
+A piece of work is an iterator that yields between two calls of the sink, where an event may come
+in between; after each it looks again whether it is still wanted. The delivery thread just runs
+it through, the model test stops it at every yield.
+
+Invariants:
+* a sink is only touched by its own thread;
+* the cut and the beginning of the queue are one instant between two steps (reset.md rule 3);
+* a delta that may have been applied is sent again as it was (`delta_queue`).
+
+Cost: a delta costs its own size; a reset the view's, `STAGE_ROWS` rows at a time.
+
+Not here: what an event means (`delivery_state`), retries (`outputs`), the sinks (`penstock.io`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat
+from penstock.io.contracts import Marker, Sink, SinkRejected
+from penstock.pipeline.delivery_state import Cut, DeliveryState, log
+from penstock.pipeline.digest import batch_digest
+from penstock.pipeline.eventlog import event
+from penstock.pipeline.phases import Phase
+from penstock.pipeline.resets import ResetRecord
+
+#: rows of a snapshot handed to the sink at a time; bounds the memory of a reset
+STAGE_ROWS = 50_000
+
+#: what a piece of work yields between two calls of the sink
+Work = Iterator[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose target it is."""
+
+    pipeline_id: str
+    view: str
+    connector: str
+    schema_hash: str
+
+    def marker(self, record: ResetRecord, step: int, rows: int, digest: int) -> Marker:
+        return Marker(
+            pipeline_id=self.pipeline_id,
+            view=self.view,
+            connector=self.connector,
+            generation=record.generation,
+            token=record.token,
+            phase="following",
+            step=step,
+            rows=rows,
+            schema_hash=self.schema_hash,
+            digest=digest,
+        )
+
+    def check_owner(self, stored: Marker | None) -> None:
+        """Raise SinkRejected if the target is another's."""
+        mine = (self.pipeline_id, self.view, self.connector)
+        if stored is not None and stored.owner != mine:
+            raise SinkRejected(
+                f"the target of connector '{self.view}.{self.connector}' belongs to view "
+                f"'{stored.view}', connector '{stored.connector}' of pipeline "
+                f"{stored.pipeline_id}: give this connector a target of its own, or remove that "
+                "marker if it is no longer in use",
+                details={"owner": list(stored.owner)},
+            )
+
+
+class TakeCut(Protocol):
+    """Pins the view between two steps and calls `begin(cut)` before the next one; returns what
+    `begin` did."""
+
+    def __call__(self, relation: str, begin: Callable[[Cut], bool], /) -> bool: ...
+
+
+class Delivery:
+    """The work on one sink. Used by one thread; `lock` guards `state`."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        state: DeliveryState,
+        lock: AbstractContextManager[object],
+        make_sink: Callable[[], Sink],
+        take_cut: TakeCut,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._identity = identity
+        self._state = state
+        self._lock = lock
+        self._make_sink = make_sink
+        self._take_cut = take_cut
+        self._on_progress = on_progress
+        self._sink: Sink | None = None
+        self._is_ending = False
+
+    # connecting
+
+    def connected(self) -> Sink:
+        """The sink, opened, valid and ours."""
+        if self._sink is None:
+            sink = self._make_sink()
+            try:
+                sink.open()
+                sink.validate()
+                self._adopt(sink.marker())
+            except BaseException:
+                sink.close()
+                raise
+            self._sink = sink
+            event(log, "sink_opened", endpoint=self._state.name)
+        return self._sink
+
+    def disconnect(self) -> None:
+        if self._sink is not None:
+            self._sink.close()
+            self._sink = None
+
+    def end(self) -> None:
+        """What is staged is not to be published any more."""
+        self._is_ending = True
+
+    def transmitted_bytes(self) -> int:
+        return 0 if self._sink is None else self._sink.transmitted_bytes()
+
+    def _adopt(self, stored: Marker | None) -> None:
+        """Take the target as ours. A marker of our own generation or a later one that is not of
+        this life means that our record was cleared: go beyond it."""
+        self._identity.check_owner(stored)
+        with self._lock:
+            record = self._state.record
+            if stored is None or stored.generation < record.generation:
+                return
+            if stored.token != record.token:
+                self._state.outbid(stored.generation)
+
+    # choosing
+
+    def next_work(self) -> Callable[[], Work] | None:
+        """What there is to do in the present phase; None if there is nothing. Under the lock."""
+        s = self._state
+        match s.phase:
+            case Phase.WAITING:
+                return None if s.paused else self._cut
+            case Phase.STAGING:
+                return None if s.paused else self._replace
+            case Phase.UNSURE:
+                return self._find_out
+            case Phase.FOLLOWING if s.must_begin:
+                return None if s.paused else self._begin_following
+            case Phase.FOLLOWING if len(s.queue):
+                return self._deliver
+        return None
+
+    # snapshot_and_follow
+
+    def _cut(self) -> Work:
+        """Pin the view once the sink is there to take it."""
+        sink = self.connected()
+        yield
+        with self._lock:
+            record = self._state.begin_attempt(sink.transmitted_bytes())
+
+        def begin(cut: Cut) -> bool:
+            with self._lock:
+                return self._state.cut(record, cut)
+
+        self._take_cut(self._identity.view, begin)
+
+    def _replace(self) -> Work:
+        """Stage the pinned snapshot and publish it; from then on, follow."""
+        with self._lock:
+            record, cut = self._state.record, self._state.pinned
+        if cut is None:
+            return
+        sink = self.connected()
+        yield
+        sink.begin(record.generation, record.token, cut.step)
+        rows, digest = 0, 0
+        for k, chunk in enumerate(cut.snapshot.chunks(STAGE_ROWS)):
+            yield
+            if not self._is_wanted(record):
+                sink.abort(record.generation)
+                return
+            sink.stage(record.generation, k, chunk)
+            rows += int(chunk.weights.sum())
+            digest = (digest + batch_digest(chunk)) % 2**64
+            self._state.progress.rows_staged = rows
+        yield
+        with self._lock:
+            is_wanted = not self._is_ending and self._state.staged(record)
+        if not is_wanted:
+            sink.abort(record.generation)
+            return
+        yield
+        sink.publish(record.generation, self._identity.marker(record, cut.step, rows, digest))
+        yield
+        with self._lock:
+            self._state.published(record, cut.step, cut.processed, rows, digest)
+        self._on_progress()
+        sink.progress(cut.step)
+
+    def _is_wanted(self, record: ResetRecord) -> bool:
+        with self._lock:
+            return not self._is_ending and self._state.is_current(record)
+
+    def _find_out(self) -> Work:
+        """The reply to `publish` was lost: ask the sink's marker whether it got through."""
+        with self._lock:
+            record, cut = self._state.record, self._state.pinned
+        sink = self.connected()
+        yield
+        stored = sink.marker()
+        yield
+        with self._lock:
+            is_there = stored is not None and stored.token == record.token
+            if stored is not None and is_there and stored.phase == "following" and cut is not None:
+                self._state.published(
+                    record, stored.step, cut.processed, stored.rows, stored.digest
+                )
+            else:
+                self._state.lost(record)
+        self._on_progress()
+
+    # follow
+
+    def _begin_following(self) -> Work:
+        """Follow mode's first contact: take the target, empty it if that is what it does."""
+        sink = self.connected()
+        with self._lock:
+            record = self._state.record
+        if sink.capabilities.starts_empty:
+            sink.begin(record.generation, record.token, 0)
+            sink.publish(record.generation, self._identity.marker(record, 0, 0, 0))
+        yield
+        with self._lock:
+            self._state.begun()
+            step = self._state.completed_step
+        sink.progress(step)
+
+    def _deliver(self) -> Work:
+        """Apply what is queued: one batch per step where the sink keeps a history of steps, else
+        everything at once."""
+        sink = self.connected()
+        s = self._state
+        yield
+        with self._lock:
+            # under the same lock as the look at the queue: a reset in between forgets both
+            one_step = sink.capabilities.is_log and not s.settings.buffered
+            entries = s.send(one_step=one_step)
+            record, rows, digest = s.record, s.rows, s.digest
+        if not entries:
+            return
+        batches = [e.rows for e in entries if e.rows is not None]
+        step = entries[-1].step
+        if batches:
+            delta = batches[0] if len(batches) == 1 else consolidate(concat(batches))
+            rows += int(delta.weights.sum())
+            digest = (digest + batch_digest(delta)) % 2**64
+            if len(delta):
+                yield
+                sink.apply(delta, self._identity.marker(record, step, rows, digest))
+                yield
+        with self._lock:
+            if not s.applied(record, entries, rows, digest):
+                return
+        sink.progress(step)
+        self._on_progress()

@@ -1,0 +1,481 @@
+"""What an output endpoint knows about its sink, and what each event does to that knowledge.
+
+    step loop ──push──►┐                          ┌──cut, staged, published, applied,
+    REST ──reset, ─────► DeliveryState (this) ◄───┤  unavailable, rejected, lost── delivery
+           cancel,     │                          │
+           pause       └── phase, record, queue, progress ──► delivery, statistics
+
+No thread and no sink in here: every method is one event, runs to its end under the endpoint's
+lock and follows the table in `pipeline.phases`. That is what makes it checkable: the model test
+plays all interleavings of these events.
+
+The way back. A reset drops what is queued, since the snapshot will contain it. So that it can
+still be cancelled, the dropped deltas and those that come until the publish are kept aside, as
+long as they are few (`KEPT_RECORDS`): a cancelled reset then goes on where it was, and nothing is
+lost. Without a way back (the deltas were too many, or the sink had never shown a whole snapshot)
+a cancelled reset leaves the old contents as they are and the connector paused: what it missed is
+owed, and starting it is a reset.
+
+Invariants:
+* a delta is queued under the generation that it belongs to (reset.md rule 2);
+* the durable record is written before the phase changes (rule 1);
+* `completed_step` only moves when the sink has taken the rows of that step (rule 10);
+* a sink that is down with a reset pending costs no more memory than the way back (section 2).
+
+Not here: calls of the sink (`delivery`), threads and locks (`outputs`), tokens (`resets`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from penstock.data.batch import Batch
+from penstock.errors import Conflict
+from penstock.pipeline.delta_queue import DeltaQueue, Entry
+from penstock.pipeline.eventlog import event
+from penstock.pipeline.output_settings import OutputSettings
+from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
+from penstock.pipeline.resets import ResetLog, ResetRecord
+
+log = logging.getLogger("penstock.pipeline.outputs")
+
+#: errors kept per endpoint for the statistics (contract 6.2)
+KEPT_ERRORS = 100
+#: most rows that a reset keeps aside so that it can be cancelled without a loss
+KEPT_RECORDS = 100_000
+
+
+class SnapshotHandle(Protocol):
+    """What `circuit.snapshot` returns: the view at one step, pinned."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def batch(self) -> Batch: ...
+
+    def chunks(self, max_rows: int) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A view pinned between two steps: its contents after `step`, when `processed` input records
+    had gone through the circuit."""
+
+    step: int
+    processed: int
+    snapshot: SnapshotHandle
+
+
+@dataclass(slots=True)
+class Counters:
+    """Cumulative figures of an endpoint; never zeroed by a reset."""
+
+    transmitted_records: int = 0
+    num_transport_errors: int = 0
+    num_encode_errors: int = 0
+    resets: int = 0
+    cancelled_resets: int = 0
+    published_snapshots: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the current snapshot is. `rows_staged` counts what the sink has taken."""
+
+    attempt: int = 0
+    rows_staged: int = 0
+    rows_total: int | None = None
+    step: int | None = None
+    bytes_before: int = 0
+    last_error: str | None = None
+    started_at: float = field(default_factory=time.time)
+
+
+@dataclass(slots=True)
+class WayBack:
+    """The generation whose contents the sink still shows, and the deltas it has not got."""
+
+    record: ResetRecord
+    queue: DeltaQueue
+    #: (step, processed) that the sink took while the reset was pending
+    taken: tuple[int, int] | None = None
+
+
+class DeliveryState:
+    """See the module. The caller holds the endpoint's lock in every method."""
+
+    def __init__(self, name: str, settings: OutputSettings, resets: ResetLog) -> None:
+        self.name, self.settings = name, settings
+        self._resets = resets
+        self.record = resets.accept(name, reason="start")
+        self.phase = Phase.WAITING if settings.snapshot else Phase.FOLLOWING
+        self._waiting_for = WaitingFor.DELIVERY
+        #: a follow-mode connector has not taken its target yet
+        self.must_begin = not settings.snapshot
+        self.queue = DeltaQueue()
+        self._way_back: WayBack | None = None
+        self.pinned: Cut | None = None
+        self.is_flush_asked = False
+        #: rows and digest of what the sink shows, as far as we delivered it
+        self.rows = self.digest = 0
+        self.paused = settings.paused
+        self.failures = 0
+        self.counters = Counters()
+        self.progress = Progress()
+        self.fatal_error: str | None = None
+        self.unhealthy: str | None = None
+        self.errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
+        self.completed_step = self.completed_records = 0
+        self.pushed_step = self.pushed_records = 0
+        self._behind_since: float | None = None
+
+    # what holds now
+
+    @property
+    def waiting_for(self) -> WaitingFor | None:
+        """Why a snapshot that is owed has not been cut yet; None in every other phase."""
+        if self.phase is not Phase.WAITING:
+            return None
+        return WaitingFor.PAUSED if self.paused else self._waiting_for
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.phase in CANCELLABLE and self.record.is_pending
+
+    @property
+    def kept_records(self) -> int:
+        """Rows kept aside for a cancellation."""
+        return 0 if self._way_back is None else self._way_back.queue.records
+
+    def lag(self) -> tuple[int, float]:
+        """(input records, seconds) that the sink is behind the circuit."""
+        records = max(0, self.pushed_records - self.completed_records)
+        since = self._behind_since
+        return records, 0.0 if since is None else time.monotonic() - since
+
+    def is_current(self, record: ResetRecord) -> bool:
+        """Whether work on behalf of `record` is still wanted."""
+        return not self.paused and self.record.generation == record.generation
+
+    # the step loop's event
+
+    def push(self, step: int, processed: int, delta: Batch) -> None:
+        """One step's delta of the view."""
+        now = time.monotonic()
+        self.pushed_step, self.pushed_records = step, processed
+        if self._behind_since is None:
+            self._behind_since = now
+        if self.paused:
+            if not self.settings.snapshot:
+                # discarded for good: nothing is owed, so progress may move on
+                self.advance(step, processed)
+            return
+        rows = delta if len(delta) else None
+        entry = Entry(self.record.generation, step, processed, rows, now)
+        if self.phase in QUEUEING:
+            self.queue.push(entry)
+            if self.queue.records > self.settings.max_queued_records:
+                self._relieve()
+        elif self._way_back is not None:
+            self._way_back.queue.push(entry)
+        self._bound_way_back()
+
+    def _relieve(self) -> None:
+        """The queue is over its bound: consolidate it, or owe a snapshot instead of it."""
+        if self.phase is not Phase.FOLLOWING:
+            if self.queue.has_doubled:
+                self.queue.coalesce()
+        elif self.settings.snapshot and self.settings.overflow_resets:
+            event(log, "queue_overflow", endpoint=self.name, records=self.queue.records)
+            self.reset(reason="overflow")
+
+    def _bound_way_back(self) -> None:
+        bound = min(KEPT_RECORDS, self.settings.max_queued_records)
+        if self._way_back is not None and self._way_back.queue.records > bound:
+            self._way_back = None
+
+    # requests
+
+    def reset(
+        self,
+        *,
+        reason: str,
+        mode: str = "replace",
+        reset_id: str | None = None,
+    ) -> ResetRecord:
+        """Owe the sink a fresh snapshot under a new generation; durable on return.
+
+        Before the cut of an earlier reset this is that same reset (reset.md rule 8)."""
+        if self._is_same_reset(reset_id):
+            self.paused = False
+            return self.record
+        way_back = self._way_back_of_reset(reason)
+        self.paused = False
+        self.counters.resets += 1
+        return self._accept(reason, mode, reset_id, 1, way_back)
+
+    def _accept(
+        self, reason: str, mode: str, reset_id: str | None, at_least: int, way_back: WayBack | None
+    ) -> ResetRecord:
+        self.record = self._resets.accept(
+            self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
+        )
+        self._way_back = way_back
+        self._owe(Event.RESET)
+        self.progress = Progress()
+        self.fatal_error = None
+        self.failures = 0
+        event(
+            log, "reset_accepted", endpoint=self.name, generation=self.record.generation,
+            token=self.record.token, reason=reason, mode=mode,
+        )  # fmt: skip
+        return self.record
+
+    def _is_same_reset(self, reset_id: str | None) -> bool:
+        is_uncut = self.phase is Phase.WAITING and self.record.is_pending
+        return is_uncut and self.record.reason != "start" and reset_id is None
+
+    def _way_back_of_reset(self, reason: str) -> WayBack | None:
+        """What a cancellation of a reset that is accepted now could go back to."""
+        if self.paused or reason == "overflow":
+            return None
+        if self.phase is Phase.FOLLOWING and self.settings.snapshot:
+            queue, self.queue = self.queue, DeltaQueue()
+            return WayBack(self.record, queue)
+        if self.phase is Phase.STAGING:
+            self._set_aside()
+        return self._way_back if self.phase in CANCELLABLE else None
+
+    def _set_aside(self) -> None:
+        """What queued after the cut belongs to the way back again."""
+        if self._way_back is not None:
+            w = self._way_back
+            w.queue = w.queue.then(self.queue, w.record.generation)
+            self._bound_way_back()
+
+    def _owe(self, by: Event) -> None:
+        """The next snapshot will contain what is queued."""
+        self.queue = DeltaQueue()
+        self.pinned = None
+        self.is_flush_asked = False
+        self.phase = next_phase(self.phase, by)
+        self._waiting_for = WaitingFor.DELIVERY
+
+    def cancel(self) -> bool:
+        """Call the pending reset off; the sink keeps its contents.
+
+        True if it goes on from there; False if it misses deltas: then the connector is paused
+        and owes a snapshot. Raises Conflict when there is nothing to cancel, or it is too late."""
+        if not self.can_cancel:
+            is_late = self.record.is_pending and self.phase in (Phase.PUBLISHING, Phase.UNSURE)
+            raise Conflict(
+                f"output connector '{self.name}': "
+                + ("the snapshot is being published, it is too late to cancel the reset"
+                   if is_late else "no reset is in progress"),
+                code="ResetTooLateToCancel" if is_late else "NoResetInProgress",
+                details={"phase": self.phase.value},
+            )  # fmt: skip
+        self._resets.cancel(self.name, self.record.generation)
+        cancelled = self.record
+        if self.phase is Phase.STAGING:
+            self._set_aside()
+        way_back, self._way_back = self._way_back, None
+        if way_back is None:
+            self.record = replace(self.record, state="cancelled")
+            self._owe(Event.ABANDON)
+            self.paused = True
+        else:
+            self.record = way_back.record
+            self._owe(Event.CANCEL)
+            # those that came while it was waiting carry the cancelled generation
+            self.queue = way_back.queue.then(DeltaQueue(), self.record.generation)
+            if way_back.taken is not None:
+                self.advance(*way_back.taken)
+        self.counters.cancelled_resets += 1
+        event(
+            log, "reset_cancelled", endpoint=self.name, generation=cancelled.generation,
+            follows=way_back is not None,
+        )  # fmt: skip
+        return way_back is not None
+
+    def pause(self) -> None:
+        """Discard updates from now on (contract 6.2). A snapshot that is owed stays owed."""
+        self.paused = True
+        self._way_back = None
+        if self.phase in CANCELLABLE:
+            self._owe(Event.ABANDON)
+        else:
+            self.queue = DeltaQueue()
+
+    def resume(self) -> None:
+        """Deliver again. In snapshot mode what was discarded is owed, so this is a reset."""
+        if self.paused and self.settings.snapshot:
+            self.reset(reason="resumed")
+        self.paused = False
+
+    # the delivery's events
+
+    def begin_attempt(self, bytes_before: int) -> ResetRecord:
+        """The sink is open and waits for a cut, on behalf of the record that is returned."""
+        self.progress.attempt += 1
+        self.progress.rows_staged = 0
+        self.progress.bytes_before = bytes_before
+        self._waiting_for = WaitingFor.STEP
+        return self.record
+
+    def await_group(self) -> None:
+        """The cut waits for the other connectors of a group reset."""
+        self._waiting_for = WaitingFor.GROUP
+
+    def cut(self, record: ResetRecord, cut: Cut) -> bool:
+        """The view is pinned at `cut.step`, and the next delta to be pushed is that of the step
+        after. False if `record` is no longer wanted."""
+        if not self.is_current(record) or self.phase is not Phase.WAITING:
+            return False
+        self.queue = DeltaQueue()
+        self.phase = next_phase(self.phase, Event.CUT)
+        self.pinned = cut
+        self.progress.step = cut.step
+        self.progress.rows_total = cut.snapshot.rows
+        event(
+            log, "cut_taken", endpoint=self.name, generation=record.generation, step=cut.step,
+            rows=cut.snapshot.rows,
+        )  # fmt: skip
+        return True
+
+    def staged(self, record: ResetRecord) -> bool:
+        """Everything is staged and will be published now: there is no way back from here. False
+        if `record` is no longer wanted."""
+        if not self.is_current(record):
+            return False
+        self._way_back = None
+        self.phase = next_phase(self.phase, Event.STAGED)
+        return True
+
+    def published(
+        self, record: ResetRecord, step: int, processed: int, rows: int, digest: int
+    ) -> None:
+        """The sink shows the snapshot."""
+        if self.record.generation != record.generation:
+            return
+        self.phase = next_phase(self.phase, Event.PUBLISHED)
+        self.pinned = None
+        self.rows, self.digest = rows, digest
+        self.failures = 0
+        self.unhealthy = None
+        self.counters.transmitted_records += rows
+        self.counters.published_snapshots += 1
+        self._resets.finish(self.name, record.generation, step=step, rows=rows)
+        self.record = replace(self.record, state="done", step=step, rows=rows)
+        self.advance(step, processed)
+        event(
+            log, "snapshot_published", endpoint=self.name, generation=record.generation,
+            step=step, rows=rows, seconds=round(time.time() - record.accepted_at, 3),
+        )  # fmt: skip
+
+    def lost(self, record: ResetRecord) -> None:
+        """The publish did not get through: the snapshot is owed again."""
+        if self.record.generation == record.generation and self.phase is Phase.UNSURE:
+            self._owe(Event.LOST)
+
+    def begun(self) -> None:
+        """A follow-mode connector has taken its target."""
+        self.must_begin = False
+        self.failures = 0
+        self._resets.finish(self.name, self.record.generation, step=0, rows=0)
+        self.record = replace(self.record, state="done", step=0, rows=0)
+
+    def send(self, *, one_step: bool) -> list[Entry]:
+        """The entries of the next batch, which counts as sent until `applied`."""
+        if self.phase is not Phase.FOLLOWING:
+            return []
+        entries = self.queue.head(self.record.generation, one_step=one_step)
+        if entries:
+            self.queue.sent_step = entries[-1].step
+        return entries
+
+    def applied(self, record: ResetRecord, entries: list[Entry], rows: int, digest: int) -> bool:
+        """The sink has taken `entries` on behalf of `record`. False if a reset came meanwhile."""
+        last = entries[-1]
+        if self.record.generation != record.generation:
+            w = self._way_back
+            if w is not None and w.record.generation == record.generation:
+                w.queue.took(last.step)
+                w.taken = (last.step, last.processed)
+                self.rows, self.digest = rows, digest
+            return False
+        self.queue.took(last.step)
+        self.failures = 0
+        if not len(self.queue):
+            self.is_flush_asked = False
+        if any(e.rows is not None for e in entries):
+            self.unhealthy = None
+        self.rows, self.digest = rows, digest
+        self.counters.transmitted_records += sum(e.records for e in entries)
+        self.advance(last.step, last.processed)
+        return True
+
+    def unavailable(self, message: str) -> None:
+        """A passing failure: the delivery backs off and goes on from the phase it finds."""
+        self.failures += 1
+        self._note_error(message)
+        if self.phase is Phase.FAILED:
+            return
+        if self.phase is Phase.STAGING:
+            self._set_aside()
+            self._owe(Event.UNAVAILABLE)
+        else:
+            self.phase = next_phase(self.phase, Event.UNAVAILABLE)
+        self._waiting_for = WaitingFor.SINK
+
+    def rejected(self, message: str) -> None:
+        """The sink refused for good: its contents stay as they are until somebody resets it."""
+        if self.phase is Phase.FAILED:
+            return
+        self._note_error(message)
+        self.fatal_error = message
+        self._way_back = None
+        self._owe(Event.REJECTED)
+        self._resets.fail(self.name, self.record.generation, message)
+        if self.record.is_pending:
+            self.record = replace(self.record, state="failed", error=message)
+        event(log, "sink_rejected", logging.ERROR, endpoint=self.name, error=message)
+
+    def outbid(self, generation: int) -> None:
+        """The target holds `generation`, which is not of this life: go beyond it, so that fencing
+        lets us write."""
+        r = self.record
+        if self.settings.snapshot:
+            self._accept(r.reason, r.mode, None, generation + 1, None)
+        else:
+            self.record = self._resets.accept(self.name, reason=r.reason, at_least=generation + 1)
+            self.queue = DeltaQueue()
+
+    # shared
+
+    def advance(self, step: int, processed: int) -> None:
+        """The sink has everything up to `step`, when `processed` records had been processed."""
+        self.completed_step = max(self.completed_step, step)
+        self.completed_records = max(self.completed_records, processed)
+        if self.completed_step >= self.pushed_step:
+            self._behind_since = None
+        elif self.queue.oldest is not None:
+            self._behind_since = self.queue.oldest
+
+    def _note_error(self, message: str) -> None:
+        self.counters.num_transport_errors += 1
+        self.progress.last_error = message
+        self.unhealthy = message
+        self.errors.append(
+            {
+                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "index": self.counters.num_transport_errors,
+                "tag": None,
+                "message": message,
+            }
+        )
