@@ -7,6 +7,7 @@ has an implicit cast to text; DOUBLE takes any number and text.
 from __future__ import annotations
 
 from penstock.data.types import (
+    BIGINT,
     BINARIES,
     BOOLEAN,
     DATE,
@@ -32,6 +33,7 @@ STRING = Param("string", STRINGS, VARCHAR)
 ANY_TEXT = Param("value", STRINGS, VARCHAR, _TO_TEXT | {Kind.UUID})
 BYTES = Param("binary", BINARIES, VARBINARY)
 INT = Param("integer", frozenset((Kind.INT32,)), INTEGER, INTEGERS | {Kind.DECIMAL})
+LONG = Param("integer", frozenset((Kind.INT64,)), BIGINT, INTEGERS | {Kind.DECIMAL})
 FLOAT8 = Param("number", frozenset((Kind.DOUBLE,)), DOUBLE, NUMBERS | STRINGS)
 TRUTH = Param("boolean", frozenset((Kind.BOOLEAN,)), BOOLEAN)
 DAY = Param("date", frozenset((Kind.DATE,)), DATE, STRINGS | {Kind.TIMESTAMP})

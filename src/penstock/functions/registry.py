@@ -31,11 +31,14 @@ from penstock.data.types import SqlType
 from penstock.errors import UserError
 from penstock.functions import (
     arithmetic,
+    binary,
     choices,
     comparison,
     dates,
+    digests,
     floats,
     intervals,
+    parts,
     patterns,
     rounding,
     strings,
@@ -44,7 +47,8 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
-    arithmetic, rounding, floats, comparison, choices, strings, patterns, dates, intervals,
+    arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
+    dates, intervals,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]

@@ -224,6 +224,8 @@ class ExpressionBinder:
 
     def _like(self, e: ast.Like) -> Expr:
         args = [self.bind(e.operand), self.bind(e.pattern)]
+        if e.escape is not None and e.kind != "LIKE":
+            raise BindError(e.escape.span, f"{e.kind} has no ESCAPE; only LIKE has")
         if e.escape is not None:
             args.append(self.bind(e.escape))
         test = build.call(e.kind.lower(), args, e.span)
