@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import duckdb
 import psycopg
 
 from penstock.data import types as T
@@ -37,11 +38,13 @@ Rows = Counter[tuple[Any, ...]]
 
 
 class Target(ABC):
-    """One place that a sink writes to. `is_keyed`: by column k."""
+    """One place that a sink writes to. `is_keyed`: by column k. `histories`: how many random ones
+    are tried; fewer where a call takes its time."""
 
     transport: str
     is_keyed = False
     needs_postgres = False
+    histories = 12
     format: ClassVar[Mapping[str, Any] | None] = None
 
     @abstractmethod
@@ -112,6 +115,59 @@ class SqliteTarget(Target):
 
 class KeyedSqliteTarget(SqliteTarget):
     is_keyed = True
+
+
+class DuckDbTarget(Target):
+    """Read over a connection of its own in this process; `test_duckdb` reads from another one."""
+
+    transport = "duckdb_output"
+    histories = 3
+    table = '"my ""table"""'
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "target.duckdb"
+
+    def config(self) -> dict[str, Any]:
+        return {"path": str(self.path), "table": self.table, "keep_open": True}
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as db:
+            return db.execute(sql).fetchall()
+
+    def look(self) -> Rows | None:
+        try:
+            found = self.run(f"SELECT k, v, n::VARCHAR, d::VARCHAR, b::INT, x FROM {self.table}")
+        except duckdb.CatalogException as e:
+            assert "does not exist" in str(e)
+            return None
+        return Counter(found)
+
+    def damage(self) -> None:
+        self.run(
+            f"DELETE FROM {self.table} WHERE k % 3 = 0;"
+            f"UPDATE {self.table} SET v = 'damaged', n = NULL WHERE k % 3 = 1;"
+        )
+        self.run(f"DELETE FROM {self.table} WHERE k = -7")
+        self.run(f"INSERT INTO {self.table} (k, v) VALUES (-7, 'invented')")
+
+    def remove(self) -> None:
+        self.run(f"DROP TABLE {self.table}")
+
+
+class KeyedDuckDbTarget(DuckDbTarget):
+    """The sink opens the file for each call; a reader that stays makes that quick."""
+
+    is_keyed = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._reader = duckdb.connect(str(self.path))
+
+    def config(self) -> dict[str, Any]:
+        return {"path": str(self.path), "table": self.table}
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._reader.cursor().execute(sql).fetchall()
 
 
 class JsonFileTarget(Target):
@@ -214,6 +270,8 @@ class PostgresTarget(Target):
 TARGETS: dict[str, type[Target]] = {
     "sqlite keyed": KeyedSqliteTarget,
     "sqlite rows": SqliteTarget,
+    "duckdb keyed": KeyedDuckDbTarget,
+    "duckdb rows": DuckDbTarget,
     "postgres": PostgresTarget,
     "file json": JsonFileTarget,
     "file csv": CsvFileTarget,

@@ -28,14 +28,14 @@ INPUT_TRANSPORTS: tuple[str, ...] = (
 )  # fmt: skip
 OUTPUT_TRANSPORTS: tuple[str, ...] = (
     "file_output", "postgres_output", "kafka_output", "delta_table_output", "dynamodb_output",
-    "redis_output", "null_output", "sqlite_output",
+    "redis_output", "null_output", "sqlite_output", "duckdb_output",
 )  # fmt: skip
 FORMATS = ("json", "csv", "avro", "parquet", "raw")
 #: transports that need no `format`: they know the shape of their rows, or there are none
 INTEGRATED = frozenset((
     "delta_table_input", "postgres_input", "postgres_cdc_input", "iceberg_input", "datagen",
     "nexmark", "empty_input", "postgres_output", "delta_table_output", "dynamodb_output",
-    "null_output", "sqlite_output",
+    "null_output", "sqlite_output", "duckdb_output",
 ))  # fmt: skip
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,100}")

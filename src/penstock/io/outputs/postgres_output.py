@@ -48,7 +48,8 @@ from penstock.io.outputs.fencing import (
     is_applied,
     staging_of,
 )
-from penstock.io.outputs.postgres_table import PostgresTable, table_name
+from penstock.io.outputs.identifiers import table_name
+from penstock.io.outputs.postgres_table import PostgresTable
 
 if TYPE_CHECKING:
     import psycopg

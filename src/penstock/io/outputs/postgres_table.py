@@ -12,7 +12,6 @@ Not here: when statements run and what errors mean (`postgres_output`), which ty
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from penstock.data.batch import Batch
 from penstock.data.types import BINARIES, STRINGS, Schema
 from penstock.io.contracts import Marker, SinkRejected
 from penstock.io.outputs.column_text import column_text
+from penstock.io.outputs.identifiers import quoted
 from penstock.io.outputs.postgres_types import created_type, fits
 
 if TYPE_CHECKING:
@@ -30,21 +30,6 @@ if TYPE_CHECKING:
 MARKER_TABLE = "__penstock_marker"
 _MARKER_FIELDS = tuple(f.name for f in fields(Marker))
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_PART = re.compile(r'"(?:[^"]|"")+"|[^."\s]+')
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def table_name(text: str) -> tuple[str | None, str]:
-    """(schema or None, table) of `orders`, `app.orders` or `"App"."Orders"`; unquoted parts fold
-    to lower case as in SQL. ValueError for anything else."""
-    parts = _PART.findall(text)
-    if ".".join(parts) != text.strip() or not 1 <= len(parts) <= 2:
-        raise ValueError(text)
-    names = [p[1:-1].replace('""', '"') if p[0] == '"' else p.lower() for p in parts]
-    return (names[0] if len(names) == 2 else None), names[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,11 @@ from dataclasses import asdict, fields
 
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, Kind, Schema, SqlType
 from penstock.io.contracts import Marker, SinkRejected
+from penstock.io.outputs.identifiers import quoted, text_literal
 
 MARKER_TABLE = "__penstock_marker"
 _MARKER_FIELDS = tuple(f.name for f in fields(Marker))
 _INTEGERS = INTEGERS - {Kind.UINT64} | {Kind.BOOLEAN, Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG}
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _declared(type: SqlType) -> str:
@@ -91,7 +88,7 @@ class SqliteTable:
             if self._is_without_rowid(db):
                 raise self._unfit("is WITHOUT ROWID; without an index the view needs a rowid table")
             unique = db.execute(
-                f'SELECT count(*) FROM pragma_index_list({_text(self.name)}) WHERE "unique"'
+                f'SELECT count(*) FROM pragma_index_list({text_literal(self.name)}) WHERE "unique"'
             ).fetchone()[0]
             if unique or any(c[5] for c in info):
                 raise self._unfit(
@@ -108,12 +105,15 @@ class SqliteTable:
 
     def _unique_indexes(self, db: sqlite3.Connection) -> list[set[str]]:
         names = db.execute(
-            f'SELECT name FROM pragma_index_list({_text(self.name)}) WHERE "unique" AND NOT partial'
+            f"SELECT name FROM pragma_index_list({text_literal(self.name)}) "
+            'WHERE "unique" AND NOT partial'
         ).fetchall()
         return [
             {
                 str(column).lower()
-                for (column,) in db.execute(f"SELECT name FROM pragma_index_info({_text(name)})")
+                for (column,) in db.execute(
+                    f"SELECT name FROM pragma_index_info({text_literal(name)})"
+                )
             }
             for (name,) in names
         ]
@@ -277,7 +277,3 @@ class SqliteTable:
             f"VALUES (?, {', '.join('?' * len(_MARKER_FIELDS))})",
             (self.name, *(values[n] for n in _MARKER_FIELDS)),
         )
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,173 @@
+"""A DuckDB file that others want to read: opened for each call, and closed again.
+
+DuckDB lets one process write a file or many read it, never both (https://duckdb.org/docs, page
+Concurrency). So whoever wants to be read must let go:
+
+    open ─► BEGIN … COMMIT ─► close        other processes open it read-only in between
+    busy?  retry for BUSY_TIMEOUT_S, then SinkUnavailable; the controller backs off
+
+With `keep_open` the file stays open, which saves tens of milliseconds a delta and keeps other
+processes out for as long as the pipeline runs.
+
+Connections of one process share one DuckDB, which has no lock between them; `DuckDbFile` objects
+of one path exclude each other by a lock of their own, so reading a marker and writing under it
+are one (reset.md rule 5).
+
+Not here: SQL (`duckdb_table`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from penstock.io.contracts import SinkRejected, SinkUnavailable, StagingLost
+from penstock.io.outputs.identifiers import text_literal
+
+BUSY_TIMEOUT_S = 5.0
+Connection = duckdb.DuckDBPyConnection
+#: bytes 8 to 11 of every DuckDB file
+_MAGIC = b"DUCK"
+
+
+class _Lock:
+    """A lock that a weak dictionary can hold."""
+
+    def __init__(self) -> None:
+        self.held = threading.RLock()
+
+
+_locks: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+_locks_guard = threading.Lock()
+
+
+def run(db: Connection, sql: str, parameters: Sequence[Any] | None = None) -> list[Any]:
+    """Execute one statement to its end; its rows."""
+    return db.execute(sql, parameters).fetchall()
+
+
+class DuckDbFile:
+    """One file at `path`; its DuckDB may use `memory_limit` (such as '512MB')."""
+
+    def __init__(self, path: Path, memory_limit: str, keep_open: bool) -> None:
+        self.path = path
+        self._memory_limit = memory_limit
+        self._keep_open = keep_open
+        self._db: Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        with _locks_guard:
+            self._lock = _locks.setdefault(os.path.realpath(path), _Lock())
+
+    @property
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def check(self) -> None:
+        """Raise SinkRejected if there is something at the path that is no DuckDB file."""
+        folder = self.path.absolute().parent
+        if not folder.is_dir():
+            raise SinkRejected(f"duckdb_output: the directory '{folder}' does not exist; create it")
+        try:
+            with self.path.open("rb") as f:
+                head = f.read(12)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise SinkRejected(f"duckdb_output: '{self.path}': {e.strerror}") from e
+        if head and head[8:12] != _MAGIC:
+            raise SinkRejected(f"duckdb_output: '{self.path}' is not a DuckDB file")
+
+    @contextmanager
+    def opened(self) -> Iterator[Connection]:
+        """The file, open for writing, of which nobody else in the world holds a connection but
+        readers of this process. SinkUnavailable if others do not let go of it."""
+        with self._lock.held:
+            db = self._connect()
+            try:
+                yield db
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                if not self._keep_open:
+                    self.close()
+
+    @contextmanager
+    def writing(self, *, stage: Path | None = None) -> Iterator[Connection]:
+        """One transaction; whatever is raised rolls it back. A DuckDB file `stage` can be read
+        in it as `__penstock_stage`."""
+        with self.opened() as db, self._attached(db, stage):
+            run(db, "BEGIN TRANSACTION")
+            try:
+                yield db
+                run(db, "COMMIT")
+            except BaseException:
+                # a COMMIT that failed has ended the transaction already
+                with suppress(duckdb.TransactionException):
+                    run(db, "ROLLBACK")
+                raise
+
+    @contextmanager
+    def _attached(self, db: Connection, stage: Path | None) -> Iterator[None]:
+        if stage is None:
+            yield
+            return
+        try:
+            run(db, f"ATTACH {text_literal(str(stage))} AS __penstock_stage (READ_ONLY)")
+        except duckdb.IOException as e:
+            if stage.exists():
+                raise
+            raise StagingLost(f"duckdb_output: '{stage}' was removed: begin again") from e
+        try:
+            yield
+        finally:
+            run(db, "DETACH __penstock_stage")
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+    def _connect(self) -> Connection:
+        if self._db is not None:
+            if _identity(self.path) == self._identity:
+                return self._db
+            self.close()
+            raise SinkUnavailable(
+                f"duckdb_output: '{self.path}' was removed or replaced; it is opened again"
+            )
+        for attempt in Retrying(
+            retry=retry_if_exception_type((duckdb.IOException, duckdb.ConnectionException)),
+            stop=stop_after_delay(BUSY_TIMEOUT_S),
+            wait=wait_fixed(0.02),
+            reraise=True,
+        ):
+            with attempt:
+                self._db = duckdb.connect(str(self.path))
+        assert self._db is not None
+        configure(self._db, self._memory_limit)
+        self._identity = _identity(self.path)
+        return self._db
+
+
+def configure(db: Connection, memory_limit: str) -> None:
+    """Bound what a DuckDB may use; a snapshot's order of rows means nothing."""
+    run(db, f"SET memory_limit = {text_literal(memory_limit)}")
+    run(db, "SET preserve_insertion_order = false")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file: a file of the same name may be another one."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
