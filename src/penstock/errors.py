@@ -11,6 +11,7 @@
     │   └── Forbidden          403
     ├── TransientError         503: the same call may succeed later
     └── CorruptState           stored bytes are not what we wrote; stop, never guess
+        └── StateCorrupt       a file of a checkpoint; an older checkpoint may be whole
 
 `code` is the `error_code` of the REST contract, `details` its `details`, `str()` its `message`.
 A bug is not in this tree: a broken invariant is an `assert` or a bare exception, loud and with
@@ -71,6 +72,14 @@ class TransientError(PenstockError):
 
 class CorruptState(PenstockError):
     default_code = "CorruptState"
+
+
+class StateCorrupt(CorruptState):
+    """A file of operator state is damaged or missing. `file` is its id."""
+
+    def __init__(self, message: str, *, file: str) -> None:
+        super().__init__(message, details={"file": file})
+        self.file = file
 
 
 @dataclass(frozen=True, slots=True)

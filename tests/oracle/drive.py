@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from penstock.circuit import Circuit, Stream
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import Schema
+from penstock.state.storage import FileSystem, StateStore
 from tests.oracle.relational import Bag, Row, bag
 
 #: per step and per table: weighted rows
@@ -25,6 +29,16 @@ def as_input(schema: Schema, rows: Sequence[tuple[Row, int]]) -> InputBatch:
     return InputBatch(schema, batch.columns, ops)
 
 
+class Unsynced(FileSystem):
+    """For tests that do not pull the plug."""
+
+    def write(self, path: Path, pieces: Iterable[memoryview]) -> None:
+        path.write_bytes(b"".join(pieces))
+
+    def sync_directory(self, path: Path) -> None:
+        pass
+
+
 def run(
     schemas: Mapping[str, Schema],
     build: Callable[[Circuit, Mapping[str, Stream]], Stream],
@@ -35,21 +49,50 @@ def run(
     The materialized snapshot must agree with the sum of the changes, and every change must be
     consolidated; both are asserted here, for every test that comes through.
     """
-    circuit = Circuit()
-    streams = {name: circuit.source(name, schema) for name, schema in schemas.items()}
-    circuit.sink("out", build(circuit, streams), materialized=True)
+
+    def new() -> Circuit:
+        circuit = Circuit()
+        streams = {name: circuit.source(name, schema) for name, schema in schemas.items()}
+        circuit.sink("out", build(circuit, streams), materialized=True)
+        return circuit
+
+    total, changes = _run(new, schemas, history)
+    assert _run(new, schemas, history, restarts=True) == (total, changes), "a restart shows"
+    return total, changes
+
+
+def _run(
+    new: Callable[[], Circuit],
+    schemas: Mapping[str, Schema],
+    history: History,
+    restarts: bool = False,
+) -> tuple[Bag, list[Bag]]:
+    circuit = new()
     changes: list[Bag] = []
-    for step in history:
-        inputs = {name: [as_input(schemas[name], rows)] for name, rows in step.items()}
-        rows = batch_to_rows(circuit.step(inputs)["out"])
-        assert len({r for r, _ in rows}) == len(rows) and all(w for _, w in rows), rows
-        changes.append(bag(rows))
+    with tempfile.TemporaryDirectory() as directory:
+        store = StateStore(Path(directory), Unsynced())
+        for i, step in enumerate(history):
+            changes.append(_step(circuit, schemas, step))
+            if restarts:
+                saved = json.loads(json.dumps(circuit.capture().write(store)))
+                if i % 2:
+                    circuit = new()
+                    circuit.restore(store, saved)
     total = bag(pair for change in changes for pair in change.items())
     snapshot = circuit.snapshot("out")
     assert bag(batch_to_rows(snapshot.batch())) == Counter(
         {r: w for r, w in total.items() if w > 0}
     )
     return total, changes
+
+
+def _step(
+    circuit: Circuit, schemas: Mapping[str, Schema], step: Mapping[str, Sequence[tuple[Row, int]]]
+) -> Bag:
+    inputs = {name: [as_input(schemas[name], rows)] for name, rows in step.items()}
+    rows = batch_to_rows(circuit.step(inputs)["out"])
+    assert len({r for r, _ in rows}) == len(rows) and all(w for _, w in rows), rows
+    return bag(rows)
 
 
 def table(history: History, name: str) -> Bag:

@@ -6,8 +6,9 @@ every operator lives in its own file under `ops/`.
 Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are column positions):
 
     source(name, schema, key=())                 a table; key: PRIMARY KEY positions → upsert
-    map(stream, fn, schema)                      fn: Callable[[Batch], Batch], row-wise, stateless
-    join(left, right, keys, null_safe, kind, residual, schema)
+    map(stream, fn, schema, text)                fn: Callable[[Batch], Batch], row-wise, stateless;
+                                                 text: what tells functions apart (fingerprints)
+    join(left, right, keys, null_safe, kind, residual, schema, text)
                                                  kind: "inner" "left" "right" "full" "semi" "anti";
                                                  residual: None or Callable[[Batch], mask uint8[n]]
     aggregate(stream, keys, calls, schema)       calls: AggregateSpec
@@ -29,6 +30,10 @@ Running:
         an immutable handle, O(1) to take, that later steps do not change.
         Snapshot.rows (total multiplicity), Snapshot.chunks(max_rows) -> Iterator[Batch]
         (consolidated, weights > 0), Snapshot.batch() -> Batch
+
+    capture() -> Captured; Captured.write(store) -> manifest; restore(store, manifest)
+        the state after the last step, pinned in O(what changed), written in any thread and read
+        back into a freshly built circuit (see `circuit.saving`); `fingerprints` say what stays
 
     stats() -> list[NodeStats]
         per node its name, rows in and out so far, rows of state

@@ -12,7 +12,9 @@ Cost:  one sort of the delta per step, plus the spine's merges.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,9 @@ from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
+from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
 
@@ -83,6 +87,13 @@ class Arrange(Node):
         self._pending = None
         self.unmatched = None
 
+    def parameters(self) -> tuple[Any, ...]:
+        return self.key, self._strict
+
+    def parts(self) -> Mapping[str, Part]:
+        counts = {} if self.counts is None else self.counts.parts()
+        return {"rows": self.spine, **counts}
+
     def state_rows(self) -> int:
         return len(self.spine) + (0 if self.counts is None else len(self.counts))
 
@@ -107,6 +118,7 @@ class KeyCounts:
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
         self._sweep = Sweep()
+        self._changes = Changes(self)
         self.flips: Flips | None = None
 
     def add(self, keys: tuple[Column, ...], weights: Weights) -> None:
@@ -115,6 +127,7 @@ class KeyCounts:
             self._forget()
         ids = self._ids(keys, len(weights))
         touched, _ = self._touched.find(ids, len(self._totals))
+        self._changes.note(touched)
         before = self._totals[touched] > 0
         add_totals(ids, weights, self._totals)
         after = self._totals[touched] > 0
@@ -139,6 +152,22 @@ class KeyCounts:
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)
+            self._changes.renumbered()
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"keys": self._table, "counts": self._changes}
+
+    def entries(self) -> Arrays:
+        return {"totals": self._totals}
+
+    def entry_count(self) -> int:
+        # without key columns there is the entry of all rows, and no group
+        return max(1, len(self._table))
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        totals = arrays["totals"]
+        assert isinstance(totals, np.ndarray)
+        self._totals = grown(totals, count)
 
     def _ids(self, keys: tuple[Column, ...], rows: int) -> Ids:
         if not keys:

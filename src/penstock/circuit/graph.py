@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.circuit.arrange import Arrange
 from penstock.circuit.node import Node
@@ -33,10 +34,13 @@ from penstock.circuit.ops.sink import Sink
 from penstock.circuit.ops.source import KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
+from penstock.circuit.saving import Captured, captured, fingerprints, fits, restore
 from penstock.circuit.spec import AggregateSpec, Order
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
+from penstock.errors import Conflict
 from penstock.state.snapshot import Snapshot
+from penstock.state.storage import StateStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Circuit:
         self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
         self._steps = 0
         self._failed = False
+        self._known: Mapping[Node, str] = {}
 
     # Building ------------------------------------------------------------------------------
 
@@ -83,9 +88,16 @@ class Circuit:
         self._sources[name] = node
         return self._add(node, f"source {name}")
 
-    def map(self, stream: Stream, fn: Callable[[Batch], Batch], schema: Schema) -> Stream:
-        """`fn` on every delta: any function of single rows (it may also drop rows)."""
-        return self._add(Map(stream.node, fn, schema))
+    def map(
+        self,
+        stream: Stream,
+        fn: Callable[[Batch], Batch],
+        schema: Schema,
+        text: str | None = None,
+    ) -> Stream:
+        """`fn` on every delta: any function of single rows (it may also drop rows). `text` tells
+        functions apart (see `fingerprints`)."""
+        return self._add(Map(stream.node, fn, schema, text))
 
     def join(
         self,
@@ -96,14 +108,16 @@ class Circuit:
         kind: str,
         residual: Residual | None,
         schema: Schema,
+        text: str | None = None,
     ) -> Stream:
-        """Equi-join with optional residual; no keys at all: every pair (see `ops.join`)."""
+        """Equi-join with optional residual; no keys at all: every pair (see `ops.join`).
+        `text` tells residuals apart."""
         safe = tuple(null_safe) or (False,) * len(keys)
         arranged = (
             self._arrange(left.node, tuple(k for k, _ in keys), safe),
             self._arrange(right.node, tuple(k for _, k in keys), safe),
         )
-        return self._add(Join(*arranged, kind, residual, schema))
+        return self._add(Join(*arranged, kind, residual, schema, text))
 
     def aggregate(
         self, stream: Stream, keys: Sequence[int], calls: Sequence[AggregateSpec], schema: Schema
@@ -199,6 +213,45 @@ class Circuit:
         if isinstance(source, KeyedSource):
             return source.integral.snapshot()
         raise KeyError(name)
+
+    # Saving (see `penstock.circuit.saving`) -----------------------------------------------------
+
+    def capture(self) -> Captured:
+        """The state after the last step, pinned: between two steps, like a snapshot. Cost: what
+        changed since the last capture, no disk."""
+        assert not self._failed, "a step failed; there is no state after it"
+        known = self._fingerprints()
+        return Captured(self._steps, [captured(n, known[n]) for n in self._nodes])
+
+    def restore(self, store: StateStore, saved: Mapping[str, Any]) -> None:
+        """Go on where the circuit was that wrote the manifest `saved` to `store`; before the first
+        step. Raises StateCorrupt, and Conflict if that circuit was another."""
+        missing = self.missing(saved)
+        if missing:
+            raise Conflict(
+                f"the saved state is of another program: it has nothing for {', '.join(missing)}",
+                code="ProgramChanged",
+                details={"missing": missing},
+            )
+        known = self._fingerprints()
+        for node in self._nodes:
+            restore(node, store, saved["nodes"][known[node]])
+        self._steps = saved["steps"]
+
+    def missing(self, saved: Mapping[str, Any]) -> list[str]:
+        """Names of the nodes for which the manifest `saved` has no state."""
+        known = self._fingerprints()
+        return [n.name for n in self._nodes if not fits(n, saved["nodes"].get(known[n]))]
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Node name → what it computes, hashed: equal across processes for equal sub-plans."""
+        return {n.name: p for n, p in self._fingerprints().items()}
+
+    def _fingerprints(self) -> Mapping[Node, str]:
+        if len(self._known) != len(self._nodes):
+            self._known = fingerprints(self._nodes)
+        return self._known
 
     @property
     def steps(self) -> int:

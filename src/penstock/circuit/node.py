@@ -7,13 +7,20 @@ Not here: the operators (`penstock.circuit.ops`), the loop (`penstock.circuit.gr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from penstock.data.batch import Batch
 from penstock.data.types import Schema
+from penstock.state.parts import Part
 
 
 class Node:
     """Base of all operators. A subclass implements `step`, and `commit` if it has state that
-    other nodes read as it was before the step."""
+    other nodes read as it was before the step; `parameters`; and `parts` if it has state."""
+
+    #: attributes (JSON values) that are part of the state
+    scalars: ClassVar[tuple[str, ...]] = ("is_pending", "rows_in", "rows_out")
 
     def __init__(self, schema: Schema, inputs: tuple[Node, ...]) -> None:
         self.schema = schema
@@ -32,6 +39,15 @@ class Node:
 
     def commit(self) -> None:
         """The step is over: take its deltas into the state that other nodes read."""
+
+    def parameters(self) -> tuple[Any, ...]:
+        """What the node computes from its inputs, beyond its class: values that
+        `penstock.data.identity` can tell apart."""
+        raise NotImplementedError
+
+    def parts(self) -> Mapping[str, Part]:
+        """All that the node remembers from step to step, by names that stay the same."""
+        return {}
 
     def state_rows(self) -> int:
         """Rows (or groups) kept, as well as it is cheap to know."""

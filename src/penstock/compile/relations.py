@@ -21,6 +21,7 @@ from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
+from penstock.data.identity import identity
 from penstock.data.types import Schema
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
@@ -95,7 +96,7 @@ class RelationCompiler:
         if exprs is not None:
             steps.append(self._columns(exprs, input.schema, schema))
         fn = steps[0] if len(steps) == 1 else _then(*steps)
-        return self.circuit.map(self.stream(input), fn, schema)
+        return self.circuit.map(self.stream(input), fn, schema, identity((predicate, exprs)))
 
     def _filter(self, predicate: Expr, schema: Schema) -> MapFunction:
         mask = compile_predicate(predicate, schema, self.view, self.text)
@@ -129,7 +130,14 @@ class RelationCompiler:
             both = Schema(node.left.schema.fields + node.right.schema.fields)
             residual = compile_predicate(node.residual, both, self.view, self.text)
         return self.circuit.join(
-            left, right, node.keys, node.null_safe, node.kind.value, residual, node.schema
+            left,
+            right,
+            node.keys,
+            node.null_safe,
+            node.kind.value,
+            residual,
+            node.schema,
+            identity(node.residual),
         )
 
     def _aggregate(self, node: Aggregate) -> Stream:

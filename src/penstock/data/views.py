@@ -83,6 +83,15 @@ def _relocate(views: Any, addresses: Any, data: Any, start: int, heap_id: int, o
     return at
 
 
+@kernel("void(uint64[:, ::1], int64[::1])")
+def _rename(views: Any, names: Any) -> None:
+    low = np.uint64(0xFFFFFFFF)
+    for i in range(views.shape[0]):
+        if (views[i, 0] & low) > np.uint64(12):
+            w1 = views[i, 1]
+            views[i, 1] = (w1 & ~low) | np.uint64(names[np.int64(w1 & low)])
+
+
 @kernel("void(uint64[:, ::1], int64[::1], uint64[:, ::1], int64[::1], uint64[::1], uint8[::1])")
 def _equal(a: Any, ia: Any, b: Any, ib: Any, addresses: Any, out: Any) -> None:
     """out[i] &= a[ia[i]] == b[ib[i]]"""
@@ -243,6 +252,12 @@ def relocate(views: U64, heap: Heap, start: int, out: U64) -> int:
     to `out`; returns where the next string goes."""
     end = _relocate(views, heap_addresses(), heap.data, start, heap.id, out)
     return int(end)
+
+
+def rename_heaps(views: U64, names: npt.NDArray[np.int64]) -> None:
+    """Have long strings of heap h name heap names[h] instead, in place. For views that nobody
+    else has yet."""
+    _rename(views, names)
 
 
 def and_equal(

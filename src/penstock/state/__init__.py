@@ -6,6 +6,9 @@ ordered.py   a spine whose keys hold their rows in an order: first rows of a key
 snapshot.py  a spine pinned at one step
 groups.py    distinct keys numbered, for dense accumulators
 columns.py   columns that grow at the end
+parts.py     what can be written and read back, and how
+changes.py   dense arrays as a stack of changes, for checkpoints
+storage.py   a directory of immutable, checksummed files
 """
 
 from __future__ import annotations

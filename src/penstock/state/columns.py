@@ -58,6 +58,12 @@ class GrowingColumn:
             valid[: self._n] = self._valid[: self._n]
             self._valid = valid
 
+    def load(self, rows: Column) -> None:
+        """Hold exactly `rows`; their arrays are taken over."""
+        self._values, self._valid, self._n = rows.values, rows.valid, len(rows)
+        self._texts = _Texts()
+        self._texts.load(rows.heaps)
+
     def column(self) -> Column:
         valid = None if self._valid is None else self._valid[: self._n]
         return Column(self.type, self._values[: self._n], valid, self._texts.heaps)
@@ -69,6 +75,11 @@ class _Texts:
     def __init__(self) -> None:
         self.heaps: tuple[Heap, ...] = ()
         self._used = 0
+
+    def load(self, heaps: tuple[Heap, ...]) -> None:
+        """Go on after `heaps`, which are full."""
+        self.heaps = heaps
+        self._used = len(heaps[-1]) if heaps else 0
 
     def copy(self, views: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
         """The strings of `views` into the heaps, their new views into `out`."""

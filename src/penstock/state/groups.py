@@ -30,7 +30,9 @@ from penstock.data.gather import take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.types import SqlType
+from penstock.state.changes import Arrays, Changes, ChangesPin
 from penstock.state.columns import GrowingColumn
+from penstock.state.storage import StateStore
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -96,6 +98,8 @@ class GroupTable:
         self._filled = 0
         self._stored = np.zeros(16, np.uint64)
         self._count = 0
+        #: made when it is needed: most tables live for a step, and a cycle would outlive it
+        self._changes: Changes | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -167,6 +171,37 @@ class GroupTable:
             self._filled = stop
             if stop == self._count:
                 self._slots, self._next = self._next, None
+
+    # saving (see `penstock.state.parts`): a group's hash and key never change; slots are made anew
+
+    def capture(self) -> ChangesPin:
+        if self._changes is None:
+            self._changes = Changes(self, append_only=True)
+        return self._changes.capture()
+
+    def restore(self, store: StateStore, saved: Any) -> None:
+        self._changes = Changes(self, append_only=True)
+        self._changes.restore(store, saved)
+
+    def entries(self) -> Arrays:
+        return {
+            "hash": self._stored,
+            **{f"key{i}": c.column() for i, c in enumerate(self._columns)},
+        }
+
+    def entry_count(self) -> int:
+        return self._count
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        stored = arrays["hash"]
+        assert isinstance(stored, np.ndarray)
+        self._stored, self._count = stored, count
+        for i, column in enumerate(self._columns):
+            keys = arrays[f"key{i}"]
+            assert isinstance(keys, Column)
+            column.load(keys)
+        self._slots, self._next = _empty_slots(max(count, 8)), None
+        _fill(stored, 0, count, self._slots)
 
 
 def _empty_slots(groups: int) -> npt.NDArray[np.int32]:

@@ -18,14 +18,14 @@ Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Batch, Column
+from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import compact_heaps, concat, concat_columns, take, take_column
@@ -33,7 +33,7 @@ from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
-from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed
+from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
 from penstock.state.spine import Spine
 
 I64 = npt.NDArray[np.int64]
@@ -50,6 +50,10 @@ class OrderedRun(Run):
 
     c: U64
     d: U64
+
+    def arrays(self) -> dict[str, Array | Column]:
+        # `super()` does not work in a dataclass with slots
+        return {**Run.arrays(self), "c": self.c, "d": self.d}
 
 
 class OrderedSpine(Spine):
@@ -108,6 +112,10 @@ class OrderedSpine(Spine):
             order = np.lexsort((r, d, c, k))
             k, c, d, r, batch = k[order], c[order], d[order], r[order], take(batch, order)
         return _ordered(k, c, d, r, batch)
+
+    def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:
+        run = run_from(arrays, self.schema)
+        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, arrays["c"], arrays["d"])
 
     def _merged(self, lower: Run, upper: Run) -> OrderedRun:
         assert isinstance(lower, OrderedRun) and isinstance(upper, OrderedRun)

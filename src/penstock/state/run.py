@@ -13,23 +13,33 @@ sort of the batch; merging two runs is one linear pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Batch
+from penstock.data.batch import Array, Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import compact_heaps, concat_columns, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.types import Schema
+from penstock.state.storage import column
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
+
+
+@dataclass(slots=True)
+class Written:
+    """Where a run was written, once it was."""
+
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +51,22 @@ class Run:
     batch: Batch
     table: npt.NDArray[np.int32]
     shift: int
+    written: Written = field(default_factory=Written, kw_only=True)
 
     def __len__(self) -> int:
         return int(self.k.shape[0])
+
+    def arrays(self) -> dict[str, Array | Column]:
+        """All it is made of, to be written."""
+        columns = {f"column{i}": c for i, c in enumerate(self.batch.columns)}
+        return {
+            "k": self.k,
+            "r": self.r,
+            "table": self.table,
+            "shift": np.array([self.shift]),
+            "weights": self.batch.weights,
+            **columns,
+        }
 
 
 @kernel("void(uint64[::1], int64, int32[::1])")
@@ -144,6 +167,13 @@ def _indexed(k: U64, r: U64, batch: Batch) -> Run:
     else:
         _index(k, shift, table)
     return Run(k, r, batch, table, shift)
+
+
+def run_from(arrays: Mapping[str, Array], schema: Schema) -> Run:
+    """The run of `schema` that these `Run.arrays` were of."""
+    columns = tuple(column(arrays, f"column{i}", t) for i, t in enumerate(schema.types))
+    batch = Batch(schema, columns, arrays["weights"], True)
+    return Run(arrays["k"], arrays["r"], batch, arrays["table"], int(arrays["shift"][0]))
 
 
 def build_run(batch: Batch, key: tuple[int, ...]) -> Run:

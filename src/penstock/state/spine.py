@@ -15,19 +15,22 @@ Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Batch, Column
+from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.types import Schema
-from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs
+from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
+from penstock.state.storage import StateStore, file_reference, referenced_files
 
 I64 = npt.NDArray[np.int64]
 
@@ -98,6 +101,20 @@ class Spine:
     def runs(self) -> tuple[Run, ...]:
         return tuple(self._runs)
 
+    # saving (see `penstock.state.parts`): each run is a file, written once
+
+    def capture(self) -> SpinePin:
+        return SpinePin(tuple(self._runs), self._total_weight)
+
+    def restore(self, store: StateStore, saved: Any) -> None:
+        runs = []
+        for reference in saved["runs"]:
+            (file,) = referenced_files(reference)
+            run = self._read(store.get(file))
+            run.written.file = file
+            runs.append(run)
+        self._runs, self._merging, self._total_weight = runs, None, saved["weight"]
+
     # what a run is sorted by is the subclass's choice (see `penstock.state.ordered`)
 
     def _run_of(self, delta: Batch) -> Run:
@@ -105,6 +122,9 @@ class Spine:
 
     def _merged(self, lower: Run, upper: Run) -> Run:
         return merge_runs(lower, upper, self.key)
+
+    def _read(self, arrays: Mapping[str, Array]) -> Run:
+        return run_from(arrays, self.schema)
 
     # merging
 
@@ -143,3 +163,18 @@ class Spine:
         at = next(i for i, r in enumerate(self._runs) if r is lower)
         self._runs[at : at + 2] = [merged] if len(merged) else []
         self._merge()
+
+
+@dataclass(frozen=True, slots=True)
+class SpinePin:
+    """A spine as it was: runs do not change."""
+
+    runs: tuple[Run, ...]
+    weight: int
+
+    def write(self, store: StateStore) -> Any:
+        for run in self.runs:
+            if run.written.file is None or not store.has(run.written.file):
+                run.written.file = store.put("run", run.arrays())
+        files = [file_reference(r.written.file) for r in self.runs if r.written.file]
+        return {"runs": files, "weight": self.weight}

@@ -248,3 +248,13 @@ def test_an_insertion_that_settles_an_earlier_retraction_is_no_new_best(kind: st
     assert [((1, 5), -1), ((1, better), 1)] == sorted(
         step(circuit, ((1, better), 1), schema=wide), key=lambda pair: pair[1]
     )
+
+
+def test_every_operator_says_what_it_computes_and_what_it_remembers() -> None:
+    """An operator without `parts` would come back from a restart without its state."""
+    from penstock.circuit.node import Node
+
+    assert len(Node.__subclasses__()) >= 12
+    for operator in Node.__subclasses__():
+        assert "parameters" in vars(operator), operator
+        assert ("parts" in vars(operator)) == ("state_rows" in vars(operator)), operator

@@ -10,6 +10,7 @@ weight 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,11 @@ from penstock.circuit.dense import Ids, add_totals, grown, moved
 from penstock.circuit.floating import add_floats, read_floats
 from penstock.circuit.spec import AggregateSpec
 from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
-from penstock.data.batch import Column, Weights
+from penstock.data.batch import Array, Column, Weights
 from penstock.data.types import Kind, SqlType
 from penstock.errors import RuntimeSqlError
+from penstock.state.changes import Arrays
+from penstock.state.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,18 @@ class Accumulator(ABC):
     def read(self, groups: Ids) -> Column:
         """The values of `groups`. Raises RuntimeSqlError where one does not fit its type."""
 
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """What is kept per group, by name: arrays whose index is the group."""
+
+    @abstractmethod
+    def load(self, arrays: Arrays) -> None:
+        """Go on with `arrays`, which an accumulator of this kind had."""
+
+    def parts(self) -> Mapping[str, Part]:
+        """What is kept beyond arrays by group."""
+        return {}
+
     @property
     def can_move(self) -> bool:
         """Whether groups may be renumbered (`in_use`, `move`)."""
@@ -79,6 +94,12 @@ class Count(Accumulator):
 
     def reserve(self, groups: int) -> None:
         self._counts = grown(self._counts, groups)
+
+    def arrays(self) -> Arrays:
+        return {"counts": self._counts}
+
+    def load(self, arrays: Arrays) -> None:
+        self._counts = _array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
         add_totals(rows.groups, rows.weights, self._counts)
@@ -111,6 +132,12 @@ class ExactSum(Accumulator):
     def reserve(self, groups: int) -> None:
         self._sums = grown(self._sums, groups)
         self._counts = grown(self._counts, groups)
+
+    def arrays(self) -> Arrays:
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load(self, arrays: Arrays) -> None:
+        self._sums, self._counts = _array(arrays["sums"]), _array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
         (column,) = rows.args
@@ -165,6 +192,13 @@ class FloatSum(Accumulator):
         self._specials = grown(self._specials, groups)
         self._counts = grown(self._counts, groups)
 
+    def arrays(self) -> Arrays:
+        return {"sums": self._sums, "specials": self._specials, "counts": self._counts}
+
+    def load(self, arrays: Arrays) -> None:
+        self._sums, self._counts = _array(arrays["sums"]), _array(arrays["counts"])
+        self._specials = _array(arrays["specials"])
+
     def add(self, rows: GroupedRows) -> None:
         values = rows.args[0].values.astype(np.float64, copy=False)
         add_floats(rows.groups, rows.weights, values, self._sums, self._specials, self._counts)
@@ -200,6 +234,11 @@ def linear_accumulator(spec: AggregateSpec) -> Accumulator:
     if argument.kind in (Kind.REAL, Kind.DOUBLE):
         return FloatSum(spec.result, average)
     return ExactSum(spec.result, average)
+
+
+def _array(entries: Array | Column) -> Array:
+    assert not isinstance(entries, Column)
+    return entries
 
 
 def _any(words: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,9 @@ delta ──► group ids ──► rows of the touched groups before
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
@@ -19,7 +22,9 @@ from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import concat, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.types import BIGINT, Schema
+from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
 
 _GROUP = BIGINT.with_nullable(False)
 
@@ -36,6 +41,8 @@ class Aggregate(Node):
     Cost:  O(|delta|) look-ups and additions; MIN and MAX also sort the delta.
     """
 
+    scalars = (*Node.scalars, "_has_started")
+
     def __init__(
         self, source: Node, keys: tuple[int, ...], calls: tuple[AggregateSpec, ...], schema: Schema
     ) -> None:
@@ -44,8 +51,10 @@ class Aggregate(Node):
         self._table = GroupTable(tuple(source.schema.types[k] for k in keys)) if keys else None
         self._row_counts = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
+        self._specs = calls
         self._calls = tuple(Call(spec) for spec in calls)
         self._sweep = Sweep()
+        self._changes = Changes(self)
         # without keys there is one group: it has a row before the first input comes, and always
         self.is_pending = not keys
         self._has_started = False
@@ -61,6 +70,7 @@ class Aggregate(Node):
             rows = GroupedRows(groups, delta.weights, delta.columns, touched, slots)
         for call in self._calls:
             call.accumulator.reserve(self._group_count())
+        self._changes.note(rows.touched)
         before_at, before = self._read(rows.touched)
         add_totals(rows.groups, rows.weights, self._row_counts)
         if delta is not None:
@@ -69,6 +79,35 @@ class Aggregate(Node):
         self._has_started = True
         after_at, after = self._read(rows.touched)
         return self._change(rows.touched, before_at, before, after_at, after)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._keys, self._specs
+
+    def parts(self) -> Mapping[str, Part]:
+        groups: dict[str, Part] = {"entries": self._changes}
+        if self._table is not None:
+            groups["keys"] = self._table
+        of_calls = {f"{i}:{n}": p for i, c in enumerate(self._calls) for n, p in c.parts().items()}
+        return {**groups, **of_calls}
+
+    def entries(self) -> Arrays:
+        of_calls = {
+            f"{i}:{n}": array
+            for i, call in enumerate(self._calls)
+            for n, array in call.accumulator.arrays().items()
+        }
+        return {"rows": self._row_counts, **of_calls}
+
+    def entry_count(self) -> int:
+        return self._group_count()
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        rows = arrays["rows"]
+        assert isinstance(rows, np.ndarray)
+        self._row_counts = rows
+        for i, call in enumerate(self._calls):
+            names = call.accumulator.arrays()
+            call.accumulator.load({n: arrays[f"{i}:{n}"] for n in names})
 
     def state_rows(self) -> int:
         return self._group_count() + sum(call.state_rows() for call in self._calls)
@@ -98,6 +137,7 @@ class Aggregate(Node):
             self._row_counts = moved(self._row_counts, kept, ids)
             for call in self._calls:
                 call.accumulator.move(kept, ids)
+            self._changes.renumbered()
 
     def _read(self, touched: Ids) -> tuple[Ids, tuple[Column, ...]]:
         """Positions in `touched` of the groups that have a row now, and the calls' values there.
@@ -174,6 +214,10 @@ class Call:
         else:
             counted = self._once(rows, weights, args)
         self.accumulator.add(counted)
+
+    def parts(self) -> Mapping[str, Part]:
+        arguments = {} if self._arguments is None else self._arguments.parts()
+        return {**{f"distinct {n}": p for n, p in arguments.items()}, **self.accumulator.parts()}
 
     def state_rows(self) -> int:
         kept = 0 if self._arguments is None else len(self._arguments)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
+from penstock.data.build import batch_to_rows
 
 
 class Constant(Node):
@@ -11,15 +14,17 @@ class Constant(Node):
 
     Reference:   the batch.
     Incremental: the batch in the first step, nothing afterwards.
-    State: none once emitted.
+    State: whether it was emitted.
     Cost:  none.
     """
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch.schema, ())
-        self._batch: Batch | None = batch
+        self._batch = batch
         self.is_pending = True
 
     def step(self) -> Batch | None:
-        batch, self._batch = self._batch, None
-        return batch
+        return self._batch
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self.schema.types, batch_to_rows(self._batch)

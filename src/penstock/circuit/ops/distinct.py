@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.types import SqlType
+from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
 
 
 class Crossings:
@@ -27,6 +32,7 @@ class Crossings:
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
         self._sweep = Sweep()
+        self._changes = Changes(self)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -39,6 +45,7 @@ class Crossings:
         ids = self._table.lookup_or_insert(columns, len(weights))
         self._totals = grown(self._totals, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
+        self._changes.note(touched)
         before = self._totals[touched] > 0
         add_totals(ids, weights, self._totals)
         sign = (self._totals[touched] > 0).astype(np.int64) - before
@@ -51,9 +58,24 @@ class Crossings:
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)
+            self._changes.renumbered()
 
     def rows(self, ids: Ids) -> tuple[Column, ...]:
         return self._table.take(ids)
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._table, "totals": self._changes}
+
+    def entries(self) -> Arrays:
+        return {"totals": self._totals}
+
+    def entry_count(self) -> int:
+        return len(self._table)
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        totals = arrays["totals"]
+        assert isinstance(totals, np.ndarray)
+        self._totals = totals
 
 
 class Distinct(Node):
@@ -76,6 +98,12 @@ class Distinct(Node):
         if not len(ids):
             return None
         return Batch(self.schema, self._crossings.rows(ids), sign, True)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return ()
+
+    def parts(self) -> Mapping[str, Part]:
+        return self._crossings.parts()
 
     def state_rows(self) -> int:
         return len(self._crossings)

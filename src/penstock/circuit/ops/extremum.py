@@ -17,6 +17,7 @@ Cost:  one sort of the delta; O(log n) for groups whose best value went away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,9 @@ from penstock.data.heap import Heap, union
 from penstock.data.kernel import kernel
 from penstock.data.order import sort_indices
 from penstock.data.types import BIGINT, Field, Schema, SqlType
+from penstock.state.changes import Arrays
 from penstock.state.ordered import OrderedSpine
+from penstock.state.parts import Part
 
 _GROUP = BIGINT.with_nullable(False)
 _EMPTY, _OWES, _STALE = 0, 1, 2
@@ -57,6 +60,19 @@ class Extremum(Accumulator):
         self._best = grown(self._best, groups)
         self._weight = grown(self._weight, groups)
         self._debt = grown(self._debt, groups)
+
+    def arrays(self) -> Arrays:
+        best = Column(self._type, self._best, None, self._heaps)
+        return {"best": best, "weight": self._weight, "debt": self._debt}
+
+    def load(self, arrays: Arrays) -> None:
+        best, weight, debt = arrays["best"], arrays["weight"], arrays["debt"]
+        assert isinstance(best, Column)
+        assert isinstance(weight, np.ndarray) and isinstance(debt, np.ndarray)
+        self._best, self._heaps, self._weight, self._debt = best.values, best.heaps, weight, debt
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"values": self._spine}
 
     def add(self, rows: GroupedRows) -> None:
         counted = np.flatnonzero(rows.weights)

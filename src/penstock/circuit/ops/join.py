@@ -19,6 +19,7 @@ rows of that key on the other side; with a residual it also counts their matches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class Join(Node):
     Incremental: the product rule for pairs, changes of presence for the rest (module docstring).
     State: none of its own; the two arrangements, shared with other joins.
     Cost:  O(matches of the deltas) probes and gathers.
+
+    `text` says what the residual is; without it the residual is known by the node's name.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Join(Node):
         kind: str,
         residual: Residual | None,
         schema: Schema,
+        text: str | None = None,
     ) -> None:
         assert kind in _PAIRS | _KEEPS_LEFT, f"no such join: {kind}"
         super().__init__(schema, (left, right))
         self._left, self._right = left, right
         self._kind = kind
         self._residual = residual
+        self._text = text
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
         if residual is None:
             if kind in _KEEPS_LEFT:
@@ -185,6 +190,10 @@ class Join(Node):
     def _typed(self, columns: tuple[Column, ...], weights: Weights) -> Batch:
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         return Batch(self.schema, tuple(typed), weights)
+
+    def parameters(self) -> tuple[Any, ...]:
+        residual = self.name if self._text is None else self._text
+        return self._kind, self.schema.types, None if self._residual is None else residual
 
     def is_due(self) -> bool:
         # rows with a NULL key never reach an arrangement's delta, yet outer joins emit them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
@@ -16,13 +17,21 @@ class Map(Node):
     Incremental: the same function of the delta, because it is linear.
     State: none.
     Cost:  the function's.
+
+    `text` says what the function computes; without it the function is known by the node's name.
     """
 
-    def __init__(self, source: Node, fn: Callable[[Batch], Batch], schema: Schema) -> None:
+    def __init__(
+        self, source: Node, fn: Callable[[Batch], Batch], schema: Schema, text: str | None = None
+    ) -> None:
         super().__init__(schema, (source,))
         self._fn = fn
+        self._text = text
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
         return self._fn(delta)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self.name if self._text is None else self._text, self.schema.types

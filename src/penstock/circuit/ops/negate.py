@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
 
@@ -22,3 +24,6 @@ class Negate(Node):
         delta = self.inputs[0].delta
         assert delta is not None
         return Batch(delta.schema, delta.columns, -delta.weights, delta.consolidated)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return ()

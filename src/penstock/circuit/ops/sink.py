@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
+from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
 
@@ -37,6 +41,13 @@ class Sink(Node):
     def commit(self) -> None:
         if self.integral is not None and self.delta is not None:
             self.integral.insert(self.delta)
+
+    def parameters(self) -> tuple[Any, ...]:
+        # its readers know it by name and see the columns' names
+        return self.name, self.schema
+
+    def parts(self) -> Mapping[str, Part]:
+        return {} if self.integral is None else {"integral": self.integral}
 
     def state_rows(self) -> int:
         return 0 if self.integral is None else len(self.integral)

@@ -8,7 +8,7 @@ Not here: parsing (`penstock.io.formats`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from penstock.data.gather import concat, concat_columns, take, take_column
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
 from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
 
@@ -45,6 +46,9 @@ class Source(Node):
         fed, self._fed = self._fed, []
         self.rows_in += sum(len(b) for b in fed)
         return concat([self._weighted(b) for b in fed])
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self.name, self.schema
 
     def _weighted(self, batch: InputBatch) -> Batch:
         assert not (batch.ops == UPDATE).any(), "UPDATE needs a table with a primary key"
@@ -110,6 +114,12 @@ class KeyedSource(Node):
     def commit(self) -> None:
         if self.delta is not None:
             self.integral.insert(self.delta)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self.name, self.schema, self._key
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"integral": self.integral}
 
     def state_rows(self) -> int:
         return len(self.integral)

@@ -6,6 +6,7 @@ partitions of the delta ──► their first offset+limit rows, sorted ──�
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from penstock.data.kernel import kernel
 from penstock.data.order import sort_indices
 from penstock.data.types import BIGINT
 from penstock.state.ordered import OrderedSpine
+from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
 _POSITION = BIGINT.with_nullable(False)
@@ -71,6 +73,12 @@ class TopK(Node):
         change = consolidate(concat([gone, *self._first_rows(keys, count)]))
         self._emitted.insert(change)
         return change
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._partition, self._order, self._first, self._end
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._rows, "emitted": self._emitted}
 
     def state_rows(self) -> int:
         return len(self._rows) + len(self._emitted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
 from penstock.data.gather import concat
@@ -29,3 +31,6 @@ class Union(Node):
             return delta
         columns = (c.with_type(t) for c, t in zip(delta.columns, self.schema.types, strict=True))
         return Batch(self.schema, tuple(columns), delta.weights, delta.consolidated)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return (self.schema.types,)

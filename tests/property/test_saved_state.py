@@ -1,0 +1,88 @@
+"""A circuit that is stopped and started anywhere continues as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import penstock.circuit.dense as dense
+from penstock.circuit import Circuit
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import DELETE, INSERT, InputBatch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.plan.nodes import ProgramPlan
+from penstock.sql.program import compile_program
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced
+from tests.property.programs import History, Program, histories, plain, programs
+
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+#: what to do after each step
+deeds = st.lists(st.sampled_from(["go on", "save", "save and restart"]), min_size=8, max_size=8)
+
+
+def inputs_of(plan: ProgramPlan, step: list[tuple[str, Any, bool]]) -> dict[str, list[InputBatch]]:
+    inputs: dict[str, list[InputBatch]] = {}
+    for table in plan.tables:
+        events = [(row, is_insert) for t, row, is_insert in step if t == table.name]
+        if events:
+            batch = batch_from_rows(table.schema, [row for row, _ in events])
+            ops = np.array([INSERT if i else DELETE for _, i in events], np.uint8)
+            inputs[table.name] = [InputBatch(batch.schema, batch.columns, ops)]
+    return inputs
+
+
+def bags(deltas: Any) -> dict[str, Counter[Any]]:
+    return {n: Counter({plain(r): w for r, w in batch_to_rows(d)}) for n, d in deltas.items()}
+
+
+def contents(circuit: Circuit, plan: ProgramPlan) -> dict[str, Counter[Any]]:
+    return bags({v.name: circuit.snapshot(v.name).batch() for v in plan.views})
+
+
+@given(program=programs(), history=histories(), deeds=deeds)
+@quick
+def test_a_restart_between_any_two_steps_does_not_show(
+    program: Program, history: History, deeds: list[str]
+) -> None:
+    plan = compile_program(program.text)
+    steady, other = compile_circuit(plan), compile_circuit(plan)
+    with tempfile.TemporaryDirectory() as directory:
+        store = StateStore(Path(directory), Unsynced())
+        for step, deed in zip([[], *history.steps], deeds, strict=False):
+            expected = bags(steady.step(inputs_of(plan, step)))
+            assert bags(other.step(inputs_of(plan, step))) == expected
+            if deed != "go on":
+                saved = json.loads(json.dumps(other.capture().write(store)))
+            if deed == "save and restart":
+                other = compile_circuit(plan)
+                other.restore(store, saved)
+    assert contents(other, plan) == contents(steady, plan)
+    assert other.steps == steady.steps
+
+
+@given(program=programs())
+@settings(quick, max_examples=20)
+def test_fingerprints_are_the_same_for_the_same_program(program: Program) -> None:
+    first = compile_circuit(compile_program(program.text)).fingerprints
+    again = compile_circuit(compile_program(program.text)).fingerprints
+
+    assert first == again
+    assert len(set(first.values())) == len(first)
+
+
+@pytest.fixture(autouse=True)
+def _swept_at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (1,))
