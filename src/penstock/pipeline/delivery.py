@@ -1,5 +1,7 @@
 """The work of an output endpoint: what is done to the sink, one call after the other.
 
+    Before anything else after a restart: verify, the marker (`output_position`).
+
     phase       work          calls of the sink
     ─────────   ───────────   ──────────────────────────────────────────────────────
     waiting     take_cut      open, validate, marker (whose is it?) · the cut
@@ -32,6 +34,7 @@ from typing import Protocol
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
 from penstock.io.contracts import Marker, Sink, SinkRejected
+from penstock.pipeline import failpoints
 from penstock.pipeline.delivery_state import Cut, DeliveryState, log
 from penstock.pipeline.digest import batch_digest
 from penstock.pipeline.eventlog import event
@@ -88,6 +91,10 @@ class TakeCut(Protocol):
     def __call__(self, relation: str, begin: Callable[[Cut], bool], /) -> bool: ...
 
 
+#: see `Delivery`
+AwaitDurable = Callable[[int, Callable[[], bool]], None]
+
+
 class Delivery:
     """The work on one sink. Used by one thread; `lock` guards `state`."""
 
@@ -100,7 +107,11 @@ class Delivery:
         make_sink: Callable[[], Sink],
         take_cut: TakeCut,
         on_progress: Callable[[], None],
+        await_durable: AwaitDurable = lambda step, is_wanted: None,
     ) -> None:
+        """`await_durable(step, is_wanted)` returns once a restart would go on from `step` or a
+        later one, or nothing is wanted any more (spec/reset.md rule 4)."""
+        self._await_durable = await_durable
         self._identity = identity
         self._state = state
         self._lock = lock
@@ -147,6 +158,8 @@ class Delivery:
             record = self._state.record
             if stored is None or stored.generation < record.generation:
                 return
+            if self._state.unverified is not None:
+                return  # `_verify` decides
             if stored.token != record.token:
                 self._state.outbid(stored.generation)
 
@@ -155,6 +168,8 @@ class Delivery:
     def next_work(self) -> Callable[[], Work] | None:
         """What there is to do in the present phase; None if there is nothing. Under the lock."""
         s = self._state
+        if s.unverified is not None:
+            return None if s.paused else self._verify
         match s.phase:
             case Phase.WAITING:
                 return None if s.paused else self._cut
@@ -167,6 +182,22 @@ class Delivery:
             case Phase.FOLLOWING if len(s.queue):
                 return self._deliver
         return None
+
+    # recovery
+
+    def _verify(self) -> Work:
+        """The first look at the sink after a restart."""
+        sink = self.connected()
+        yield
+        stored = sink.marker()
+        yield
+        with self._lock:
+            problem = self._state.verify(stored, sink.capabilities.stores_marker)
+            step = self._state.completed_step
+        if problem is not None:
+            raise SinkRejected(problem)
+        sink.progress(step)
+        self._on_progress()
 
     # snapshot_and_follow
 
@@ -182,6 +213,7 @@ class Delivery:
                 return self._state.cut(record, cut)
 
         self._take_cut(self._identity.view, begin)
+        failpoints.passing("cut")
 
     def _replace(self) -> Work:
         """Stage the pinned snapshot and publish it; from then on, follow."""
@@ -191,6 +223,7 @@ class Delivery:
             return
         sink = self.connected()
         yield
+        failpoints.passing("begin")
         sink.begin(record.generation, record.token, cut.step)
         rows, digest = 0, 0
         for k, chunk in enumerate(cut.snapshot.chunks(STAGE_ROWS)):
@@ -198,18 +231,22 @@ class Delivery:
             if not self._is_wanted(record):
                 sink.abort(record.generation)
                 return
+            failpoints.passing("stage")
             sink.stage(record.generation, k, chunk)
             rows += int(chunk.weights.sum())
             digest = (digest + batch_digest(chunk)) % 2**64
             self._state.progress.rows_staged = rows
         yield
+        self._await_durable(cut.step, lambda: self._is_wanted(record))
         with self._lock:
             is_wanted = not self._is_ending and self._state.staged(record)
         if not is_wanted:
             sink.abort(record.generation)
             return
         yield
+        failpoints.passing("publish.before")
         sink.publish(record.generation, self._identity.marker(record, cut.step, rows, digest))
+        failpoints.passing("publish.after")
         yield
         with self._lock:
             self._state.published(record, cut.step, cut.processed, rows, digest)
@@ -275,7 +312,9 @@ class Delivery:
             digest = (digest + batch_digest(delta)) % 2**64
             if len(delta):
                 yield
+                failpoints.passing("delta")
                 sink.apply(delta, self._identity.marker(record, step, rows, digest))
+                failpoints.passing("delta.after")
                 yield
         with self._lock:
             if not s.applied(record, entries, rows, digest):

@@ -9,6 +9,10 @@ No thread and no sink in here: every method is one event, runs to its end under 
 lock and follows the table in `pipeline.phases`. That is what makes it checkable: the model test
 plays all interleavings of these events.
 
+Recovery. After a restart an endpoint takes up the position that its checkpoint kept, and the
+first look at its sink's marker decides how it goes on (`output_position`); until then deltas only
+queue.
+
 The way back. A reset drops what is queued, since the snapshot will contain it. So that it can
 still be cancelled, the dropped deltas and those that come until the publish are kept aside, as
 long as they are few (`KEPT_RECORDS`): a cancelled reset then goes on where it was, and nothing is
@@ -36,8 +40,10 @@ from typing import Any, Protocol
 
 from penstock.data.batch import Batch
 from penstock.errors import Conflict
+from penstock.io.contracts import Marker
 from penstock.pipeline.delta_queue import DeltaQueue, Entry
 from penstock.pipeline.eventlog import event
+from penstock.pipeline.output_position import OutputPosition, Recovered, Verdict, judge
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
@@ -109,20 +115,28 @@ class WayBack:
 class DeliveryState:
     """See the module. The caller holds the endpoint's lock in every method."""
 
-    def __init__(self, name: str, settings: OutputSettings, resets: ResetLog) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: OutputSettings,
+        resets: ResetLog,
+        recovered: Recovered | None = None,
+    ) -> None:
         self.name, self.settings = name, settings
         self._resets = resets
-        self.record = resets.accept(name, reason="start")
-        self.phase = Phase.WAITING if settings.snapshot else Phase.FOLLOWING
         self._waiting_for = WaitingFor.DELIVERY
-        #: a follow-mode connector has not taken its target yet
-        self.must_begin = not settings.snapshot
         self.queue = DeltaQueue()
         self._way_back: WayBack | None = None
         self.pinned: Cut | None = None
         self.is_flush_asked = False
         #: rows and digest of what the sink shows, as far as we delivered it
         self.rows = self.digest = 0
+        #: step of the marker last written under `record`; None for none
+        self.marker_step: int | None = None
+        #: until the sink's marker has been looked at after a restart
+        self.unverified: Recovered | None = None
+        #: steps up to this one are in the sink already, though they are made again
+        self._skip_to = 0
         self.paused = settings.paused
         self.failures = 0
         self.counters = Counters()
@@ -133,6 +147,131 @@ class DeliveryState:
         self.completed_step = self.completed_records = 0
         self.pushed_step = self.pushed_records = 0
         self._behind_since: float | None = None
+        if recovered is None or not self._take_up(recovered):
+            self.record = resets.accept(name, reason="start")
+            self.phase = Phase.WAITING if settings.snapshot else Phase.FOLLOWING
+            #: a follow-mode connector has not taken its target yet
+            self.must_begin = not settings.snapshot
+
+    # recovery
+
+    def _take_up(self, recovered: Recovered) -> bool:
+        """Go on from an earlier life, as far as it is known without the sink. False if the sink
+        had refused for good: a restart tries it anew."""
+        p = recovered.position
+        record = self._resets.newest(self.name)
+        if record is None or record.generation < p.generation:
+            return False  # the record of resets is older than the checkpoint: go beyond both
+        is_newer = record.generation > p.generation
+        if p.is_failed or record.state == "failed":
+            return False
+        self.record = record
+        self.must_begin = p.must_begin and not is_newer
+        is_owed = self.settings.snapshot and (p.is_owed or is_newer)
+        self.phase = Phase.UNSURE if is_owed else Phase.FOLLOWING
+        if not is_newer:
+            # also when it is owed: if it turns out to be published, these come after it
+            self.queue = DeltaQueue(replace(e, queued_at=time.monotonic()) for e in p.queue)
+            self.rows, self.digest, self.marker_step = p.rows, p.digest, p.marker_step
+        self.paused = p.is_paused
+        self.counters.transmitted_records = p.transmitted_records
+        self.completed_step, self.completed_records = p.completed_step, p.completed_records
+        self.pushed_step, self.pushed_records = p.completed_step, p.completed_records
+        for e in self.queue:
+            self.pushed_step, self.pushed_records = e.step, e.processed
+        self.unverified = recovered
+        return True
+
+    def verify(self, stored: Marker | None, stores_marker: bool) -> str | None:
+        """Decide by the sink's marker how to go on (the table of `output_position`). Returns why
+        the connector has to give up, if it has to."""
+        recovered, self.unverified = self.unverified, None
+        if recovered is None:
+            return None
+        is_owed = self.phase is Phase.UNSURE
+        verdict, reason = judge(
+            stored,
+            generation=self.record.generation,
+            token=self.record.token,
+            is_owed=is_owed,
+            marker_step=self.marker_step,
+            horizon=recovered.horizon,
+            stores_marker=stores_marker,
+        )
+        event(
+            log, "output_recovered", endpoint=self.name, generation=self.record.generation,
+            verdict=verdict.value, reason=reason or "-",
+            sink_step=None if stored is None else stored.step, horizon=recovered.horizon,
+        )  # fmt: skip
+        if verdict is Verdict.RENEW:
+            is_lost = reason in ("marker_lost", "sink_behind")
+            if is_lost and self.settings.fails_on_lost_marker:
+                return (
+                    "the target does not hold what was written to it last "
+                    f'({reason.replace("_", " ")}), and "on_lost_marker" is "fail": restore the '
+                    "target, or reset the connector to write it anew"
+                )
+            self._renew(reason, 1 if stored is None else stored.generation + 1)
+        elif verdict is Verdict.PUBLISHED or (verdict is Verdict.GO_ON and stored is not None):
+            assert stored is not None
+            if stored.token == self.record.token:
+                self._go_on_behind(stored, is_owed)
+        elif verdict is Verdict.OWED:
+            if self.record.is_pending:
+                self._owe(Event.LOST)
+            else:
+                # published once, and the target has forgotten: a token is not used twice
+                self._renew("sink_behind", 1)
+        return None
+
+    def _go_on_behind(self, stored: Marker, is_owed: bool) -> None:
+        """The sink has everything up to its marker's step."""
+        self.must_begin = False
+        self._skip_to = stored.step
+        processed = self.completed_records
+        for e in self.queue:
+            if e.step <= stored.step:
+                processed = e.processed
+        self.queue.took(stored.step)
+        self.rows, self.digest, self.marker_step = stored.rows, stored.digest, stored.step
+        if is_owed:
+            self.published(self.record, stored.step, processed, stored.rows, stored.digest)
+        else:
+            self.advance(min(stored.step, self.pushed_step), processed)
+
+    def _renew(self, reason: str, at_least: int) -> None:
+        """Go on under a new generation."""
+        if self.settings.snapshot:
+            self.counters.resets += 1
+            self._accept(reason, "replace", None, at_least, None)
+        else:
+            self.record = self._resets.accept(self.name, reason=reason, at_least=at_least)
+            self.queue = DeltaQueue().then(self.queue, self.record.generation)
+            self.marker_step = None
+            self.rows = self.digest = 0
+            self.must_begin = False
+            self._resets.finish(self.name, self.record.generation, step=0, rows=0)
+
+    def position(self, config: str, schema: str) -> OutputPosition:
+        """For a checkpoint, between two steps. `config`, `schema`: digests of those."""
+        is_following = self.phase is Phase.FOLLOWING
+        return OutputPosition(
+            generation=self.record.generation,
+            token=self.record.token,
+            is_owed=not is_following,
+            must_begin=self.must_begin,
+            completed_step=self.completed_step,
+            completed_records=self.completed_records,
+            marker_step=self.marker_step,
+            rows=self.rows,
+            digest=self.digest,
+            is_paused=self.paused,
+            is_failed=self.phase is Phase.FAILED,
+            transmitted_records=self.counters.transmitted_records,
+            config=config,
+            schema=schema,
+            queue=tuple(self.queue),
+        )
 
     # what holds now
 
@@ -176,6 +315,9 @@ class DeliveryState:
                 self.advance(step, processed)
             return
         rows = delta if len(delta) else None
+        if step <= self._skip_to:
+            self.advance(step, processed)
+            return
         entry = Entry(self.record.generation, step, processed, rows, now)
         if self.phase in QUEUEING:
             self.queue.push(entry)
@@ -187,7 +329,10 @@ class DeliveryState:
 
     def _relieve(self) -> None:
         """The queue is over its bound: consolidate it, or owe a snapshot instead of it."""
-        if self.phase is not Phase.FOLLOWING:
+        if self.unverified is not None and self.settings.snapshot:
+            # its steps must stay apart until the marker is known; a snapshot is always right
+            self.reset(reason="overflow")
+        elif self.phase is not Phase.FOLLOWING:
             if self.queue.has_doubled:
                 self.queue.coalesce()
         elif self.settings.snapshot and self.settings.overflow_resets:
@@ -226,6 +371,9 @@ class DeliveryState:
             self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
         )
         self._way_back = way_back
+        self.unverified = None
+        self._skip_to = 0
+        self.marker_step = None
         self._owe(Event.RESET)
         self.progress = Progress()
         self.fatal_error = None
@@ -242,7 +390,7 @@ class DeliveryState:
 
     def _way_back_of_reset(self, reason: str) -> WayBack | None:
         """What a cancellation of a reset that is accepted now could go back to."""
-        if self.paused or reason == "overflow":
+        if self.paused or reason == "overflow" or self.unverified is not None:
             return None
         if self.phase is Phase.FOLLOWING and self.settings.snapshot:
             queue, self.queue = self.queue, DeltaQueue()
@@ -365,7 +513,7 @@ class DeliveryState:
             return
         self.phase = next_phase(self.phase, Event.PUBLISHED)
         self.pinned = None
-        self.rows, self.digest = rows, digest
+        self.rows, self.digest, self.marker_step = rows, digest, step
         self.failures = 0
         self.unhealthy = None
         self.counters.transmitted_records += rows
@@ -410,6 +558,8 @@ class DeliveryState:
                 self.rows, self.digest = rows, digest
             return False
         self.queue.took(last.step)
+        if any(e.rows is not None for e in entries):
+            self.marker_step = last.step
         self.failures = 0
         if not len(self.queue):
             self.is_flush_asked = False

@@ -87,10 +87,14 @@ class InputEndpoint(Intake):
         is_running: Callable[[], bool],
         wake: Callable[[], None],
         paused: bool = False,
+        schema: str = "",
+        is_implicit: bool = False,
     ) -> None:
         """`is_running` tells whether the pipeline lets connectors deliver; `wake` is called when
-        something was queued."""
+        something was queued. `schema` is the hash of the table's; an implicit endpoint belongs to
+        HTTP requests and not to the program."""
         self.name, self.relation, self.config = name, relation, config
+        self.schema, self.is_implicit = schema, is_implicit
         self.paused = paused
         self.max_queued_records = max_queued_records
         self._is_running = is_running
@@ -111,6 +115,8 @@ class InputEndpoint(Intake):
         self.taken = InputProgress()
         #: `taken` as of the last step; what a checkpoint keeps
         self.stepped = InputProgress()
+        #: records that the journal has
+        self._durable = 0
         #: (records taken in all, step) per step that took some; pruned once completed
         self._steps: list[tuple[int, int]] = []
 
@@ -220,6 +226,7 @@ class InputEndpoint(Intake):
             self.taken = self.stepped = progress
             self.total_records, self.total_bytes = progress.records, progress.bytes
             self.is_at_end = progress.is_at_end
+            self._durable = progress.records
             self._steps = [(progress.records, step)]
 
     def take(self, max_records: int) -> list[InputBatch]:
@@ -237,12 +244,39 @@ class InputEndpoint(Intake):
                 self._cond.notify_all()
         return taken
 
-    def mark(self, step: int) -> None:
-        """All that was taken so far has gone through the circuit with `step`."""
+    @property
+    def has_queued(self) -> bool:
+        """Whether anything waits to be taken, be it progress without rows."""
+        return bool(self._queue)
+
+    def replayed(self, progress: InputProgress) -> None:
+        """The journal's rows up to `progress` are taken once more."""
         with self._cond:
-            self.stepped = self.taken
-            if not self._steps or self._steps[-1][0] < self.taken.records:
-                self._steps.append((self.taken.records, step))
+            self.taken = progress
+            self.total_records, self.total_bytes = progress.records, progress.bytes
+            self.is_at_end = progress.is_at_end
+            self._durable = progress.records
+
+    def note_durable(self, records: int) -> None:
+        """The first `records` records are in the journal."""
+        with self._cond:
+            self._durable = records
+            self._cond.notify_all()
+
+    def wait_durable(self, records: int) -> None:
+        """Block until the first `records` records are in the journal. Raises Stopped."""
+        with self._cond:
+            while self._durable < records:
+                if self._stopping:
+                    raise Intake.Stopped
+                self._cond.wait(0.1)
+
+    def mark(self, step: int, progress: InputProgress) -> None:
+        """What was taken up to `progress` has gone through the circuit with `step`."""
+        with self._cond:
+            self.stepped = progress
+            if not self._steps or self._steps[-1][0] < progress.records:
+                self._steps.append((progress.records, step))
 
     def step_of(self, count: int) -> int | None:
         """The step that took the `count`-th record through the circuit, None if none did yet."""

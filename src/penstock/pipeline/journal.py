@@ -83,31 +83,39 @@ class Journal:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._file: FileIO | None = None
+        self._next_segment: int | None = None
         self.bytes_written = 0
 
     # writing
 
     def begin_segment(self, first_step: int) -> None:
-        """Records from now on go to a segment of their own, whose first step is `first_step`."""
+        """Records from now on go to a segment of their own, whose first step is `first_step`. The
+        file is made with the first of them."""
+        self._next_segment = first_step
+
+    def _begin(self, first_step: int) -> FileIO:
         self.close()
         path = self._directory / f"{first_step:020d}{_SUFFIX}"
         # a segment of that name holds an open transaction's input, or nothing: go on in it, behind
         # its last whole record
-        self._file = path.open("ab", buffering=0)
-        self._file.truncate(_whole_bytes(path))
+        file = path.open("ab", buffering=0)
+        file.truncate(_whole_bytes(path))
         _sync_directory(self._directory)
+        self._file, self._next_segment = file, None
+        return file
 
     def append(self, record: JournalRecord) -> None:
         """Durable on return. Raises PenstockError StorageError if the disk will not have it; the
         pipeline must then stop, for what follows could not be repeated."""
-        assert self._file is not None, "no segment has begun"
         failpoints.passing("journal.append")
-        body = _encode(record)
+        body = encode_record(record)
         tail = len(body).to_bytes(8, "little") + zlib.crc32(body).to_bytes(4, "little")
         head = MAGIC + zlib.crc32(tail).to_bytes(4, "little") + tail
         try:
-            _write_all(self._file, head + body)
-            os.fdatasync(self._file.fileno())
+            file = self._file if self._next_segment is None else self._begin(self._next_segment)
+            assert file is not None, "no segment has begun"
+            _write_all(file, head + body)
+            os.fdatasync(file.fileno())
         except OSError as e:
             raise PenstockError(
                 f"the journal cannot be written: {e}; make room on the disk and start again",
@@ -144,7 +152,7 @@ class Journal:
         held: list[JournalRecord] = []
         for path, _ in self._segments():
             for body in _bodies(path):
-                record = _decode(body, schemas, path)
+                record = decode_record(body, schemas)
                 if record.step is None:
                     held.append(record)
                     continue
@@ -163,7 +171,7 @@ class Journal:
         return sorted(found, key=lambda segment: segment[1])
 
 
-def _encode(record: JournalRecord) -> bytes:
+def encode_record(record: JournalRecord) -> bytes:
     frames: list[bytes] = []
     inputs = []
     for i in record.inputs:
@@ -185,7 +193,7 @@ def _encode(record: JournalRecord) -> bytes:
     return b"".join((len(header).to_bytes(4, "little"), header, *frames))
 
 
-def _decode(body: bytes, schemas: Mapping[str, Schema], path: Path) -> JournalRecord:
+def decode_record(body: bytes, schemas: Mapping[str, Schema]) -> JournalRecord:
     at = int.from_bytes(body[:4], "little") + 4
     header = orjson.loads(body[4:at])
     inputs = []

@@ -1,22 +1,25 @@
 """The step loop: one thread that turns what arrived into steps of the circuit.
 
+    replay what was journalled before a crash        (exactly once)
     wait until there is a reason to step
     wait while an output is full                     (backpressure)
-    take a bounded batch from every input endpoint
     ── under the step lock ──────────────────────────
+    take a bounded batch from every input endpoint;  journal it      (exactly once)
     circuit.step → deltas;  step += 1;  push each delta to its outputs
     ─────────────────────────────────────────────────
+    capture checkpoints that were asked for, unless a transaction is open
 
 The step lock is the only way to see the circuit between two steps: cuts, ad-hoc queries and
 subscriptions hold it for as long as it takes to pin a snapshot, which is O(1).
 
 While a transaction is open, inputs are taken in and kept; the commit gives them to the circuit
 as one step, so views, queries and outputs show the state before it until then (contract 6.4).
+A transaction that is open when the pipeline ends is open again after it has recovered.
 
 Cost: a step costs its delta; the loop itself a few microseconds per endpoint.
 
-Not here: what arrives (`inputs`), where deltas go (`outputs`), starting and stopping
-(`pipeline`).
+Not here: what arrives (`inputs`), where deltas go (`outputs`), what a checkpoint holds
+(`checkpoints`), starting and stopping (`pipeline`).
 """
 
 from __future__ import annotations
@@ -26,12 +29,15 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.data.batch import Batch, InputBatch
 from penstock.errors import Conflict, PenstockError, UserError
-from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline import failpoints
+from penstock.pipeline.inputs import InputEndpoint, InputProgress
+from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord
 from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
 
 log = logging.getLogger("penstock.pipeline.loop")
@@ -48,6 +54,20 @@ class SteppedCircuit(Protocol):
     def snapshot(self, name: str) -> SnapshotHandle: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one endpoint gave to a step, and how far it is with that."""
+
+    endpoint: InputEndpoint
+    batches: tuple[InputBatch, ...]
+    progress: InputProgress
+
+    def journalled(self) -> JournalledInput:
+        e = self.endpoint
+        config = e.config if e.is_implicit else None
+        return JournalledInput(e.name, e.relation, config, e.schema, self.progress, self.batches)
+
+
 class StepLoop:
     """Steps one circuit. `failure` is set, and `on_failure` called, when a step raised: the
     pipeline must then be stopped (contract 10.4)."""
@@ -60,8 +80,10 @@ class StepLoop:
         min_batch_records: int,
         max_delay_s: float,
         on_failure: Callable[[PenstockError], None],
+        journal: Journal | None = None,
     ) -> None:
         self.circuit = circuit
+        self._journal = journal
         self.step_lock = threading.RLock()
         self.inputs: dict[str, InputEndpoint] = {}
         self.outputs: dict[str, OutputEndpoint] = {}
@@ -83,15 +105,63 @@ class StepLoop:
         self._transactions = 0
         self._open_transaction: int | None = None
         self._is_committing = False
-        self._held: list[tuple[InputEndpoint, list[InputBatch]]] = []
+        self._held: list[Taken] = []
         self._held_records = 0
-        self._thread = threading.Thread(target=self._run, name="steps", daemon=True)
+        self._captures: deque[Callable[[], object]] = deque()
+        self._is_replaying = False
+        self._thread = threading.Thread(target=lambda: None)
 
     def start(self) -> None:
         """Make the first, empty step and start the thread."""
+        self.first_step()
+        self.run()
+
+    def first_step(self) -> None:
+        """The empty step that makes constant and global results; a restored circuit has had it."""
         self._step({})
+
+    def resume(
+        self,
+        *,
+        step: int,
+        processed_records: int,
+        transactions: int,
+        open_transaction: int | None,
+    ) -> None:
+        """Go on behind `step` with a restored circuit, before the thread is started."""
+        self.step, self.processed_records = step, processed_records
+        self._transactions, self._open_transaction = transactions, open_transaction
         self._is_requested = False
+
+    def run(
+        self,
+        replay: Iterable[tuple[JournalRecord, tuple[Taken, ...]]] = (),
+        on_replayed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start the thread: it makes the steps of `replay` again, calls `on_replayed`, and goes on
+        with what arrives."""
+        self._is_replaying = True
+
+        def body() -> None:
+            try:
+                self._make_again(replay)
+                if self._stopping:
+                    return
+                self._is_replaying = False
+                on_replayed()
+                self._run()
+            except PenstockError as e:
+                self._fail(e)
+            except Exception as e:
+                log.error("step_bug\n%s", traceback.format_exc())
+                self._fail(PenstockError(f"internal error in a step: {e!r}", code="StepError"))
+
+        self._thread = threading.Thread(target=body, name="steps", daemon=True)
         self._thread.start()
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._is_replaying
 
     def wake(self) -> None:
         self._wake.set()
@@ -101,6 +171,21 @@ class StepLoop:
         self._wake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(30)
+
+    def between_steps(self, work: Callable[[], object]) -> None:
+        """Have the step thread do `work` (quick, no I/O) under the step lock once no transaction is
+        open: a checkpoint must not split one."""
+        with self.step_lock:
+            self._captures.append(work)
+        self.wake()
+
+    def drain(self) -> None:
+        """Stop the thread, then step what has arrived, whether or not outputs keep up: what is
+        queued for them goes into the checkpoint that follows. Inputs must be closed."""
+        self.stop()
+        if self.failure is None and not self._is_replaying:
+            while any(e.has_queued for e in self.inputs.values()):
+                self._take_and_step()
 
     # endpoints
 
@@ -161,6 +246,16 @@ class StepLoop:
     def transaction_records(self) -> int:
         return self._held_records
 
+    @property
+    def transactions(self) -> int:
+        """How many transactions there have been."""
+        return self._transactions
+
+    @property
+    def held(self) -> tuple[Taken, ...]:
+        """What the open transaction has taken in."""
+        return tuple(self._held)
+
     def begin_transaction(self) -> int:
         with self.step_lock:
             if self._open_transaction is not None:
@@ -168,6 +263,8 @@ class StepLoop:
                     f"transaction {self._open_transaction} is in progress: commit it first",
                     code="TransactionInProgress",
                 )
+            if self._journal is not None:
+                self._journal.append(JournalRecord(None, self._transactions + 1, ()))
             self._transactions += 1
             self._open_transaction = self._transactions
             return self._transactions
@@ -182,22 +279,39 @@ class StepLoop:
     # the thread
 
     def _run(self) -> None:
-        try:
-            while not self._stopping:
-                timeout_s = self._idle_s()
-                if timeout_s is None or timeout_s > 0:
-                    self._wake.wait(timeout_s)
-                    self._wake.clear()
-                    continue
+        while not self._stopping:
+            self._capture()
+            timeout_s = self._idle_s()
+            if timeout_s is None or timeout_s > 0:
+                self._wake.wait(timeout_s)
                 self._wake.clear()
-                self._wait_for_outputs()
-                if not self._stopping:
-                    self._take_and_step()
-        except PenstockError as e:
-            self._fail(e)
-        except Exception as e:
-            log.error("step_bug\n%s", traceback.format_exc())
-            self._fail(PenstockError(f"internal error in a step: {e!r}", code="StepError"))
+                continue
+            self._wake.clear()
+            self._wait_for_outputs()
+            if not self._stopping:
+                self._take_and_step()
+
+    def _capture(self) -> None:
+        with self.step_lock:
+            while self._captures and self._open_transaction is None:
+                self._captures.popleft()()
+
+    def _make_again(self, replay: Iterable[tuple[JournalRecord, tuple[Taken, ...]]]) -> None:
+        for record, taken in replay:
+            self._wait_for_outputs()
+            if self._stopping:
+                return
+            with self.step_lock:
+                self._transactions = max(self._transactions, record.transaction)
+                for t in taken:
+                    t.endpoint.replayed(t.progress)
+                if record.step is None:
+                    self._open_transaction = record.transaction
+                    self._hold(taken)
+                    continue
+                taken, self._open_transaction = (*self._release(), *taken), None
+                self._step_taken(taken)
+                assert self.step == record.step, "the journal has the steps in order"
 
     def _fail(self, error: PenstockError) -> None:
         log.error("step_failed step=%d error=%s", self.step + 1, error)
@@ -229,31 +343,52 @@ class StepLoop:
         self.stalled_s += time.monotonic() - started
 
     def _take_and_step(self) -> None:
-        taken = [(e, e.take(self._max_batch_records)) for e in self.inputs.values()]
-        taken = [(e, batches) for e, batches in taken if batches]
         with self.step_lock:
-            if self._open_transaction is not None:
-                self._held.extend(taken)
-                self._held_records += sum(len(b) for _, batches in taken for b in batches)
-                if not self._is_committing:
-                    return
-                taken, self._held, self._held_records = self._held, [], 0
+            taken = self._take()
+            is_held = self._open_transaction is not None and not self._is_committing
+            if self._journal is not None and (taken or not is_held):
+                step = None if is_held else self.step + 1
+                inputs = tuple(t.journalled() for t in taken)
+                self._journal.append(JournalRecord(step, self.transaction_id, inputs))
+                for t in taken:
+                    t.endpoint.note_durable(t.progress.records)
+            if is_held:
+                self._hold(taken)
+                return
             try:
-                self._step_taken(taken)
+                self._step_taken((*self._release(), *taken))
             finally:
                 if self._is_committing:
                     self._open_transaction = None
                     self._is_committing = False
 
-    def _step_taken(self, taken: list[tuple[InputEndpoint, list[InputBatch]]]) -> None:
+    def _take(self) -> tuple[Taken, ...]:
+        found = []
+        for e in self.inputs.values():
+            before = e.taken
+            batches = tuple(e.take(self._max_batch_records))
+            if e.taken is not before:
+                found.append(Taken(e, batches, e.taken))
+        return tuple(found)
+
+    def _hold(self, taken: tuple[Taken, ...]) -> None:
+        self._held.extend(taken)
+        self._held_records += sum(len(b) for t in taken for b in t.batches)
+
+    def _release(self) -> tuple[Taken, ...]:
+        held, self._held, self._held_records = tuple(self._held), [], 0
+        return held
+
+    def _step_taken(self, taken: tuple[Taken, ...]) -> None:
         by_table: dict[str, list[InputBatch]] = {}
-        for endpoint, batches in taken:
-            by_table.setdefault(endpoint.relation, []).extend(batches)
+        for t in taken:
+            by_table.setdefault(t.endpoint.relation, []).extend(t.batches)
         self._step(by_table)
         completed = self.completed_step
-        for endpoint, _ in taken:
-            endpoint.mark(self.step)
-            endpoint.prune(completed)
+        for t in taken:
+            t.endpoint.mark(self.step, t.progress)
+            t.endpoint.prune(completed)
+        failpoints.passing("step.after")
 
     def _step(self, inputs: Mapping[str, list[InputBatch]]) -> None:
         with self.step_lock:

@@ -37,7 +37,8 @@ from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import TransientError, UserError
 from penstock.io.contracts import Sink
-from penstock.pipeline.delivery import Delivery, Identity, TakeCut, Work
+from penstock.pipeline import failpoints
+from penstock.pipeline.delivery import AwaitDurable, Delivery, Identity, TakeCut, Work
 from penstock.pipeline.delivery_state import (
     Counters,
     Cut,
@@ -45,8 +46,9 @@ from penstock.pipeline.delivery_state import (
     Progress,
     SnapshotHandle,
 )
-from penstock.pipeline.digest import schema_hash
+from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.eventlog import event
+from penstock.pipeline.output_position import OutputPosition, Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
@@ -76,8 +78,14 @@ class OutputEndpoint:
         take_cut: TakeCut,
         on_progress: Callable[[], None],
         can_probe: bool = True,
+        is_transient: bool = False,
+        recovered: Recovered | None = None,
+        await_durable: AwaitDurable = lambda step, is_wanted: None,
     ) -> None:
-        """`on_progress` is told whenever `completed_step` or the queue moved."""
+        """`on_progress` is told whenever `completed_step` or the queue moved. A transient endpoint
+        belongs to an HTTP request and is in no checkpoint; `recovered` is what the checkpoint
+        knows of this one; `await_durable`: see `delivery`."""
+        self.is_transient = is_transient
         self.name, self.relation, self.connector = name, relation, connector
         self.config = config
         self.settings = settings
@@ -86,7 +94,7 @@ class OutputEndpoint:
         self._make_sink = make_sink
         self._on_progress = on_progress
         self._cond = threading.Condition(threading.RLock())
-        self._state = DeliveryState(name, settings, resets)
+        self._state = DeliveryState(name, settings, resets, recovered)
         self._delivery = Delivery(
             identity=self._identity,
             state=self._state,
@@ -94,6 +102,7 @@ class OutputEndpoint:
             make_sink=make_sink,
             take_cut=take_cut,
             on_progress=on_progress,
+            await_durable=await_durable,
         )
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"output {name}", daemon=True)
@@ -108,6 +117,11 @@ class OutputEndpoint:
         with self._cond:
             self._state.push(step, processed, delta)
             self._cond.notify_all()
+
+    def position(self) -> OutputPosition:
+        """What a checkpoint keeps of this output; between two steps, under the step lock."""
+        with self._cond:
+            return self._state.position(config_digest(self.config), self._identity.schema_hash)
 
     def catch_up(self, step: int, processed: int) -> None:
         """A new endpoint that owes no snapshot counts as caught up with `step`."""
@@ -141,6 +155,7 @@ class OutputEndpoint:
         """Owe the sink a fresh snapshot under a new generation; durable on return."""
         with self._cond:
             record = self._state.reset(reason=reason, mode=mode, reset_id=reset_id)
+            failpoints.passing("reset.accepted")
             self._cond.notify_all()
         self._on_progress()
         return record

@@ -143,6 +143,12 @@ class ResetLog:
     def find(self, token: str) -> ResetRecord | None:
         return self._find("token = ?", token)
 
+    def newest(self, endpoint: str) -> ResetRecord | None:
+        """The newest generation of `endpoint` that was not called off."""
+        return self._find(
+            "endpoint = ? AND state <> 'cancelled' ORDER BY generation DESC LIMIT 1", endpoint
+        )
+
     def find_by_id(self, endpoint: str, reset_id: str) -> ResetRecord | None:
         """The reset that a caller named `reset_id`."""
         return self._find("endpoint = ? AND reset_id = ?", endpoint, reset_id)

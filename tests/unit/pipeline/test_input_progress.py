@@ -38,10 +38,10 @@ def test_a_position_counts_once_its_rows_went_through_the_circuit() -> None:
     e.push(parsed(2), 20, position={"at": 5})
     assert len(e.take(3)) == 1
     assert (e.taken, e.stepped) == (InputProgress(3, 30, {"at": 3}), InputProgress())
-    e.mark(7)
+    e.mark(7, e.taken)
     assert e.stepped == InputProgress(3, 30, {"at": 3})
     e.take(100)
-    e.mark(8)
+    e.mark(8, e.taken)
     assert e.stepped == InputProgress(5, 50, {"at": 5})
 
 
@@ -69,5 +69,5 @@ def test_a_restored_endpoint_goes_on_counting_and_knows_old_tokens_are_done() ->
     e.push(parsed(1), 1, position={"at": 11})
     assert e.step_of(11) is None
     e.take(10)
-    e.mark(5)
+    e.mark(5, e.taken)
     assert (e.step_of(11), e.stepped.records) == (5, 11)

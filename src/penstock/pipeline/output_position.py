@@ -1,0 +1,131 @@
+"""Where an output was, and what its sink's marker means for where it goes on.
+
+A checkpoint of step S keeps an `OutputPosition`. After a restart the circuit is at S; with a
+journal the steps up to J are then made again, exactly as they were. So what a sink may hold is
+certain up to the horizon: J with a journal, S without. The first time that the sink answers, its
+marker (generation, token, step M) is laid beside the record of resets, which is never older than
+the sink, and `judge` says how to go on:
+
+    the sink's marker               the sink showed our           the snapshot of our
+                                    generation (following)        generation was owed
+    ─────────────────────────────   ───────────────────────────   ─────────────────────────────
+    another owner's                 fatal, touch nothing          fatal, touch nothing
+    ours, M ≤ horizon               GO_ON behind M                PUBLISHED: go on behind M
+    ours, M > horizon               RENEW "sink_ahead"            RENEW "sink_ahead"
+    ours, M before what we noted    RENEW "sink_behind"           ·
+    of an older generation          RENEW "sink_behind"           OWED: stage (again)
+    of a generation that our        RENEW beyond it               RENEW beyond it
+      record does not know
+    none                            RENEW "marker_lost"           OWED: stage (again)
+    the sink keeps none             GO_ON                         OWED: stage (again)
+
+RENEW begins a new generation: for a snapshot_and_follow sink with a fresh snapshot, for one in
+follow mode with what is queued (which its target may then hold twice: at least once). Where a
+target that lost its marker shall not be overwritten, `"on_lost_marker": "fail"` makes "marker_lost"
+and "sink_behind" fatal instead.
+
+What is staged of an unpublished generation is discarded by the sink's `begin`, under the same
+token. Steps up to M that are made again are not delivered again.
+
+Source: spec/reset.md, "Recovery" and rules 4 and 5.
+
+Not here: what a verdict does to the endpoint (`delivery_state`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+from penstock.io.contracts import Marker
+from penstock.pipeline.delta_queue import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPosition:
+    """How far one output is with its sink.
+
+    `is_owed`: the snapshot of `generation` is not known to be published; `must_begin`: a
+    follow-mode target was not taken yet; `marker_step`: the step of the marker last written, None
+    for none; `queue`: deltas of this generation that the sink has not taken, at most up to the
+    checkpoint's step; `is_failed`: the sink had refused for good; `config`, `schema`: digests, to
+    tell whether the connector or its view has changed since."""
+
+    generation: int
+    token: str
+    is_owed: bool
+    must_begin: bool
+    completed_step: int
+    completed_records: int
+    marker_step: int | None
+    rows: int
+    digest: int
+    is_paused: bool
+    is_failed: bool
+    transmitted_records: int
+    config: str
+    schema: str
+    queue: tuple[Entry, ...] = field(default=(), repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the queue."""
+        return {k: v for k, v in asdict(self).items() if k != "queue"}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any], queue: Sequence[Entry]) -> OutputPosition:
+        names = {f.name for f in fields(OutputPosition)} - {"queue"}
+        return OutputPosition(**{k: found[k] for k in names}, queue=tuple(queue))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """An output's position and the horizon of certainty (see the module)."""
+
+    position: OutputPosition
+    horizon: int
+
+
+class Verdict(Enum):
+    GO_ON = "go_on"
+    PUBLISHED = "published"
+    OWED = "owed"
+    RENEW = "renew"
+
+
+def judge(
+    stored: Marker | None,
+    *,
+    generation: int,
+    token: str,
+    is_owed: bool,
+    marker_step: int | None,
+    horizon: int,
+    stores_marker: bool,
+) -> tuple[Verdict, str]:
+    """(verdict, reason of a renewal) for a sink of ours whose marker is `stored`.
+
+    `generation` and `token` are those of the newest record of resets; `marker_step` is that of
+    the marker we last noted under them."""
+    if stored is None:
+        if is_owed:
+            return Verdict.OWED, ""
+        if not stores_marker or marker_step is None:
+            return Verdict.GO_ON, ""
+        return Verdict.RENEW, "marker_lost"
+    if stored.token == token and stored.generation == generation:
+        if stored.step > horizon:
+            return Verdict.RENEW, "sink_ahead"
+        if is_owed:
+            return Verdict.PUBLISHED, ""
+        if marker_step is not None and stored.step < marker_step:
+            return Verdict.RENEW, "sink_behind"
+        return Verdict.GO_ON, ""
+    if stored.generation < generation:
+        if is_owed:
+            return Verdict.OWED, ""
+        if marker_step is None:
+            return Verdict.GO_ON, ""  # follow mode, and nothing was written under this record yet
+        return Verdict.RENEW, "sink_behind"
+    return Verdict.RENEW, "unknown_generation"
