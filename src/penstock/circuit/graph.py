@@ -30,6 +30,7 @@ from penstock.circuit.ops.distinct import Distinct
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
+from penstock.circuit.ops.positive import Positive
 from penstock.circuit.ops.sink import Sink
 from penstock.circuit.ops.source import KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
@@ -134,6 +135,10 @@ class Circuit:
 
     def negate(self, stream: Stream) -> Stream:
         return self._add(Negate(stream.node))
+
+    def positive(self, stream: Stream) -> Stream:
+        """Each row as often as its weight is positive: of a difference, what is left over."""
+        return self._add(Positive(stream.node))
 
     def topk(
         self,

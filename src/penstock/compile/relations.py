@@ -18,6 +18,7 @@ import numpy as np
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.spec import AggregateSpec, Order
 from penstock.compile.expressions import compile_expressions, compile_predicate
+from penstock.compile.hops import hop
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
@@ -26,8 +27,10 @@ from penstock.data.types import Schema
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
     Aggregate,
+    Difference,
     Distinct,
     Filter,
+    Hop,
     Join,
     Node,
     Project,
@@ -75,6 +78,12 @@ class RelationCompiler:
                 return self.circuit.distinct(self.stream(node.input))
             case UnionAll():
                 return self.circuit.union([self.stream(i) for i in node.inputs], node.schema)
+            case Difference():
+                left, right = self.stream(node.left), self.stream(node.right)
+                more = self.circuit.union([left, self.circuit.negate(right)], node.schema)
+                return self.circuit.positive(more)
+            case Hop():
+                return self.circuit.map(self.stream(node.input), hop(node), node.schema)
             case TopK():
                 order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
                 stream = self.stream(node.input)

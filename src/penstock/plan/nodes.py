@@ -12,6 +12,8 @@ everywhere: a row has an integer multiplicity.
     Aggregate       one row per group (one row in all when there are no keys)
     Distinct        one copy of each row
     UnionAll        multiset union, by position
+    Difference      multiset difference, by position
+    Hop             one copy of a row for every window of time it falls in
     TopK            first rows per partition in an order
 
 `ProgramPlan` is what the SQL front end hands over: tables, views in dependency order, indexes.
@@ -116,6 +118,27 @@ class Distinct(Node):
 @dataclass(frozen=True, slots=True)
 class UnionAll(Node):
     inputs: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Node):
+    """Each row as often as it is more often in `left` than in `right` (EXCEPT ALL)."""
+
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Hop(Node):
+    """Every row once for each window [start, start + size) that its TIMESTAMP in `column` falls
+    in, with start = k * slide + offset for whole k (µs; the epoch is aligned). Output columns: the
+    input's, window_start, window_end. A row without a time is in no window."""
+
+    input: Node
+    column: int
+    size: int
+    slide: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,10 @@ from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
+    Difference,
     Distinct,
     Filter,
+    Hop,
     Join,
     Node,
     ProgramPlan,
@@ -52,9 +54,9 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Scan() | Values():
             return ()
-        case Filter() | Project() | Aggregate() | Distinct() | TopK():
+        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop():
             return (node.input,)
-        case Join():
+        case Join() | Difference():
             return (node.left, node.right)
         case UnionAll():
             return node.inputs
@@ -120,6 +122,10 @@ def describe(node: Node) -> str:
             return "Distinct"
         case UnionAll():
             return "UnionAll"
+        case Difference():
+            return "Difference"
+        case Hop():
+            return _hop(node)
         case TopK():
             return _top(node)
         case _:
@@ -188,6 +194,13 @@ def _top(node: TopK) -> str:
     if node.limit is not None:
         text += f" limit {node.limit}"
     return f"{text} offset {node.offset}" if node.offset else text
+
+
+def _hop(node: Hop) -> str:
+    text = f"Hop {node.input.schema.names[node.column]} size {node.size} µs"
+    if node.slide != node.size:
+        text += f" slide {node.slide} µs"
+    return f"{text} offset {node.offset} µs" if node.offset else text
 
 
 def _sort_key(key: SortKey, names: list[str]) -> str:

@@ -32,8 +32,10 @@ from penstock.plan.expressions import (
 )
 from penstock.plan.nodes import (
     Aggregate,
+    Difference,
     Distinct,
     Filter,
+    Hop,
     Join,
     Node,
     Project,
@@ -42,14 +44,14 @@ from penstock.plan.nodes import (
     Values,
 )
 
-_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK)
+_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Hop)
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
     """The nodes `node` reads, left to right."""
     if isinstance(node, _ONE_INPUT):
         return (node.input,)
-    if isinstance(node, Join):
+    if isinstance(node, Join | Difference):
         return (node.left, node.right)
     if isinstance(node, UnionAll):
         return node.inputs
@@ -60,7 +62,7 @@ def with_inputs(node: Node, new: Sequence[Node]) -> Node:
     """`node` over other inputs of the same schemas."""
     if all(a is b for a, b in zip(inputs(node), new, strict=True)):
         return node
-    if isinstance(node, Join):
+    if isinstance(node, Join | Difference):
         return replace(node, left=new[0], right=new[1])
     if isinstance(node, UnionAll):
         return replace(node, inputs=tuple(new))

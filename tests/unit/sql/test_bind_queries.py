@@ -114,6 +114,16 @@ SELECT k, x > 1 IS TRUE AS p, (x > 1) IS NOT FALSE AS q, (x > k) IS UNKNOWN AS r
 SELECT COALESCE(x, k, 9) AS c, NULLIF(x, 2) AS n, x IN (1, 2, NULL) AS i, x NOT IN (k, 2) AS j FROM a
 SELECT * EXCLUDE (s) FROM a
 SELECT a.*, z FROM a, c WHERE a.k = c.k AND (a.x = 1 OR c.z = 1)
+SELECT k FROM a EXCEPT ALL SELECT k FROM b
+SELECT k, s FROM a INTERSECT ALL SELECT k, s FROM b
+SELECT k FROM a INTERSECT ALL (SELECT k FROM b EXCEPT ALL SELECT z FROM c)
+SELECT * FROM a WHERE x IN (SELECT y FROM b WHERE b.k = a.k INTERSECT ALL SELECT z FROM c)
+SELECT * FROM (SELECT k, x FROM a) AS q PIVOT (SUM(x) FOR k IN (0, 1 AS one, 2 AS two)) AS p
+SELECT * FROM a PIVOT (SUM(x) AS t, COUNT(*) AS n FOR s IN ('a' AS a, 'b' AS b)) AS p
+SELECT * FROM a PIVOT (MAX(x) FOR (k, s) IN ((1, 'a') AS m, (2, 'b') AS n)) AS p
+SELECT * FROM c UNPIVOT (v FOR n IN (k, z)) AS u
+SELECT * FROM a UNPIVOT (v FOR n IN (k AS 'kk', x AS 'xx')) AS u
+SELECT * FROM a UNPIVOT INCLUDE NULLS (v FOR n IN (k, x)) AS u
 VALUES (1, 'a'), (2, NULL)
 SELECT 1 AS one, 'x' AS two
 """.strip().split("\n")  # noqa: E501

@@ -27,8 +27,10 @@ from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
+    Difference,
     Distinct,
     Filter,
+    Hop,
     Join,
     JoinKind,
     Node,
@@ -238,6 +240,13 @@ class _Lift:
                     input=self.node(node.input),
                     partition=(*range(self.width), *self._moved(node.partition)),
                     order=tuple(replace(k, column=k.column + self.width) for k in node.order),
+                )
+            case Difference(left=left, right=right):
+                return Difference(self._schema(node), self.node(left), self.node(right))
+            case Hop(input=below):
+                column = node.column + self.width
+                return replace(
+                    node, schema=self._schema(node), input=self.node(below), column=column
                 )
             case Aggregate():
                 return self._aggregate(node)

@@ -3,6 +3,7 @@
     a UNION b        Distinct(UnionAll(a, b)), columns cast to common types
     a EXCEPT b       rows of Distinct(a) without an equal row in b
     a INTERSECT b    rows of Distinct(a) with an equal row in b
+    … ALL            a - b and a - (a - b), as often as that is positive
 
 ORDER BY without LIMIT has no meaning for a view: it is checked and dropped (contract 10.2).
 
@@ -17,6 +18,7 @@ from penstock.data.types import Field, Kind, Schema
 from penstock.functions.coercion import common_type
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
+    Difference,
     Distinct,
     Join,
     JoinKind,
@@ -149,7 +151,8 @@ def _set_operation(op: ast.SetOperation, left: Node, right: Node) -> Node:
         both = UnionAll(schema, (*before, right), span=op.span)
         return both if op.all else Distinct(schema, both, span=op.span)
     if op.all:
-        raise unsupported(op.span, f"{op.op} ALL")
+        rest = Difference(schema, left, right, span=op.span)
+        return rest if op.op != "INTERSECT" else Difference(schema, left, rest, span=op.span)
     kind = JoinKind.SEMI if op.op == "INTERSECT" else JoinKind.ANTI
     keys = tuple((i, i) for i in range(len(schema)))
     once = Distinct(schema, left, span=op.span)

@@ -21,8 +21,10 @@ from penstock.sql.bind.catalog import Catalog, inside, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import SUBQUERIES, has, outers
 from penstock.sql.bind.frame import Frame
+from penstock.sql.bind.pivot import bind_pivot, bind_unpivot
 from penstock.sql.bind.report import BindError, unsupported
 from penstock.sql.bind.scope import Scope, shifted
+from penstock.sql.bind.table_functions import bind_table_function
 from penstock.sql.passes.join_keys import joined_fields, pick
 
 _KINDS = {
@@ -44,11 +46,13 @@ def bind_table(ref: ast.TableRef, catalog: Catalog) -> tuple[Node, Scope]:
         case ast.Unnest():
             raise unsupported(ref.span, "UNNEST")
         case ast.TableFunction():
-            raise unsupported(ref.span, f"the table function {ref.call.name.name.upper()}")
+            return _named(bind_table_function(ref, catalog), ref.alias, None)
         case ast.Pivot():
-            raise unsupported(ref.span, "PIVOT")
+            rows = bind_pivot(ref, *bind_table(ref.source, catalog), catalog)
+            return _named(rows, ref.alias, None)
         case ast.Unpivot():
-            raise unsupported(ref.span, "UNPIVOT")
+            rows = bind_unpivot(ref, *bind_table(ref.source, catalog))
+            return _named(rows, ref.alias, None)
     raise AssertionError(ref)
 
 

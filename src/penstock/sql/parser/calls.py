@@ -172,7 +172,7 @@ class CallParser(ExpressionParser):
         start = self.starts[self.i]
         if self.key == "*" or self.key == "TABLE":
             return self._star_or_table(start)
-        if self.next_key == "=>" and self.is_name:
+        if self.next_key == "=>" and self.is_word:  # OFFSET => …, although OFFSET is reserved
             name = self.any_identifier()
             self.advance()
             value = self._argument()

@@ -19,8 +19,10 @@ from penstock.data.types import Schema
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
     Aggregate,
+    Difference,
     Distinct,
     Filter,
+    Hop,
     Join,
     JoinKind,
     Node,
@@ -62,6 +64,12 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return replace(node, schema=source.schema, input=source), moves
         case UnionAll():
             return _union(node, want)
+        case Difference():
+            whole = range(len(node.schema))
+            left, right = _exactly(node.left, [*whole]), _exactly(node.right, [*whole])
+            return replace(node, left=left, right=right), _same(len(whole))
+        case Hop():
+            return _hop(node, want)
         case Scan() | Values():
             return _cut(node, want)
     raise AssertionError(type(node).__name__)
@@ -153,6 +161,15 @@ def _aggregate(node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
         span=node.span,
     )
     return kept, {c: i for i, c in enumerate(columns)}
+
+
+def _hop(node: Hop, want: list[int]) -> tuple[Node, Moves]:
+    width = len(node.input.schema)
+    source, moves = narrow(node.input, {*(c for c in want if c < width), node.column})
+    windows = {width + i: len(source.schema) + i for i in range(2)}
+    fields = (*source.schema.fields, *node.schema.fields[width:])
+    kept = replace(node, schema=Schema(fields), input=source, column=moves[node.column])
+    return kept, {**moves, **windows}
 
 
 def _union(node: UnionAll, want: list[int]) -> tuple[Node, Moves]:

@@ -25,6 +25,7 @@ from penstock.plan.nodes import (
     Aggregate,
     Distinct,
     Filter,
+    Hop,
     Join,
     JoinKind,
     Node,
@@ -58,6 +59,9 @@ def push(node: Node, predicates: list[Expr]) -> Node:
             return _filtered(replace(node, input=push(node.input, moved)), above)
         case Distinct():
             below, above = _split(predicates, set(range(len(node.schema))))
+            return _filtered(replace(node, input=push(node.input, below)), above)
+        case Hop():
+            below, above = _split(predicates, set(range(len(node.input.schema))))
             return _filtered(replace(node, input=push(node.input, below)), above)
         case UnionAll():
             branches = tuple(push(branch, predicates) for branch in node.inputs)

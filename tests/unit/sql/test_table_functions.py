@@ -1,0 +1,100 @@
+"""TUMBLE and HOP: a row is in every window that holds its time (sql-reference 4.1)."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import INSERT, InputBatch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.errors import SqlError
+from penstock.sql.program import compile_program
+
+TABLE = "CREATE TABLE t (id INT, ts TIMESTAMP);\n"
+EPOCH = dt.datetime(1970, 1, 1)
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(f"2024-01-01 {text}")
+
+
+TIMES = [None, at("12:00"), at("12:04:59"), at("12:05"), at("12:07:30"), at("23:59:59"), EPOCH,
+         dt.datetime(1969, 12, 31, 23, 59, 59, 999999)]  # fmt: skip
+
+
+def rows_of(query: str) -> list[object]:
+    plan = compile_program(f"{TABLE} CREATE MATERIALIZED VIEW v AS {query}")
+    circuit = compile_circuit(plan)
+    batch = batch_from_rows(plan.tables[0].schema, list(enumerate(TIMES)))
+    ops = np.full(len(batch), INSERT, np.uint8)
+    circuit.step({"t": [InputBatch(batch.schema, batch.columns, ops)]})
+    return sorted(row for row, w in batch_to_rows(circuit.snapshot("v").batch()) for _ in range(w))
+
+
+def micros(time: dt.datetime) -> int:
+    return (time - EPOCH) // dt.timedelta(microseconds=1)
+
+
+def expected(size: dt.timedelta, slide: dt.timedelta, offset: dt.timedelta) -> list[object]:
+    found: list[tuple[int, ...]] = []
+    for i, time in enumerate(TIMES):
+        if time is None:
+            continue
+        k = (time - EPOCH - offset) // slide
+        while EPOCH + offset + k * slide + size > time:
+            start = EPOCH + offset + k * slide
+            found.append((i, *map(micros, (time, start, start + size))))
+            k -= 1
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("size", "slide", "offset"),
+    [(10, 5, 0), (10, 4, 0), (10, 10, 0), (7, 7, 3), (10, 5, -1), (2, 5, 0)],
+)  # fmt: skip
+def test_a_row_is_once_in_every_window_that_holds_its_time(
+    size: int, slide: int, offset: int
+) -> None:
+    lengths = [dt.timedelta(minutes=m) for m in (size, slide, offset)]
+    a, b, c = (f"INTERVAL '{m}' MINUTE" for m in (size, slide, offset))
+
+    found = rows_of(f"SELECT * FROM TABLE(HOP(TABLE t, DESCRIPTOR(ts), {b}, {a}, {c}))")
+
+    assert found == expected(*lengths)
+    named = f"DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SIZE => {a}, SLIDE => {b}, OFFSET => {c}"
+    assert rows_of(f"SELECT * FROM TABLE(HOP({named}))") == found
+    if size == slide:
+        tumble = f"SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), {a}, {c}))"
+        assert rows_of(tumble) == found
+
+
+def test_windows_are_grouped_by_like_columns() -> None:
+    query = """SELECT window_start, COUNT(*) AS n
+               FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL 5 MINUTES)) AS w
+               WHERE id < 5 AND w.window_end > TIMESTAMP '2024-01-01 12:05:00'
+               GROUP BY window_start"""
+
+    assert rows_of(query) == [(micros(at("12:05")), 2)]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("TUMBLE(TABLE t, DESCRIPTOR(id), INTERVAL '1' HOUR)", "needs a TIMESTAMP column"),
+        ("TUMBLE(TABLE t, DESCRIPTOR(tss), INTERVAL '1' HOUR)", "no column tss; did you mean ts?"),
+        ("TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MONTH)", "the SIZE of TUMBLE"),
+        ("TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '0' HOUR)", "longer than nothing"),
+        ("TUMBLE(TABLE t, DESCRIPTOR(ts))", "lacks its argument SIZE"),
+        ("HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "lacks its argument SIZE"),
+        ("TUMBLE(TABLE u, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "no table or view u"),
+        ("TUMBEL(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)", "did you mean TUMBLE?"),
+    ],
+)
+def test_a_wrong_call_is_refused_with_what_is_wrong(call: str, says: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        compile_program(f"{TABLE} CREATE VIEW v AS SELECT * FROM TABLE({call})")
+
+    assert says in caught.value.messages[0].message
