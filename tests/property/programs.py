@@ -239,7 +239,15 @@ def _aggregates(draw: st.DrawFn, columns: dict[str, str], tag: int) -> dict[str,
         if kind in NUMERIC:
             options += [(f"SUM({column})", kind)]
         if kind == "float":
-            options += [(f"AVG({column})", "avg")]
+            options += [(f"{call}({column})", "avg") for call in ("AVG", "VAR_POP", "STDDEV_SAMP")]
+        if kind == "bool":
+            options += [(f"COUNTIF({column})", "big"), (f"MAX({column})", "bool")]
+            options += [(f"{call}({column})", "bool") for call in ("BOOL_AND", "BOOL_OR")]
+        if kind in ("int", "big", "short"):
+            options += [(f"BIT_{op}({column})", kind) for op in ("AND", "OR", "XOR")]
+            other = draw(st.sampled_from(sorted(c for c in columns if columns[c] in NUMERIC)
+                                         or [column]))  # fmt: skip
+            options += [(f"REGR_COUNT({column}, {other})", "big")]
         sql, result = draw(st.sampled_from(options))
         if draw(st.integers(0, 3)) == 0:
             sql += f" FILTER (WHERE {_predicate(draw, columns)})"
@@ -377,6 +385,8 @@ def _plain(v: Any) -> Any:
     if isinstance(v, datetime.time):  # and this of nanoseconds
         seconds = v.hour * 3600 + v.minute * 60 + v.second
         v = seconds * 10**9 + v.microsecond * 1000
+    if isinstance(v, float):  # variances are computed in another order
+        v = float(f"{v:.12g}")
     if isinstance(v, int | float | Decimal):
         return format(Decimal(v).normalize() + 0, "f")
     return str(v)

@@ -15,9 +15,10 @@ from penstock.data.types import SqlType
 class AggregateSpec:
     """One aggregate call over columns of the input.
 
-    `kind` is COUNT, SUM, AVG, MIN or MAX. COUNT counts rows where all `args` are non-NULL (no
-    args: all rows); the others take one. Only rows whose BOOLEAN column `filter` is TRUE count
-    (None: all rows); `distinct` counts equal argument values once per group.
+    `kind` as in `penstock.circuit.ops.accumulators`. Only rows where all `args` are non-NULL
+    count, but for those that `takes_nulls` excepts, and (if `filter` is given) whose BOOLEAN
+    column `filter` is TRUE; `distinct` counts equal argument values once per group. COUNT may
+    have any number of `args`.
     """
 
     kind: str
@@ -26,6 +27,15 @@ class AggregateSpec:
     result: SqlType
     distinct: bool = False
     filter: int | None = None
+    #: per argument; empty: none does
+    takes_nulls: tuple[bool, ...] = ()
+
+    def strict_args(self) -> tuple[int, ...]:
+        """The columns in which a NULL keeps a row from counting."""
+        if not self.takes_nulls:
+            return self.args
+        pairs = zip(self.args, self.takes_nulls, strict=True)
+        return tuple(a for a, takes in pairs if not takes)
 
 
 @dataclass(frozen=True, slots=True)

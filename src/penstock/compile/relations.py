@@ -158,6 +158,7 @@ class RelationCompiler:
                 c.function.result,
                 c.distinct,
                 c.filter,
+                c.function.takes_nulls,
             )
             for c in node.calls
         ]

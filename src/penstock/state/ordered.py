@@ -13,12 +13,16 @@
 Codes are weak (two different rows may share one), so rows come in code order at best; the reader
 sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
 
+`insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
+background once it is long: a reader that keeps what it needs elsewhere pays for appends only.
+
 Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +38,16 @@ from penstock.data.kernel import kernel
 from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
-from penstock.state.spine import Spine
+from penstock.state.snapshot import Snapshot
+from penstock.state.spine import Spine, SpinePin, _merger
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 #: column, descending, nulls first
 Direction = tuple[int, bool, bool]
 
+#: rows of the log that are worth sorting in the background
+LOG_ROWS = 1 << 16
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -62,6 +69,61 @@ class OrderedSpine(Spine):
     def __init__(self, schema: Schema, key: Sequence[int], order: Sequence[Direction]) -> None:
         super().__init__(schema, key)
         self.order = tuple(order)
+        self._log: list[Batch] = []
+        self._log_rows = 0
+        self._sorting: Future[Run] | None = None
+        self._sorting_rows = 0
+
+    def __len__(self) -> int:
+        sorting = 0 if self._sorting is None else self._sorting_rows
+        return super().__len__() + self._log_rows + sorting
+
+    def insert_later(self, delta: Batch) -> None:
+        """Add `delta` to the integral, without sorting it yet."""
+        if not len(delta):
+            return
+        self._log.append(delta)
+        self._log_rows += len(delta)
+        if self._sorting is not None and self._sorting.done():
+            self._adopt_sorted()
+        if self._log_rows >= LOG_ROWS and self._sorting is None:
+            rows = concat(self._log)
+            self._sorting, self._sorting_rows = _merger.submit(self._run_of, rows), len(rows)
+            self._total_weight += int(rows.weights.sum())
+            self._log, self._log_rows = [], 0
+
+    def _adopt_sorted(self) -> None:
+        if self._sorting is not None:
+            run = self._sorting.result()
+            self._sorting = None
+            self._adopt_merged()
+            if len(run):
+                self._runs.append(run)
+                self._merge()
+
+    def flush(self) -> None:
+        """Have everything in the runs."""
+        self._adopt_sorted()
+        if self._log:
+            rows = concat(self._log)
+            self._log, self._log_rows = [], 0
+            self.insert(rows)
+
+    def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
+        self.flush()
+        return super().probe(keys, n)
+
+    def snapshot(self) -> Snapshot:
+        self.flush()
+        return super().snapshot()
+
+    def runs(self) -> tuple[Run, ...]:
+        self.flush()
+        return super().runs()
+
+    def capture(self) -> SpinePin:
+        self.flush()
+        return super().capture()
 
     def prefixes(
         self, keys: Sequence[Column], n: int, width: int
@@ -71,6 +133,7 @@ class OrderedSpine(Spine):
         Returns (needle, rows, complete) with `needle` and `rows` as of `probe`, in no particular
         order; `complete[i]` says that these are all rows of key i. A larger `width` reaches
         further, and in the end everything."""
+        self.flush()
         needles = hash_columns(keys, KEY_SEED, n=n)
         bound_c, bound_d = np.full(n, _TOP), np.full(n, _TOP)
         complete = np.ones(n, bool)
@@ -109,7 +172,7 @@ class OrderedSpine(Spine):
         types = [self.schema.types[i] for i, _, _ in self.order]
         c, d = _words(batch.columns, types, self.order)
         if n > 1:
-            order = np.lexsort((r, d, c, k))
+            order = _sorted_by(k, c, d, r)
             k, c, d, r, batch = k[order], c[order], d[order], r[order], take(batch, order)
         return _ordered(k, c, d, r, batch)
 
@@ -154,6 +217,18 @@ class OrderedSpine(Spine):
             )
         )
         return _ordered(k, c, d, r, Batch(self.schema, gathered, weights, True))
+
+
+def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:
+    """Positions in order of (k, c, d, r). Most rows are told apart by k and c alone."""
+    order = np.lexsort((c, k))
+    tied = (k[order[1:]] == k[order[:-1]]) & (c[order[1:]] == c[order[:-1]])
+    if tied.any():
+        at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        rows = order[at]
+        group = np.cumsum(np.append(True, ~tied))[at]
+        order[at] = rows[np.lexsort((r[rows], d[rows], group))]
+    return order
 
 
 def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:

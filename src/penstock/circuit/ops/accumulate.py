@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, add_totals, grown, moved
 from penstock.circuit.floating import add_floats, read_floats
-from penstock.circuit.spec import AggregateSpec
 from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
 from penstock.data.batch import Array, Column, Weights
 from penstock.data.types import Kind, SqlType
@@ -99,7 +98,7 @@ class Count(Accumulator):
         return {"counts": self._counts}
 
     def load(self, arrays: Arrays) -> None:
-        self._counts = _array(arrays["counts"])
+        self._counts = the_array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
         add_totals(rows.groups, rows.weights, self._counts)
@@ -137,7 +136,7 @@ class ExactSum(Accumulator):
         return {"sums": self._sums, "counts": self._counts}
 
     def load(self, arrays: Arrays) -> None:
-        self._sums, self._counts = _array(arrays["sums"]), _array(arrays["counts"])
+        self._sums, self._counts = the_array(arrays["sums"]), the_array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
         (column,) = rows.args
@@ -196,8 +195,8 @@ class FloatSum(Accumulator):
         return {"sums": self._sums, "specials": self._specials, "counts": self._counts}
 
     def load(self, arrays: Arrays) -> None:
-        self._sums, self._counts = _array(arrays["sums"]), _array(arrays["counts"])
-        self._specials = _array(arrays["specials"])
+        self._sums, self._counts = the_array(arrays["sums"]), the_array(arrays["counts"])
+        self._specials = the_array(arrays["specials"])
 
     def add(self, rows: GroupedRows) -> None:
         values = rows.args[0].values.astype(np.float64, copy=False)
@@ -225,18 +224,8 @@ class FloatSum(Accumulator):
         return Column(self._result, values, None if valid.all() else valid)
 
 
-def linear_accumulator(spec: AggregateSpec) -> Accumulator:
-    """The accumulator of a COUNT, SUM or AVG call."""
-    if spec.kind == "COUNT":
-        return Count(spec.result)
-    (argument,) = spec.arg_types
-    average = spec.kind == "AVG"
-    if argument.kind in (Kind.REAL, Kind.DOUBLE):
-        return FloatSum(spec.result, average)
-    return ExactSum(spec.result, average)
-
-
-def _array(entries: Array | Column) -> Array:
+def the_array(entries: Array | Column) -> Array:
+    """An entry of `Arrays` that is no column."""
     assert not isinstance(entries, Column)
     return entries
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
-from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, linear_accumulator
+from penstock.circuit.ops.accumulate import Accumulator, GroupedRows
+from penstock.circuit.ops.accumulators import accumulator
 from penstock.circuit.ops.distinct import Crossings
-from penstock.circuit.ops.extremum import Extremum
 from penstock.circuit.spec import AggregateSpec
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import concat, take_column
@@ -27,6 +27,10 @@ from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
 
 _GROUP = BIGINT.with_nullable(False)
+#: aggregates that a second copy of a value does not change, so that DISTINCT means nothing
+_INSENSITIVE = frozenset((
+    "MIN", "MAX", "ARG_MIN", "ARG_MAX", "BIT_AND", "BIT_OR", "EVERY", "SOME",
+))  # fmt: skip
 
 
 class Aggregate(Node):
@@ -194,14 +198,8 @@ class Call:
         self._spec = spec
         self.accumulator: Accumulator
         self._arguments: Crossings | None = None
-        if spec.kind in ("MIN", "MAX"):
-            # a second copy of a value changes neither, so DISTINCT means nothing here
-            (argument,) = spec.arg_types
-            self.accumulator = Extremum(argument, spec.result, descending=spec.kind == "MAX")
-            return
-        assert spec.kind in ("COUNT", "SUM", "AVG"), f"no such aggregate: {spec.kind}"
-        self.accumulator = linear_accumulator(spec)
-        if spec.distinct:
+        self.accumulator = accumulator(spec)
+        if spec.distinct and spec.kind not in _INSENSITIVE:
             types = tuple(t.with_nullable(False) for t in spec.arg_types)
             self._arguments = Crossings((_GROUP, *types))
 
@@ -236,10 +234,12 @@ class Call:
             weights = weights * condition.values
             if condition.valid is not None:
                 weights = weights * condition.valid
-        for a in self._spec.args:
+        for a in self._spec.strict_args():
             valid = rows.args[a].valid
             if valid is not None:
                 weights = weights * valid
+        if self._spec.kind == "COUNTIF":
+            weights = weights * rows.args[self._spec.args[0]].values
         return weights
 
     def _once(self, rows: GroupedRows, weights: Weights, args: tuple[Column, ...]) -> GroupedRows:

@@ -1,35 +1,40 @@
-"""MIN and MAX under retractions.
+"""The best row of a group under retractions: MIN, MAX, ARG_MIN, ARG_MAX and MODE.
 
-Per group the best value is cached with its weight, beside all values in a spine by group, in
-order. While no value better than the best has a weight at all, a delta is settled against the
-cache alone:
+    MIN(x)        rows (x)       ordered by x               shows x
+    ARG_MAX(v, c) rows (c, v)    ordered by c DESC, v       shows v
+    MODE(x)       rows (n, x)    ordered by n DESC, x       shows x   (`penstock.circuit.ops.mode`)
+
+Per group the best row is cached with its weight, beside all rows in a spine by group, in order.
+While no row better than the best has a weight at all, a delta is settled against the cache alone:
 
     candidates, best first     7 (+1)   9 (cached, 2 copies; delta -1)   12 (+1)
                                └─ the first positive total is the new best
 
-Only when the cached value is used up are the group's first values read back from the spine.
-Retractions that come before their insertion leave a negative total; a group with one before its
-best value is in debt and is read back until that is settled.
+Where values have exact codes that is one pass over the delta; strings are sorted. Only when the
+cached row is used up are the group's first rows read back from the spine. Retractions that come
+before their insertion leave a negative total; a group with one before its best row is in debt and
+is read back until that is settled.
 
-State: every value of every group, in a spine; one value and its weight per group.
-Cost:  one sort of the delta; O(log n) for groups whose best value went away.
+State: every row of every group, in a spine; one row and its weight per group.
+Cost:  O(|delta|), the spine is sorted behind the scenes; O(log n) for groups whose best row went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, grown
-from penstock.circuit.ops.accumulate import Accumulator, GroupedRows
-from penstock.data.batch import Batch, Column
+from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
+from penstock.data.batch import Array, Batch, Column
 from penstock.data.gather import concat_columns, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.heap import Heap, union
 from penstock.data.kernel import kernel
-from penstock.data.order import sort_indices
+from penstock.data.order import sort_indices, value_codes
 from penstock.data.types import BIGINT, Field, Schema, SqlType
 from penstock.state.changes import Arrays
 from penstock.state.ordered import OrderedSpine
@@ -42,77 +47,140 @@ _FIRST_LOOK = 4
 
 
 class Extremum(Accumulator):
-    """MIN, or MAX when `descending`."""
+    """Rows of `columns`, best first by `descending` of each in turn (NULL is the smallest);
+    shows column `shown` of the best, as `result`."""
 
-    def __init__(self, argument: SqlType, result: SqlType, descending: bool) -> None:
-        self._type = argument.with_nullable(False)
+    def __init__(
+        self,
+        columns: Sequence[SqlType],
+        descending: Sequence[bool],
+        result: SqlType,
+        shown: int = 0,
+        args: Sequence[int] | None = None,
+    ) -> None:
+        self._args = tuple(range(len(columns)) if args is None else args)
         self._result = result
-        self._descending = descending
-        schema = Schema((Field("group", _GROUP), Field("value", self._type)))
-        self._spine = OrderedSpine(schema, (0,), ((1, descending, False),))
-        shape = (16, 2) if argument.is_wide else (16,)
-        self._best = np.zeros(shape, dtype=argument.dtype)
+        self._shown = shown
+        self._directions = tuple((down, not down) for down in descending)
+        fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
+        self._spine = OrderedSpine(
+            Schema((Field("group", _GROUP), *fields)),
+            (0,),
+            tuple((1 + i, *d) for i, d in enumerate(self._directions)),
+        )
+        self._best = tuple(_Cells(t) for t in columns)
+        self._codes: npt.NDArray[np.uint64] | None = None
+        if not any(t.is_view for t in columns):
+            width = sum(t.nullable + (2 if t.is_wide else 1) for t in columns)
+            self._codes = np.zeros((16, width), dtype=np.uint64)
         self._weight = np.zeros(16, dtype=np.int64)
         self._debt = np.zeros(16, dtype=np.uint8)
-        self._heaps: tuple[Heap, ...] = ()
+        #: scratch of `_pass`
+        self._row = np.full(16, -1, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
-        self._best = grown(self._best, groups)
+        for cells in self._best:
+            cells.reserve(groups)
+        if self._codes is not None:
+            self._codes = grown(self._codes, groups)
         self._weight = grown(self._weight, groups)
         self._debt = grown(self._debt, groups)
 
     def arrays(self) -> Arrays:
-        best = Column(self._type, self._best, None, self._heaps)
-        return {"best": best, "weight": self._weight, "debt": self._debt}
+        best = {f"best{i}": cells.column() for i, cells in enumerate(self._best)}
+        return {"weight": self._weight, "debt": self._debt, **best}
 
     def load(self, arrays: Arrays) -> None:
-        best, weight, debt = arrays["best"], arrays["weight"], arrays["debt"]
-        assert isinstance(best, Column)
-        assert isinstance(weight, np.ndarray) and isinstance(debt, np.ndarray)
-        self._best, self._heaps, self._weight, self._debt = best.values, best.heaps, weight, debt
+        self._weight, self._debt = the_array(arrays["weight"]), the_array(arrays["debt"])
+        best = [arrays[f"best{i}"] for i in range(len(self._best))]
+        columns = [c for c in best if isinstance(c, Column)]
+        for cells, column in zip(self._best, columns, strict=True):
+            cells.load(column)
+        if self._codes is not None:
+            self._codes = _row_codes(columns, self._directions)
 
     def parts(self) -> Mapping[str, Part]:
         return {"values": self._spine}
 
     def add(self, rows: GroupedRows) -> None:
-        counted = np.flatnonzero(rows.weights)
-        if not len(counted):
-            return
-        weights = rows.weights[counted]
-        (argument,) = rows.args
-        argument = take_column(argument, counted)
-        values = Column(self._type, argument.values, None, argument.heaps)
-        groups = Column(_GROUP, rows.groups[counted])
-        self._spine.insert(Batch(self._spine.schema, (groups, values), weights))
+        self.add_rows(rows.groups, rows.weights, tuple(rows.args[a] for a in self._args))
 
-        touched = rows.touched
-        cached = np.flatnonzero(self._weight[touched] > 0)
-        stale = self._settle(
-            touched,
-            np.concatenate((cached, rows.slots[counted])),
-            concat_columns([self._cached(touched[cached]), values]),
-            np.concatenate((self._weight[touched[cached]], weights)),
-            self._weight[touched] > 0,
-            len(cached),
-        )
+    def add_rows(
+        self, groups: Ids, weights: npt.NDArray[np.int64], values: Sequence[Column]
+    ) -> None:
+        """Row i, of `values`, in group groups[i]."""
+        if not weights.all():
+            counted = np.flatnonzero(weights)
+            groups, weights = groups[counted], weights[counted]
+            values = [take_column(v, counted) for v in values]
+        if not len(weights):
+            return
+        types = self._spine.schema.types[1:]
+        typed = [
+            Column(t, v.values, v.valid if t.nullable else None, v.heaps)
+            for v, t in zip(values, types, strict=True)
+        ]
+        delta = Batch(self._spine.schema, (Column(_GROUP, groups), *typed), weights)
+        self._spine.insert_later(delta)
+        if self._codes is not None:
+            stale = self._pass(self._codes, groups, weights, typed)
+        else:
+            stale = self._sort(groups, weights, typed)
         if len(stale):
-            self._read_back(touched[stale])
+            self._read_back(stale)
 
     def read(self, groups: Ids) -> Column:
-        valid = (self._weight[groups] > 0).astype(np.uint8)
-        values = self._best[groups]
+        there = self._weight[groups] > 0
+        column = self._best[self._shown].take(groups)
+        valid = there.astype(np.uint8) if column.valid is None else column.valid & there
+        values = column.values
         if not valid.all():
             values[valid == 0] = 0
-        return Column(self._result, values, None if valid.all() else valid, self._heaps)
+        return Column(self._result, values, None if valid.all() else valid, column.heaps)
 
     def state_rows(self) -> int:
         return len(self._spine)
 
-    def _cached(self, groups: Ids) -> Column:
-        return Column(self._type, self._best[groups], None, self._heaps)
+    def _pass(
+        self,
+        codes: npt.NDArray[np.uint64],
+        groups: Ids,
+        weights: npt.NDArray[np.int64],
+        values: Sequence[Column],
+    ) -> Ids:
+        """Settle a delta in one pass; the groups whose best row it used up."""
+        given = _row_codes(values, self._directions)
+        new, stale = np.empty(len(groups), np.int64), np.empty(len(groups), np.int64)
+        counts = np.zeros(2, np.int64)
+        self._row = grown(self._row, len(self._weight), fill=-1)
+        _advance(
+            groups, weights, given, codes, self._weight, self._debt, self._row, new, stale, counts
+        )
+        improved = new[: counts[0]]
+        rows = self._row[improved]
+        self._row[improved] = -1
+        for cells, column in zip(self._best, values, strict=True):
+            cells.put(improved, take_column(column, rows))
+        return stale[: counts[1]]
+
+    def _sort(self, groups: Ids, weights: npt.NDArray[np.int64], values: Sequence[Column]) -> Ids:
+        """Settle a delta by sorting it with the cached rows; the groups it used up."""
+        touched, slots = np.unique(groups, return_inverse=True)
+        has_best = self._weight[touched] > 0
+        cached = np.flatnonzero(has_best)
+        known = [cells.take(touched[cached]) for cells in self._best]
+        stale = self._settle(
+            touched,
+            np.concatenate((cached, slots)),
+            [concat_columns(pair) for pair in zip(known, values, strict=True)],
+            np.concatenate((self._weight[touched[cached]], weights)),
+            has_best,
+            len(cached),
+        )
+        return touched[stale]
 
     def _read_back(self, groups: Ids) -> None:
-        """Find the best values of `groups` among all their values, a few of the first at first."""
+        """Find the best rows of `groups` among all their rows, a few of the first at first."""
         width = _FIRST_LOOK
         while len(groups):
             self._weight[groups] = 0
@@ -120,7 +188,7 @@ class Extremum(Accumulator):
             slots, found, complete = self._spine.prefixes(
                 (Column(_GROUP, groups),), len(groups), width
             )
-            stale = self._settle(groups, slots, found.columns[1], found.weights, ~complete)
+            stale = self._settle(groups, slots, found.columns[1:], found.weights, ~complete)
             groups = groups[stale]
             width *= 8
 
@@ -128,25 +196,23 @@ class Extremum(Accumulator):
         self,
         groups: Ids,
         slots: Ids,
-        values: Column,
-        weights: np.ndarray,
-        has_more: np.ndarray,
+        values: Sequence[Column],
+        weights: npt.NDArray[np.int64],
+        has_more: npt.NDArray[np.bool_],
         cached: int = 0,
     ) -> Ids:
         """Choose the best of the candidates for each of `groups` (named by `slots`); the first
-        `cached` candidates are cached best values. `has_more[slot]`: there may be further values
+        `cached` candidates are cached best rows. `has_more[slot]`: there may be further rows
         behind the candidates. Returns the slots that the candidates cannot settle.
         """
-        ranks = sort_indices(
-            (Column(_GROUP, slots), values), ((False, False), (self._descending, False))
-        )
-        ordered = take_column(values, ranks)
+        ranks = sort_indices((Column(_GROUP, slots), *values), ((False, False), *self._directions))
+        ordered = [take_column(v, ranks) for v in values]
         same = np.zeros(len(ranks), dtype=np.uint8)
         below = np.arange(1, len(ranks))
-        same[1:] = rows_equal((ordered,), below - 1, (ordered,), below)
+        same[1:] = rows_equal(ordered, below - 1, ordered, below)
         best = np.full(len(groups), -1, dtype=np.int64)
         total = np.zeros(len(groups), dtype=np.int64)
-        state = np.where(self._debt[groups], _STALE, _EMPTY).astype(np.uint8)
+        state = np.where(self._debt[groups] == _OWES, _STALE, _EMPTY).astype(np.uint8)
         _choose(
             slots[ranks], weights[ranks], same, (ranks < cached).astype(np.uint8),
             has_more, best, total, state,
@@ -156,19 +222,116 @@ class Extremum(Accumulator):
         self._debt[chosen] = state[settled] & _OWES
         self._weight[chosen] = total[settled]
         found = settled[best[settled] >= 0]
-        self._best[groups[found]] = ordered.values[best[found]]
-        self._keep_heaps(values.heaps)
+        chosen, rows = groups[found], [take_column(v, best[found]) for v in ordered]
+        for cells, column in zip(self._best, rows, strict=True):
+            cells.put(chosen, column)
+        if self._codes is not None:
+            self._codes[chosen] = _row_codes(rows, self._directions)
         return np.flatnonzero(state == _STALE)
 
-    def _keep_heaps(self, heaps: tuple[Heap, ...]) -> None:
-        if not self._type.is_view:
-            return
+
+class _Cells:
+    """One value per group."""
+
+    def __init__(self, type: SqlType) -> None:
+        self._type = type
+        self._values: Array = np.zeros((16, 2) if type.is_wide else 16, dtype=type.dtype)
+        self._valid = np.zeros(16, dtype=np.uint8) if type.nullable else None
+        self._heaps: tuple[Heap, ...] = ()
+
+    def reserve(self, groups: int) -> None:
+        self._values = grown(self._values, groups)
+        if self._valid is not None:
+            self._valid = grown(self._valid, groups)
+
+    def put(self, groups: Ids, column: Column) -> None:
+        self._values[groups] = column.values
+        if self._valid is not None:
+            self._valid[groups] = 1 if column.valid is None else column.valid
+        if self._type.is_view:
+            self._keep(column.heaps)
+
+    def column(self) -> Column:
+        return Column(self._type, self._values, self._valid, self._heaps)
+
+    def load(self, column: Column) -> None:
+        self._values, self._heaps = column.values, column.heaps
+        if self._valid is not None:
+            self._valid = np.ones(len(column), np.uint8) if column.valid is None else column.valid
+
+    def take(self, groups: Ids) -> Column:
+        valid = None if self._valid is None else self._valid[groups]
+        if valid is not None and valid.all():
+            valid = None
+        return Column(self._type, self._values[groups], valid, self._heaps)
+
+    def _keep(self, heaps: tuple[Heap, ...]) -> None:
         self._heaps = union((self._heaps, heaps))
         if len(self._heaps) > 64:
-            views = self._best[self._weight > 0]
-            long = views[(views[:, 0] & np.uint64(0xFFFF_FFFF)) > 12]
+            long = self._values[(self._values[:, 0] & np.uint64(0xFFFF_FFFF)) > 12]
             named = set(np.unique(long[:, 1] & np.uint64(0xFFFF_FFFF)).tolist())
             self._heaps = tuple(h for h in self._heaps if h.id in named)
+
+
+def _row_codes(
+    columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]
+) -> npt.NDArray[np.uint64]:
+    """uint64[n, w]: words whose order is exactly that of the rows, best first."""
+    words: list[npt.NDArray[np.uint64]] = []
+    for column, (descending, nulls_first) in zip(columns, directions, strict=True):
+        if column.type.nullable:
+            is_null = np.zeros(len(column), bool) if column.valid is None else column.valid == 0
+            words.append((is_null ^ nulls_first).astype(np.uint64))
+        words += [~w if descending else w for w in value_codes(column)]
+    if len(words) == 1:
+        return words[0].reshape(-1, 1)
+    return np.stack(words, axis=1)
+
+
+@kernel(
+    "void(int64[::1], int64[::1], uint64[:, ::1], uint64[:, ::1], int64[::1], uint8[::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def _advance(
+    groups: Any, weights: Any, given: Any, codes: Any, weight: Any, debt: Any, row: Any, new: Any,
+    stale: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Take rows with codes `given` in, insertions before retractions: `codes`, `weight` and
+    row[g], the delta's row that is the best of group g now. new[:counts[0]]: groups with such a
+    row; stale[:counts[1]]: groups that have to be read back (debt[g] is _STALE meanwhile)."""
+    width = given.shape[1]
+    for insertions in (True, False):
+        for i in range(groups.shape[0]):
+            w = weights[i]
+            if (w > 0) != insertions:
+                continue
+            g = groups[i]
+            if debt[g] == _STALE:
+                continue
+            if debt[g] == _EMPTY and weight[g] > 0:
+                order = 0  # of the given row: < 0 better than the best, 0 the same
+                for j in range(width):
+                    if given[i, j] != codes[g, j]:
+                        order = -1 if given[i, j] < codes[g, j] else 1
+                        break
+                if order > 0:
+                    continue
+                if order == 0:
+                    weight[g] += w
+                    if weight[g] > 0:
+                        continue
+            if insertions and debt[g] == _EMPTY:
+                weight[g] = w
+                for j in range(width):
+                    codes[g, j] = given[i, j]
+                if row[g] < 0:
+                    new[counts[0]] = g
+                    counts[0] += 1
+                row[g] = i
+            else:
+                debt[g] = _STALE
+                stale[counts[1]] = g
+                counts[1] += 1
 
 
 @kernel(
@@ -185,10 +348,10 @@ def _choose(
     total: Any,
     state: Any,
 ) -> None:
-    """Candidates are sorted by slot, best value first; same[i]: i's value equals i - 1's.
+    """Candidates are sorted by slot, best row first; same[i]: row i equals row i - 1.
 
     `state` comes in as _EMPTY or _STALE and gains _OWES for a negative total before the best
-    value; it becomes _STALE where the cached value is used up, because what comes after it is
+    row; it becomes _STALE where the cached row is used up, because what comes after it is
     not among the candidates.
     """
     rows = slots.shape[0]

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
 from penstock.errors import Span, UserError
-from penstock.functions.aggregates import is_aggregate, resolve_aggregate
+from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.plan.expressions import Expr, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, later, literals
@@ -331,7 +331,10 @@ class ExpressionBinder:
             raise BindError(e.span, error.message) from None
         wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
         keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
-        if self._grouped and keep is None and not any(a.type.nullable for a in args):
+        if e.distinct and not takes_distinct(name):
+            raise BindError(e.span, f"{name} takes no DISTINCT")
+        is_full = not function.needs_two and not any(a.type.nullable for a in args)
+        if self._grouped and keep is None and is_full:
             function = replace(function, result=function.result.with_nullable(False))
         return Aggregated(function.result, function, wanted, e.distinct, keep, span=e.span)
 

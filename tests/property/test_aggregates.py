@@ -1,0 +1,178 @@
+"""Every aggregate over every kind of value it takes equals its definition, after any history."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import penstock.circuit.dense as dense
+import penstock.data.hash as hashing
+import penstock.state.ordered as ordered
+from penstock.circuit import AggregateSpec, Circuit
+from penstock.data.types import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    SMALLINT,
+    TINYINT,
+    UBIGINT,
+    VARCHAR,
+    decimal,
+    schema,
+)
+from penstock.errors import RuntimeSqlError
+from penstock.functions.aggregates import resolve_aggregate
+from tests.oracle import aggregates as oracle
+from tests.oracle.drive import as_one_step, run, table
+from tests.oracle.relational import bag
+
+T = schema(
+    k=SMALLINT, i=SMALLINT, g=BIGINT, u=UBIGINT, d=decimal(9, 2), w=decimal(38, 0), f=DOUBLE,
+    b=BOOLEAN, s=VARCHAR, t=DATE,
+)  # fmt: skip
+LONG = "a string that does not fit a view "
+
+
+def maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+rows = st.tuples(
+    maybe(1),
+    maybe(0, 1, -1, 7, -32768),
+    maybe(0, 3, -5, 100),
+    maybe(0, 1, 2**32 - 1),
+    maybe(*(Decimal(i).scaleb(-2) for i in (0, 1, -1, 1234, -5000))),
+    maybe(Decimal(0), Decimal(7), Decimal(-(10**17))),
+    maybe(0.0, 0.5, -1.5, 8.25),
+    maybe(True, False),
+    maybe("", "a", LONG + "1", LONG + "2"),
+    maybe(datetime.date(1969, 12, 31), datetime.date(2024, 2, 29)),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, list[Any]]]:
+    """Rows come and go, some go before they come; in the end none is owed."""
+    pool = draw(st.lists(rows, min_size=1, max_size=8))
+    delta = st.lists(
+        st.tuples(st.sampled_from(pool), st.sampled_from([1, 1, 1, 2, -1, -2])), max_size=8
+    )
+    steps = [{"t": step} for step in draw(st.lists(delta, min_size=1, max_size=5))]
+    owed = [(row, -w) for row, w in table(steps, "t").items() if w < 0]
+    return [*steps, {"t": owed}]
+
+
+#: aggregate, columns of its arguments
+CALLS = [
+    ("COUNTIF", "b"), ("REGR_COUNT", "di"), ("EVERY", "b"), ("SOME", "b"), ("MIN", "b"),
+    ("MAX", "b"),
+    *((f"BIT_{op}", c) for op in ("AND", "OR", "XOR") for c in "igu"),
+    *((kind, c) for kind in ("VAR_POP", "VAR_SAMP", "STDDEV_POP", "STDDEV_SAMP") for c in "gudwf"),
+    *((kind, c) for kind in ("COVAR_POP", "COVAR_SAMP", "REGR_SXX", "REGR_SYY")
+      for c in ("gi", "dg", "gd", "fd", "wd", "ff")),
+    *((kind, c) for kind in ("ARG_MIN", "ARG_MAX")
+      for c in ("ig", "gd", "si", "fs", "ts", "bf", "us", "dw")),
+    *(("MODE", c) for c in "gdfst"),
+]  # fmt: skip
+
+
+def expected(history: Any, key: bool, specs: list[Any]) -> Counter[Any]:
+    groups: dict[Any, list[Any]] = {} if key else {(): []}
+    for row, weight in table(history, "t").items():
+        groups.setdefault(row[:1] if key else (), []).extend([row] * weight)
+    out: Counter[Any] = Counter()
+    for group, members in groups.items():
+        values = []
+        for name, args, distinct, where, spec in specs:
+            counted = [tuple(r[a] for a in args) for r in members if where is None or r[where]]
+            strict = [i for i, n in enumerate(resolve(name, args).takes_nulls) if not n]
+            counted = [r for r in counted if all(r[i] is not None for i in strict)]
+            if distinct:
+                counted = list(dict.fromkeys(counted))
+            kind = {"MIN": "EVERY", "MAX": "SOME"}.get(spec.kind, spec.kind)
+            is_float = spec.result.kind.value == "DOUBLE"
+            values.append(oracle.value(kind, counted, None if is_float else spec.result.scale or 0))
+        if members or not key:
+            out[(*group, *values)] += 1
+    return out
+
+
+def resolve(name: str, args: Any) -> Any:
+    return resolve_aggregate(name, [T.types[a] for a in args])
+
+
+def rounded(rows: Counter[Any]) -> Counter[Any]:
+    """Floats to eleven digits."""
+    return Counter({tuple(float(f"{v:.11g}") if isinstance(v, float) else v for v in row): n
+                    for row, n in rows.items()})  # fmt: skip
+
+
+@pytest.fixture(params=[hashing.ALL_BITS, 0b11], ids=["true", "colliding"], autouse=True)
+def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Every property also holds when nearly all hashes collide, state is swept at every chance
+    and logs are sorted behind the scenes."""
+    before, hashing._test_mask = hashing._test_mask, request.param
+    monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(ordered, "LOG_ROWS", 3)
+    yield
+    hashing._test_mask = before
+
+
+@given(
+    history=histories(),
+    calls=st.lists(
+        st.tuples(st.sampled_from(CALLS), st.booleans(), st.sampled_from([None, None, 7])),
+        min_size=1, max_size=6,
+    ),
+    key=st.booleans(),
+)  # fmt: skip
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    database=None,
+)
+def test_an_aggregate_is_what_it_is_defined_to_be(history: Any, calls: Any, key: bool) -> None:
+    specs: list[Any] = []
+    for (name, columns), distinct, where in calls:
+        args = tuple(T.index(c) for c in columns)
+        function = resolve(name, args)
+        if function.arg_types != tuple(T.types[a] for a in args):
+            continue  # the binder would insert a cast
+        spec = AggregateSpec(
+            function.kind, args, function.arg_types, function.result, distinct and name != "MODE",
+            where, function.takes_nulls,
+        )  # fmt: skip
+        specs.append((name, args, spec.distinct, where, spec))
+    fields = {"k": T.types[0]} if key else {}
+    fields |= {f"c{i}": s[-1].result for i, s in enumerate(specs)}
+    keys = (0,) if key else ()
+
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.aggregate(streams["t"], keys, [s[-1] for s in specs], schema(**fields))
+
+    wanted = rounded(expected(history, key, specs))
+    assert rounded(bag(run({"t": T}, build, history)[0].items())) == wanted
+    assert rounded(bag(run({"t": T}, build, as_one_step(history))[0].items())) == wanted
+
+
+def test_a_variance_that_does_not_fit_its_type_is_an_error() -> None:
+    spec = AggregateSpec("VAR_POP", (0,), (TINYINT,), TINYINT)
+    table = schema(x=TINYINT)
+
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.aggregate(streams["t"], (), [spec], schema(v=TINYINT))
+
+    rows = [((100,), 1), ((-100,), 1)]
+    with pytest.raises(RuntimeSqlError, match="VAR_POP overflows"):
+        run({"t": table}, build, [{"t": rows}])
+    # what a later row of the step takes back is no overflow
+    run({"t": table}, build, [{"t": [*rows, ((-100,), -1)]}])
