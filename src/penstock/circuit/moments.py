@@ -194,12 +194,12 @@ def _root(words: Any, root: Any, square: Any) -> Any:
 
 @kernel(
     "int64(int64[::1], uint64[:, ::1], uint64[:, ::1], uint64[:, ::1], int64[::1], int64, "
-    "uint64[::1], uint64[::1], boolean, uint64, uint64, uint64, uint64, uint64[:, ::1], "
+    "uint64[::1], uint64[::1], boolean, boolean, uint64, uint64, uint64, uint64, uint64[:, ::1], "
     "uint8[::1])"
 )
 def read_moments(
     ids: Any, sum_a: Any, sum_b: Any, sum_ab: Any, counts: Any, divisor: Any, factor: Any,
-    cut: Any, root: Any, least0: Any, least1: Any, most0: Any, most1: Any, out: Any, valid: Any,
+    cut: Any, root: Any, same: Any, least0: Any, least1: Any, most0: Any, most1: Any, out: Any, valid: Any,
 ) -> int:  # fmt: skip
     """out[j] = (n·Σab - Σa·Σb)·factor / (divisor·cut) of group ids[j], its square root if `root`,
     cut toward zero.
@@ -245,10 +245,10 @@ def read_moments(
         _multiply(n, 1, other, 1, by)
         _multiply(by, 2, cut, 4, whole)
         _divide(result, whole, rest)
+        if same and negative:  # rows are missing: retractions came before their insertions
+            valid[j] = 0
+            continue
         if root:
-            if negative:  # rows are missing: retractions came before their insertions
-                valid[j] = 0
-                continue
             _root(result, r, square)
         w0, w1, w2 = result[0], result[1], result[2]
         fits = True

@@ -123,7 +123,7 @@ class ExactMoments(Accumulator):
         valid = np.empty(len(groups), dtype=np.uint8)
         bad = read_moments(
             groups, self._sum_a, self._sum_b, self._sum_ab, self._counts, self._divisor,
-            self._factor, self._cut, self._root, *self._range, out, valid,
+            self._factor, self._cut, self._root, self._a == self._b, *self._range, out, valid,
         )  # fmt: skip
         if bad >= 0:
             raise RuntimeSqlError(
