@@ -199,7 +199,8 @@ def _root(words: Any, root: Any, square: Any) -> Any:
 )
 def read_moments(
     ids: Any, sum_a: Any, sum_b: Any, sum_ab: Any, counts: Any, divisor: Any, factor: Any,
-    cut: Any, root: Any, same: Any, least0: Any, least1: Any, most0: Any, most1: Any, out: Any, valid: Any,
+    cut: Any, root: Any, same: Any, least0: Any, least1: Any, most0: Any, most1: Any,
+    out: Any, valid: Any,
 ) -> int:  # fmt: skip
     """out[j] = (n·Σab - Σa·Σb)·factor / (divisor·cut) of group ids[j], its square root if `root`,
     cut toward zero.
