@@ -29,7 +29,8 @@ def take_column(column: Column, indices: Indices, *, null_at_minus_one: bool = F
         if missing.any():
             return _take_or_null(column, indices, missing)
     valid = None if column.valid is None else column.valid[indices]
-    values = column.values[indices]
+    # numpy's `values[indices]` is ten times slower where a value is two words
+    values = column.values.take(indices, axis=0)
     return Column(column.type, values, valid, column.heaps if len(values) else ())
 
 
@@ -40,7 +41,7 @@ def _take_or_null(column: Column, indices: Indices, missing: npt.NDArray[np.bool
         zeros = np.zeros(shape, column.values.dtype)
         return Column(type, zeros, np.zeros(len(indices), np.uint8))
     safe = np.where(missing, 0, indices)
-    values = column.values[safe]
+    values = column.values.take(safe, axis=0)
     values[missing] = 0
     valid = np.ones(len(indices), np.uint8) if column.valid is None else column.valid[safe]
     valid[missing] = 0

@@ -150,6 +150,8 @@ class Changes:
         if not len(ids):
             return None
         self._is_noted[ids] = False
+        # in order of memory, which halves the time; whoever steps waits for this
+        ids.sort()
         return Piece(0, len(ids), ids, {n: _take(a, ids) for n, a in arrays.items()})
 
     def replace(self, old: Sequence[Piece], new: Sequence[Piece]) -> None:
@@ -231,7 +233,7 @@ def _copy(array: Array | Column, count: int) -> Array | Column:
 
 
 def _take(array: Array | Column, ids: Ids) -> Array | Column:
-    return take_column(array, ids) if isinstance(array, Column) else array[ids]
+    return take_column(array, ids) if isinstance(array, Column) else array.take(ids, axis=0)
 
 
 def _concat(a: Array | Column, b: Array | Column) -> Array | Column:
