@@ -129,6 +129,17 @@ def programs(draw: st.DrawFn) -> Program:
     return p
 
 
+@st.composite
+def edited(draw: st.DrawFn, program: Program) -> Program:
+    """`program` with its last views dropped and others added."""
+    names = list(program.queries)[: draw(st.integers(0, len(program.queries)))]
+    p = Program({n: program.views[n] for n in names}, {n: program.queries[n] for n in names})
+    for i in range(draw(st.integers(0, 2))):
+        build = draw(st.sampled_from(_FORMS))
+        p.queries[f"n{i}"], p.views[f"n{i}"] = build(draw, {"a": A, "b": B, **p.views})
+    return p
+
+
 Relations = dict[str, dict[str, str]]
 
 

@@ -22,7 +22,7 @@ from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
 from tests.oracle.drive import Unsynced
-from tests.property.programs import History, Program, histories, plain, programs
+from tests.property.programs import History, Program, edited, histories, plain, programs
 
 quick = settings(
     max_examples=60,
@@ -71,6 +71,35 @@ def test_a_restart_between_any_two_steps_does_not_show(
                 other.restore(store, saved)
     assert contents(other, plan) == contents(steady, plan)
     assert other.steps == steady.steps
+
+
+@given(data=st.data(), before=histories(), after=histories())
+@settings(quick, max_examples=50)
+def test_an_edited_program_goes_on_as_if_it_had_run_from_the_start(
+    data: st.DataObject, before: History, after: History
+) -> None:
+    program = data.draw(programs())
+    first = compile_program(program.text)
+    second = compile_program(data.draw(edited(program)).text)
+    kept = {v.name for v in first.views} & {v.name for v in second.views}
+    old, steady, new = (compile_circuit(p, ("b",)) for p in (first, second, second))
+    with tempfile.TemporaryDirectory() as directory:
+        store = StateStore(Path(directory), Unsynced())
+        for step in [[], *before.steps]:
+            old.step(inputs_of(first, step))
+            steady.step(inputs_of(second, step))
+        emitted = new.bootstrap(store, old.capture().write(store))
+        assert set(emitted) == {v.name for v in second.views} - kept
+        everything = contents(steady, second)
+        assert bags(emitted) == {n: everything[n] for n in emitted}
+        assert contents(new, second) == everything
+        for step in after.steps:
+            expected = bags(steady.step(inputs_of(second, step)))
+            assert bags(new.step(inputs_of(second, step))) == expected
+        # and what it saves is whole
+        again = compile_circuit(second, ("b",))
+        again.restore(store, new.capture().write(store))
+        assert contents(again, second) == contents(steady, second)
 
 
 @given(program=programs())

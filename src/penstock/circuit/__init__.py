@@ -33,7 +33,9 @@ Running:
 
     capture() -> Captured; Captured.write(store) -> manifest; restore(store, manifest)
         the state after the last step, pinned in O(what changed), written in any thread and read
-        back into a freshly built circuit (see `circuit.saving`); `fingerprints` say what stays
+        back into a freshly built circuit (see `circuit.saving`)
+    bootstrap(store, manifest) -> contents of changed outputs; difference(manifest)
+        the same for a changed program (see `circuit.bootstrap`); `fingerprints` say what stays
 
     stats() -> list[NodeStats]
         per node its name, rows in and out so far, rows of state

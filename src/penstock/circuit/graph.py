@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.circuit.arrange import Arrange
+from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.constant import Constant
@@ -35,7 +36,7 @@ from penstock.circuit.ops.sink import Sink
 from penstock.circuit.ops.source import KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
-from penstock.circuit.saving import Captured, captured, fingerprints, fits, restore
+from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.spec import AggregateSpec, Order
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
@@ -158,7 +159,7 @@ class Circuit:
     def sink(self, name: str, stream: Stream, materialized: bool = False) -> None:
         """A named output; a materialized one can be asked for its snapshot."""
         assert name not in self._sinks, f"output {name!r} is there already"
-        node = Sink(stream.node, materialized)
+        node = Sink(stream.node, name, materialized)
         self._sinks[name] = node
         self._add(node, f"sink {name}")
 
@@ -230,23 +231,43 @@ class Circuit:
 
     def restore(self, store: StateStore, saved: Mapping[str, Any]) -> None:
         """Go on where the circuit was that wrote the manifest `saved` to `store`; before the first
-        step. Raises StateCorrupt, and Conflict if that circuit was another."""
-        missing = self.missing(saved)
+        step. Raises StateCorrupt, and Conflict if that circuit was another (`bootstrap` then)."""
+        missing = self.difference(saved).missing
         if missing:
             raise Conflict(
                 f"the saved state is of another program: it has nothing for {', '.join(missing)}",
                 code="ProgramChanged",
-                details={"missing": missing},
+                details={"missing": list(missing)},
+            )
+        self.bootstrap(store, saved)
+
+    def bootstrap(self, store: StateStore, saved: Mapping[str, Any]) -> Mapping[str, Batch]:
+        """The same for a circuit that may differ: nodes that `saved` has nothing for are computed
+        from the tables (see `penstock.circuit.bootstrap`).
+
+        Returns the full contents of the outputs that are new or changed; the others are where
+        they were and emit nothing. Raises UserError if a table's contents are not known."""
+        assert self._steps == 0, "a circuit takes up state before its first step"
+        self._failed = True
+        contents = self._left_by(saved).run(store)
+        self._steps = saved["steps"]
+        self._failed = False
+        return contents
+
+    def difference(self, saved: Mapping[str, Any]) -> Difference:
+        """What `bootstrap` would find and do. Raises Conflict for state of another version."""
+        return self._left_by(saved).difference()
+
+    def _left_by(self, saved: Mapping[str, Any]) -> Bootstrap:
+        if saved["version"] != VERSION:
+            raise Conflict(
+                f"the saved state is of version {saved['version']} and this is version {VERSION}; "
+                "start with cleared storage",
+                code="StateVersion",
             )
         known = self._fingerprints()
-        for node in self._nodes:
-            restore(node, store, saved["nodes"][known[node]])
-        self._steps = saved["steps"]
-
-    def missing(self, saved: Mapping[str, Any]) -> list[str]:
-        """Names of the nodes for which the manifest `saved` has no state."""
-        known = self._fingerprints()
-        return [n.name for n in self._nodes if not fits(n, saved["nodes"].get(known[n]))]
+        by_node = {n: saved["nodes"].get(known[n]) for n in self._nodes}
+        return Bootstrap(self._nodes, by_node, {n: name for name, n in self._sources.items()})
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

@@ -169,12 +169,12 @@ class Changes:
             for p in saved["pieces"]
         ]
         types = _types(self._owner.entries())
-        if pieces:
-            whole = pieces[0].loaded(store, types)
-            for piece in pieces[1:]:
-                whole = _merged(whole, piece.loaded(store, types))
-            assert whole.arrays is not None
-            self._owner.load_entries(whole.arrays, count)
+        none = {n: _slice(a, 0, 0) for n, a in self._owner.entries().items()}
+        whole = pieces[0].loaded(store, types) if pieces else Piece(0, 0, None, none)
+        for piece in pieces[1:]:
+            whole = _merged(whole, piece.loaded(store, types))
+        assert whole.arrays is not None
+        self._owner.load_entries(whole.arrays, count)
         self._pieces = tuple(pieces)
         self._captured, self._noted = count, []
         self._is_noted = np.zeros(count, np.bool_)

@@ -22,8 +22,9 @@ class Sink(Node):
     Cost:  one consolidation of the delta; materialized, also an insertion into a spine.
     """
 
-    def __init__(self, source: Node, materialized: bool) -> None:
+    def __init__(self, source: Node, relation: str, materialized: bool) -> None:
         super().__init__(source.schema, (source,))
+        self.relation = relation
         self._empty = empty_batch(self.schema)
         self.integral: Spine | None = None
         if materialized:
@@ -44,7 +45,7 @@ class Sink(Node):
 
     def parameters(self) -> tuple[Any, ...]:
         # its readers know it by name and see the columns' names
-        return self.name, self.schema
+        return self.relation, self.schema
 
     def parts(self) -> Mapping[str, Part]:
         return {} if self.integral is None else {"integral": self.integral}
