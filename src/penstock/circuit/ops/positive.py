@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from penstock.circuit.dense import Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
+from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
 
 
 class Positive(Node):
@@ -25,6 +30,7 @@ class Positive(Node):
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
         self._sweep = Sweep()
+        self._changes = Changes(self)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
@@ -34,6 +40,7 @@ class Positive(Node):
         ids = self._table.lookup_or_insert(delta.columns, len(delta))
         self._totals = grown(self._totals, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
+        self._changes.note(touched)
         before = np.maximum(self._totals[touched], 0)
         add_totals(ids, delta.weights, self._totals)
         change = np.maximum(self._totals[touched], 0) - before
@@ -48,6 +55,24 @@ class Positive(Node):
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)
+            self._changes.renumbered()
+
+    def parameters(self) -> tuple[Any, ...]:
+        return ()
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._table, "totals": self._changes}
+
+    def entries(self) -> Arrays:
+        return {"totals": self._totals}
+
+    def entry_count(self) -> int:
+        return len(self._table)
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        totals = arrays["totals"]
+        assert isinstance(totals, np.ndarray)
+        self._totals = totals
 
     def state_rows(self) -> int:
         return len(self._table)
