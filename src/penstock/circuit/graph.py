@@ -28,6 +28,7 @@ from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.constant import Constant
 from penstock.circuit.ops.distinct import Distinct
+from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
@@ -100,6 +101,17 @@ class Circuit:
         """`fn` on every delta: any function of single rows (it may also drop rows). `text` tells
         functions apart (see `fingerprints`)."""
         return self._add(Map(stream.node, fn, schema, text))
+
+    def flat_map(
+        self,
+        stream: Stream,
+        column: int,
+        keep: tuple[int, ...],
+        ordinality: bool,
+        schema: Schema,
+    ) -> Stream:
+        """A row per element of the nested values in `column` (see `ops.flatmap`)."""
+        return self._add(FlatMap(stream.node, column, keep, ordinality, schema))
 
     def join(
         self,

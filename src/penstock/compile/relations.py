@@ -37,6 +37,7 @@ from penstock.plan.nodes import (
     Scan,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 
@@ -88,6 +89,10 @@ class RelationCompiler:
                 order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
                 stream = self.stream(node.input)
                 return self.circuit.topk(stream, node.partition, order, node.limit, node.offset)
+            case Unnest():
+                return self.circuit.flat_map(
+                    self.stream(node.input), node.column, node.keep, node.ordinality, node.schema
+                )
         raise AssertionError(f"no operator for {type(node).__name__}")
 
     def _project(self, node: Project) -> Stream:

@@ -19,9 +19,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.data.build import column_from_python
-from penstock.data.types import Field, Kind, Schema
+from penstock.data.types import Field, Kind, Schema, SqlType
 from penstock.errors import RuntimeSqlError, Span, SqlError, UserError
+from penstock.functions.aggregates import is_aggregate
 from penstock.functions.casts import cast_kernel
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Cast, Expr, Literal
 from penstock.plan.nodes import (
     ConnectorPlan,
@@ -47,7 +50,7 @@ from penstock.sql.bind.report import (
 )
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
-from penstock.sql.bind.types import bind_type
+from penstock.sql.bind.types import bind_type, declared_type
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
@@ -127,6 +130,8 @@ class _Program:
     inputs: list[ConnectorPlan] = field(default_factory=list)
     outputs: list[ConnectorPlan] = field(default_factory=list)
     functions: dict[str, UserFunction | None] = field(default_factory=dict)
+    #: what CREATE TYPE has named; None where its definition failed
+    types: dict[str, SqlType | None] = field(default_factory=dict)
     #: the `connectors` property of every output connector
     spans: list[tuple[ConnectorPlan, Span]] = field(default_factory=list)
     #: types of warnings that SET turns off, in lower case
@@ -151,7 +156,7 @@ class _Program:
             case ast.SetOption():
                 self._set(statement)
             case ast.CreateType():
-                raise unsupported(statement.name.span, "CREATE TYPE")
+                self._type(statement)
             case ast.CreateFunction():
                 self.functions.setdefault(statement.name.name, None)
                 declared = {k: f for k, f in self.functions.items() if f is not None}
@@ -167,6 +172,16 @@ class _Program:
             case _:
                 raise unsupported(statement.span, type(statement).__name__)
 
+    def _type(self, t: ast.CreateType) -> None:
+        name = t.name.name
+        if name in self.types:
+            raise BindError(t.name.span, f"there is a type {name} already")
+        if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
+            raise BindError(t.name.span, f"{name.upper()} is a built-in function")
+        self.types[name] = None
+        known = {n: x for n, x in self.types.items() if n != name}
+        self.types[name] = declared_type(t, known)
+
     @contextmanager
     def _poisoned_unless_bound(self, name: str) -> Iterator[None]:
         """A failed definition leaves its name behind, so that its users do not complain again."""
@@ -178,7 +193,7 @@ class _Program:
     def _catalog(self, own: str | None = None) -> Catalog:
         return Catalog(
             self.relations, self.report, bind_query, SubqueryBinder(), functions=self.functions,
-            own=own,
+            types=self.types, own=own,
         )  # fmt: skip
 
     def _set(self, s: ast.SetOption) -> None:
@@ -260,7 +275,9 @@ class _Program:
                 raise unsupported(given.span, what)
         if any(f.name == c.name.name for f in before):
             raise BindError(c.name.span, f"there are two columns {c.name.name}")
-        type = bind_type(c.type)
+        type = bind_type(c.type, self.types)
+        if type.kind in _INTERVALS:
+            raise BindError(c.type.span, "an INTERVAL cannot be stored in a table")
         if c.primary_key is not None and type.nullable:
             raise BindError(c.span, f"column {c.name.name} of a PRIMARY KEY must be NOT NULL")
         return Field(c.name.name, type)
@@ -291,7 +308,9 @@ class _Program:
 
     def _default(self, c: ast.ColumnDef, type: Any) -> Expr:
         assert c.default is not None
-        bound = ExpressionBinder(Scope(), aggregates="DEFAULT").bind(c.default)
+        bound = ExpressionBinder(
+            Scope(), aggregates="DEFAULT", functions=self.functions, types=self.types
+        ).bind(c.default)
         value = build.implicit(bound, type, f"the DEFAULT of {c.name.name}")
         if bound.type.kind is Kind.NULL and not type.nullable:
             raise BindError(c.default.span, f"column {c.name.name} is NOT NULL, its DEFAULT NULL")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from penstock.data.types import Field, Schema
+from penstock.data.types import Field, Schema, SqlType
 from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
@@ -55,6 +55,8 @@ class Catalog:
     subqueries: Subqueries
     ctes: Mapping[str, Node | None] = field(default_factory=dict)
     functions: Mapping[str, Inlined | None] = field(default_factory=dict)
+    #: what CREATE TYPE has named, None where that failed
+    types: Mapping[str, SqlType | None] = field(default_factory=dict)
     #: the view that is being defined
     own: str | None = None
     #: the scopes of the queries around this one, nearest first
