@@ -43,6 +43,8 @@ from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import Conflict
 from penstock.state.snapshot import Snapshot
+from penstock.state.spill import Spill
+from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 
 
@@ -81,6 +83,7 @@ class Circuit:
         self._steps = 0
         self._failed = False
         self._known: Mapping[Node, str] = {}
+        self._spill: Spill | None = None
 
     # Building ------------------------------------------------------------------------------
 
@@ -216,6 +219,8 @@ class Circuit:
             node.commit()
             node.delta = None
         self._steps += 1
+        if self._spill is not None:
+            self._spill.tend()
         self._failed = False
         return changes
 
@@ -280,6 +285,13 @@ class Circuit:
         known = self._fingerprints()
         by_node = {n: saved["nodes"].get(known[n]) for n in self._nodes}
         return Bootstrap(self._nodes, by_node, {n: name for name, n in self._sources.items()})
+
+    def spill_to(self, store: StateStore, budget: int) -> None:
+        """Keep at most about `budget` bytes of runs in memory, the others in files of `store`
+        (see `penstock.state.spill`). Nobody else has to know those files: they are those of the
+        next checkpoint, and one that is removed meanwhile lives as long as it is used."""
+        spines = [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
+        self._spill = Spill(store, budget, spines)
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
