@@ -27,14 +27,14 @@ from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.constant import Constant
-from penstock.circuit.ops.distinct import Distinct
+from penstock.circuit.ops.distinct import Distinct, Positive
+from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
 from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
-from penstock.circuit.ops.positive import Positive
 from penstock.circuit.ops.sink import Sink
-from penstock.circuit.ops.source import KeyedSource, Source
+from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
@@ -78,6 +78,7 @@ class Circuit:
     def __init__(self) -> None:
         self._nodes: list[Node] = []
         self._sources: dict[str, Source | KeyedSource] = {}
+        self._inlets: dict[str, Inlet] = {}
         self._sinks: dict[str, Sink] = {}
         self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
         self._steps = 0
@@ -93,6 +94,12 @@ class Circuit:
         node = KeyedSource(schema, tuple(key)) if key else Source(schema)
         self._sources[name] = node
         return self._add(node, f"source {name}")
+
+    def inlet(self, name: str, schema: Schema) -> Stream:
+        """A stream of another circuit, fed as batches (see `ops.fixpoint`)."""
+        assert name not in self._inlets, f"inlet {name!r} is there already"
+        self._inlets[name] = node = Inlet(schema)
+        return self._add(node, f"inlet {name}")
 
     def map(
         self,
@@ -167,6 +174,20 @@ class Circuit:
         """Rows offset .. offset+limit of every partition in `order`, ties by the other columns."""
         return self._add(TopK(stream.node, tuple(partition), tuple(order), limit, offset))
 
+    def fixpoint(
+        self,
+        sources: Mapping[str, Stream],
+        members: Mapping[str, Schema],
+        body: Circuit,
+        *,
+        monotone: bool,
+    ) -> dict[str, Stream]:
+        """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
+        inputs = {name: stream.node for name, stream in sources.items()}
+        node = Fixpoint(inputs, members, body, monotone)
+        self._add(node)
+        return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
+
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""
         return self._add(Constant(batch))
@@ -197,7 +218,9 @@ class Circuit:
 
     # Running -------------------------------------------------------------------------------
 
-    def step(self, inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]:
+    def step(
+        self, inputs: Mapping[str, Sequence[InputBatch]] | Mapping[str, Sequence[Batch]]
+    ) -> Mapping[str, Batch]:
         """One pass: the consolidated change of every sink, empty ones included.
 
         The first step also emits constants and the rows of aggregates without keys, so it is
@@ -209,7 +232,8 @@ class Circuit:
         self._failed = True
         ran: list[Node] = []
         for name, batches in inputs.items():
-            self._sources[name].feed(batches)
+            source: Any = self._sources.get(name) or self._inlets[name]
+            source.feed(batches)
         for node in self._nodes:
             if node.is_due():
                 node.run()
@@ -302,6 +326,11 @@ class Circuit:
         if len(self._known) != len(self._nodes):
             self._known = fingerprints(self._nodes)
         return self._known
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """In topological order."""
+        return self._nodes
 
     @property
     def steps(self) -> int:

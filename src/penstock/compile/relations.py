@@ -47,18 +47,25 @@ MapFunction = Callable[[Batch], Batch]
 class RelationCompiler:
     """Adds the operators of plan nodes to one circuit."""
 
-    def __init__(self, circuit: Circuit, text: str) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        text: str,
+        known: Callable[[Node], Stream | None] = lambda node: None,
+    ) -> None:
+        """`known`: the stream of a node that is computed elsewhere."""
         self.circuit = circuit
         self.text = text
         self.relations: dict[str, Stream] = {}
         self.view = ""
+        self._known = known
         self._memo: dict[Node, Stream] = {}
 
     def stream(self, node: Node) -> Stream:
         """The stream of `node`'s rows; equal nodes share one."""
         known = self._memo.get(node)
         if known is None:
-            known = self._memo[node] = self._build(node)
+            known = self._memo[node] = self._known(node) or self._build(node)
         return known
 
     def _build(self, node: Node) -> Stream:
@@ -84,7 +91,8 @@ class RelationCompiler:
                 more = self.circuit.union([left, self.circuit.negate(right)], node.schema)
                 return self.circuit.positive(more)
             case Hop():
-                return self.circuit.map(self.stream(node.input), hop(node), node.schema)
+                text = identity(("hop", node.column, node.size, node.slide, node.offset))
+                return self.circuit.map(self.stream(node.input), hop(node), node.schema, text)
             case TopK():
                 order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
                 stream = self.stream(node.input)

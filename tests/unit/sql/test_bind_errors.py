@@ -76,7 +76,6 @@ def test_a_mistake_is_reported_where_it_is(statement: str, message: str) -> None
     ("statement", "feature"),
     [
         ("CREATE TABLE x (a INT [LATENESS] 3)", "LATENESS"),
-        ("DECLARE RECURSIVE VIEW x (a INT)", "a recursive view"),
         ("LATENESS t.ts INTERVAL 1 HOUR", "LATENESS"),
         ("CREATE VIEW w AS SELECT AVG(n) OVER (PARTITION BY v) AS a FROM t", "window function AVG"),
         ("CREATE VIEW w AS SELECT v FROM t GROUP BY CUBE(v)", "CUBE"),

@@ -12,7 +12,7 @@ from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
 from penstock.sql import ast
 from penstock.sql.bind.forms import Outer, map_outers, outers
-from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
+from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
@@ -70,7 +70,10 @@ class Catalog:
                 raise Poisoned
             return query
         if name.name == self.own:
-            raise unsupported(name.span, f"a view that reads itself ({self.own})")
+            raise BindError(
+                name.span,
+                f"view {self.own} reads itself: declare it before, with DECLARE RECURSIVE VIEW",
+            )
         if name.name not in self.relations:
             hint = did_you_mean(name.name, [*self.ctes, *self.relations])
             raise BindError(name.span, f"there is no table or view {name.name}{hint}")
