@@ -57,7 +57,7 @@ def state(system: System, name: str) -> dict[str, Any]:
         ("egress/v", {}, 503, "PipelineInteractionNotDeployed"),
         ("start_transaction", {}, 503, "PipelineInteractionNotDeployed"),
         ("views/v/connectors/c/reset", {}, 503, "PipelineInteractionNotDeployed"),
-        ("checkpoint", {}, 501, "EnterpriseFeature"),
+        ("checkpoint", {}, 503, "PipelineInteractionNotDeployed"),
         ("diff", {}, 501, "EnterpriseFeature"),
     ],
 )  # fmt: skip
@@ -82,7 +82,7 @@ def test_calls_that_change_nothing_are_accepted(system: System, stopped: str) ->
     assert recompiled.status_code == 200 and recompiled.json()["program_version"] == 1
 
 
-def test_a_pipeline_pauses_resumes_and_stops_only_by_force(system: System) -> None:
+def test_a_pipeline_pauses_resumes_and_stops(system: System) -> None:
     p = system.pipeline(PROGRAM, initial="paused")
     s = state(system, p.name)
     assert (s["deployment_initial"], s["deployment_desired_status"]) == ("Paused", "Paused")
@@ -97,7 +97,6 @@ def test_a_pipeline_pauses_resumes_and_stops_only_by_force(system: System) -> No
     assert p.post("/resume").status_code == 202
     assert p.post("/pause").status_code == 202
     p.wait("deployment_status", "Paused")
-    assert code(p.post("/stop"), 501) == "EnterpriseFeature"
     assert code(p.post("/activate"), 400) == "InvalidActivateStatus"
     assert code(p.post("/approve"), 400) == "BootstrapNotAllowed"
     assert state(system, p.name)["deployment_status"] == "Paused"

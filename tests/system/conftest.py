@@ -148,6 +148,30 @@ class Pipeline:
             assert time.monotonic() < deadline, f"the reset stayed {s}"
             time.sleep(0.01)
 
+    def kill(self) -> None:
+        """SIGKILL to the pipeline's process: the server's child that holds its storage."""
+        lock = self.storage / "lock"
+        server = self.system.process.pid
+        children = {
+            int(child)
+            for task in Path(f"/proc/{server}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        }
+        held = [
+            c
+            for c in children
+            if any(os.path.realpath(fd) == str(lock) for fd in Path(f"/proc/{c}/fd").iterdir())
+        ]
+        assert len(held) == 1, held
+        os.kill(held[0], signal.SIGKILL)
+        self.wait("deployment_status", "Stopped")
+
+    @property
+    def storage(self) -> Path:
+        """The folder that the pipeline keeps its state in."""
+        identity = self.system.http.get(self.path).json()["id"]
+        return self.system.data_dir / "pipelines" / str(identity)
+
     def stop(self) -> None:
         assert self.post("/stop", params={"force": "true"}).status_code == 202
         self.wait("deployment_status", "Stopped")

@@ -1,8 +1,11 @@
 """One deployment: from taking a worker until its process is gone.
 
     take worker ─► deploy ─► follow its status ─┬─ stop requested ─► stop ─┐
+                                                ├─ suspended ──────────────┤
                                                 ├─ state Failed ───────────┼─► end worker ─► ended
                                                 └─ process died ───────────┘
+
+A suspension is a stop with a checkpoint. If none can be taken the pipeline goes on.
 
 Two threads: `run` follows the worker, a short-lived one carries out a stop. All effects on the
 record go through the two callbacks, which take the fleet's lock themselves.
@@ -26,6 +29,7 @@ from penstock.manager.workers import Worker, WorkerAnswered, WorkerGone, WorkerP
 _log = logging.getLogger(__name__)
 _SECONDS_TO_PROVISION = 60.0
 _SECONDS_TO_STOP = 5.0
+_SECONDS_TO_SUSPEND = 600.0
 _SECONDS_PER_POLL = 10.0
 
 ErrorBody = dict[str, Any]
@@ -37,6 +41,8 @@ class Deployment:
     Args:
         config: what the worker gets; see `penstock.pipeline.Pipeline`.
         on_status: called with (state, details) whenever the pipeline's state differs.
+        on_checkpoints: called with their metadata, newest first, whenever they differ.
+        on_unsuspended: called with the error body when a suspension failed.
         on_ended: called with the error body, or None after a requested stop.
     """
 
@@ -48,12 +54,17 @@ class Deployment:
         log: Callable[[str], None],
         on_status: Callable[[str, dict[str, Any] | None], None],
         on_ended: Callable[[ErrorBody | None], None],
+        on_checkpoints: Callable[[list[dict[str, Any]]], None] = lambda found: None,
+        on_unsuspended: Callable[[ErrorBody], None] = lambda error: None,
     ) -> None:
         self._config = config
         self._pool = pool
         self._log = log
         self._on_status = on_status
         self._on_ended = on_ended
+        self._on_checkpoints = on_checkpoints
+        self._on_unsuspended = on_unsuspended
+        self._suspending = threading.Event()
         self._stopping = threading.Event()
         self.worker: Worker | None = None
         self._thread = threading.Thread(
@@ -72,6 +83,28 @@ class Deployment:
             return
         self._stopping.set()
         threading.Thread(target=self._stop_worker, name="deployment-stop", daemon=True).start()
+
+    def request_suspend(self) -> None:
+        """Stop the pipeline with a checkpoint; returns at once. Repeating it is harmless."""
+        if self._stopping.is_set() or self._suspending.is_set():
+            return
+        if self.worker is None:
+            self.request_stop()
+            return
+        self._suspending.set()
+        threading.Thread(target=self._suspend_worker, name="suspend", daemon=True).start()
+
+    def _suspend_worker(self) -> None:
+        assert self.worker is not None
+        try:
+            self._on_checkpoints(self.worker.call("suspend", timeout=_SECONDS_TO_SUSPEND))
+        except WorkerAnswered as answered:
+            self._suspending.clear()
+            self._on_unsuspended(answered.body)
+        except WorkerGone as gone:
+            _log.info("a worker ended while it was suspended: %s", gone)
+        else:
+            self.request_stop()
 
     def steer(self, desired: str) -> None:
         """Tell the pipeline to become Paused or Running. Raises WorkerAnswered or WorkerGone."""
@@ -100,15 +133,18 @@ class Deployment:
     def _follow(self) -> ErrorBody | None:
         self.worker = worker = self._pool.take(self._stopping, _SECONDS_TO_PROVISION)
         worker.follow(self._log)
-        state = ""
+        state, checkpoint = "", 0
         try:
             worker.call("deploy", self._config, timeout=_SECONDS_TO_PROVISION)
             while not self._stopping.is_set():
                 status = worker.call(
                     "wait_status",
-                    {"known": state, "seconds": _SECONDS_PER_POLL},
+                    {"known": state, "seconds": _SECONDS_PER_POLL, "checkpoint": checkpoint},
                     timeout=_SECONDS_PER_POLL + 30,
                 )
+                if status["checkpoint"] != checkpoint:
+                    checkpoint = status["checkpoint"]
+                    self._on_checkpoints(status["checkpoints"])
                 if status["state"] == "Failed":
                     error: ErrorBody = status["error"]
                     return error

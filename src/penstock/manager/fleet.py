@@ -17,6 +17,7 @@ import logging
 import queue
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ from penstock.wire.stamps import now_rfc3339, uuid7
 
 _log = logging.getLogger(__name__)
 MAX_EVENTS = 720
+SECONDS_TO_SUSPEND = 8.0
 _COMPILING = ("Pending", "CompilingSql", "SqlCompiled", "CompilingRust")
 
 
@@ -194,6 +196,12 @@ class Fleet:
                 if changes:
                     self._change(record, initial=None, **changes)
                 return
+            if changes.get("runtime_desired") == "Suspended":
+                if record.runtime_desired != "Suspended":
+                    self._say(record, "INFO", "Stopping the pipeline with a checkpoint")
+                    self._change(record, **changes)
+                deployment.request_suspend()
+                return
             if changes:
                 self._say(record, "INFO", "Stopping the pipeline")
                 self._change(record, resources_status="Stopping", runtime_status=None, **changes)
@@ -226,7 +234,8 @@ class Fleet:
                 self._change(record, **changes)
 
     def close(self) -> None:
-        """Stop every pipeline and end the threads; records say Stopped, without an error."""
+        """Stop every pipeline, with a checkpoint where that is possible and takes no longer than
+        SECONDS_TO_SUSPEND, and end the threads; records say Stopped, without an error."""
         with self._lock:
             deployments = dict(self._deployments)
             for pipeline_id, deployment in deployments.items():
@@ -239,7 +248,11 @@ class Fleet:
                     runtime_status=None,
                     runtime_desired=None,
                 )
-                deployment.request_stop()
+                deployment.request_suspend()
+        deadline = time.monotonic() + SECONDS_TO_SUSPEND
+        for deployment in deployments.values():
+            deployment.join(max(0.0, deadline - time.monotonic()))
+            deployment.request_stop()
         for deployment in deployments.values():
             deployment.join(10)
         self._to_compile.put(None)
@@ -298,7 +311,10 @@ class Fleet:
                     return
                 if leftover:
                     self._say(current, "ERROR", "The storage could not be removed entirely")
-                self._change(current, storage_status="InUse" if leftover else "Cleared")
+                if leftover:
+                    self._change(current, storage_status="InUse")
+                else:
+                    self._change(current, storage_status="Cleared", storage_details=None)
 
         threading.Thread(target=empty, name="clear-storage", daemon=True).start()
 
@@ -354,6 +370,7 @@ class Fleet:
                 "program_code": record.program_code,
                 "runtime_config": record.runtime_config,
                 "storage_dir": str(storage_dir),
+                "bootstrap_policy": record.bootstrap_policy,
                 "initial": (record.runtime_desired or "Running").lower(),
                 "incarnation_uuid": deployment_id,
             },
@@ -361,6 +378,8 @@ class Fleet:
             log=self._logs[record.id].append,
             on_status=self._on_status(record.id),
             on_ended=self._on_ended(record.id),
+            on_checkpoints=self._on_checkpoints(record.id),
+            on_unsuspended=self._on_unsuspended(record.id),
         )
         self._deployments[record.id] = deployment
         deployment.begin()
@@ -380,7 +399,8 @@ class Fleet:
                 )
                 self._say(record, "INFO", f"The pipeline is {state}")
             desired = record.runtime_desired
-            if state in ("Paused", "Running") and desired != state and desired is not None:
+            is_steered = desired in ("Paused", "Running")
+            if state in ("Paused", "Running") and desired != state and desired and is_steered:
                 try:
                     self._steer(deployment, record, desired)
                 except TransientError as problem:
@@ -388,6 +408,30 @@ class Fleet:
                     _log.warning("%s", problem)
 
         return on_status
+
+    def _on_checkpoints(self, pipeline_id: str) -> Callable[[list[dict[str, Any]]], None]:
+        def on_checkpoints(found: list[dict[str, Any]]) -> None:
+            with self._lock:
+                record = self._records[pipeline_id]
+                self._change(record, storage_details={"checkpoints": found})
+
+        return on_checkpoints
+
+    def _on_unsuspended(self, pipeline_id: str) -> Callable[[ErrorBody], None]:
+        def on_unsuspended(error: ErrorBody) -> None:
+            with self._lock:
+                record = self._records[pipeline_id]
+                if record.resources_desired == "Stopped":
+                    return
+                self._say(
+                    record,
+                    "ERROR",
+                    f"The pipeline could not be stopped with a checkpoint and goes on:"
+                    f" {error['message']}; stop it with force=true to end it without one",
+                )
+                self._change(record, runtime_desired=record.runtime_status)
+
+        return on_unsuspended
 
     def _steer(self, deployment: Deployment, record: PipelineRecord, desired: str) -> None:
         try:

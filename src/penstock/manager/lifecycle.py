@@ -68,6 +68,8 @@ def start(record: PipelineRecord, request: StartRequest) -> Changes:
             "Starting as standby needs checkpoints in an object store, which are not offered",
             code="InitialStandbyNotAllowed",
         )
+    if record.runtime_desired == "Suspended":
+        raise _illegal(record, "start", "wait until it is Stopped")
     if record.resources_desired == "Provisioned":
         return _started_already(record, initial, request)
     if record.resources_status != "Stopped":
@@ -116,11 +118,12 @@ def _started_already(record: PipelineRecord, initial: str, request: StartRequest
 
 
 def stop(record: PipelineRecord, force: bool) -> Changes:
-    """Contract 1.6, rows stop. A graceful stop takes a checkpoint, which this edition lacks."""
-    if not force and record.resources_status != "Stopped":
-        raise EnterpriseFeature("Stopping with a checkpoint (force=false)")
+    """Contract 1.6, rows stop. A stop that is not forced takes a checkpoint first, if there is a
+    process to take it: `runtime_desired` is then Suspended."""
     if record.resources_desired == "Stopped":
         return {}
+    if not force and record.resources_status == "Provisioned":
+        return {"runtime_desired": "Suspended"}
     return {"resources_desired": "Stopped", "runtime_desired": None}
 
 
@@ -129,7 +132,7 @@ def steer(record: PipelineRecord, desired: str) -> Changes:
     verb = "pause" if desired == "Paused" else "resume"
     if record.resources_status != "Provisioned" and record.resources_desired != "Provisioned":
         raise not_deployed(record)
-    if record.resources_desired == "Stopped":
+    if record.resources_desired == "Stopped" or record.runtime_desired == "Suspended":
         raise _illegal(record, verb, "it is stopping")
     if record.runtime_status not in _STEERABLE:
         raise UserError(

@@ -101,7 +101,7 @@ class InputEndpoint(Intake):
         self._wake = wake
         self._cond = threading.Condition()
         self._queue: deque[_Push] = deque()
-        self._stopping = False
+        self._stopping = self._ended = False
         self._thread: threading.Thread | None = None
         self.total_records = 0
         self.total_bytes = 0
@@ -267,7 +267,7 @@ class InputEndpoint(Intake):
         """Block until the first `records` records are in the journal. Raises Stopped."""
         with self._cond:
             while self._durable < records:
-                if self._stopping:
+                if self._ended:
                     raise Intake.Stopped
                 self._cond.wait(0.1)
 
@@ -300,14 +300,16 @@ class InputEndpoint(Intake):
         with self._cond:
             self._cond.notify_all()
 
-    def close(self) -> None:
-        """Take in no more: whoever waits to push gets Stopped, at once."""
+    def close(self, *, is_end: bool = True) -> None:
+        """Take in no more: whoever waits to push gets Stopped, at once. `is_end`: nothing that is
+        queued will be stepped either."""
         with self._cond:
             self._stopping = True
+            self._ended = self._ended or is_end
             self._cond.notify_all()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        self.close()
+    def stop(self, timeout_s: float = 5.0, *, is_end: bool = True) -> None:
+        self.close(is_end=is_end)
         if self._thread is not None:
             self._thread.join(timeout_s)
 

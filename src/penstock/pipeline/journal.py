@@ -165,6 +165,14 @@ class Journal:
                 held = []
         yield from held
 
+    def last_step(self, after: int) -> int:
+        """The last step in the journal, `after` if there is none behind it. Raises CorruptState as
+        `records` does."""
+        last = after
+        for record in self.records(after, {}):
+            last = record.step or last
+        return last
+
     def _segments(self) -> list[tuple[Path, int]]:
         """(path, first step) in order."""
         found = [(p, int(p.stem)) for p in self._directory.glob(f"*{_SUFFIX}")]

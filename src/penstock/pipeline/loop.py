@@ -107,6 +107,8 @@ class StepLoop:
         self._is_committing = False
         self._held: list[Taken] = []
         self._held_records = 0
+        #: called under the step lock after each cut (spec/reset.md rule 4)
+        self.on_cut: Callable[[], object] = lambda: None
         self._captures: deque[Callable[[], object]] = deque()
         self._is_replaying = False
         self._thread = threading.Thread(target=lambda: None)
@@ -126,11 +128,10 @@ class StepLoop:
         step: int,
         processed_records: int,
         transactions: int,
-        open_transaction: int | None,
     ) -> None:
         """Go on behind `step` with a restored circuit, before the thread is started."""
         self.step, self.processed_records = step, processed_records
-        self._transactions, self._open_transaction = transactions, open_transaction
+        self._transactions = transactions
         self._is_requested = False
 
     def run(
@@ -211,7 +212,10 @@ class StepLoop:
         """Pin `relation` as of the last step and call `begin` before the next one."""
         with self.step_lock:
             cut = Cut(self.step, self.processed_records, self.circuit.snapshot(relation))
-            return begin(cut)
+            is_taken = begin(cut)
+            if is_taken:
+                self.on_cut()
+            return is_taken
 
     # progress
 

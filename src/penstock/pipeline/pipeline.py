@@ -2,7 +2,8 @@
 
     Pipeline(config) ─► start() ─► resume()/pause() … ─► stop()
 
-`start` compiles the program, builds the circuit, makes the first step, opens the connectors.
+`start` compiles the program, builds the circuit and takes up the newest checkpoint, or makes the
+first step; repeats what was journalled after it; opens the connectors.
 All methods may be called from any thread; those that wait say so.
 
 Not here: HTTP (`penstock.server`), the record of many pipelines (`penstock.manager`).
@@ -16,49 +17,72 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
-import pyarrow as pa
 
 from penstock.compile.program import compile_circuit, default_columns
-from penstock.data.arrow import column_from_arrow
-from penstock.data.batch import INSERT, Column, InputBatch
-from penstock.data.build import null_column
-from penstock.data.gather import take_column
+from penstock.data.types import Schema
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
-from penstock.io.contracts import (
-    InputContext,
-    Intake,
-    Parsed,
-    ParseError,
-    SinkContext,
-    SinkRejected,
-)
+from penstock.io.contracts import InputConnector, Parsed, SinkContext, SinkRejected
 from penstock.io.formats import make_parser
 from penstock.io.outputs.http_egress import HttpEgressSink
-from penstock.io.registry import INPUTS, OUTPUTS
-from penstock.io.secrets import resolve_secrets
+from penstock.pipeline import failpoints
 from penstock.pipeline.adhoc import AdHoc
+from penstock.pipeline.checkpoints import Checkpointer
+from penstock.pipeline.connectors import make_input, make_output
+from penstock.pipeline.digest import config_digest, schema_hash
+from penstock.pipeline.ingress import IngressSession
 from penstock.pipeline.inputs import InputEndpoint
-from penstock.pipeline.loop import StepLoop
+from penstock.pipeline.inserts import INSERT_STATEMENT, fold, insert_batch
+from penstock.pipeline.journal import Journal, JournalRecord
+from penstock.pipeline.loop import StepLoop, Taken
+from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings, SnapshotHandle
+from penstock.pipeline.recovery import Checkpoint, recover
 from penstock.pipeline.resets import ResetLog
 from penstock.pipeline.statistics import Statistics, input_status, output_status, prometheus
+from penstock.pipeline.storage import Storage
 from penstock.pipeline.tokens import CompletionToken, decode
-from penstock.plan.nodes import ConnectorPlan, ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.nodes import ProgramPlan, TablePlan, ViewPlan
 from penstock.sql.program import compile_program
 
 log = logging.getLogger("penstock.pipeline")
 
 INGRESS_QUEUE_RECORDS = 100_000
-#: parse errors that one ingress request reports (contract section 3)
-REPORTED_ERRORS = 1000
+#: a replay shorter than this is part of the start; a longer one goes on as state Replaying
+REPLAY_PATIENCE_S = 2.0
 #: HTTP subscriptions and ingress requests at one time (contract section 3)
 MAX_API_CONNECTIONS = 100
+
+
+class Subscription:
+    """A running HTTP subscription: iterate it for chunks, then close it."""
+
+    def __init__(
+        self, endpoint: OutputEndpoint, sink: HttpEgressSink, done: Callable[[], None]
+    ) -> None:
+        self._endpoint, self._sink = endpoint, sink
+        self._chunks = sink.chunks()
+        self._done: Callable[[], None] | None = done
+
+    @property
+    def name(self) -> str:
+        return self._endpoint.name
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            self._sink.close()
+            done()
 
 
 class Pipeline:
@@ -81,45 +105,232 @@ class Pipeline:
         self._stopping = threading.Event()
         self._api_connections = 0
         self._statistics = Statistics(self.incarnation)
+        self._storage: Storage | None = None
+        self._checkpointer: Checkpointer | None = None
+        self._checkpoint: Checkpoint | None = None
+        fault_tolerance = self._runtime.get("fault_tolerance") or {}
+        self._model = str(fault_tolerance.get("model") or "none")
+        interval = fault_tolerance.get("checkpoint_interval_secs", 60)
+        self._interval_s = None if interval is None or self._model == "none" else float(interval)
+        self._lineage = str(uuid.uuid4())
 
     # life
 
     def start(self) -> None:
-        """Compile, build, make the first step, open the connectors. Raises SqlError or UserError
-        and then leaves nothing behind."""
+        """Compile, take up the newest checkpoint or make the first step, open the connectors.
+
+        Returns in state Running or Paused, or in Replaying, which leads there. Raises SqlError,
+        UserError or CorruptState and then leaves nothing behind."""
         started = time.perf_counter()
+        failpoints.load()
         self.plan: ProgramPlan = compile_program(self._program)
         self._tables = {t.name: t for t in self.plan.tables}
         self._views = {v.name: v for v in self.plan.views if v.kind != "local"}
+        self._open_storage()
+        try:
+            self._build()
+        except BaseException:
+            if self._checkpointer is not None:
+                self._checkpointer.stop()
+            self._close_storage()
+            raise
+        for output in self._loop.outputs.values():
+            output.start()
+        self._state = "Replaying"
+        self._loop.run(self._replay(), self._on_replayed)
+        self._ready.wait(REPLAY_PATIENCE_S)
+        threading.Thread(target=self._sample, name="statistics", daemon=True).start()
+        log.info(
+            "pipeline_started name=%s tables=%d views=%d state=%s ms=%.0f",
+            self.name, len(self._tables), len(self._views), self._state,
+            (time.perf_counter() - started) * 1e3,
+        )  # fmt: skip
+
+    @property
+    def _is_exactly_once(self) -> bool:
+        return self._model == "exactly_once"
+
+    def _open_storage(self) -> None:
+        is_kept = self._storage_dir is not None and self._runtime.get("storage", {}) is not None
+        if self._model != "none" and not is_kept:
+            raise UserError(
+                f"fault tolerance '{self._model}' needs storage: set runtime_config.storage, or "
+                "fault_tolerance.model to none",
+                code="ConfigError.FtRequiresStorage",
+            )
         if self._storage_dir is not None:
             self._storage_dir.mkdir(parents=True, exist_ok=True)
+            if is_kept:
+                self._storage = Storage(self._storage_dir)
         self._resets = ResetLog(self._storage_dir)
-        circuit = compile_circuit(self.plan)
+
+    def _close_storage(self) -> None:
+        self._resets.close()
+        if self._storage is not None:
+            self._storage.close()
+
+    @property
+    def _journal(self) -> Journal | None:
+        return self._storage.journal if self._storage and self._is_exactly_once else None
+
+    def _build(self) -> None:
+        """Everything, stopped, in the state of the newest checkpoint if there is one."""
+        storage, journal = self._storage, self._journal
+        schemas: dict[str, Schema] = {t.name: t.schema for t in self.plan.tables}
+        schemas |= {v.name: v.schema for v in self.plan.views}
+        if storage is None:
+            circuit, checkpoint = compile_circuit(self.plan), None
+        else:
+            circuit, checkpoint = recover(storage, lambda: compile_circuit(self.plan), schemas)
+        self._checkpoint = checkpoint
         workers = int(self._runtime.get("workers") or 1)
+        self._ready = threading.Event()
         self._loop = StepLoop(
             circuit,
             max_batch_records=10_000 * workers,
             min_batch_records=int(self._runtime.get("min_batch_size_records") or 0),
             max_delay_s=int(self._runtime.get("max_buffering_delay_usecs") or 0) / 1e6,
             on_failure=self._fail,
+            journal=journal,
         )
         self._adhoc = AdHoc(self._readable(), frozenset(self._tables | self._views), self._pin)
-        connectors = [(self._make_input(c), c) for c in self.plan.inputs]
-        outputs = [self._make_output(c) for c in self.plan.outputs]
-        for output in outputs:
+        if checkpoint is None:
+            self._loop.first_step()
+        else:
+            self._lineage = checkpoint.lineage
+            body = checkpoint.manifest.body
+            self._loop.resume(
+                step=checkpoint.step,
+                processed_records=body["processed_records"],
+                transactions=body["transactions"],
+            )
+        if storage is not None:
+            self._checkpointer = Checkpointer(
+                self._loop, storage.manifests, storage.state, journal,
+                facts={"lineage": self._lineage}, interval_s=self._interval_s,
+            )  # fmt: skip
+        self._connectors = self._make_inputs()
+        for output in self._make_outputs():
             self._loop.add_output(output)
-        self._loop.start()
-        for output in outputs:
-            output.start()
-        for (endpoint, connector), _ in connectors:
+        if self._checkpointer is not None:
+            self._checkpointer.start()
+            if self._model != "none" and checkpoint is None:
+                # so that there always is one to go on from
+                if journal is not None:
+                    journal.clear()
+                self._checkpointer.take_last()
+            if self._model == "at_least_once":
+                self._loop.on_cut = self._checkpointer.take_here
+
+    def _make_inputs(self) -> list[tuple[InputEndpoint, InputConnector]]:
+        made = []
+        for plan in self.plan.inputs:
+            endpoint, connector = make_input(
+                self.plan, plan, is_running=self._running.is_set, wake=self._loop.wake
+            )
+            if self._model != "none" and not connector.can_resume:
+                raise UserError(
+                    f"connector '{endpoint.name}' cannot go on where it was after a restart, as "
+                    f"fault tolerance '{self._model}' needs: use another transport or format, or "
+                    "set fault_tolerance.model to none",
+                    code="ConfigError.FtWithNonFtInput",
+                )
             self._loop.add_input(endpoint)
-            endpoint.run(connector)
+            made.append((endpoint, connector))
+        if self._checkpoint is not None:
+            for name, saved in self._checkpoint.inputs.items():
+                self._known_endpoint(name, saved.relation, saved.config)
+            for name, saved in self._checkpoint.inputs.items():
+                found = self._loop.inputs.get(name)
+                if found is not None and saved.digest == config_digest(found.config):
+                    found.restore(saved.progress, self._checkpoint.step)
+        return made
+
+    def _make_outputs(self) -> list[OutputEndpoint]:
+        checkpoint, journal = self._checkpoint, self._journal
+        horizon = 0 if checkpoint is None else checkpoint.step
+        if journal is not None and checkpoint is not None:
+            horizon = journal.last_step(horizon)
+        checkpointer = self._checkpointer
+        made = []
+        for plan in self.plan.outputs:
+            view = self._views[plan.relation]
+            position = None if checkpoint is None else checkpoint.outputs.get(plan.endpoint)
+            is_same = position is not None and (position.config, position.schema) == (
+                config_digest(dict(plan.config)), schema_hash(view.schema)
+            )  # fmt: skip
+            recovered = Recovered(position, horizon) if position is not None and is_same else None
+            is_aligned = self._model == "at_least_once" and checkpointer is not None
+            made.append(
+                make_output(
+                    self.plan,
+                    plan,
+                    pipeline_id=self.id,
+                    resets=self._resets,
+                    take_cut=self._loop.take_cut,
+                    on_progress=self._loop.wake,
+                    recovered=recovered,
+                    await_durable=checkpointer.await_step
+                    if is_aligned and checkpointer is not None
+                    else lambda step, is_wanted: None,
+                )
+            )
+        return made
+
+    def _replay(self) -> Iterator[tuple[JournalRecord, tuple[Taken, ...]]]:
+        """What has to be done again after the checkpoint, with the endpoints it came through."""
+        checkpoint, journal = self._checkpoint, self._journal
+        if checkpoint is None:
+            return
+        schemas = {t.name: t.schema for t in self.plan.tables}
+        if checkpoint.held is not None:
+            yield checkpoint.held, self._taken_again(checkpoint.held)
+        if journal is not None:
+            for record in journal.records(checkpoint.step, schemas):
+                yield record, self._taken_again(record)
+
+    def _taken_again(self, record: JournalRecord) -> tuple[Taken, ...]:
+        found = []
+        for i in record.inputs:
+            endpoint = self._known_endpoint(i.endpoint, i.relation, i.config)
+            if endpoint is not None:
+                found.append(Taken(endpoint, i.batches, i.progress))
+        return tuple(found)
+
+    def _known_endpoint(
+        self, name: str, relation: str, config: Mapping[str, Any] | None
+    ) -> InputEndpoint | None:
+        """An endpoint of an earlier life; implicit ones are made again. None if it is gone."""
+        table = self._tables.get(relation)
+        if table is None or config is None:
+            return self._loop.inputs.get(name)
+        return self._api_endpoint(table, name, config["format"])
+
+    def _on_replayed(self) -> None:
+        """All that was is again: go on with what arrives. In the step thread."""
+        failpoints.passing("recover.replayed")
+        if self._journal is not None:
+            self._journal.begin_segment(self._loop.step + 1)
+        for endpoint, connector in self._connectors:
+            self._resume_input(endpoint, connector)
+        self._state = "Paused"
         self._set_running(self._initial != "paused")
-        threading.Thread(target=self._sample, name="statistics", daemon=True).start()
-        log.info(
-            "pipeline_started name=%s tables=%d views=%d ms=%.0f",
-            self.name, len(self._tables), len(self._views), (time.perf_counter() - started) * 1e3,
-        )  # fmt: skip
+        self._ready.set()
+
+    def _resume_input(self, endpoint: InputEndpoint, connector: InputConnector) -> None:
+        progress = endpoint.taken
+        if progress.is_at_end:
+            return
+        if progress.position is not None:
+            connector.resume(progress.position)
+        elif progress.records:
+            endpoint.error(
+                "the source cannot go on where it was before the restart, since its format gives "
+                "no positions: clear the pipeline's storage to read it anew",
+                fatal=True,
+            )
+            return
+        endpoint.run(connector)
 
     def status(self) -> dict[str, Any]:
         """`state` Initializing, Paused, Running or Failed, and the error of Failed."""
@@ -137,21 +348,86 @@ class Pipeline:
         self._set_running(True)
 
     def stop(self) -> None:
-        """End all threads. What outputs have not taken is lost with the state."""
-        self._stopping.set()
-        if not hasattr(self, "_loop"):
+        """End all threads. Without fault tolerance, what came since the last checkpoint is lost."""
+        with self._lock:
+            is_stopped = self._stopping.is_set() or not hasattr(self, "_loop")
+            self._stopping.set()
+        if is_stopped:
             return
         for e in self._loop.inputs.values():
             e.stop()
         self._loop.stop()
         for o in self._loop.outputs.values():
             o.stop()
-        self._resets.close()
+        if self._checkpointer is not None:
+            self._checkpointer.stop()
+        self._close_storage()
         log.info("pipeline_stopped name=%s steps=%d", self.name, self._loop.step)
+
+    def suspend(self) -> None:
+        """Stop so that the next start goes on here: step what has arrived, take a checkpoint, end.
+
+        Raises PenstockError, and the pipeline goes on, if a checkpoint cannot be taken."""
+        if self._checkpointer is None:
+            log.warning("suspend_keeps_nothing name=%s reason=no_storage", self.name)
+        elif not self._loop.is_replaying:
+            self._suspend(self._checkpointer)
+        self.stop()
+        self._state = "Suspended"
+
+    def _suspend(self, checkpointer: Checkpointer) -> None:
+        if self._loop.transaction_id == 0:
+            # while the pipeline could still go on, and so that the last one finds little to do
+            checkpointer.take()
+        for e in self._loop.inputs.values():
+            e.stop(is_end=False)
+        self._loop.drain()
+        if self._loop.failure is None:
+            checkpointer.take_last()
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Take a checkpoint soon (contract 6.5)."""
+        sequence = self._require_storage().request()
+        return {"checkpoint_sequence_number": sequence, "incarnation_uuid": self.incarnation}
+
+    def checkpoint_status(self, incarnation_uuid: str | None = None) -> dict[str, Any]:
+        if incarnation_uuid not in (None, self.incarnation):
+            raise UserError(
+                f"the pipeline has been restarted: its incarnation is {self.incarnation}, not "
+                f"{incarnation_uuid}; ask for the checkpoint again",
+                code="IncarnationUuidMismatch",
+                details={"incarnation_uuid": self.incarnation},
+            )
+        return self._require_storage().status()
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """CheckpointMetadata, newest first."""
+        return [] if self._checkpointer is None else self._checkpointer.list()
+
+    @property
+    def newest_checkpoint(self) -> int:
+        """Sequence number of the newest durable checkpoint; 0 for none."""
+        return 0 if self._checkpointer is None else self._checkpointer.newest
+
+    def _require_storage(self) -> Checkpointer:
+        if self._checkpointer is None:
+            raise UserError(
+                "checkpoints need storage: set runtime_config.storage", code="StorageRequired"
+            )
+        return self._checkpointer
+
+    def _require_replayed(self) -> None:
+        if self._loop.is_replaying:
+            raise TransientError(
+                "the pipeline is repeating what it did before its restart", code="RestoreInProgress"
+            )
 
     def _set_running(self, is_running: bool) -> None:
         with self._lock:
             if self._state == "Failed":
+                return
+            if self._state == "Replaying":
+                self._initial = "running" if is_running else "paused"
                 return
             self._state = "Running" if is_running else "Paused"
             (self._running.set if is_running else self._running.clear)()
@@ -163,6 +439,7 @@ class Pipeline:
             self._error = error
             self._state = "Failed"
             self._running.clear()
+            self._ready.set()
         for e in self._loop.inputs.values():
             e.close()
 
@@ -179,100 +456,6 @@ class Pipeline:
 
     # connectors
 
-    def _make_input(self, plan: ConnectorPlan) -> tuple[InputEndpoint, Any]:
-        config = dict(plan.config)
-        transport = _resolved(config.get("transport") or {})
-        kind = INPUTS.get(transport.get("name", ""))
-        if kind is None:
-            raise UserError(
-                f"connector '{plan.endpoint}': unknown input transport "
-                f"'{transport.get('name')}': expected one of {', '.join(sorted(INPUTS))}",
-                code="ConfigError.UnknownInputTransport",
-            )
-        table = self._tables[plan.relation]
-        context = InputContext(
-            relation=plan.relation,
-            connector=plan.name,
-            schema=table.schema,
-            key=table.key,
-            config=transport.get("config") or {},
-            format=_resolved(config["format"]) if config.get("format") else None,
-            defaults=default_columns(self.plan, table),
-        )
-        connector = kind(context)
-        connector.validate()
-        endpoint = InputEndpoint(
-            name=plan.endpoint,
-            relation=plan.relation,
-            config=config,
-            max_queued_records=int(config.get("max_queued_records") or 1_000_000),
-            is_running=self._running.is_set,
-            wake=self._loop.wake,
-            paused=bool(config.get("paused", False)),
-        )
-        return endpoint, connector
-
-    def _make_output(self, plan: ConnectorPlan) -> OutputEndpoint:
-        config = dict(plan.config)
-        transport = _resolved(config.get("transport") or {})
-        kind = OUTPUTS.get(transport.get("name", ""))
-        if kind is None:
-            raise UserError(
-                f"connector '{plan.endpoint}': unknown output transport "
-                f"'{transport.get('name')}': expected one of {', '.join(sorted(OUTPUTS))}",
-                code="ConfigError.UnknownOutputTransport",
-            )
-        view = self._views[plan.relation]
-        settings = output_settings(plan.endpoint, config)
-        if settings.snapshot and view.kind != "materialized":
-            raise UserError(
-                f"connector '{plan.endpoint}': 'send_snapshot: true' requires a materialized "
-                f"output view: declare {view.name} with CREATE MATERIALIZED VIEW",
-                code="ConfigError.InvalidTransportConfig",
-            )
-        context = SinkContext(
-            pipeline_id=self.id,
-            view=plan.relation,
-            connector=plan.name,
-            schema=view.schema,
-            config=transport.get("config") or {},
-            format=_resolved(config["format"]) if config.get("format") else None,
-            key=self._index_key(plan, config),
-        )
-        kind(context)  # a config that cannot work is refused here, before anything runs
-        return OutputEndpoint(
-            name=plan.endpoint,
-            relation=plan.relation,
-            connector=plan.name,
-            schema=view.schema,
-            config=config,
-            owner=self.id,
-            settings=settings,
-            make_sink=lambda: kind(context),
-            resets=self._resets,
-            take_cut=self._loop.take_cut,
-            on_progress=self._loop.wake,
-        )
-
-    def _index_key(self, plan: ConnectorPlan, config: Mapping[str, Any]) -> tuple[int, ...]:
-        name = config.get("index")
-        if not name:
-            return ()
-        for index in self.plan.indexes:
-            if index.name == str(name).lower() or index.name == name:
-                if index.view == plan.relation:
-                    return index.columns
-                raise UserError(
-                    f"connector '{plan.endpoint}': index '{name}' is on view '{index.view}', not "
-                    f"on '{plan.relation}'",
-                    code="ConfigError.NotAnIndex",
-                )
-        raise UserError(
-            f"connector '{plan.endpoint}': unknown index '{name}': declare it with CREATE INDEX "
-            f"{name} ON {plan.relation}(…)",
-            code="ConfigError.UnknownIndex",
-        )
-
     # ingress
 
     def ingress(
@@ -280,6 +463,8 @@ class Pipeline:
     ) -> IngressSession:
         """A session that takes the bytes of one request for `table`."""
         self._require_alive()
+        if force:
+            self._require_replayed()
         plan = self._tables.get(table)
         if plan is None:
             raise NotFound(
@@ -291,7 +476,15 @@ class Pipeline:
         digest = hashlib.sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
         endpoint = self._api_endpoint(plan, f"{table}.api-ingress-{digest[:16]}", config)
         self._connect()
-        return IngressSession(endpoint, parser, self.incarnation, force, self._disconnect)
+        return IngressSession(
+            endpoint, parser, life=self._token_life, force=force,
+            is_durable=self._is_exactly_once, done=self._disconnect,
+        )  # fmt: skip
+
+    @property
+    def _token_life(self) -> str:
+        """What completion tokens are good for: with a journal they outlive a restart."""
+        return self._lineage if self._is_exactly_once else self.incarnation
 
     def _api_endpoint(
         self, table: TablePlan, name: str, format: Mapping[str, Any]
@@ -306,6 +499,8 @@ class Pipeline:
                     max_queued_records=INGRESS_QUEUE_RECORDS,
                     is_running=self._running.is_set,
                     wake=self._loop.wake,
+                    schema=schema_hash(table.schema),
+                    is_implicit=True,
                 )
                 self._loop.add_input(endpoint)
             return endpoint
@@ -325,7 +520,7 @@ class Pipeline:
 
     def completion_status(self, token: str) -> dict[str, Any]:
         """Whether every record up to the token's is processed and delivered (contract 3)."""
-        t = decode(token, self.incarnation)
+        t = decode(token, self._token_life)
         endpoint = self._loop.inputs.get(t.endpoint)
         if endpoint is None:
             raise Gone(
@@ -338,7 +533,7 @@ class Pipeline:
 
     def completion_token(self, table: str, connector: str) -> dict[str, Any]:
         endpoint = self._input(table, connector)
-        token = CompletionToken(self.incarnation, endpoint.name, endpoint.total_records)
+        token = CompletionToken(self._token_life, endpoint.name, endpoint.total_records)
         return {"token": token.encode()}
 
     # egress and queries
@@ -390,11 +585,12 @@ class Pipeline:
             take_cut=self._loop.take_cut,
             on_progress=self._loop.wake,
             can_probe=False,
+            is_transient=True,
         )
         self._connect()
         self._loop.add_output(endpoint)
         endpoint.start()
-        return Subscription(self, endpoint, sink)
+        return Subscription(endpoint, sink, lambda: self._unsubscribe(endpoint))
 
     def _unsubscribe(self, endpoint: OutputEndpoint) -> None:
         self._loop.remove_output(endpoint.name)
@@ -408,7 +604,7 @@ class Pipeline:
         self._require_alive()
         reading: list[str] = []
         for statement in self._adhoc.statements(sql):
-            insert = _INSERT.match(statement)
+            insert = INSERT_STATEMENT.match(statement)
             reading.append(
                 statement if insert is None else f'SELECT {self._insert(insert)}::BIGINT AS "count"'
             )
@@ -416,7 +612,8 @@ class Pipeline:
         return self._adhoc.query(joined, format)
 
     def _insert(self, statement: re.Match[str]) -> int:
-        name = _fold(statement["table"])
+        self._require_replayed()
+        name = fold(statement["table"])
         table = self._tables.get(name)
         if table is None:
             raise UserError(
@@ -427,11 +624,13 @@ class Pipeline:
         rows = self._adhoc.table(statement["source"])
         columns = statement["columns"]
         names = (
-            [_fold(c.strip()) for c in columns.split(",")] if columns else list(table.schema.names)
+            [fold(c.strip()) for c in columns.split(",")] if columns else list(table.schema.names)
         )
-        batch = _insert_batch(table, names, rows, default_columns(self.plan, table))
+        batch = insert_batch(table, names, rows, default_columns(self.plan, table))
         endpoint = self._api_endpoint(table, f"{name}.adhoc", {"name": "adhoc"})
         endpoint.push(Parsed((batch,), records=len(batch)), 0)
+        if self._is_exactly_once:
+            endpoint.wait_durable(endpoint.total_records)
         return len(batch)
 
     def _readable(self) -> frozenset[str]:
@@ -447,7 +646,11 @@ class Pipeline:
 
     def stats(self, include_errors: bool = False) -> dict[str, Any]:
         return self._statistics.controller_status(
-            self._loop, is_paused=not self._running.is_set(), errors=include_errors
+            self._loop,
+            is_paused=not self._running.is_set(),
+            errors=include_errors,
+            checkpoint_activity=None if self._checkpointer is None else self._checkpointer.activity,
+            recovery=None if self._checkpoint is None else self._checkpoint.summary(),
         )
 
     def input_stats(self, table: str, connector: str) -> dict[str, Any]:
@@ -498,6 +701,7 @@ class Pipeline:
     # transactions
 
     def start_transaction(self) -> dict[str, Any]:
+        self._require_replayed()
         return {"transaction_id": self._loop.begin_transaction()}
 
     def commit_transaction(self) -> str:
@@ -586,119 +790,6 @@ class Pipeline:
         )
 
 
-class IngressSession:
-    """One ingress request: bytes in, a completion token out. Good rows are taken even when
-    others of the request fail."""
-
-    def __init__(
-        self, endpoint: InputEndpoint, parser: Any, incarnation: str, force: bool, done: Any
-    ) -> None:
-        self._endpoint, self._parser, self._force, self._done = endpoint, parser, force, done
-        self._incarnation = incarnation
-        self._errors: list[ParseError] = []
-        self._num_errors = 0
-
-    def feed(self, data: bytes) -> None:
-        """Parse and queue; waits while the queue is full or the pipeline paused (unless forced)."""
-        self._take(self._parser.feed(data), len(data))
-
-    def finish(self) -> dict[str, Any]:
-        """End of the request. Raises UserError ParseErrors when some records failed."""
-        self._take(self._parser.finish(), 0)
-        if self._num_errors:
-            raise parse_errors(self._errors, self._num_errors)
-        e = self._endpoint
-        return {"token": CompletionToken(self._incarnation, e.name, e.total_records).encode()}
-
-    def close(self) -> None:
-        """Always call this last, also after an error."""
-        done, self._done = self._done, None
-        if done is not None:
-            done()
-
-    def _take(self, parsed: Parsed, byte_count: int) -> None:
-        try:
-            self._endpoint.push(parsed, byte_count, force=self._force)
-        except Intake.Stopped:
-            raise TransientError(
-                "the pipeline is stopping and takes in no more", code="PipelineUnavailable"
-            ) from None
-        self._num_errors += len(parsed.errors)
-        self._errors.extend(parsed.errors[: REPORTED_ERRORS - len(self._errors)])
-
-
-class Subscription:
-    """A running HTTP subscription: iterate it for chunks, then close it."""
-
-    def __init__(self, pipeline: Pipeline, endpoint: OutputEndpoint, sink: HttpEgressSink) -> None:
-        self._pipeline, self._endpoint, self._sink = pipeline, endpoint, sink
-        self._chunks = sink.chunks()
-        self._is_closed = False
-
-    @property
-    def name(self) -> str:
-        return self._endpoint.name
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        return next(self._chunks)
-
-    def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._sink.close()
-            self._pipeline._unsubscribe(self._endpoint)
-
-
-_INSERT = re.compile(
-    r"""(?:\s|--[^\n]*\n|/\*.*?\*/)*insert\s+into\s+(?P<table>"[^"]+"|\w+)\s*(?:\((?P<columns>[^()]*)\))?\s*
-        (?P<source>(?:values|select|with)\b.*?);?\s*$""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
-
-
-def _fold(identifier: str) -> str:
-    return identifier[1:-1] if identifier.startswith('"') else identifier.lower()
-
-
-def _insert_batch(
-    table: TablePlan, names: list[str], rows: pa.Table, defaults: tuple[Column | None, ...]
-) -> InputBatch:
-    """The rows of an ad-hoc INSERT as the table wants them; absent columns have their DEFAULT."""
-
-    def refuse(text: str) -> UserError:
-        return UserError(f"Error during query processing: {text}", code="AdHocQueryError")
-
-    if len(names) != rows.num_columns:
-        raise refuse(f"INSERT names {len(names)} columns but gives {rows.num_columns} values")
-    unknown = [n for n in names if n not in table.schema.names]
-    if unknown:
-        raise refuse(f"table '{table.name}' has no column '{unknown[0]}'")
-    twice = [n for n in names if names.count(n) > 1]
-    if twice:
-        raise refuse(f"INSERT names column '{twice[0]}' twice")
-    columns: list[Column] = []
-    first = np.zeros(rows.num_rows, np.int64)
-    for f, default in zip(table.schema.fields, defaults, strict=True):
-        if f.name in names:
-            values = rows.column(names.index(f.name)).combine_chunks()
-            try:
-                column = column_from_arrow(f.type, values)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UserError) as e:
-                raise refuse(f"column '{f.name}' ({f.type}): {e}") from e
-        elif default is not None:
-            column = take_column(default.with_type(f.type), first)
-        else:
-            column = null_column(f.type.with_nullable(True), rows.num_rows)
-        if not f.type.nullable and column.valid is not None and not column.valid.all():
-            raise refuse(f"column '{f.name}' of table '{table.name}' is NOT NULL")
-        columns.append(column)
-    ops = np.full(rows.num_rows, INSERT, np.uint8)
-    return InputBatch(table.schema, tuple(columns), ops)
-
-
 def refuse_unknown_options(body: Mapping[str, Any] | None) -> None:
     """A reset's body may name what is offered and nothing else (spec/reset.md section 6)."""
     for key, value in (body or {}).items():
@@ -709,46 +800,6 @@ def refuse_unknown_options(body: Mapping[str, Any] | None) -> None:
             '{"mode": "replace"}',
             code="InvalidParam",
         )
-
-
-def output_settings(endpoint: str, config: Mapping[str, Any]) -> OutputSettings:
-    """The generic attributes of an output connector, checked (contract 7.2)."""
-    mode = config.get("mode")
-    if mode not in (None, "follow", "snapshot_and_follow"):
-        raise UserError(
-            f"connector '{endpoint}': unknown mode '{mode}': expected 'follow' or "
-            "'snapshot_and_follow'",
-            code="ConfigError.InvalidTransportConfig",
-        )
-    snapshot = bool(config.get("send_snapshot", False)) or mode == "snapshot_and_follow"
-    buffered = bool(config.get("enable_output_buffer", False))
-    time_ms, records = (
-        config.get("max_output_buffer_time_millis"),
-        config.get("max_output_buffer_size_records"),
-    )
-    return OutputSettings(
-        snapshot=snapshot,
-        max_queued_records=int(config.get("max_queued_records") or 1_000_000),
-        buffered=buffered,
-        buffer_time_s=float("inf") if time_ms is None else int(time_ms) / 1000,
-        buffer_records=10_000_000 if records is None else int(records),
-        overflow_resets=config.get("on_overflow") == "reset",
-        paused=bool(config.get("paused", False)),
-    )
-
-
-def parse_errors(errors: list[ParseError], count: int) -> UserError:
-    """The ParseErrors answer of an ingress request (contract section 3)."""
-    lines = "\n".join(e.description for e in errors)
-    return UserError(
-        f"Errors parsing input data ({count} errors):\n{lines}",
-        code="ParseErrors",
-        details={"num_errors": count, "errors": [e.to_json() for e in errors]},
-    )
-
-
-def _resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(resolve_secrets(config))
 
 
 def _wants_pause(action: str) -> bool:

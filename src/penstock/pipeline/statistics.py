@@ -121,7 +121,13 @@ class Statistics:
         return {"now": int(time.time() * 1000), "samples": list(self._samples)}
 
     def controller_status(
-        self, loop: StepLoop, *, is_paused: bool, errors: bool = False
+        self,
+        loop: StepLoop,
+        *,
+        is_paused: bool,
+        errors: bool = False,
+        checkpoint_activity: dict[str, Any] | None = None,
+        recovery: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """ControllerStatus of the contract (6.1)."""
         inputs, outputs = loop.inputs.values(), loop.outputs.values()
@@ -179,9 +185,12 @@ class Statistics:
             },
             "inputs": [input_status(e, is_paused=is_paused, errors=errors) for e in inputs],
             "outputs": [output_status(o, errors=errors) for o in outputs],
-            "suspend_error": {"Permanent": ["StorageRequired"]},
-            "permanent_checkpoint_errors": None,
-            "checkpoint_activity": {"status": "idle"},
+            "suspend_error": None
+            if checkpoint_activity is not None
+            else {"Permanent": ["StorageRequired"]},
+            "permanent_checkpoint_errors": None if checkpoint_activity else ["StorageRequired"],
+            "checkpoint_activity": checkpoint_activity or {"status": "idle"},
+            "recovery": recovery,
             "step_latency_ms": step_percentiles(loop),
         }
 

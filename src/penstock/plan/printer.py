@@ -35,7 +35,6 @@ from penstock.plan.nodes import (
     SortKey,
     TopK,
     UnionAll,
-    Unnest,
     Values,
 )
 from penstock.plan.text import column_names, format_expression
@@ -55,7 +54,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Scan() | Values():
             return ()
-        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop() | Unnest():
+        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop():
             return (node.input,)
         case Join() | Difference():
             return (node.left, node.right)
@@ -129,9 +128,6 @@ def describe(node: Node) -> str:
             return _hop(node)
         case TopK():
             return _top(node)
-        case Unnest():
-            text = f"Unnest {column_names(node.input.schema.names)[node.column]}"
-            return f"{text} with ordinality" if node.ordinality else text
         case _:
             raise AssertionError(f"unknown node {type(node).__name__}")
 

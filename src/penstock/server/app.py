@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket
 from penstock.server.answers import json_response
 from penstock.server.errors import EXCEPTION_HANDLERS
 from penstock.server.routes import (
+    checkpoints,
     connectors,
     data,
     identity,
@@ -39,6 +40,7 @@ ROUTES: RouteTable = (
     *programs.ROUTES,
     *data.ROUTES,
     *connectors.ROUTES,
+    *checkpoints.ROUTES,
     *monitor.ROUTES,
     *unoffered.ROUTES,
 )

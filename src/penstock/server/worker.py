@@ -3,6 +3,7 @@
     python -m penstock.server.worker --socket PATH --ready-fd N
 
     POST /call/deploy        the config; builds and starts the Pipeline
+    POST /call/suspend       stop with a checkpoint; /call/stop: without
     POST /call/METHOD        any other method of `CALLS`, JSON in, JSON out
     POST /ingress?args=…     the request body is the rows
     POST /egress, /query     a streaming answer, one HTTP chunk per message
@@ -51,7 +52,8 @@ log = logging.getLogger("penstock.worker")
 CALLS = frozenset((
     "status", "pause", "resume", "completion_status", "completion_token", "stats", "input_stats",
     "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
-    "commit_transaction", "reset", "reset_status", "cancel_reset", "metrics",
+    "commit_transaction", "checkpoint", "checkpoint_status", "checkpoints", "reset", "reset_status",
+    "cancel_reset", "metrics",
 ))  # fmt: skip
 _POLL_S = 0.02
 _GRACE_S = 3.0
@@ -82,16 +84,25 @@ class Host:
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
 
-    def wait_status(self, known: str, seconds: float) -> dict[str, Any]:
-        """The status once its state differs from `known`, or after `seconds`, or when stopping:
-        a call that is still waiting would hold up the end of the process."""
+    def wait_status(self, known: str, seconds: float, checkpoint: int = 0) -> dict[str, Any]:
+        """The status once its state differs from `known` or its newest checkpoint from
+        `checkpoint`, or after `seconds`, or when stopping: a call that is still waiting would hold
+        up the end of the process."""
         deadline = time.monotonic() + seconds
+        pipeline = self.pipeline
         while True:
-            status = self.pipeline.status()
-            if status["state"] != known or time.monotonic() >= deadline:
-                return status
-            if self._stopping.wait(_POLL_S):
-                return status
+            is_news = pipeline.status()["state"] != known
+            is_news = is_news or pipeline.newest_checkpoint != checkpoint
+            if is_news or time.monotonic() >= deadline or self._stopping.wait(_POLL_S):
+                newest, checkpoints = pipeline.newest_checkpoint, pipeline.checkpoints()
+                return {**pipeline.status(), "checkpoint": newest, "checkpoints": checkpoints}
+
+    def suspend(self) -> list[dict[str, Any]]:
+        """Stop with a checkpoint; the checkpoints that there are then. Whatever the pipeline
+        raises: it goes on."""
+        pipeline = self.pipeline
+        pipeline.suspend()
+        return pipeline.checkpoints()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -109,6 +120,8 @@ class Host:
             return json_response(None)
         if method == "wait_status":
             return json_response(await run_in_threadpool(self.wait_status, **args))
+        if method == "suspend":
+            return json_response(await run_in_threadpool(self.suspend))
         if method == "stop":
             await run_in_threadpool(self.stop)
             return json_response(None)

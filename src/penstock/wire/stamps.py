@@ -21,6 +21,11 @@ def now_rfc3339() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 in the form of `now_rfc3339`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def uuid7() -> str:
     """A fresh UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, then a sub-millisecond
     counter in the 12 bits after the version, then 62 random bits."""

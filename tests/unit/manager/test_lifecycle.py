@@ -21,6 +21,7 @@ RUNNING: dict[str, Any] = {
     **EARLY, "program_status": "Success", "resources_status": "Provisioned",
     "runtime_status": "Running", "storage_status": "InUse",
 }  # fmt: skip
+SUSPENDING: dict[str, Any] = {**RUNNING, "runtime_desired": "Suspended"}
 STOPPING: dict[str, Any] = {
     "program_status": "Success", "resources_status": "Stopping", "storage_status": "InUse",
 }  # fmt: skip
@@ -70,7 +71,8 @@ CALLS: dict[str, Callable[[PipelineRecord], Any]] = {
         ("start standby", STOPPED, "InitialStandbyNotAllowed"),
         ("start sideways", STOPPED, "UnsupportedPipelineAction"),
         ("start silent and concurrent", STOPPED, "InvalidBootstrapConfig"),
-        ("stop", RUNNING, "EnterpriseFeature"),
+        ("start", SUSPENDING, "IllegalPipelineAction"),
+        ("pause", SUSPENDING, "IllegalPipelineAction"),
         ("pause", STOPPED, "PipelineInteractionNotDeployed"),
         ("resume", STOPPED, "PipelineInteractionNotDeployed"),
         ("pause", {**RUNNING, "runtime_status": "Standby"}, "InvalidTransition"),
@@ -157,3 +159,11 @@ def test_since_stamps_move_only_with_their_status() -> None:
     assert after.runtime_status_since != before.runtime_status_since
     assert after.resources_status_since == before.resources_status_since
     assert before.changed(runtime_status=None).runtime_status_since is None
+
+
+def test_a_stop_takes_a_checkpoint_where_there_is_a_process_to_take_it() -> None:
+    assert lifecycle.stop(record(RUNNING), force=False) == {"runtime_desired": "Suspended"}
+    at_once = {"resources_desired": "Stopped", "runtime_desired": None}
+    assert lifecycle.stop(record(RUNNING), force=True) == at_once
+    assert lifecycle.stop(record(EARLY), force=False) == at_once
+    assert lifecycle.stop(record(SUSPENDING), force=True) == at_once

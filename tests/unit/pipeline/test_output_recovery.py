@@ -79,7 +79,6 @@ class Life:
                 step=after.step,
                 processed_records=after.processed,
                 transactions=0,
-                open_transaction=None,
             )
             recovered = Recovered(after.output, after.step if horizon is None else horizon)
         else:

@@ -36,15 +36,11 @@ async def advance_clock(call: Call) -> Response:
     raise EnterpriseFeature("A clock driven over HTTP")
 
 
-_CHECKPOINTS = _without("Checkpoints on request")
 _SYNC = _without("Checkpoints in an object store")
 _PROFILE = _without("Profiles of the running circuit")
 _TENANTS = _without("The administration of tenants and trust")
 
 ROUTES: RouteTable = (
-    ("POST", f"{_P}/checkpoint", "write", _CHECKPOINTS),
-    ("GET", f"{_P}/checkpoint_status", "read", _CHECKPOINTS),
-    ("GET", f"{_P}/checkpoints", "read", _CHECKPOINTS),
     ("POST", f"{_P}/checkpoint/sync", "write", _SYNC),
     ("GET", f"{_P}/checkpoint/sync_status", "read", _SYNC),
     ("GET", f"{_P}/checkpoints/remote", "read", _SYNC),

@@ -1,0 +1,181 @@
+"""The connectors of a program as endpoints: their configuration, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penstock.compile.program import default_columns
+from penstock.errors import UserError
+from penstock.io.contracts import InputConnector, InputContext, SinkContext
+from penstock.io.registry import INPUTS, OUTPUTS
+from penstock.io.secrets import resolve_secrets
+from penstock.pipeline.delivery import AwaitDurable, TakeCut
+from penstock.pipeline.digest import schema_hash
+from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline.output_position import Recovered
+from penstock.pipeline.output_settings import OutputSettings
+from penstock.pipeline.outputs import OutputEndpoint
+from penstock.pipeline.resets import ResetLog
+from penstock.plan.nodes import ConnectorPlan, ProgramPlan
+
+
+def make_input(
+    program: ProgramPlan,
+    plan: ConnectorPlan,
+    *,
+    is_running: Callable[[], bool],
+    wake: Callable[[], None],
+) -> tuple[InputEndpoint, InputConnector]:
+    """The endpoint of an input connector, and the connector that will run in it. Raises UserError
+    for a configuration that cannot work."""
+    config = dict(plan.config)
+    transport = _resolved(config.get("transport") or {})
+    kind = INPUTS.get(transport.get("name", ""))
+    if kind is None:
+        raise UserError(
+            f"connector '{plan.endpoint}': unknown input transport "
+            f"'{transport.get('name')}': expected one of {', '.join(sorted(INPUTS))}",
+            code="ConfigError.UnknownInputTransport",
+        )
+    table = next(t for t in program.tables if t.name == plan.relation)
+    context = InputContext(
+        relation=plan.relation,
+        connector=plan.name,
+        schema=table.schema,
+        key=table.key,
+        config=transport.get("config") or {},
+        format=_resolved(config["format"]) if config.get("format") else None,
+        defaults=default_columns(program, table),
+    )
+    connector = kind(context)
+    connector.validate()
+    endpoint = InputEndpoint(
+        name=plan.endpoint,
+        relation=plan.relation,
+        config=config,
+        max_queued_records=int(config.get("max_queued_records") or 1_000_000),
+        is_running=is_running,
+        wake=wake,
+        paused=bool(config.get("paused", False)),
+        schema=schema_hash(table.schema),
+    )
+    return endpoint, connector
+
+
+def make_output(
+    program: ProgramPlan,
+    plan: ConnectorPlan,
+    *,
+    pipeline_id: str,
+    resets: ResetLog,
+    take_cut: TakeCut,
+    on_progress: Callable[[], None],
+    recovered: Recovered | None,
+    await_durable: AwaitDurable,
+) -> OutputEndpoint:
+    """The endpoint of an output connector. `recovered`: what a checkpoint knows of it, if the
+    connector and its view are what they were. Raises UserError for a configuration that cannot
+    work."""
+    config = dict(plan.config)
+    transport = _resolved(config.get("transport") or {})
+    kind = OUTPUTS.get(transport.get("name", ""))
+    if kind is None:
+        raise UserError(
+            f"connector '{plan.endpoint}': unknown output transport "
+            f"'{transport.get('name')}': expected one of {', '.join(sorted(OUTPUTS))}",
+            code="ConfigError.UnknownOutputTransport",
+        )
+    view = next(v for v in program.views if v.name == plan.relation)
+    settings = output_settings(plan.endpoint, config)
+    if settings.snapshot and view.kind != "materialized":
+        raise UserError(
+            f"connector '{plan.endpoint}': 'send_snapshot: true' requires a materialized "
+            f"output view: declare {view.name} with CREATE MATERIALIZED VIEW",
+            code="ConfigError.InvalidTransportConfig",
+        )
+    context = SinkContext(
+        pipeline_id=pipeline_id,
+        view=plan.relation,
+        connector=plan.name,
+        schema=view.schema,
+        config=transport.get("config") or {},
+        format=_resolved(config["format"]) if config.get("format") else None,
+        key=_index_key(program, plan, config),
+    )
+    kind(context)  # a config that cannot work is refused here, before anything runs
+    return OutputEndpoint(
+        name=plan.endpoint,
+        relation=plan.relation,
+        connector=plan.name,
+        schema=view.schema,
+        config=config,
+        owner=pipeline_id,
+        settings=settings,
+        make_sink=lambda: kind(context),
+        resets=resets,
+        take_cut=take_cut,
+        on_progress=on_progress,
+        recovered=recovered,
+        await_durable=await_durable,
+    )
+
+
+def _index_key(
+    program: ProgramPlan, plan: ConnectorPlan, config: Mapping[str, Any]
+) -> tuple[int, ...]:
+    name = config.get("index")
+    if not name:
+        return ()
+    for index in program.indexes:
+        if index.name == str(name).lower() or index.name == name:
+            if index.view == plan.relation:
+                return index.columns
+            raise UserError(
+                f"connector '{plan.endpoint}': index '{name}' is on view '{index.view}', not "
+                f"on '{plan.relation}'",
+                code="ConfigError.NotAnIndex",
+            )
+    raise UserError(
+        f"connector '{plan.endpoint}': unknown index '{name}': declare it with CREATE INDEX "
+        f"{name} ON {plan.relation}(…)",
+        code="ConfigError.UnknownIndex",
+    )
+
+
+def output_settings(endpoint: str, config: Mapping[str, Any]) -> OutputSettings:
+    """The generic attributes of an output connector, checked (contract 7.2)."""
+    mode = config.get("mode")
+    if mode not in (None, "follow", "snapshot_and_follow"):
+        raise UserError(
+            f"connector '{endpoint}': unknown mode '{mode}': expected 'follow' or "
+            "'snapshot_and_follow'",
+            code="ConfigError.InvalidTransportConfig",
+        )
+    on_lost_marker = config.get("on_lost_marker")
+    if on_lost_marker not in (None, "reset", "fail"):
+        raise UserError(
+            f"connector '{endpoint}': unknown on_lost_marker '{on_lost_marker}': expected 'reset' "
+            "or 'fail'",
+            code="ConfigError.InvalidTransportConfig",
+        )
+    snapshot = bool(config.get("send_snapshot", False)) or mode == "snapshot_and_follow"
+    buffered = bool(config.get("enable_output_buffer", False))
+    time_ms, records = (
+        config.get("max_output_buffer_time_millis"),
+        config.get("max_output_buffer_size_records"),
+    )
+    return OutputSettings(
+        snapshot=snapshot,
+        max_queued_records=int(config.get("max_queued_records") or 1_000_000),
+        buffered=buffered,
+        buffer_time_s=float("inf") if time_ms is None else int(time_ms) / 1000,
+        buffer_records=10_000_000 if records is None else int(records),
+        overflow_resets=config.get("on_overflow") == "reset",
+        paused=bool(config.get("paused", False)),
+        fails_on_lost_marker=on_lost_marker == "fail",
+    )
+
+
+def _resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(resolve_secrets(config))

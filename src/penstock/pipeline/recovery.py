@@ -1,0 +1,148 @@
+"""Reading a checkpoint back: a circuit as it was, and where everything around it goes on.
+
+    newest manifest ─► circuit.restore ─► deltas, held input ─► Checkpoint
+         │ damaged, or one of its files
+         ▼
+    the one before it … none left: CorruptState, and nothing is touched
+
+Falling back to an older checkpoint is never silent: it is in the log and in the statistics. With
+a journal it loses nothing, since the journal reaches back to the oldest kept checkpoint; without
+one, sinks that are ahead of it are written anew (`output_position`).
+
+    checkpoint of step S ─► journal: steps S+1 … J again ─► connectors resume ─► following
+
+Not here: taking checkpoints (`checkpoints`), what the parts do with it (`loop`, `inputs`,
+`delivery_state`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.circuit import Circuit
+from penstock.data.types import Schema
+from penstock.errors import CorruptState
+from penstock.pipeline import failpoints
+from penstock.pipeline.delta_queue import Entry
+from penstock.pipeline.eventlog import event
+from penstock.pipeline.frames import decode_delta
+from penstock.pipeline.inputs import InputProgress
+from penstock.pipeline.journal import JournalRecord, decode_record
+from penstock.pipeline.manifests import Manifest
+from penstock.pipeline.output_position import OutputPosition
+from penstock.pipeline.storage import Storage
+
+log = logging.getLogger("penstock.pipeline.recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedInput:
+    """An input endpoint of the checkpoint. `config`: of an implicit one, else None; `digest`,
+    `schema`: of its configuration and its table then."""
+
+    relation: str
+    config: Mapping[str, Any] | None
+    digest: str
+    schema: str
+    progress: InputProgress
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a manifest says, ready for use. `skipped`: newer ones that could not be used."""
+
+    manifest: Manifest
+    inputs: Mapping[str, SavedInput]
+    outputs: Mapping[str, OutputPosition]
+    held: JournalRecord | None
+    skipped: tuple[str, ...] = field(default=())
+
+    @property
+    def step(self) -> int:
+        return self.manifest.step
+
+    def summary(self) -> dict[str, Any]:
+        """For the statistics: what the pipeline went on from."""
+        return {"sequence": self.manifest.sequence, "step": self.step, "skipped": self.skipped}
+
+    @property
+    def lineage(self) -> str:
+        return str(self.manifest.body["lineage"])
+
+
+def recover(
+    storage: Storage, make_circuit: Callable[[], Circuit], schemas: Mapping[str, Schema]
+) -> tuple[Circuit, Checkpoint | None]:
+    """A circuit in the state of the newest checkpoint that can be used, and that checkpoint; a new
+    circuit and None if there never was one. `schemas`: of tables and views by name.
+
+    Raises CorruptState if there are checkpoints and none can be used, Conflict ProgramChanged if
+    the checkpoint is of another program."""
+    skipped: list[str] = []
+    for sequence in reversed(storage.manifests.sequences()):
+        circuit = make_circuit()
+        try:
+            manifest = storage.manifests.read(sequence)
+            failpoints.passing("recover")
+            circuit.restore(storage.state, manifest.body["circuit"])
+            checkpoint = _read(storage, manifest, schemas, tuple(skipped))
+        except CorruptState as e:
+            event(log, "checkpoint_unusable", logging.ERROR, sequence=sequence, error=e)
+            skipped.append(str(e))
+            continue
+        event(
+            log, "checkpoint_restored", sequence=sequence, step=checkpoint.step,
+            skipped=len(skipped),
+        )  # fmt: skip
+        return circuit, checkpoint
+    if skipped:
+        raise CorruptState(
+            f"none of the {len(skipped)} checkpoints can be used: {skipped[0]}. Clear the "
+            "pipeline's storage to start anew, or restore it from a backup",
+            details={"errors": skipped},
+        )
+    return make_circuit(), None
+
+
+def _read(
+    storage: Storage, manifest: Manifest, schemas: Mapping[str, Schema], skipped: tuple[str, ...]
+) -> Checkpoint:
+    body = manifest.body
+    inputs = {
+        name: SavedInput(
+            i["relation"],
+            i["config"],
+            i["digest"],
+            i["schema"],
+            InputProgress.from_json(i["progress"]),
+        )
+        for name, i in body["inputs"].items()
+    }
+    outputs = {
+        name: OutputPosition.from_json(o, _queue(storage, name, o, schemas))
+        for name, o in body["outputs"].items()
+    }
+    held = None
+    if body["held"] is not None:
+        frame = storage.state.get(body["held"]["file"])["record"]
+        held = decode_record(frame.tobytes(), schemas)
+    return Checkpoint(manifest, inputs, outputs, held, skipped)
+
+
+def _queue(
+    storage: Storage, endpoint: str, output: Mapping[str, Any], schemas: Mapping[str, Schema]
+) -> list[Entry]:
+    """The undelivered deltas of an output; none if its view is gone."""
+    schema = schemas.get(endpoint.partition(".")[0])
+    if schema is None:
+        return []
+    entries = []
+    for e in output["queue"]:
+        rows = None
+        if e["rows"] is not None:
+            rows = decode_delta(storage.state.get(e["rows"]["file"])["frame"].tobytes(), schema)
+        entries.append(Entry(output["generation"], e["step"], e["processed"], rows, 0.0))
+    return entries
