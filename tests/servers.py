@@ -1,4 +1,4 @@
-"""Real servers for tests, started on free loopback ports and ended by their pid.
+"""Servers for tests, real where one can be installed, on free loopback ports, ended by pid.
 
 `PostgresServer` is a private cluster in a temporary folder: trust authentication, no fsync. As
 PostgreSQL refuses to run as root, root starts it as the unprivileged user `postgres`.
@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -149,3 +150,45 @@ def postgres() -> Iterator[PostgresServer]:
             yield server
     except Unavailable as e:
         pytest.skip(str(e))
+
+
+class S3Server:
+    """An S3 of its own in this process (moto). `options`: what object-store clients need."""
+
+    def __init__(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self.port = free_port()
+        self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
+        self._names = count(1)
+        self._server.start()
+        self.options = {
+            "aws_endpoint": f"http://127.0.0.1:{self.port}",
+            "aws_allow_http": "true",
+            "aws_region": "us-east-1",
+            "aws_access_key_id": "key",
+            "aws_secret_access_key": "secret",
+        }
+
+    def new_bucket(self) -> str:
+        """The name of an empty bucket."""
+        name = f"bucket-{next(self._names)}"
+        made = httpx.put(f"{self.options['aws_endpoint']}/{name}", headers=_AS_SOMEBODY)
+        made.raise_for_status()
+        return name
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+#: moto wants a signature and does not check it
+_AS_SOMEBODY = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"
+}
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.stop()

@@ -18,6 +18,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "connectors"
 EXAMPLE = re.compile(r"```json\n(.*?)```", re.DOTALL)
 #: page and the target that its example is tried on
 PAGE_TARGETS = {
+    "delta": "delta table",
     "duckdb": "duckdb keyed",
     "file": "file json",
     "postgres": "postgres",

@@ -7,6 +7,7 @@ To add one: a file here with a `Sink` subclass, an entry below, and a target in
 from __future__ import annotations
 
 from penstock.io.contracts import Sink
+from penstock.io.outputs.delta_output import DeltaSink
 from penstock.io.outputs.duckdb_output import DuckDbSink
 from penstock.io.outputs.file_output import FileSink
 from penstock.io.outputs.null_output import NullSink
@@ -14,6 +15,7 @@ from penstock.io.outputs.postgres_output import PostgresSink
 from penstock.io.outputs.sqlite_output import SqliteSink
 
 OUTPUTS: dict[str, type[Sink]] = {
+    "delta_table_output": DeltaSink,
     "duckdb_output": DuckDbSink,
     "file_output": FileSink,
     "null_output": NullSink,
