@@ -33,8 +33,11 @@ def as_input(schema: Schema, rows: Sequence[tuple[Row, int]]) -> InputBatch:
 class Unsynced(FileSystem):
     """For tests that do not pull the plug."""
 
-    def write(self, path: Path, pieces: Iterable[memoryview]) -> None:
-        path.write_bytes(b"".join(pieces))
+    def write(self, path: Path, pieces: Iterable[tuple[int, memoryview]]) -> None:
+        with path.open("xb") as f:
+            for at, piece in pieces:
+                f.seek(at)
+                f.write(piece)
 
     def sync_directory(self, path: Path) -> None:
         pass

@@ -27,13 +27,14 @@ from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.constant import Constant
-from penstock.circuit.ops.distinct import Distinct
+from penstock.circuit.ops.distinct import Distinct, Positive
+from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
+from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
-from penstock.circuit.ops.positive import Positive
 from penstock.circuit.ops.sink import Sink
-from penstock.circuit.ops.source import KeyedSource, Source
+from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
@@ -42,6 +43,8 @@ from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import Conflict
 from penstock.state.snapshot import Snapshot
+from penstock.state.spill import Spill
+from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 
 
@@ -75,11 +78,13 @@ class Circuit:
     def __init__(self) -> None:
         self._nodes: list[Node] = []
         self._sources: dict[str, Source | KeyedSource] = {}
+        self._inlets: dict[str, Inlet] = {}
         self._sinks: dict[str, Sink] = {}
         self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
         self._steps = 0
         self._failed = False
         self._known: Mapping[Node, str] = {}
+        self._spill: Spill | None = None
 
     # Building ------------------------------------------------------------------------------
 
@@ -89,6 +94,12 @@ class Circuit:
         node = KeyedSource(schema, tuple(key)) if key else Source(schema)
         self._sources[name] = node
         return self._add(node, f"source {name}")
+
+    def inlet(self, name: str, schema: Schema) -> Stream:
+        """A stream of another circuit, fed as batches (see `ops.fixpoint`)."""
+        assert name not in self._inlets, f"inlet {name!r} is there already"
+        self._inlets[name] = node = Inlet(schema)
+        return self._add(node, f"inlet {name}")
 
     def map(
         self,
@@ -100,6 +111,17 @@ class Circuit:
         """`fn` on every delta: any function of single rows (it may also drop rows). `text` tells
         functions apart (see `fingerprints`)."""
         return self._add(Map(stream.node, fn, schema, text))
+
+    def flat_map(
+        self,
+        stream: Stream,
+        column: int,
+        keep: tuple[int, ...],
+        ordinality: bool,
+        schema: Schema,
+    ) -> Stream:
+        """A row per element of the nested values in `column` (see `ops.flatmap`)."""
+        return self._add(FlatMap(stream.node, column, keep, ordinality, schema))
 
     def join(
         self,
@@ -152,6 +174,20 @@ class Circuit:
         """Rows offset .. offset+limit of every partition in `order`, ties by the other columns."""
         return self._add(TopK(stream.node, tuple(partition), tuple(order), limit, offset))
 
+    def fixpoint(
+        self,
+        sources: Mapping[str, Stream],
+        members: Mapping[str, Schema],
+        body: Circuit,
+        *,
+        monotone: bool,
+    ) -> dict[str, Stream]:
+        """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
+        inputs = {name: stream.node for name, stream in sources.items()}
+        node = Fixpoint(inputs, members, body, monotone)
+        self._add(node)
+        return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
+
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""
         return self._add(Constant(batch))
@@ -182,7 +218,9 @@ class Circuit:
 
     # Running -------------------------------------------------------------------------------
 
-    def step(self, inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]:
+    def step(
+        self, inputs: Mapping[str, Sequence[InputBatch]] | Mapping[str, Sequence[Batch]]
+    ) -> Mapping[str, Batch]:
         """One pass: the consolidated change of every sink, empty ones included.
 
         The first step also emits constants and the rows of aggregates without keys, so it is
@@ -194,7 +232,8 @@ class Circuit:
         self._failed = True
         ran: list[Node] = []
         for name, batches in inputs.items():
-            self._sources[name].feed(batches)
+            source: Any = self._sources.get(name) or self._inlets[name]
+            source.feed(batches)
         for node in self._nodes:
             if node.is_due():
                 node.run()
@@ -204,6 +243,8 @@ class Circuit:
             node.commit()
             node.delta = None
         self._steps += 1
+        if self._spill is not None:
+            self._spill.tend()
         self._failed = False
         return changes
 
@@ -269,6 +310,13 @@ class Circuit:
         by_node = {n: saved["nodes"].get(known[n]) for n in self._nodes}
         return Bootstrap(self._nodes, by_node, {n: name for name, n in self._sources.items()})
 
+    def spill_to(self, store: StateStore, budget: int) -> None:
+        """Keep at most about `budget` bytes of runs in memory, the others in files of `store`
+        (see `penstock.state.spill`). Nobody else has to know those files: they are those of the
+        next checkpoint, and one that is removed meanwhile lives as long as it is used."""
+        spines = [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
+        self._spill = Spill(store, budget, spines)
+
     @property
     def fingerprints(self) -> Mapping[str, str]:
         """Node name → what it computes, hashed: equal across processes for equal sub-plans."""
@@ -278,6 +326,11 @@ class Circuit:
         if len(self._known) != len(self._nodes):
             self._known = fingerprints(self._nodes)
         return self._known
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """In topological order."""
+        return self._nodes
 
     @property
     def steps(self) -> int:

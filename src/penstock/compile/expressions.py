@@ -34,11 +34,12 @@ from penstock.compile.frame import (
     scatter,
     spread,
 )
+from penstock.compile.lambdas import is_constant, lambda_call, variable
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import column_from_python, empty_column
 from penstock.data.types import BOOLEAN, Schema
 from penstock.errors import RuntimeSqlError
-from penstock.functions.casts import cast_can_fail, cast_kernel
+from penstock.functions.casts import cast_kernel
 from penstock.functions.comparison import compare_kernel
 from penstock.functions.definition import Kernel
 from penstock.plan.expressions import (
@@ -51,43 +52,21 @@ from penstock.plan.expressions import (
     InList,
     InputRef,
     IsNull,
+    LambdaCall,
+    LambdaVar,
     Literal,
     Not,
     Or,
 )
+from penstock.plan.rewrite import can_fail, columns_of
+from penstock.plan.rewrite import parts as children
 
 _ONE, _ZERO = np.ones(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
 
 
-def children(expr: Expr) -> tuple[Expr, ...]:
-    """The operands of `expr`, in order of evaluation."""
-    match expr:
-        case Call(args=args) | And(args=args) | Or(args=args) | Coalesce(args=args):
-            return args
-        case Cast(operand=operand) | Not(operand=operand) | IsNull(operand=operand):
-            return (operand,)
-        case InList(operand=operand, items=items):
-            return (operand, *items)
-        case Case(branches=branches, otherwise=otherwise):
-            return (*(e for branch in branches for e in branch), otherwise)
-        case _:
-            return ()
-
-
 def references(expr: Expr) -> frozenset[int]:
     """Positions of the input columns that `expr` reads."""
-    if isinstance(expr, InputRef):
-        return frozenset((expr.index,))
-    return frozenset[int]().union(*(references(c) for c in children(expr)))
-
-
-def can_fail(expr: Expr) -> bool:
-    """Whether some row could make `expr` raise."""
-    if isinstance(expr, Call) and expr.function.can_fail:
-        return True
-    if isinstance(expr, Cast) and cast_can_fail(expr.operand.type, expr.type, expr.safe):
-        return True
-    return any(can_fail(c) for c in children(expr))
+    return frozenset(columns_of(expr))
 
 
 class _Compiler:
@@ -110,10 +89,12 @@ class _Compiler:
     def compile(self, expr: Expr) -> Evaluator:
         if isinstance(expr, InputRef):
             return _column(expr.index)
+        if isinstance(expr, LambdaVar):
+            return variable(expr)
         if isinstance(expr, Literal):
             return _constant(column_from_python(expr.type, [expr.value]))
         evaluate = self._node(expr)
-        if not references(expr):
+        if is_constant(expr):
             try:
                 with np.errstate(all="ignore"):
                     return _constant(evaluate(Frame((), 1)))
@@ -147,6 +128,9 @@ class _Compiler:
                 return self._case(expr)
             case Coalesce():
                 return self._coalesce(expr)
+            case LambdaCall():
+                operand, body = self.compile(expr.operand), self.compile(expr.body)
+                return lambda_call(expr, operand, body, references(expr.body))
         raise AssertionError(f"no rule for {type(expr).__name__}")
 
     def _connective(self, expr: Expr, args: Sequence[Expr], conjunction: bool) -> Evaluator:

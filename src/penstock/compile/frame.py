@@ -16,21 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Array, Column
+from penstock.data.gather import spread
 from penstock.data.types import FLOATS, SqlType
+
+__all__ = [
+    "Evaluator", "Frame", "Rows", "Valid", "both", "gather", "heaps_of", "masked", "scatter",
+    "spread",
+]  # fmt: skip
 
 Valid = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
 
 
 class Frame:
-    """`shared` holds the common subexpressions already evaluated for these very rows."""
+    """`shared` holds the common subexpressions already evaluated for these very rows; `bound` the
+    parameters of the lambdas around, by (level, index), a value a row."""
 
-    __slots__ = ("columns", "n", "shared")
+    __slots__ = ("bound", "columns", "n", "shared")
 
     def __init__(self, columns: Sequence[Column | None], n: int) -> None:
         self.columns = columns
         self.n = n
         self.shared: dict[int, Column] = {}
+        self.bound: dict[tuple[int, int], Column] = {}
 
     def subset(self, rows: Rows, needed: Iterable[int]) -> Frame:
         columns: list[Column | None] = [None] * len(self.columns)
@@ -38,7 +46,9 @@ class Frame:
             column = self.columns[i]
             assert column is not None
             columns[i] = gather(column, rows)
-        return Frame(columns, len(rows))
+        frame = Frame(columns, len(rows))
+        frame.bound = {k: gather(spread(c, self.n), rows) for k, c in self.bound.items()}
+        return frame
 
 
 Evaluator = Callable[[Frame], Column]
@@ -48,18 +58,6 @@ def gather(column: Column, rows: Rows) -> Column:
     """Rows `rows` of a column of n rows."""
     valid = None if column.valid is None else column.valid[rows]
     return Column(column.type, column.values[rows], valid, column.heaps)
-
-
-def spread(column: Column, n: int) -> Column:
-    """The column with all its `n` rows written out, contiguous."""
-    values, valid = column.values, column.valid
-    if values.shape[0] != n:
-        values = np.repeat(values, n, axis=0)
-    if valid is not None and valid.shape[0] != n:
-        valid = np.repeat(valid, n)
-    if values is column.values and valid is column.valid and values.flags.c_contiguous:
-        return column
-    return Column(column.type, np.ascontiguousarray(values), valid, column.heaps)
 
 
 def both(a: Valid | None, b: Valid | None) -> Valid | None:

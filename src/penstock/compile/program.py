@@ -1,7 +1,7 @@
 """A compiled program → a circuit: every table a source, every view that is not LOCAL a sink.
 
     tables ──► sources (upsert where there is a PRIMARY KEY)
-    views  ──► operators, in order of declaration ──► sinks (with an integral if materialized)
+    views  ──► operators, each behind what it reads ──► sinks (with an integral if materialized)
 
 A relation can be asked for its snapshot if it is a materialized view, a table with a key, a
 materialized table, or is named in `materialize`.
@@ -9,16 +9,17 @@ materialized table, or is named in `materialize`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from penstock.circuit.graph import Circuit
+from penstock.circuit.graph import Circuit, Stream
 from penstock.compile.expressions import compile_expressions
+from penstock.compile.recursion import Body, components, is_recursive
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
 from penstock.data.types import Schema
-from penstock.plan.nodes import ProgramPlan, TablePlan
+from penstock.plan.nodes import ProgramPlan, TablePlan, ViewPlan
 
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
@@ -33,13 +34,30 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
         # a keyed source keeps its own integral; every table has a sink, for subscribers
         keeps = not table.key and (table.materialized or table.name in kept)
         circuit.sink(table.name, stream, materialized=keeps)
-    for view in plan.views:
-        relations.view = view.name
-        stream = relations.stream(view.query)
-        relations.relations[view.name] = stream
-        if view.kind != "local":
-            circuit.sink(view.name, stream, view.kind == "materialized" or view.name in kept)
+    for component in components(plan.views):
+        if is_recursive(component):
+            relations.relations.update(_cycle(component, relations))
+        else:
+            (view,) = component
+            relations.view = view.name
+            relations.relations[view.name] = relations.stream(view.query)
+        for view in component:
+            if view.kind != "local":
+                keeps = view.kind == "materialized" or view.name in kept
+                circuit.sink(view.name, relations.relations[view.name], keeps)
     return circuit
+
+
+def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str, Stream]:
+    """The streams of views that read each other."""
+    body = Body(component, outside.stream)
+    inside = RelationCompiler(body.circuit, outside.text, body.inlet)
+    inside.relations = body.relations
+    queries = {}
+    for view in component:
+        inside.view = outside.view = view.name
+        queries[view.name] = inside.stream(body.query(view))
+    return body.finish(outside.circuit, queries)
 
 
 def default_columns(plan: ProgramPlan, table: TablePlan) -> tuple[Column | None, ...]:

@@ -37,6 +37,7 @@ from penstock.plan.nodes import (
     Scan,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 
@@ -46,18 +47,25 @@ MapFunction = Callable[[Batch], Batch]
 class RelationCompiler:
     """Adds the operators of plan nodes to one circuit."""
 
-    def __init__(self, circuit: Circuit, text: str) -> None:
+    def __init__(
+        self,
+        circuit: Circuit,
+        text: str,
+        known: Callable[[Node], Stream | None] = lambda node: None,
+    ) -> None:
+        """`known`: the stream of a node that is computed elsewhere."""
         self.circuit = circuit
         self.text = text
         self.relations: dict[str, Stream] = {}
         self.view = ""
+        self._known = known
         self._memo: dict[Node, Stream] = {}
 
     def stream(self, node: Node) -> Stream:
         """The stream of `node`'s rows; equal nodes share one."""
         known = self._memo.get(node)
         if known is None:
-            known = self._memo[node] = self._build(node)
+            known = self._memo[node] = self._known(node) or self._build(node)
         return known
 
     def _build(self, node: Node) -> Stream:
@@ -83,11 +91,16 @@ class RelationCompiler:
                 more = self.circuit.union([left, self.circuit.negate(right)], node.schema)
                 return self.circuit.positive(more)
             case Hop():
-                return self.circuit.map(self.stream(node.input), hop(node), node.schema)
+                text = identity(("hop", node.column, node.size, node.slide, node.offset))
+                return self.circuit.map(self.stream(node.input), hop(node), node.schema, text)
             case TopK():
                 order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
                 stream = self.stream(node.input)
                 return self.circuit.topk(stream, node.partition, order, node.limit, node.offset)
+            case Unnest():
+                return self.circuit.flat_map(
+                    self.stream(node.input), node.column, node.keep, node.ordinality, node.schema
+                )
         raise AssertionError(f"no operator for {type(node).__name__}")
 
     def _project(self, node: Project) -> Stream:

@@ -5,7 +5,7 @@ masks and strings are converted in bulk (Arrow packs bits; its utf8 wants one ru
 
 Arrow types: bool, int8 … uint64, float32/64, decimal128(p, s), utf8 (CHAR, VARCHAR, UUID),
 binary, date32, time64[ns], timestamp[us] (with UTC for TIMESTAMP WITH TIME ZONE),
-duration[us] and int32 months for intervals (contract section 5).
+duration[us] and int32 months for intervals; list, map and struct (contract section 5).
 
 Cost: O(1) for shared columns, O(bytes) for the others; no Python loop over rows.
 """
@@ -22,7 +22,12 @@ import pyarrow.compute as pc
 
 from penstock.data.batch import Batch, Column
 from penstock.data.build import canonical_floats
-from penstock.data.types import FLOATS, NESTED, Kind, SqlType
+from penstock.data.nested_arrow import (
+    nested_arrow_type,
+    nested_from_arrow,
+    nested_to_arrow,
+)
+from penstock.data.types import FLOATS, Kind, SqlType
 from penstock.data.views import copy_out, make_views
 from penstock.errors import UserError
 
@@ -59,8 +64,8 @@ def arrow_type(type: SqlType) -> pa.DataType:
     """The Arrow type that a column of `type` converts to."""
     if type.kind is Kind.DECIMAL:
         return pa.decimal128(type.precision or 38, type.scale or 0)
-    if type.kind in NESTED:
-        return pa.binary()
+    if type.children:
+        return nested_arrow_type(type, arrow_type)
     return _ARROW[type.kind]
 
 
@@ -70,6 +75,8 @@ def column_to_arrow(column: Column) -> pa.Array:
     type = arrow_type(column.type)
     if column.type.kind is Kind.NULL:
         return pa.nulls(n)
+    if column.type.children:
+        return nested_to_arrow(column, type, column_to_arrow)
     valid = _bitmap(column.valid)
     nulls = 0 if column.valid is None else n - int(np.count_nonzero(column.valid))
     values = np.ascontiguousarray(column.values)
@@ -144,6 +151,8 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
             array = array.cast(wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
             raise UserError(f"cannot take {array.type} as {type}: {e}") from e
+    if type.children:
+        return nested_from_arrow(type, array, column_from_arrow)
     n = len(array)
     valid = None
     if array.null_count:

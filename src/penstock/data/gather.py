@@ -74,6 +74,18 @@ def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
     return Batch(batch.schema, columns, batch.weights[start:stop], batch.consolidated)
 
 
+def spread(column: Column, n: int) -> Column:
+    """A column of one row (or of `n`) with all its `n` rows written out, contiguous."""
+    values, valid = column.values, column.valid
+    if values.shape[0] != n:
+        values = np.repeat(values, n, axis=0)
+    if valid is not None and valid.shape[0] != n:
+        valid = np.repeat(valid, n)
+    if values is column.values and valid is column.valid and values.flags.c_contiguous:
+        return column
+    return Column(column.type, np.ascontiguousarray(values), valid, column.heaps)
+
+
 def concat_columns(columns: Sequence[Column]) -> Column:
     """One column after the other; types are equal but for nullability."""
     first = columns[0]

@@ -9,11 +9,15 @@ A `Heap` owns its buffer; its id is free again when the last column that holds i
 Invariants: a heap's bytes never change or move; an id is not reused while its heap is alive; the
 address table never moves (it is allocated once, and the system backs only the touched pages).
 
+Heaps of files have ids of a range of their own, chosen at random when they are written, so that
+views in a file can usually be used as they are: whoever reads it asks for that very id.
+
 Cost: 8 bytes of table a live heap.
 """
 
 from __future__ import annotations
 
+import secrets
 import threading
 import weakref
 from collections.abc import Iterable
@@ -25,22 +29,27 @@ import numpy.typing as npt
 #: live heaps at one time; a merge folds many into one, so there are few
 MAX_HEAPS = 1 << 20
 
-_addresses: npt.NDArray[np.uint64] = np.zeros(MAX_HEAPS, np.uint64)
+#: ids from MAX_HEAPS on are those of files
+_addresses: npt.NDArray[np.uint64] = np.zeros(2 * MAX_HEAPS, np.uint64)
 _lock = threading.Lock()
 _free: list[int] = []
 _next = 0
+_claimed: set[int] = set()
 
 
 class Heap:
-    """An immutable byte buffer with a process-wide id."""
+    """An immutable byte buffer with a process-wide id: `file_id` if nobody has that one."""
 
     __slots__ = ("__weakref__", "data", "id")
 
-    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, data: npt.NDArray[np.uint8], file_id: int | None = None) -> None:
         global _next
         self.data = data
         with _lock:
-            if _free:
+            if file_id is not None and file_id not in _claimed:
+                self.id = file_id
+                _claimed.add(file_id)
+            elif _free:
                 self.id = _free.pop()
             else:
                 if _next >= MAX_HEAPS:
@@ -55,8 +64,16 @@ class Heap:
 
 
 def _release(id: int) -> None:
-    # list.append is atomic; taking the lock here could deadlock with a collection inside it
-    _free.append(id)
+    # these calls are atomic; taking the lock here could deadlock with a collection inside it
+    if id >= MAX_HEAPS:
+        _claimed.discard(id)
+    else:
+        _free.append(id)
+
+
+def new_file_id() -> int:
+    """An id for a heap that is about to be written."""
+    return MAX_HEAPS + secrets.randbelow(MAX_HEAPS)
 
 
 def heap_addresses() -> npt.NDArray[np.uint64]:

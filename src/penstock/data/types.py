@@ -221,6 +221,11 @@ def map_of(key: SqlType, value: SqlType) -> SqlType:
     return SqlType(Kind.MAP, children=(key.with_nullable(False), value.with_nullable(True)))
 
 
+def has_kind(t: SqlType, *kinds: Kind) -> bool:
+    """Whether `t`, or anything inside it, is of one of `kinds`."""
+    return t.kind in kinds or any(has_kind(c, *kinds) for c in t.children)
+
+
 def row_of(**fields: SqlType) -> SqlType:
     """ROW with the fields given, for tests and examples."""
     return SqlType(Kind.ROW, children=tuple(fields.values()), names=tuple(fields))

@@ -40,6 +40,7 @@ from penstock.functions import int128, literals, text
 from penstock.functions.coercion import DATETIMES, INTERVALS
 from penstock.functions.definition import Kernel, fail_where
 from penstock.functions.interval_units import unit_size
+from penstock.functions.nested_casts import masked_converter, nested_converter
 
 Bad = Array | None
 Converter = Callable[[Column], tuple[Column, Bad]]
@@ -456,6 +457,8 @@ def _to_number(src: SqlType, dst: SqlType, divisor: int) -> Converter:
 
 def _converter(src: SqlType, dst: SqlType) -> Converter | None:
     s, d = src.kind, dst.kind
+    if s is d and src.children:
+        return nested_converter(src, dst, _child_converter)
     if s in NUMBERS and d in NUMBERS:
         return (
             _retype(dst) if src == dst or (s is d and s is not Kind.DECIMAL) else _number(src, dst)
@@ -485,11 +488,24 @@ def _converter(src: SqlType, dst: SqlType) -> Converter | None:
     return _retype(dst) if s is d else None
 
 
+def _child_converter(src: SqlType, dst: SqlType) -> Converter:
+    """The conversion of the children of a nested value; NULL stays NULL."""
+    if src.kind is Kind.NULL:
+        return lambda column: (null_column(dst, len(column)), None)
+    convert = _converter(src, dst)
+    if convert is None:
+        raise NotImplementedError(f"CAST({src} AS {dst}) has no kernel")
+    return masked_converter(convert)
+
+
 def cast_can_fail(src: SqlType, dst: SqlType, safe: bool) -> bool:
     """Whether CAST(src AS dst) fails for some value."""
     s, d = src.kind, dst.kind
     if safe or s is Kind.NULL or src.same_as(dst) or (d in FLOATS and s in NUMBERS):
         return False
+    if s is d and src.children:
+        pairs = zip(src.children, dst.children, strict=True)
+        return any(cast_can_fail(a, b, safe) for a, b in pairs)
     if d in STRINGS and s not in BINARIES:
         return False
     if s in DATETIMES and d in DATETIMES:

@@ -130,7 +130,7 @@ def _operand_types(types: Types) -> tuple[SqlType, SqlType] | None:
 def _comparison(op: str) -> Callable[[Types, Literals], Overload | None]:
     def resolver(types: Types, literals: Literals) -> Overload | None:
         found = _operand_types(types)
-        if found is None or Kind.ROW in (found[0].kind, found[1].kind):
+        if found is None or (found[0].kind is Kind.ROW and op in ("=", "<>")):
             return None
         compare = compare_kernel(op, *found)
 

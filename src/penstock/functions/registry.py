@@ -31,6 +31,8 @@ from penstock.data.types import SqlType
 from penstock.errors import UserError
 from penstock.functions import (
     arithmetic,
+    array_sets,
+    arrays,
     binary,
     choices,
     comparison,
@@ -38,6 +40,7 @@ from penstock.functions import (
     digests,
     floats,
     intervals,
+    maps,
     parts,
     patterns,
     rounding,
@@ -48,7 +51,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
-    dates, intervals,
+    dates, intervals, arrays, array_sets, maps,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]

@@ -200,12 +200,12 @@ def _query_error(text: str) -> UserError:
 
 def _as_json(table: pa.Table) -> Iterator[bytes]:
     for batch in table.to_batches(max_chunksize=ROWS_PER_CHUNK):
-        lines = (orjson.dumps(row, default=_plain) for row in batch.to_pylist())
+        rows = batch.to_pylist(maps_as_pydicts="strict")
+        lines = (orjson.dumps(row, _plain, orjson.OPT_NON_STR_KEYS) for row in rows)
         yield b"".join(line + b"\n" for line in lines)
 
 
 def _plain(value: object) -> object:
-
     if isinstance(value, decimal.Decimal):
         return orjson.Fragment(format(value, "f"))
     if isinstance(value, bytes):

@@ -16,6 +16,7 @@ from typing import Any
 
 from penstock.data.types import BOOLEAN, SqlType
 from penstock.errors import Span
+from penstock.functions.lambdas import LambdaFunction
 from penstock.functions.registry import Function
 
 
@@ -103,6 +104,29 @@ class InList(Expr):
     operand: Expr
     items: tuple[Expr, ...]
     negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaVar(Expr):
+    """Parameter `index` of the lambda at nesting depth `level` (0: the outermost)."""
+
+    level: int
+    index: int
+    name: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaCall(Expr):
+    """A function that evaluates `body` for parts of `operand`: TRANSFORM(operand, x -> body).
+
+    `body` reads the columns of the same input as `operand`, and its parameters as LambdaVars of
+    `level`; `params` are their names."""
+
+    function: LambdaFunction
+    operand: Expr
+    body: Expr
+    level: int
+    params: tuple[str, ...] = field(default=(), compare=False)
 
 
 def conjunction(args: list[Expr]) -> Expr | None:

@@ -15,6 +15,7 @@ everywhere: a row has an integer multiplicity.
     Difference      multiset difference, by position
     Hop             one copy of a row for every window of time it falls in
     TopK            first rows per partition in an order
+    Unnest          one row per element of an array or entry of a map
 
 `ProgramPlan` is what the SQL front end hands over: tables, views in dependency order, indexes.
 
@@ -159,6 +160,19 @@ class TopK(Node):
     order: tuple[SortKey, ...]
     limit: int | None
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unnest(Node):
+    """A row for every element of the ARRAY (entry of the MAP) in `column` of the input; none for
+    NULL and empty ones. Output columns: the input's columns `keep`, then the element (key and
+    value of a map; the fields, where elements are rows), then its number from 1 (BIGINT) if
+    `ordinality`."""
+
+    input: Node
+    column: int
+    keep: tuple[int, ...]
+    ordinality: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from penstock.plan.nodes import (
     SortKey,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 from penstock.plan.text import column_names, format_expression
@@ -54,7 +55,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Scan() | Values():
             return ()
-        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop():
+        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop() | Unnest():
             return (node.input,)
         case Join() | Difference():
             return (node.left, node.right)
@@ -128,6 +129,9 @@ def describe(node: Node) -> str:
             return _hop(node)
         case TopK():
             return _top(node)
+        case Unnest():
+            text = f"Unnest {column_names(node.input.schema.names)[node.column]}"
+            return f"{text} with ordinality" if node.ordinality else text
         case _:
             raise AssertionError(f"unknown node {type(node).__name__}")
 

@@ -27,6 +27,7 @@ from penstock.plan.expressions import (
     InList,
     InputRef,
     IsNull,
+    LambdaCall,
     Not,
     Or,
 )
@@ -41,10 +42,11 @@ from penstock.plan.nodes import (
     Project,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 
-_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Hop)
+_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Hop, Unnest)
 
 
 def inputs(node: Node) -> tuple[Node, ...]:
@@ -111,6 +113,8 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
             return (*(e for branch in branches for e in branch), otherwise)
         case InList(operand=operand, items=items):
             return (operand, *items)
+        case LambdaCall(operand=operand, body=body):
+            return (operand, body)
     return ()
 
 
@@ -127,6 +131,8 @@ def with_parts(expr: Expr, new: Sequence[Expr]) -> Expr:
         case Case():
             pairs = zip(new[0:-1:2], new[1:-1:2], strict=True)
             changes = {"branches": tuple(pairs), "otherwise": new[-1]}
+        case LambdaCall():
+            changes = {"operand": new[0], "body": new[1]}
         case InList():
             changes = {"operand": new[0], "items": tuple(new[1:])}
         case _:

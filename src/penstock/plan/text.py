@@ -28,6 +28,8 @@ from penstock.plan.expressions import (
     InList,
     InputRef,
     IsNull,
+    LambdaCall,
+    LambdaVar,
     Literal,
     Not,
     Or,
@@ -42,6 +44,8 @@ _POWER = {
 }
 _IS_FORMS = {"IS_DISTINCT": "IS DISTINCT FROM", "IS_NOT_DISTINCT": "IS NOT DISTINCT FROM"}
 _SIGNS = {"UNARY-": "-", "UNARY+": "+"}
+_INDEXES = {"[]": "[{}]", "[SAFE_OFFSET]": "[SAFE_OFFSET({})]"}
+_INDEX = 90
 _ATOM, _SIGN, _PREDICATE, _IS, _NOT, _AND, _OR = 100, 80, 50, 30, 25, 20, 10
 
 
@@ -85,6 +89,12 @@ def _format(expr: Expr, names: Sequence[str]) -> tuple[str, int]:
         case InList(operand=operand, items=items, negated=negated):
             left = _within(operand, _PREDICATE, names)
             return f"{left} {'NOT ' * negated}IN ({_listed(items, names)})", _PREDICATE
+        case LambdaVar(name=name):
+            return name, _ATOM
+        case LambdaCall(function=function, operand=operand, body=body, params=params):
+            head = params[0] if len(params) == 1 else f"({', '.join(params)})"
+            inner = f"{head} -> {_format(body, names)[0]}"
+            return f"{function.name}({_format(operand, names)[0]}, {inner})", _ATOM
         case _:
             raise AssertionError(f"no text for {type(expr).__name__}")
 
@@ -113,6 +123,13 @@ def _call(call: Call, names: Sequence[str]) -> tuple[str, int]:
     if len(args) == 2 and name in _IS_FORMS:
         left, right = _within(args[0], _IS, names), _within(args[1], _IS + 1, names)
         return f"{left} {_IS_FORMS[name]} {right}", _IS
+    if name.startswith("."):
+        return f"{_within(args[0], _ATOM, names)}{call.function.name}", _ATOM
+    if name in _INDEXES:
+        inner = _INDEXES[name].format(_format(args[1], names)[0])
+        return f"{_within(args[0], _ATOM, names)}{inner}", _INDEX
+    if name in ("ARRAY", "MAP"):
+        return f"{name}[{_listed(args, names)}]", _ATOM
     return f"{name}({_listed(args, names)})", _ATOM
 
 

@@ -19,14 +19,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.data.build import column_from_python
-from penstock.data.types import Field, Kind, Schema
+from penstock.data.types import Field, Kind, Schema, SqlType
 from penstock.errors import RuntimeSqlError, Span, SqlError, UserError
+from penstock.functions.aggregates import is_aggregate
 from penstock.functions.casts import cast_kernel
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Cast, Expr, Literal
 from penstock.plan.nodes import (
     ConnectorPlan,
     IndexPlan,
+    Node,
     ProgramPlan,
+    Project,
     TablePlan,
     ViewPlan,
 )
@@ -47,11 +52,12 @@ from penstock.sql.bind.report import (
 )
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
-from penstock.sql.bind.types import bind_type
+from penstock.sql.bind.types import bind_type, declared_type
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
 from penstock.sql.passes import PASSES, optimise
+from penstock.sql.passes.join_keys import references
 
 _TABLE_PROPERTIES = (
     "materialized", "append_only", "connectors", "expected_size", "skip_unused_columns",
@@ -127,6 +133,10 @@ class _Program:
     inputs: list[ConnectorPlan] = field(default_factory=list)
     outputs: list[ConnectorPlan] = field(default_factory=list)
     functions: dict[str, UserFunction | None] = field(default_factory=dict)
+    #: what CREATE TYPE has named; None where its definition failed
+    types: dict[str, SqlType | None] = field(default_factory=dict)
+    #: declared recursive views that are not defined yet
+    recursive: dict[str, Span] = field(default_factory=dict)
     #: the `connectors` property of every output connector
     spans: list[tuple[ConnectorPlan, Span]] = field(default_factory=list)
     #: types of warnings that SET turns off, in lower case
@@ -143,15 +153,20 @@ class _Program:
                 with self._poisoned_unless_bound(statement.name.name):
                     self._table(statement)
             case ast.CreateView():
-                self._declare(statement.name, "view")
-                with self._poisoned_unless_bound(statement.name.name):
-                    self._view(statement)
+                name = statement.name.name
+                if name not in self.recursive or name in self.views:
+                    self._declare(statement.name, "view")
+                with self._poisoned_unless_bound(name):
+                    try:
+                        self._view(statement)
+                    finally:
+                        self.recursive.pop(name, None)
             case ast.CreateIndex():
                 self._index(statement)
             case ast.SetOption():
                 self._set(statement)
             case ast.CreateType():
-                raise unsupported(statement.name.span, "CREATE TYPE")
+                self._type(statement)
             case ast.CreateFunction():
                 self.functions.setdefault(statement.name.name, None)
                 declared = {k: f for k, f in self.functions.items() if f is not None}
@@ -161,11 +176,21 @@ class _Program:
             case ast.CreateAggregate():
                 raise unsupported(statement.name.span, "a user-defined aggregate")
             case ast.DeclareRecursiveView():
-                raise unsupported(statement.name.span, "a recursive view")
+                self._declare_recursive(statement)
             case ast.Lateness():
                 raise unsupported(statement.view.span, "LATENESS")
             case _:
                 raise unsupported(statement.span, type(statement).__name__)
+
+    def _type(self, t: ast.CreateType) -> None:
+        name = t.name.name
+        if name in self.types:
+            raise BindError(t.name.span, f"there is a type {name} already")
+        if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
+            raise BindError(t.name.span, f"{name.upper()} is a built-in function")
+        self.types[name] = None
+        known = {n: x for n, x in self.types.items() if n != name}
+        self.types[name] = declared_type(t, known)
 
     @contextmanager
     def _poisoned_unless_bound(self, name: str) -> Iterator[None]:
@@ -178,7 +203,7 @@ class _Program:
     def _catalog(self, own: str | None = None) -> Catalog:
         return Catalog(
             self.relations, self.report, bind_query, SubqueryBinder(), functions=self.functions,
-            own=own,
+            types=self.types, own=own,
         )  # fmt: skip
 
     def _set(self, s: ast.SetOption) -> None:
@@ -196,6 +221,8 @@ class _Program:
 
     def finish(self) -> None:
         """Checks that need the whole program."""
+        for name, span in self.recursive.items():
+            self.report.error(span, f"recursive view {name} is declared, but never defined")
         for connector, span in self.spans:
             index = connector.config.get("index")
             if isinstance(index, str) and (index, connector.relation) not in {
@@ -260,7 +287,9 @@ class _Program:
                 raise unsupported(given.span, what)
         if any(f.name == c.name.name for f in before):
             raise BindError(c.name.span, f"there are two columns {c.name.name}")
-        type = bind_type(c.type)
+        type = bind_type(c.type, self.types)
+        if type.kind in _INTERVALS:
+            raise BindError(c.type.span, "an INTERVAL cannot be stored in a table")
         if c.primary_key is not None and type.nullable:
             raise BindError(c.span, f"column {c.name.name} of a PRIMARY KEY must be NOT NULL")
         return Field(c.name.name, type)
@@ -291,7 +320,9 @@ class _Program:
 
     def _default(self, c: ast.ColumnDef, type: Any) -> Expr:
         assert c.default is not None
-        bound = ExpressionBinder(Scope(), aggregates="DEFAULT").bind(c.default)
+        bound = ExpressionBinder(
+            Scope(), aggregates="DEFAULT", functions=self.functions, types=self.types
+        ).bind(c.default)
         value = build.implicit(bound, type, f"the DEFAULT of {c.name.name}")
         if bound.type.kind is Kind.NULL and not type.nullable:
             raise BindError(c.default.span, f"column {c.name.name} is NOT NULL, its DEFAULT NULL")
@@ -345,10 +376,49 @@ class _Program:
 
     # views
 
+    def _declare_recursive(self, d: ast.DeclareRecursiveView) -> None:
+        """A view that may be read before its definition; a cycle of views goes through one."""
+        self._declare(d.name, "view")
+        name = d.name.name
+        with self._poisoned_unless_bound(name):
+            fields: list[Field] = []
+            for c in d.columns:
+                if any(f.name == c.name.name for f in fields):
+                    raise BindError(c.name.span, f"there are two columns {c.name.name}")
+                fields.append(Field(c.name.name, bind_type(c.type, self.types)))
+            self.relations[name] = Schema(tuple(fields))
+            self.recursive[name] = d.name.span
+
+    def _as_declared(self, node: Node, name: ast.Identifier) -> Node:
+        """The definition of a recursive view with its declared columns."""
+        schema = self.relations[name.name]
+        if schema is None:
+            raise Poisoned
+        if node.schema.names != schema.names:
+            raise BindError(
+                name.span,
+                f"view {name.name} was declared with columns ({', '.join(schema.names)}), but is "
+                f"defined with ({', '.join(node.schema.names)})",
+            )
+        for f, declared in zip(node.schema.fields, schema.types, strict=True):
+            fits = f.type.kind is Kind.NULL or f.type.same_as(declared)
+            if not fits or (f.type.nullable and not declared.nullable):
+                raise BindError(
+                    name.span,
+                    f"column {f.name} of view {name.name} was declared {declared}, but is "
+                    f"defined as {f.type}; CAST it or change the declaration",
+                )
+        columns = references(node.schema)
+        exprs = tuple(build.coerce(e, t) for e, t in zip(columns, schema.types, strict=True))
+        return Project(schema, node, exprs)
+
     def _view(self, v: ast.CreateView) -> None:
         name = v.name.name
-        query = lower_ranks(bind_query(v.query, self._catalog(own=name)))
+        own = None if name in self.recursive else name
+        query = lower_ranks(bind_query(v.query, self._catalog(own=own)))
         node = renamed(query, v.columns, f"view {name}")
+        if name in self.recursive:
+            node = self._as_declared(node, v.name)
         names = node.schema.names
         for i, n in enumerate(names):
             if n in names[:i]:

@@ -8,6 +8,7 @@ groups.py    distinct keys numbered, for dense accumulators
 columns.py   columns that grow at the end
 parts.py     what can be written and read back, and how
 changes.py   dense arrays as a stack of changes, for checkpoints
+spill.py     runs beyond a budget of memory live in mapped files
 storage.py   a directory of immutable, checksummed files
 """
 

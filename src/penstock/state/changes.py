@@ -20,6 +20,7 @@ Cost: noting O(ids), one byte an entry; capture O(noted); writing O(changes · l
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Column
 from penstock.data.gather import concat_columns, slice_column, take_column
+from penstock.data.heap import union
 from penstock.data.types import SqlType
 from penstock.errors import StateCorrupt
 from penstock.state.storage import StateStore, column, file_reference, referenced_files
@@ -171,8 +173,9 @@ class Changes:
         types = _types(self._owner.entries())
         none = {n: _slice(a, 0, 0) for n, a in self._owner.entries().items()}
         whole = pieces[0].loaded(store, types) if pieces else Piece(0, 0, None, none)
-        for piece in pieces[1:]:
-            whole = _merged(whole, piece.loaded(store, types))
+        if len(pieces) > 1:
+            later = functools.reduce(_merged, (p.loaded(store, types) for p in pieces[1:]))
+            whole = _applied(whole, later)
         assert whole.arrays is not None
         self._owner.load_entries(whole.arrays, count)
         self._pieces = tuple(pieces)
@@ -215,6 +218,33 @@ def _merged(older: Piece, newer: Piece) -> Piece:
     ids, last = np.unique(np.concatenate((older.ids, newer.ids))[::-1], return_index=True)
     at = rows - 1 - last
     return Piece(0, len(ids), ids, {n: _take(a, at) for n, a in arrays.items()})
+
+
+def _applied(whole: Piece, later: Piece) -> Piece:
+    """The same as `_merged`, in place where that can be: a mapped array is not read for it."""
+    assert whole.arrays is not None and later.arrays is not None
+    if later.ids is None or int(later.ids.max()) >= whole.rows:
+        return _merged(whole, later)
+    return Piece(
+        whole.start,
+        whole.rows,
+        None,
+        {n: _put(a, later.ids, later.arrays[n]) for n, a in whole.arrays.items()},
+    )
+
+
+def _put(array: Array | Column, ids: Ids, new: Array | Column) -> Array | Column:
+    if not isinstance(array, Column) or not isinstance(new, Column):
+        assert not isinstance(array, Column) and not isinstance(new, Column)
+        array[ids] = new
+        return array
+    array.values[ids] = new.values
+    valid = array.valid
+    if valid is None and new.valid is not None:
+        valid = np.ones(len(array), np.uint8)
+    if valid is not None:
+        valid[ids] = 1 if new.valid is None else new.valid
+    return Column(array.type, array.values, valid, union((array.heaps, new.heaps)))
 
 
 def _types(arrays: Arrays) -> Types:

@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import compact_heaps, concat_columns, take, take_column
+from penstock.data.gather import compact_heaps, concat_columns, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
-from penstock.state.storage import column
+from penstock.state.storage import StateStore, column
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -37,9 +37,10 @@ _BUCKET_BITS = 3
 
 @dataclass(slots=True)
 class Written:
-    """Where a run was written, once it was."""
+    """Where a run was written, once it was, and whether its arrays are that file's."""
 
     file: str | None = None
+    is_mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,30 @@ class Run:
 
     def __len__(self) -> int:
         return int(self.k.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays; heaps are counted for each column that shares them."""
+        columns = self.batch.columns
+        fixed = sum(c.values.nbytes + (0 if c.valid is None else len(c)) for c in columns)
+        heaps = sum(len(h) for c in columns for h in c.heaps)
+        return 24 * len(self) + self.table.nbytes + fixed + heaps
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that the system cannot drop."""
+        return 0 if self.written.is_mapped else self.nbytes
+
+    def write(self, store: StateStore) -> str:
+        """Write it if it is not in `store` yet; its file's id."""
+        if self.written.file is None or not store.has(self.written.file):
+            self.written.file = store.put("run", self.arrays())
+        return self.written.file
+
+    def part(self, start: int, stop: int) -> Run:
+        """Rows start..stop, to be merged: its index is of no use."""
+        batch = slice_batch(self.batch, start, stop)
+        return Run(self.k[start:stop], self.r[start:stop], batch, self.table, self.shift)
 
     def arrays(self) -> dict[str, Array | Column]:
         """All it is made of, to be written."""

@@ -15,7 +15,7 @@ Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +53,8 @@ class Spine:
         self._runs: list[Run] = []
         self._merging: tuple[Run, Run, Future[Run]] | None = None
         self._total_weight = 0
+        #: how runs too large for memory are merged (see `penstock.state.spill`)
+        self.merge_large: Callable[[Spine, Run, Run], Run | None] | None = None
 
     def __len__(self) -> int:
         """Rows held, before those of different runs cancel out."""
@@ -110,17 +112,31 @@ class Spine:
         runs = []
         for reference in saved["runs"]:
             (file,) = referenced_files(reference)
-            run = self._read(store.get(file))
-            run.written.file = file
-            runs.append(run)
+            runs.append(self.mapped(store, file))
         self._runs, self._merging, self._total_weight = runs, None, saved["weight"]
+
+    def mapped(self, store: StateStore, file: str) -> Run:
+        """The run in a file, mapped. Raises StateCorrupt."""
+        run = self._read(store.get(file))
+        run.written.file, run.written.is_mapped = file, True
+        return run
+
+    def exchange(self, run: Run, equal: Run) -> None:
+        """Use `equal` in place of `run`, unless that was merged or is about to be."""
+        if not self._is_merging(run):
+            self._runs = [equal if r is run else r for r in self._runs]
+
+    def merged(self, lower: Run, upper: Run) -> Run:
+        """The sum of two runs."""
+        large = None if self.merge_large is None else self.merge_large(self, lower, upper)
+        return self.merged_in_memory(lower, upper) if large is None else large
 
     # what a run is sorted by is the subclass's choice (see `penstock.state.ordered`)
 
     def _run_of(self, delta: Batch) -> Run:
         return build_run(delta, self.key)
 
-    def _merged(self, lower: Run, upper: Run) -> Run:
+    def merged_in_memory(self, lower: Run, upper: Run) -> Run:
         return merge_runs(lower, upper, self.key)
 
     def _read(self, arrays: Mapping[str, Array]) -> Run:
@@ -141,7 +157,7 @@ class Spine:
             if len(lower) + len(upper) > BACKGROUND_ROWS:
                 self._merge_in_background(lower, upper)
                 return
-            merged = self._merged(lower, upper)
+            merged = self.merged(lower, upper)
             self._runs[-2:] = [merged] if len(merged) else []
 
     def _is_merging(self, run: Run) -> bool:
@@ -149,7 +165,7 @@ class Spine:
 
     def _merge_in_background(self, lower: Run, upper: Run) -> None:
         if self._merging is None:
-            future = _merger.submit(self._merged, lower, upper)
+            future = _merger.submit(self.merged, lower, upper)
             self._merging = (lower, upper, future)
         elif len(self._runs) > MAX_RUNS:
             self._adopt_merged(wait=True)
@@ -173,8 +189,5 @@ class SpinePin:
     weight: int
 
     def write(self, store: StateStore) -> Any:
-        for run in self.runs:
-            if run.written.file is None or not store.has(run.written.file):
-                run.written.file = store.put("run", run.arrays())
-        files = [file_reference(r.written.file) for r in self.runs if r.written.file]
+        files = [file_reference(run.write(store)) for run in self.runs]
         return {"runs": files, "weight": self.weight}

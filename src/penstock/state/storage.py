@@ -3,30 +3,32 @@
     put(hint, arrays) ─► write tmp ─► fsync ─► rename ─► fsync directory ─► id
     get(id)           ─► map the file, check every byte, hand out arrays over the mapping
 
-    file    "PENSTOCK" │ length, crc of the header │ header (JSON) │ array │ array │ …
-    header  {"size": of the file, "arrays": [[name, dtype, shape, offset, crc], …]}
+    file    "PENSTOCK" │ place, length, crc of the header │ array │ array │ … │ header (JSON)
+    header  [[name, dtype, shape, offset, crc], …]
 
 Arrays begin at multiples of 64 bytes and are mapped copy-on-write: a kernel may write to one (it
 wants writable arrays), the file never changes, and the system may drop untouched pages.
 
-A string view names its heap by an id that is good in this process only. So a column is stored
-with its long strings gathered into heaps of its own, numbered from 0, and its views are pointed
-at the new heaps when it is read (`column`); a file needs no other.
+A column is stored with its long strings gathered into heaps of its own, so a file needs no other.
+Its views name those heaps by ids that the reading process most likely has free (see
+`penstock.data.heap`); if not, `column` renames them in memory.
 
 A crash leaves whole files and, at most, a `.tmp` that nobody reads and the next store removes.
 Whoever owns the manifests that name the files removes those that none of them names, between two
 checkpoints (a checkpoint under way has files that no manifest names yet).
 
 Cost: `put` O(bytes) and two fsyncs; `get` one pass over the bytes (about 2 GB/s) to check them;
-columns with long strings another over their views.
+another over the views of a column whose heap ids are taken.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import secrets
+import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Array, Column
-from penstock.data.heap import Heap
+from penstock.data.heap import Heap, new_file_id
 from penstock.data.types import SqlType
 from penstock.data.views import compact, rename_heaps
 from penstock.errors import StateCorrupt
@@ -44,18 +46,20 @@ MAGIC = b"PENSTOCK"
 ALIGNMENT = 64
 _TEMPORARY = ".tmp"
 _SUFFIX = ".state"
+#: place, length and crc of the header, after the magic
+_HEAD = struct.Struct("<QII")
 
 
 class FileSystem:
     """The few calls that can fail half-way; tests put a failing one in between."""
 
-    def write(self, path: Path, pieces: Iterable[memoryview]) -> None:
-        """Create `path` with these bytes and fsync it."""
+    def write(self, path: Path, pieces: Iterable[tuple[int, memoryview]]) -> None:
+        """Create `path` with these bytes at these offsets and fsync it."""
         with open(path, "xb", buffering=0) as f:
-            for piece in pieces:
+            for at, piece in pieces:
                 done = 0
                 while done < len(piece):
-                    done += f.write(piece[done:])
+                    done += os.pwrite(f.fileno(), piece[done:], at + done)
             os.fsync(f.fileno())
 
     def rename(self, old: Path, new: Path) -> None:
@@ -88,11 +92,21 @@ class StateStore:
     def put(self, name_hint: str, arrays: Mapping[str, Array | Column]) -> str:
         """Store `arrays` durably; returns the file's id. Raises OSError where the disk does, and
         then there is no such file."""
+        return self.put_pieces(name_hint, {}, [plain(arrays)])
+
+    def put_pieces(
+        self, name_hint: str, room: Mapping[str, Array], pieces: Iterable[Mapping[str, Array]]
+    ) -> str:
+        """The same for arrays that come in pieces, so that they never are in memory as a whole.
+
+        Pieces of the arrays named in `room` are put one after the other; together they are at
+        most as long as the array there (only its shape and dtype matter: `np.broadcast_to` makes
+        one that takes no memory). All others come whole."""
         id = f"{name_hint}-{secrets.token_hex(8)}"
         path = self._path(id)
         temporary = path.with_suffix(_TEMPORARY)
         try:
-            self._fs.write(temporary, _pieces(_plain(arrays)))
+            self._fs.write(temporary, _layout(room, pieces))
             self._fs.rename(temporary, path)
             self._fs.sync_directory(self.directory)
         except OSError:
@@ -156,17 +170,20 @@ def referenced_files(manifest: Any) -> set[str]:
 
 def column(arrays: Mapping[str, Array], name: str, type: SqlType) -> Column:
     """The column that was put as `name`."""
-    values, valid = arrays[name], arrays.get(f"{name}.valid")
-    heaps: list[Heap] = []
-    while f"{name}.heap{len(heaps)}" in arrays:
-        heaps.append(Heap(arrays[f"{name}.heap{len(heaps)}"]))
-    if heaps:
-        rename_heaps(values, np.array([h.id for h in heaps], np.int64))
-    return Column(type, values, valid, tuple(heaps))
+    values, prefix = arrays[name], f"{name}.heap"
+    names = [int(n.removeprefix(prefix)) for n in arrays if n.startswith(prefix)]
+    heaps = tuple(Heap(arrays[f"{prefix}{id}"], id) for id in names)
+    if any(h.id != id for h, id in zip(heaps, names, strict=True)):
+        _rename(values, names, [h.id for h in heaps])
+    return Column(type, values, arrays.get(f"{name}.valid"), heaps)
+
+
+def plain(arrays: Mapping[str, Array | Column]) -> dict[str, Array]:
+    """Columns as the arrays that are stored of them."""
+    return dict(_plain(arrays))
 
 
 def _plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
-    """Columns as the arrays that make them up."""
     for name, array in arrays.items():
         if not isinstance(array, Column):
             yield name, np.ascontiguousarray(array)
@@ -175,60 +192,75 @@ def _plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
         heaps: tuple[Heap, ...] = ()
         if array.heaps:
             values, heaps = compact(values)
+        ids = [new_file_id() for _ in heaps]
         if heaps:
-            numbers = np.zeros(max(h.id for h in heaps) + 1, np.int64)
-            for number, heap in enumerate(heaps):
-                numbers[heap.id] = number
-            rename_heaps(values, numbers)
+            _rename(values, [h.id for h in heaps], ids)
         yield name, values
         if array.valid is not None:
             yield f"{name}.valid", np.ascontiguousarray(array.valid)
-        for number, heap in enumerate(heaps):
-            yield f"{name}.heap{number}", heap.data
+        for id, heap in zip(ids, heaps, strict=True):
+            yield f"{name}.heap{id}", heap.data
 
 
-def _pieces(arrays: Iterator[tuple[str, Array]]) -> Iterator[memoryview]:
-    """The bytes of a file, in order."""
-    entries: list[list[Any]] = []
-    bodies: list[memoryview] = []
-    at = 0
-    for name, array in arrays:
-        body = _bytes(array)
-        # offsets count from the first array, so that the header's length does not matter
-        entries.append([name, array.dtype.str, list(array.shape), at, zlib.crc32(body)])
-        padding = -len(body) % ALIGNMENT
-        bodies += [body, memoryview(bytes(padding))]
-        at += len(body) + padding
-    header = json.dumps({"arrays": entries, "size": at}).encode()
-    head = MAGIC + len(header).to_bytes(4, "little") + zlib.crc32(header).to_bytes(4, "little")
-    yield memoryview(head + header + bytes(-len(head + header) % ALIGNMENT))
-    yield from bodies
+def _rename(views: Array, old: Sequence[int], new: Sequence[int]) -> None:
+    # the system backs only the touched pages
+    names = np.zeros(max(old) + 1, np.int64)
+    names[old] = new
+    rename_heaps(views, names)
+
+
+def _layout(
+    room: Mapping[str, Array], pieces: Iterable[Mapping[str, Array]]
+) -> Iterator[tuple[int, memoryview]]:
+    """The bytes of a file and where they go; the head comes last."""
+    entries: dict[str, list[Any]] = {}
+    end = ALIGNMENT
+    for name, array in room.items():
+        entries[name] = [array.dtype.str, [0, *array.shape[1:]], end, 0]
+        end += _aligned(array.nbytes)
+    for piece in pieces:
+        for name, array in piece.items():
+            body = _bytes(array)
+            if name not in room:
+                assert name not in entries, f"{name} comes twice"
+                entries[name] = [array.dtype.str, list(array.shape), end, zlib.crc32(body)]
+                yield end, body
+                end += _aligned(array.nbytes)
+                continue
+            entry = entries[name]
+            assert entry[1][0] + len(array) <= len(room[name]), f"no room for {name}"
+            row_bytes = room[name].itemsize * math.prod(entry[1][1:])
+            yield entry[2] + entry[1][0] * row_bytes, body
+            entry[1][0] += len(array)
+            entry[3] = zlib.crc32(body, entry[3])
+    header = json.dumps([[n, *e] for n, e in entries.items()]).encode()
+    yield end, memoryview(header)
+    yield 0, memoryview(MAGIC + _HEAD.pack(end, len(header), zlib.crc32(header)))
 
 
 def _bytes(array: Array) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
+def _aligned(bytes: int) -> int:
+    return -(-bytes // ALIGNMENT) * ALIGNMENT
+
+
 def _read(data: mmap.mmap) -> Mapping[str, Array]:
     """The arrays in `data`. Raises ValueError where a byte is not what was written."""
-    start = len(MAGIC) + 8
-    if data[: len(MAGIC)] != MAGIC:
+    if data[: len(MAGIC)] != MAGIC or len(data) < ALIGNMENT:
         raise ValueError("it does not begin like a state file")
-    length = int.from_bytes(data[start - 8 : start - 4], "little")
-    header = data[start : start + length]
-    if zlib.crc32(header) != int.from_bytes(data[start - 4 : start], "little"):
+    at, length, crc = _HEAD.unpack_from(data, len(MAGIC))
+    if len(data) != at + length:
+        raise ValueError(f"it has {len(data)} bytes instead of {at + length}")
+    header = data[at:]
+    if zlib.crc32(header) != crc:
         raise ValueError("the checksum of its header differs")
-    described: Mapping[str, Any] = json.loads(header)
-    start = -(-(start + length) // ALIGNMENT) * ALIGNMENT
-    if len(data) != start + described["size"]:
-        raise ValueError(f"it has {len(data)} bytes instead of {start + described['size']}")
-    return {name: _array(data, start, entry) for name, *entry in described["arrays"]}
+    return {name: _array(data, *entry) for name, *entry in json.loads(header)}
 
 
-def _array(data: mmap.mmap, start: int, entry: Sequence[Any]) -> Array:
-    dtype, shape, at, crc = np.dtype(entry[0]), tuple(entry[1]), start + entry[2], entry[3]
-    count = int(np.prod(shape, dtype=np.int64))
-    array = np.frombuffer(data, dtype, count, at).reshape(shape)
+def _array(data: mmap.mmap, dtype: str, shape: Sequence[int], at: int, crc: int) -> Array:
+    array = np.frombuffer(data, np.dtype(dtype), math.prod(shape), at).reshape(shape)
     if zlib.crc32(_bytes(array)) != crc:
         raise ValueError("the checksum of its contents differs")
     return array

@@ -76,17 +76,11 @@ def test_a_mistake_is_reported_where_it_is(statement: str, message: str) -> None
     ("statement", "feature"),
     [
         ("CREATE TABLE x (a INT [LATENESS] 3)", "LATENESS"),
-        ("CREATE TABLE x (a INT ARRAY)", "type ARRAY"),
-        ("CREATE TABLE x (a VARIANT)", "type VARIANT"),
-        ("CREATE TYPE x AS INT", "CREATE TYPE"),
-        ("DECLARE RECURSIVE VIEW x (a INT)", "a recursive view"),
         ("LATENESS t.ts INTERVAL 1 HOUR", "LATENESS"),
         ("CREATE VIEW w AS SELECT AVG(n) OVER (PARTITION BY v) AS a FROM t", "window function AVG"),
         ("CREATE VIEW w AS SELECT v FROM t GROUP BY CUBE(v)", "CUBE"),
-        ("CREATE VIEW w AS SELECT 1 FROM UNNEST(ARRAY[1]) AS x(a)", "UNNEST"),
         ("CREATE VIEW w AS SELECT 1 FROM t RIGHT JOIN LATERAL (SELECT 1) x ON TRUE", "LATERAL"),
         ("CREATE VIEW w AS SELECT NOW() AS x", "NOW()"),
-        ("CREATE VIEW w AS SELECT ROW(1, 2) AS r", "ROW"),
         ("CREATE FUNCTION f(x INT) RETURNS INT", "a function without a body"),
         (
             "CREATE VIEW w AS SELECT * FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY n) AS r FROM t)"

@@ -12,6 +12,7 @@ import pytest
 
 from penstock.errors import SqlError
 from penstock.functions.aggregates import aggregate_names, is_aggregate
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.registry import names
 from penstock.sql.bind import later
 from penstock.sql.program import compile_program
@@ -29,6 +30,7 @@ def lists() -> dict[str, str]:
     hidden = ("IS_DISTINCT", "IS_NOT_DISTINCT", "TRIM_", "LIKE", "ILIKE", "RLIKE")
     return {
         "aggregates": _wrapped(list(aggregate_names())),
+        "lambdas": _wrapped(sorted(LAMBDA_FUNCTIONS)),
         "functions": _wrapped([n for n in words if not n.startswith(hidden)]),
         "later": _wrapped(sorted(later.FUNCTIONS)),
     }
@@ -67,7 +69,7 @@ def test_the_lists_of_the_page_are_those_of_the_code() -> None:
 
 
 def test_a_function_is_either_there_or_refused_by_name() -> None:
-    assert not later.FUNCTIONS & {*names()}
+    assert not later.FUNCTIONS & {*names(), *LAMBDA_FUNCTIONS}
     assert not [n for n in later.FUNCTIONS if is_aggregate(n)]
     assert not later.FUNCTIONS & later.REFUSED.keys()
 

@@ -37,14 +37,14 @@ class Failing(FileSystem):
         if self.left == 0:
             raise OSError("the disk is full")
 
-    def write(self, path: Path, pieces: Iterable[memoryview]) -> None:
-        whole = b"".join(pieces)
+    def write(self, path: Path, pieces: Iterable[tuple[int, memoryview]]) -> None:
         try:
             self._count()
         except OSError:
-            path.write_bytes(whole[: len(whole) // 2])
+            first = [*pieces][:1]
+            super().write(path, first)
             raise
-        path.write_bytes(whole)
+        super().write(path, pieces)
 
     def rename(self, old: Path, new: Path) -> None:
         self._count()

@@ -1,4 +1,4 @@
-"""One copy of every row that is there at all."""
+"""Rows as often as they are there: at most once (DISTINCT), or as often as that is positive."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Crossings:
               ≤ 0      │   ·     +1
               > 0      │  -1      ·
 
-    Rows are columns of fixed types; ids are the table's.
+    Rows are columns of fixed types; ids are the table's. `at_most` None: every unit above zero
+    counts, so that a total that goes from 1 to 3 crosses by +2.
     """
 
-    def __init__(self, types: tuple[SqlType, ...]) -> None:
+    def __init__(self, types: tuple[SqlType, ...], *, at_most: int | None = 1) -> None:
+        self._at_most = at_most
         self._table = GroupTable(types)
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
@@ -38,19 +40,21 @@ class Crossings:
         return len(self._table)
 
     def add(self, columns: tuple[Column, ...], weights: Weights) -> tuple[Ids, Weights]:
-        """Take rows in; the ids that crossed zero and the sign of each crossing. Ids are good
-        until the next call."""
+        """Take rows in; the ids that crossed and by how much. Ids are good until the next call."""
         if self._sweep.is_due(len(self._table)):
             self._forget()
         ids = self._table.lookup_or_insert(columns, len(weights))
         self._totals = grown(self._totals, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
         self._changes.note(touched)
-        before = self._totals[touched] > 0
+        before = self._levels(touched)
         add_totals(ids, weights, self._totals)
-        sign = (self._totals[touched] > 0).astype(np.int64) - before
-        at = np.flatnonzero(sign)
-        return touched[at], sign[at]
+        change = self._levels(touched) - before
+        at = np.flatnonzero(change)
+        return touched[at], change[at]
+
+    def _levels(self, ids: Ids) -> Weights:
+        return np.clip(self._totals[ids], 0, self._at_most)
 
     def _forget(self) -> None:
         """Drop the rows whose total is zero, if they are many."""
@@ -78,26 +82,28 @@ class Crossings:
         self._totals = totals
 
 
-class Distinct(Node):
-    """Keep one copy of every row whose total weight is positive.
+class Positive(Node):
+    """The positive part of a relation, for differences of multisets (EXCEPT ALL).
 
-    Reference:   distinct(A)[r] = 1 if A[r] > 0 else 0
-    Incremental: a row is emitted only when its total crosses zero (see `Crossings`).
+    Reference:   positive(A)[r] = max(0, A[r])
+    Incremental: max(0, after) - max(0, before) of the rows in the delta.
     State: the total of every row, in a hash table.
     Cost:  O(|delta|) look-ups, whatever the size of the state.
     """
 
+    at_most: int | None = None
+
     def __init__(self, source: Node) -> None:
         super().__init__(source.schema, (source,))
-        self._crossings = Crossings(self.schema.types)
+        self._crossings = Crossings(self.schema.types, at_most=self.at_most)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
-        ids, sign = self._crossings.add(delta.columns, delta.weights)
+        ids, change = self._crossings.add(delta.columns, delta.weights)
         if not len(ids):
             return None
-        return Batch(self.schema, self._crossings.rows(ids), sign, True)
+        return Batch(self.schema, self._crossings.rows(ids), change, True)
 
     def parameters(self) -> tuple[Any, ...]:
         return ()
@@ -107,3 +113,15 @@ class Distinct(Node):
 
     def state_rows(self) -> int:
         return len(self._crossings)
+
+
+class Distinct(Positive):
+    """Keep one copy of every row whose total weight is positive.
+
+    Reference:   distinct(A)[r] = 1 if A[r] > 0 else 0
+    Incremental: a row is emitted only when its total crosses zero (see `Crossings`).
+    State: the total of every row, in a hash table.
+    Cost:  O(|delta|) look-ups, whatever the size of the state.
+    """
+
+    at_most = 1

@@ -56,6 +56,32 @@ class Source(Node):
         return Batch(self.schema, batch.columns, weights)
 
 
+class Inlet(Node):
+    """A stream of a circuit around this one.
+
+    Reference:   the stream.
+    Incremental: what is fed.
+    State: none.
+    Cost:  none.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema, ())
+        self._fed: list[Batch] = []
+
+    def feed(self, batches: Sequence[Batch]) -> None:
+        """Changes for the coming step."""
+        self._fed = [b for b in batches if len(b)]
+        self.is_pending = bool(self._fed)
+
+    def step(self) -> Batch | None:
+        fed, self._fed = self._fed, []
+        return concat(fed)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self.name, self.schema
+
+
 class KeyedSource(Node):
     """A map from primary key to row.
 

@@ -26,10 +26,12 @@ import pyarrow.compute as pc
 from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import Column
 from penstock.data.build import canonical_floats
+from penstock.data.nested_python import nested_from_python
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
 from penstock.data.views import make_views
 from penstock.io.formats import scalars
-from penstock.io.formats.flavors import Flavor, reader
+from penstock.io.formats.flavors import Flavor, match_keys, reader
+from penstock.io.formats.nested_values import quick_nested
 from penstock.io.formats.scalars import Invalid
 
 NONE = type(None)
@@ -81,10 +83,22 @@ def quick_json(type_: SqlType, flavor: Flavor, values: Sequence[Any]) -> Column 
             return quick_text(type_, pa.array(values, pa.string()))
         if kind in FLOATS or kind is Kind.DECIMAL:
             return None
+        if type_.children:
+            return quick_nested(type_, values, _child(flavor), match_keys)
         read = reader(type_, flavor)
         return from_canonical(type_, [None if v is None else read(v) for v in values])
     except (Invalid, OverflowError, TypeError, ValueError, pa.ArrowInvalid):
         return None
+
+
+def _child(flavor: Flavor) -> Callable[[SqlType, list[Any]], Column]:
+    def read(type_: SqlType, values: list[Any]) -> Column:
+        column = quick_json(type_, flavor, values)
+        if column is None:
+            raise Invalid("not plainly right")
+        return column
+
+    return read
 
 
 def quick_text(type_: SqlType, text: pa.Array) -> Column | None:
@@ -100,6 +114,8 @@ def quick_text(type_: SqlType, text: pa.Array) -> Column | None:
 def from_canonical(type_: SqlType, values: Sequence[Any]) -> Column:
     """A column of canonical values (see `scalars` and `flavors`), None for NULL."""
     kind = type_.kind
+    if type_.children:
+        return nested_from_python(type_, values, from_canonical)
     if kind in STRINGS:
         return _strings(type_, values)
     if kind in BINARIES:

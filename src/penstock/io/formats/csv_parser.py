@@ -278,8 +278,8 @@ def _text_reader(type_: SqlType) -> Callable[[str], Any]:
         return lambda s: scalars.floating(s, type_, special=True)
     if kind is Kind.DECIMAL:
         return lambda s: scalars.decimal(s, type_)
-    if kind in BINARIES:
-        return lambda s: _json_bytes(s, type_)
+    if kind in BINARIES or type_.children:
+        return lambda s: _json_value(s, type_)
     readers: dict[Kind, Callable[[str], Any]] = {
         Kind.BOOLEAN: scalars.boolean,
         Kind.DATE: scalars.date,
@@ -291,9 +291,10 @@ def _text_reader(type_: SqlType) -> Callable[[str], Any]:
     return readers.get(kind, flavors.reader(type_, flavors.FLAVORS["default"]))
 
 
-def _json_bytes(text: str, type_: SqlType) -> Any:
+def _json_value(text: str, type_: SqlType) -> Any:
     try:
         value = loads_exact(text.encode())
-    except (ValueError, ArithmeticError):
-        raise Invalid("bytes must be a JSON array of integers", text) from None
+    except (ValueError, ArithmeticError, RecursionError):
+        expected = "a JSON value" if type_.children else "a JSON array of integers"
+        raise Invalid(f"{type_.with_nullable(True)} must be {expected}", text) from None
     return flavors.reader(type_, flavors.FLAVORS["default"])(value)

@@ -18,6 +18,7 @@ from typing import Any
 
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
 from penstock.io.formats import scalars
+from penstock.io.formats.nested_values import nested_reader
 from penstock.io.formats.scalars import Invalid
 
 Reader = Callable[[Any], Any]
@@ -54,6 +55,8 @@ FLAVORS: dict[str, Flavor] = {
 def reader(type: SqlType, flavor: Flavor) -> Reader:
     """The exact reading of non-null JSON values of a column of `type`."""
     kind = type.kind
+    if type.children:
+        return nested_reader(type, lambda t: reader(t, flavor), key_reader, match_keys)
     if kind in INTEGERS:
         return lambda v: _integer(v, type)
     if kind in FLOATS:
@@ -76,6 +79,30 @@ def reader(type: SqlType, flavor: Flavor) -> Reader:
         case Kind.UUID:
             return _text_only(scalars.uuid, "a UUID")
     raise AssertionError(f"{type} was not refused by `check_columns`")
+
+
+def key_reader(type: SqlType) -> Reader:
+    """The reading of a map's key, which JSON has as text."""
+    kind = type.kind
+    if kind in INTEGERS:
+        return lambda v: scalars.integer(v, type)
+    if kind in FLOATS:
+        return lambda v: scalars.floating(v, type, special=True)
+    if kind is Kind.DECIMAL:
+        return lambda v: scalars.decimal(v, type)
+    if kind is Kind.BOOLEAN:
+        return scalars.boolean
+    read = reader(type, FLAVORS["default"])
+    if kind in BINARIES or type.children:
+        return lambda v: read(_decoded(v))
+    return read
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise Invalid("a key of this type is JSON text", text) from None
 
 
 def spell(value: Any) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 
 from penstock.data.batch import INSERT, Column, InputBatch
-from penstock.data.types import Kind, Schema
+from penstock.data.types import Kind, Schema, has_kind
 from penstock.errors import UserError
 from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
 from penstock.io.formats import json_events
@@ -67,7 +67,7 @@ class JsonParser(Parser):
         self._table = table(schema, key, defaults, "json")
         self._split = json_events.split(self._update_format)
         self._readers = [reader(t, self._flavor) for t in schema.types]
-        self._has_decimals = any(t.kind is Kind.DECIMAL for t in schema.types)
+        self._has_decimals = any(has_kind(t, Kind.DECIMAL) for t in schema.types)
         self._getters: dict[tuple[int, tuple[str, ...]], Getter] = {}
         self._reset()
 

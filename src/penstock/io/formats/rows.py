@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
 from penstock.data.gather import compact_heaps, concat_columns, take_column
-from penstock.data.types import NESTED, Kind, Schema
+from penstock.data.types import Kind, Schema, has_kind
 from penstock.errors import UserError
 from penstock.io.formats.scalars import Invalid
 
@@ -58,7 +58,7 @@ def table(
 ) -> Table:
     """Raises UserError for columns that no text format of ours can carry."""
     for f in schema.fields:
-        if f.type.kind in NESTED or f.type.kind in (Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
+        if has_kind(f.type, Kind.VARIANT, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
             raise UserError(
                 f"column '{f.name}': the {format} format cannot carry values of type {f.type} yet",
                 code="ConfigError.InvalidParserConfig",

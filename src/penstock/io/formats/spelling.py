@@ -30,14 +30,15 @@ from penstock.data.types import (
     BINARIES,
     FLOATS,
     INTEGERS,
-    NESTED,
     STRINGS,
     TIMESTAMP,
     Kind,
     Schema,
+    has_kind,
 )
 from penstock.errors import UserError
-from penstock.io.formats.flavors import Flavor
+from penstock.io.formats.flavors import FLAVORS, Flavor
+from penstock.io.formats.nested_values import json_nested
 
 _NANOS = {"us": 1000, "ms": 1_000_000}
 
@@ -45,7 +46,7 @@ _NANOS = {"us": 1000, "ms": 1_000_000}
 def check_columns(schema: Schema, format: str) -> None:
     """Raises UserError for columns whose type the encoders cannot write."""
     for f in schema.fields:
-        if f.type.kind in NESTED or f.type.kind in (Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
+        if has_kind(f.type, Kind.VARIANT, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
             raise UserError(
                 f"column '{f.name}': the {format} format cannot carry values of type {f.type} yet",
                 code="ConfigError.InvalidEncoderConfig",
@@ -55,6 +56,8 @@ def check_columns(schema: Schema, format: str) -> None:
 
 def json_values(column: Column, flavor: Flavor) -> list[Any]:
     kind = column.type.kind
+    if column.type.children:
+        return json_nested(column, lambda c: json_values(c, flavor), csv_values)
     if kind is Kind.DECIMAL:
         texts = decimal_texts(column)
         if flavor.decimal_text:
@@ -79,6 +82,8 @@ def json_values(column: Column, flavor: Flavor) -> list[Any]:
 
 def csv_values(column: Column) -> list[Any]:
     kind = column.type.kind
+    if column.type.children:
+        return _json_texts(json_values(column, FLAVORS["default"]))
     if kind is Kind.DECIMAL:
         values: list[Any] = decimal_texts(column)
     elif kind is Kind.REAL:
@@ -92,6 +97,11 @@ def csv_values(column: Column) -> list[Any]:
     if kind in STRINGS and column.valid is not None:
         return ["NULL" if v is None else v for v in values]
     return values
+
+
+def _json_texts(values: list[Any]) -> list[Any]:
+    option = orjson.OPT_SERIALIZE_NUMPY
+    return [None if v is None else orjson.dumps(v, option=option).decode() for v in values]
 
 
 def decimal_texts(column: Column) -> list[Any]:

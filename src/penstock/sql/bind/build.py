@@ -159,8 +159,18 @@ def implicit(expr: Expr, target: SqlType, what: str) -> Expr:
     return coerce(expr, target)
 
 
+#: what ROW values refuse (sql-reference 2.5)
+_EQUALITIES = ("=", "<>", "!=", "NULLIF")
+
+
 def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
     """A function or an operator over `args`, resolved by their types."""
+    if name in _EQUALITIES and any(a.type.kind is Kind.ROW for a in args):
+        raise BindError(
+            span,
+            f"rows cannot be compared with {name}: write IS [NOT] DISTINCT FROM, or <=>, which "
+            "take NULL as equal to NULL",
+        )
     constants = [a.value if isinstance(a, Literal) else None for a in args]
     try:
         function = resolve(name, [a.type for a in args], constants)
@@ -245,6 +255,12 @@ def coalesce(args: Sequence[Expr], span: Span | None, name: str = "COALESCE") ->
 def in_list(operand: Expr, items: Sequence[Expr], negated: bool, span: Span | None) -> Expr:
     """operand [NOT] IN (items): one set lookup if the items are constants, else equalities."""
     unified, common = unify([operand, *items], span, "the operands of IN")
+    if common.kind is Kind.ROW:
+        raise BindError(
+            span,
+            "rows cannot be compared with IN: write … IS NOT DISTINCT FROM … OR …, or a correlated "
+            "EXISTS",
+        )
     nullable = any(e.type.nullable for e in unified)
     plain = all(isinstance(e, Literal) for e in unified[1:])
     if plain and common.kind not in FLOATS and common.kind is not Kind.NULL:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from penstock.data.types import Field, Schema
+from penstock.data.types import Field, Schema, SqlType
 from penstock.errors import Span
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Node, Project, Scan
 from penstock.sql import ast
 from penstock.sql.bind.forms import Outer, map_outers, outers
-from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean, unsupported
+from penstock.sql.bind.report import BindError, Poisoned, Report, did_you_mean
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
@@ -55,6 +55,8 @@ class Catalog:
     subqueries: Subqueries
     ctes: Mapping[str, Node | None] = field(default_factory=dict)
     functions: Mapping[str, Inlined | None] = field(default_factory=dict)
+    #: what CREATE TYPE has named, None where that failed
+    types: Mapping[str, SqlType | None] = field(default_factory=dict)
     #: the view that is being defined
     own: str | None = None
     #: the scopes of the queries around this one, nearest first
@@ -68,7 +70,10 @@ class Catalog:
                 raise Poisoned
             return query
         if name.name == self.own:
-            raise unsupported(name.span, f"a view that reads itself ({self.own})")
+            raise BindError(
+                name.span,
+                f"view {self.own} reads itself: declare it before, with DECLARE RECURSIVE VIEW",
+            )
         if name.name not in self.relations:
             hint = did_you_mean(name.name, [*self.ctes, *self.relations])
             raise BindError(name.span, f"there is no table or view {name.name}{hint}")

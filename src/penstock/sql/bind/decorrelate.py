@@ -37,6 +37,7 @@ from penstock.plan.nodes import (
     Project,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 from penstock.plan.rewrite import conjuncts, parts
@@ -247,6 +248,14 @@ class _Lift:
                 column = node.column + self.width
                 return replace(
                     node, schema=self._schema(node), input=self.node(below), column=column
+                )
+            case Unnest(input=below, column=column, keep=keep):
+                return replace(
+                    node,
+                    schema=self._schema(node),
+                    input=self.node(below),
+                    column=column + self.width,
+                    keep=(*range(self.width), *self._moved(keep)),
                 )
             case Aggregate():
                 return self._aggregate(node)

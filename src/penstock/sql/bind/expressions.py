@@ -17,14 +17,15 @@ from decimal import Decimal
 from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
-from penstock.plan.expressions import Expr, Literal
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
-from penstock.sql.bind import build, later, literals
+from penstock.sql.bind import build, later, literals, nested
 from penstock.sql.bind.catalog import Catalog, Inlined
 from penstock.sql.bind.forms import Aggregated, Outer, Ranked, has
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
-from penstock.sql.bind.scope import Scope
-from penstock.sql.bind.types import bind_type
+from penstock.sql.bind.scope import Entry, Scope
+from penstock.sql.bind.types import UserTypes, bind_type
 
 _TEXT = VARCHAR.with_nullable(False)
 #: functions whose argument at this position is a unit of time written as a bare word
@@ -45,7 +46,8 @@ class ExpressionBinder:
     queries around this one; None where there can be none.
     `grouped`: every group has a row, so an aggregate of something NOT NULL is NOT NULL.
     `windows`: the WINDOW clause; None where there are no window functions. `functions`: those of
-    the program, the catalog's unless given.
+    the program, the catalog's unless given. `types`: those of CREATE TYPE, likewise.
+    `variables`: the parameters of the lambdas around.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ExpressionBinder:
         grouped: bool = False,
         windows: Mapping[str, ast.WindowSpec] | None = None,
         functions: Mapping[str, Inlined | None] | None = None,
+        types: UserTypes | None = None,
     ) -> None:
         self._scope = scope
         self._no_aggregates = aggregates
@@ -67,6 +70,8 @@ class ExpressionBinder:
         self._grouped = grouped
         self._windows = windows
         self._functions = functions or (catalog.functions if catalog else {})
+        self._types: UserTypes = types or (catalog.types if catalog else {})
+        self.variables: Mapping[str, LambdaVar] = {}
         self._depth = 0
 
     def bind(self, e: ast.Expr) -> Expr:
@@ -92,8 +97,34 @@ class ExpressionBinder:
     # names and constants
 
     def _column(self, e: ast.ColumnRef) -> Expr:
-        if len(e.parts) > 2:
-            raise unsupported(e.span, "access to a field of a ROW")
+        head, rest = self._head(e)
+        found = self._variable(head) or self._named(head)
+        for part in rest:
+            found = nested.field(found, part, e.span)
+        return found
+
+    def _head(self, e: ast.ColumnRef) -> tuple[ast.ColumnRef, tuple[ast.Identifier, ...]]:
+        """The parts that name a column, and the fields of it that follow."""
+        first, n = e.parts[0].name, len(e.parts)
+        width = 1
+        if n > 1 and first not in self.variables:
+            scopes = (self._scope, *self._outer)
+            is_table = any(first in s.tables for s in scopes)
+            is_column = first in self._aliases or any(
+                any(x.name == first for x in s.entries) for s in scopes
+            )
+            names = [x.name for s in scopes for x in s.star(first)] if is_table else []
+            width = 2 if e.parts[1].name in names or not is_column else 1
+        if width == n:
+            return e, ()
+        span = Span(e.span.start, e.parts[width - 1].span.end)
+        return replace(e, parts=e.parts[:width], span=span), e.parts[width:]
+
+    def _variable(self, e: ast.ColumnRef) -> Expr | None:
+        found = self.variables.get(e.parts[0].name) if len(e.parts) == 1 else None
+        return None if found is None else replace(found, span=e.span)
+
+    def _named(self, e: ast.ColumnRef) -> Expr:
         qualifier = e.parts[0].name if len(e.parts) == 2 else None
         name = e.parts[-1].name
         found = self._scope.find(qualifier, name, e.span)
@@ -148,7 +179,7 @@ class ExpressionBinder:
         return Literal(SqlType(Kind.BINARY, False, max(1, len(value))), value, span=e.span)
 
     def _typed_literal(self, e: ast.TypedLiteral) -> Expr:
-        target = bind_type(e.type).with_nullable(False)
+        target = bind_type(e.type, self._types).with_nullable(False)
         try:
             found = literals.typed(target.kind, e.text, e.span)
         except ValueError as error:
@@ -246,7 +277,10 @@ class ExpressionBinder:
         return build.case(branches, otherwise, e.span)
 
     def _cast(self, e: ast.Cast) -> Expr:
-        return build.cast(self.bind(e.operand), bind_type(e.type), e.span, safe=e.safe)
+        target = bind_type(e.type, self._types)
+        if e.safe and target.kind is Kind.ROW:
+            raise BindError(e.span, "SAFE_CAST to a ROW is not supported; cast the fields")
+        return build.cast(self.bind(e.operand), target, e.span, safe=e.safe)
 
     # functions
 
@@ -269,8 +303,12 @@ class ExpressionBinder:
             return self._window(e, name, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
+        if name in LAMBDA_FUNCTIONS:
+            return nested.lambda_call(self, name, e)
         if name in later.FUNCTIONS:
             raise unsupported(e.span, f"the function {name}()")
+        if e.name.name in self._types:
+            return self._struct(e)
         if name in later.REFUSED and e.name.name not in self._functions:
             raise BindError(e.span, f"{name}: {later.REFUSED[name]}")
         for given, what in (
@@ -299,6 +337,27 @@ class ExpressionBinder:
             test = build.condition(args[0], "the first argument of IF")
             return build.case([(test, build.string_of(args[1]))], build.string_of(args[2]), e.span)
         return build.call(name, args, e.span)
+
+    def _struct(self, e: ast.FunctionCall) -> Expr:
+        type = self._types[e.name.name]
+        if type is None:
+            raise Poisoned
+        if type.kind is not Kind.ROW:
+            raise BindError(e.span, f"{e.name.name} is not a struct; write CAST(… AS {type})")
+        return nested.struct(e.name.name, type, [self.bind(a) for a in e.args], e.span)
+
+    def star(self, e: ast.Star) -> list[Entry]:
+        """The columns that a `*` inside ROW(…) stands for."""
+        qualifier = e.qualifier[0].name if e.qualifier else None
+        entries = self._scope.star(qualifier)
+        names = [x.name for x in entries]
+        if not entries or e.replace:
+            raise BindError(e.span, "* here stands for no columns")
+        for x in e.exclude:
+            if x.name not in names:
+                raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
+        gone = {x.name for x in e.exclude}
+        return [x for x in entries if x.name not in gone]
 
     def _time_unit(self, e: ast.Expr) -> Expr:
         if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
@@ -408,19 +467,15 @@ def _unit(unit: str, span: Span | None) -> Literal:
 
 _OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
 _NAMES: dict[type, str] = {
-    ast.Index: "indexing of arrays and maps",
-    ast.FieldAccess: "access to a field of a ROW",
-    ast.ArrayConstructor: "ARRAY",
     ast.ArrayQuery: "ARRAY(SELECT …)",
-    ast.MapConstructor: "MAP",
     ast.MapQuery: "MAP(SELECT …)",
-    ast.RowConstructor: "ROW",
-    ast.Lambda: "a lambda",
+    ast.Lambda: "a lambda in this place",
     ast.Star: "* in this place",
     ast.NamedArgument: "a named argument",
 }
 _B = ExpressionBinder
 _RULES: dict[type, Callable[..., Expr]] = {
+    **nested.RULES,
     ast.ColumnRef: _B._column,
     ast.Literal: _B._literal,
     ast.TypedLiteral: _B._typed_literal,

@@ -62,11 +62,12 @@ def declare(f: ast.CreateFunction, catalog: Catalog) -> UserFunction:
     for p in f.params:
         if any(p.name.name == x.name for x in fields):
             raise BindError(p.name.span, f"{name} has two parameters {p.name.name}")
-        fields.append(Field(p.name.name, bind_type(p.type)))
-    params, result = Schema(tuple(fields)), bind_type(f.returns)
+        fields.append(Field(p.name.name, bind_type(p.type, catalog.types)))
+    params, result = Schema(tuple(fields)), bind_type(f.returns, catalog.types)
     binder = ExpressionBinder(
-        Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions
-    )
+        Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions,
+        types=catalog.types,
+    )  # fmt: skip
     body = build.implicit(binder.bind(f.body), result, f"the result of {name}")
     if body.type.nullable and not result.nullable:
         raise BindError(f.body.span, f"{name} RETURNS NOT NULL, but its body can be NULL")

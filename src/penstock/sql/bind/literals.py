@@ -193,21 +193,31 @@ def unit_name(word: str) -> str:
 def interval(text: str, start: str, end: str | None, span: Span | None = None) -> Literal:
     """INTERVAL 'text' start [TO end]."""
     first, last = unit_name(start), unit_name(end) if end else None
-    name = first if last is None or last == first else f"{first}_{last}"
+    type = interval_type(first, last)
     body = text.strip()
     sign = -1 if body.startswith("-") else 1
     body = body.lstrip("+-").strip()
+    read = _months if type.kind is Kind.INTERVAL_LONG else _microseconds
+    return Literal(type, sign * read(body, first, last), span=span)
+
+
+def interval_type(first: str, last: str | None) -> SqlType:
+    """The type INTERVAL first [TO last], NOT NULL; units as `unit_name` gives them."""
+    name = first if last is None or last == first else f"{first}_{last}"
     if first in _LONG_MONTHS:
-        value = _months(body, first, last)
-        shown = "MONTH" if first == "QUARTER" else name
-        kind = SqlType(Kind.INTERVAL_LONG, False, unit=shown)
-    elif first in _SHORT_US:
-        value = _microseconds(body, first, last)
+        if last not in (None, first) and name != "YEAR_MONTH":
+            raise ValueError(f"{first} TO {last} is not a range of units")
+        return SqlType(Kind.INTERVAL_LONG, False, unit="MONTH" if first == "QUARTER" else name)
+    if first in _SHORT_US:
+        if last not in (None, first) and not _is_range(first, last):
+            raise ValueError(f"{first} TO {last} is not a range of units")
         shown = {"WEEK": "DAY", "MILLISECOND": "SECOND", "MICROSECOND": "SECOND"}.get(name, name)
-        kind = SqlType(Kind.INTERVAL_SHORT, False, unit=shown)
-    else:
-        raise ValueError(f"{start} is not a unit of time")
-    return Literal(kind, sign * value, span=span)
+        return SqlType(Kind.INTERVAL_SHORT, False, unit=shown)
+    raise ValueError(f"{first} is not a unit of time")
+
+
+def _is_range(first: str, last: str | None) -> bool:
+    return first in _ORDER and last in _ORDER and _ORDER.index(first) < _ORDER.index(last)
 
 
 def _months(body: str, first: str, last: str | None) -> int:
@@ -227,8 +237,6 @@ def _microseconds(body: str, first: str, last: str | None) -> int:
         if not match or (match[2] and first not in ("SECOND", "MILLISECOND")):
             raise ValueError(f"{body!r} is not a number of {first}s")
         return int(Decimal(body) * _SHORT_US[first])
-    if first not in _ORDER or last not in _ORDER or _ORDER.index(first) >= _ORDER.index(last):
-        raise ValueError(f"{first} TO {last} is not a range of units")
     units = _ORDER[_ORDER.index(first) : _ORDER.index(last) + 1]
     pattern = r"(\d+)"
     for unit in units[1:]:

@@ -23,10 +23,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.data.types import INTEGER, Field, Schema
+from penstock.data.types import Field, Schema
 from penstock.errors import Span
-from penstock.plan.expressions import Expr, InputRef, Literal
-from penstock.plan.nodes import AggCall, Aggregate, Distinct, Node, Project, SortKey, TopK, Values
+from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.nodes import AggCall, Aggregate, Distinct, Node, Project, SortKey, TopK
 from penstock.plan.rewrite import columns_of, conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
@@ -38,13 +38,9 @@ from penstock.sql.bind.ranks import Numbered, numbered
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
 from penstock.sql.bind.tables import bind_table
+from penstock.sql.bind.unnest import ONE_ROW
 from penstock.sql.passes.join_keys import references
 
-#: one row for a query without FROM
-_ONE_ROW = Values(
-    Schema((Field("$one", INTEGER.with_nullable(False)),)),
-    ((Literal(INTEGER.with_nullable(False), 0),),),
-)
 Item = ast.Expr | Entry
 
 
@@ -78,7 +74,7 @@ class Select:
 
     def __post_init__(self) -> None:
         if self.syntax.from_ is None:
-            self.frame = Frame(_ONE_ROW, Scope())
+            self.frame = Frame(ONE_ROW, Scope())
         else:
             self.frame = Frame(*bind_table(self.syntax.from_, self.catalog))
         if self.syntax.where is not None:

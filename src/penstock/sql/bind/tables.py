@@ -13,7 +13,7 @@ from dataclasses import replace
 from penstock.data.types import Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr
-from penstock.plan.nodes import Join, JoinKind, Node
+from penstock.plan.nodes import Filter, Join, JoinKind, Node
 from penstock.plan.rewrite import conjuncts, remap
 from penstock.sql import ast
 from penstock.sql.bind import build
@@ -25,6 +25,7 @@ from penstock.sql.bind.pivot import bind_pivot, bind_unpivot
 from penstock.sql.bind.report import BindError, unsupported
 from penstock.sql.bind.scope import Scope, shifted
 from penstock.sql.bind.table_functions import bind_table_function
+from penstock.sql.bind.unnest import ONE_ROW, bind_unnest
 from penstock.sql.passes.join_keys import joined_fields, pick
 
 _KINDS = {
@@ -44,7 +45,7 @@ def bind_table(ref: ast.TableRef, catalog: Catalog) -> tuple[Node, Scope]:
         case ast.Join():
             return _join(ref, catalog)
         case ast.Unnest():
-            raise unsupported(ref.span, "UNNEST")
+            return bind_unnest(ref, ONE_ROW, Scope(), catalog)
         case ast.TableFunction():
             return _named(bind_table_function(ref, catalog), ref.alias, None)
         case ast.Pivot():
@@ -69,6 +70,8 @@ def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     left, left_scope = bind_table(join.left, catalog)
     if isinstance(join.right, ast.DerivedTable) and (join.right.lateral or "APPLY" in join.kind):
         return _lateral(join, kind, Frame(left, left_scope), catalog)
+    if isinstance(join.right, ast.Unnest):
+        return _unnest(join, join.right, left, left_scope, catalog)
     right, right_scope = bind_table(join.right, catalog)
     width = len(left.schema)
     both = left_scope.joined(right_scope, width, join.right.span)
@@ -126,6 +129,23 @@ def _lateral(join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog) -> 
     node = Join(schema, kind, frame.node, lifted, (), (), residual, span=join.span)
     columns = [*range(width), *range(at, at + len(query.schema))]
     return pick(node, columns), _padded(kind, frame.scope, right_scope, width, join.span)
+
+
+def _unnest(
+    join: ast.Join, unnest: ast.Unnest, left: Node, scope: Scope, catalog: Catalog
+) -> tuple[Node, Scope]:
+    """A join with UNNEST, whose operand may use the columns left of it."""
+    if join.kind not in ("COMMA", "CROSS", "INNER", "CROSS APPLY") or join.natural or join.using:
+        raise unsupported(
+            join.span,
+            f"{join.kind} JOIN with UNNEST",
+            "write FROM t, UNNEST(COALESCE(a, ARRAY[NULL])) to keep rows without elements",
+        )
+    node, both = bind_unnest(unnest, left, scope, catalog)
+    if join.on is not None:
+        binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
+        node = Filter(node.schema, node, binder.condition(join.on, "ON"))
+    return node, both
 
 
 def _using(join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:

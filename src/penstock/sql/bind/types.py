@@ -3,12 +3,16 @@
     NamedType "bigint unsigned"      → UBIGINT
     NamedType "decimal" (10, 2)      → DECIMAL(10, 2)
 
+    ArrayType, MapType, RowType      → their children bound, nullable as sql-reference 1.2 says
+    a name of CREATE TYPE            → its type, from `declared`
+
 Nullable unless NOT NULL is written. Types that a program may name but that this version cannot
 store are refused by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from penstock.data.types import (
@@ -32,10 +36,14 @@ from penstock.data.types import (
     VARCHAR,
     Kind,
     SqlType,
+    array_of,
     decimal,
+    map_of,
 )
+from penstock.errors import Span
 from penstock.sql import ast
-from penstock.sql.bind.report import BindError, did_you_mean, unsupported
+from penstock.sql.bind import literals
+from penstock.sql.bind.report import NOT_SUPPORTED, BindError, Poisoned, did_you_mean
 
 _SIMPLE: dict[str, SqlType] = {
     **dict.fromkeys(("boolean", "bool"), BOOLEAN),
@@ -61,21 +69,77 @@ _SIMPLE: dict[str, SqlType] = {
 _DECIMALS = ("decimal", "dec", "numeric", "number")
 _VARCHARS = ("varchar", "string", "text", "character varying", "char varying")
 _CHARS = ("char", "character")
-_LATER = ("variant", "geometry", "map", "array", "row", "multiset")
+#: types of the dialect that no program of ours can store, and what may be written instead
+_REFUSED = {
+    "geometry": "GEOMETRY is not supported",
+    "multiset": "MULTISET is not supported; use ARRAY",
+    "time with time zone": "TIME WITH TIME ZONE is not supported; use TIME",
+    "clob": "CLOB is not supported; use VARCHAR",
+    "blob": "BLOB is not supported; use VARBINARY",
+    "any": "ANY is not a type of a column; use VARIANT",
+    "array": "an array type is written with its elements first, as in INT ARRAY",
+    "map": "a map type is written MAP<key, value>",
+    "row": "a row type is written ROW(name type, …)",
+}
+UserTypes = Mapping[str, SqlType | None]
+_NONE_DECLARED: UserTypes = {}
 #: types whose declared scale is accepted and ignored (contract 10.3)
 _SCALED = (Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
 
 
-def bind_type(t: ast.TypeExpr) -> SqlType:
-    """The type, nullable unless NOT NULL was written. Raises BindError."""
-    return _bare(t).with_nullable(t.nullable is not False)
+def bind_type(t: ast.TypeExpr, declared: UserTypes = _NONE_DECLARED) -> SqlType:
+    """The type, nullable unless NOT NULL was written; `declared`: what CREATE TYPE has named,
+    None where that failed. Raises BindError."""
+    return _bare(t, declared).with_nullable(t.nullable is not False)
 
 
-def _bare(t: ast.TypeExpr) -> SqlType:
-    if not isinstance(t, ast.NamedType):
-        noun = {"ArrayType": "ARRAY", "MapType": "MAP", "RowType": "ROW"}
-        raise unsupported(t.span, f"type {noun.get(type(t).__name__, 'INTERVAL')} in a declaration")
+def declared_type(t: ast.CreateType, declared: UserTypes) -> SqlType:
+    """The type that CREATE TYPE names; fields of a struct are nullable unless NOT NULL."""
+    if t.type is not None:
+        return bind_type(t.type, declared)
+    return _row(t.fields, True, declared)
+
+
+def _row(fields: tuple[ast.TypeField, ...], nullable: bool, declared: UserTypes) -> SqlType:
+    names: list[str] = []
+    children: list[SqlType] = []
+    for f in fields:
+        if f.name.name in names:
+            raise BindError(f.name.span, f"there are two fields {f.name.name}")
+        names.append(f.name.name)
+        child = bind_type(f.type, declared)
+        default = nullable if f.type.nullable is None else f.type.nullable
+        children.append(child.with_nullable(default))
+    return SqlType(Kind.ROW, children=tuple(children), names=tuple(names))
+
+
+def _map(t: ast.MapType, declared: UserTypes) -> SqlType:
+    key = bind_type(t.key, declared)
+    if key.kind in (Kind.MAP, Kind.NULL):
+        raise BindError(t.key.span, f"the key of a MAP cannot be a {key.kind.value}")
+    return map_of(key, bind_type(t.value, declared))
+
+
+def _bare(t: ast.TypeExpr, declared: UserTypes) -> SqlType:
+    match t:
+        case ast.ArrayType():
+            return array_of(bind_type(t.element, declared))
+        case ast.MapType():
+            return _map(t, declared)
+        case ast.RowType():
+            return _row(t.fields, False, declared)
+        case ast.IntervalType():
+            q = t.qualifier
+            return interval_type(q.unit, q.to_unit, t.span)
+    assert isinstance(t, ast.NamedType)
     name, args = t.name, t.args
+    if name in declared:
+        found = declared[name]
+        if found is None:
+            raise Poisoned
+        return found
+    if t.quoted:
+        raise BindError(t.span, f"there is no type {name}{did_you_mean(name, declared)}")
     simple = _SIMPLE.get(name)
     if simple is not None:
         if args and simple.kind not in _SCALED and simple.kind is not Kind.VARBINARY:
@@ -91,10 +155,19 @@ def _bare(t: ast.TypeExpr) -> SqlType:
         return SqlType(Kind.BINARY, precision=_length(t, args, 1))
     if name == "float":
         raise BindError(t.span, "FLOAT is ambiguous: write REAL (32 bits) or DOUBLE (64 bits)")
-    if name in _LATER:
-        raise unsupported(t.span, f"type {name.upper()}")
-    known = [*_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, "binary"]
+    if name in _REFUSED:
+        raise BindError(t.span, _REFUSED[name], NOT_SUPPORTED)
+    known = [*declared, *_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, "binary"]
     raise BindError(t.span, f"there is no type {name.upper()}{did_you_mean(name, known)}")
+
+
+def interval_type(unit: str, to_unit: str | None, span: Span | None) -> SqlType:
+    """INTERVAL unit [TO unit]."""
+    first, last = literals.unit_name(unit), literals.unit_name(to_unit) if to_unit else None
+    try:
+        return literals.interval_type(first, last).with_nullable(True)
+    except ValueError as error:
+        raise BindError(span, str(error)) from None
 
 
 def _decimal(t: ast.NamedType, args: tuple[int, ...]) -> SqlType:

@@ -31,6 +31,7 @@ from penstock.plan.nodes import (
     Scan,
     TopK,
     UnionAll,
+    Unnest,
     Values,
 )
 from penstock.plan.rewrite import columns_of, remap
@@ -58,6 +59,8 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return _join(node, want)
         case Aggregate():
             return _aggregate(node, want)
+        case Unnest():
+            return _unnest(node, want)
         case Distinct() | TopK():
             source, moves = narrow(node.input, range(len(node.schema)))
             assert moves == _same(len(node.schema)), "all columns of a whole-row node are needed"
@@ -170,6 +173,18 @@ def _hop(node: Hop, want: list[int]) -> tuple[Node, Moves]:
     fields = (*source.schema.fields, *node.schema.fields[width:])
     kept = replace(node, schema=Schema(fields), input=source, column=moves[node.column])
     return kept, {**moves, **windows}
+
+
+def _unnest(node: Unnest, want: list[int]) -> tuple[Node, Moves]:
+    width = len(node.keep)
+    kept = [i for i in range(width) if i in want]
+    source, moves = narrow(node.input, {node.column, *(node.keep[i] for i in kept)})
+    columns = [*kept, *range(width, len(node.schema))]
+    keep = tuple(moves[node.keep[i]] for i in kept)
+    cut = replace(
+        node, schema=_pick(node.schema, columns), input=source, column=moves[node.column], keep=keep
+    )
+    return cut, {c: i for i, c in enumerate(columns)}
 
 
 def _union(node: UnionAll, want: list[int]) -> tuple[Node, Moves]:

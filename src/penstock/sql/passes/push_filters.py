@@ -32,6 +32,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     UnionAll,
+    Unnest,
 )
 from penstock.plan.rewrite import can_fail, columns_of, conjuncts, inputs, remap, with_inputs
 from penstock.sql.passes.each_view import each_view
@@ -63,6 +64,10 @@ def push(node: Node, predicates: list[Expr]) -> Node:
         case Hop():
             below, above = _split(predicates, set(range(len(node.input.schema))))
             return _filtered(replace(node, input=push(node.input, below)), above)
+        case Unnest():
+            below, above = _split(predicates, set(range(len(node.keep))))
+            moved = [remap(p, dict(enumerate(node.keep))) for p in below]
+            return _filtered(replace(node, input=push(node.input, moved)), above)
         case UnionAll():
             branches = tuple(push(branch, predicates) for branch in node.inputs)
             return replace(node, inputs=branches)

@@ -1,0 +1,163 @@
+"""Syntax of arrays, maps, rows and lambdas → typed expressions.
+
+    ARRAY[1, 2]  MAP['a', 1]  ROW(1, 2)  (1, 2)  t(1, 2)        values
+    a[i]  a[SAFE_OFFSET(i)]  m[k]  v['k']  r.f  v.k             looking into them
+    TRANSFORM(a, x -> x + 1)                                    lambdas
+
+Rules are called with the ExpressionBinder that met the syntax. Source: sql-reference 2.11-2.15.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from penstock.data.types import VARCHAR, Kind, SqlType
+from penstock.errors import Span
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.functions.rows import field_access, row_constructor
+from penstock.plan.expressions import Call, Expr, LambdaCall, LambdaVar, Literal
+from penstock.sql import ast
+from penstock.sql.bind import build
+from penstock.sql.bind.report import BindError, did_you_mean
+from penstock.sql.bind.scope import Entry
+
+
+class Binder(Protocol):
+    """What rules need of the ExpressionBinder."""
+
+    variables: Mapping[str, LambdaVar]
+
+    def bind(self, e: ast.Expr) -> Expr: ...
+
+    def star(self, e: ast.Star) -> list[Entry]: ...
+
+
+def array(binder: Binder, e: ast.ArrayConstructor) -> Expr:
+    items = [build.string_of(binder.bind(i)) for i in e.items]
+    return (
+        build.call("ARRAY", build.unify(items, e.span, "the elements of ARRAY")[0], e.span)
+        if items
+        else build.call("ARRAY", [], e.span)
+    )
+
+
+def map_(binder: Binder, e: ast.MapConstructor) -> Expr:
+    keys = [build.string_of(binder.bind(k)) for k, _ in e.entries]
+    values = [build.string_of(binder.bind(v)) for _, v in e.entries]
+    if not keys:
+        return build.call("MAP", [], e.span)
+    keys = build.unify(keys, e.span, "the keys of MAP")[0]
+    values = build.unify(values, e.span, "the values of MAP")[0]
+    return build.call("MAP", [x for pair in zip(keys, values, strict=True) for x in pair], e.span)
+
+
+def row(binder: Binder, e: ast.RowConstructor) -> Expr:
+    names: list[str] = []
+    items: list[Expr] = []
+    for item in e.items:
+        if isinstance(item, ast.Star):
+            for entry in binder.star(item):
+                names.append(entry.name)
+                items.append(entry.expr)
+        else:
+            names.append(f"expr${len(names)}")
+            items.append(build.string_of(binder.bind(item)))
+    return make_row(names, items, e.span)
+
+
+def make_row(names: Sequence[str], items: Sequence[Expr], span: Span | None) -> Expr:
+    function = row_constructor(names, [i.type for i in items])
+    return Call(function.result, function, tuple(items), span=span)
+
+
+def struct(name: str, type: SqlType, args: Sequence[Expr], span: Span) -> Expr:
+    """`name(v, …)`: a value of the struct that CREATE TYPE declared as `type`."""
+    if len(args) != len(type.children):
+        raise BindError(span, f"{name} has {len(type.children)} fields, not {len(args)}")
+    items = []
+    for arg, field, wanted in zip(args, type.names, type.children, strict=True):
+        item = build.implicit(arg, wanted, f"field {field} of {name}")
+        if item.type.nullable and not wanted.nullable:
+            raise BindError(arg.span or span, f"field {field} of {name} is NOT NULL")
+        # the field's own nullability, so that all values of the struct have one type
+        items.append(item)
+    made = make_row(type.names, items, span)
+    return build.coerce(made, type)
+
+
+def index(binder: Binder, e: ast.Index) -> Expr:
+    operand = binder.bind(e.operand)
+    i, name = e.index, "[]"
+    if isinstance(i, ast.FunctionCall) and i.name.name.upper() == "SAFE_OFFSET":
+        if len(i.args) != 1:
+            raise BindError(i.span, f"SAFE_OFFSET takes 1 argument, not {len(i.args)}")
+        i, name = i.args[0], "[SAFE_OFFSET]"
+    if operand.type.kind not in (Kind.ARRAY, Kind.MAP, Kind.VARIANT):
+        raise BindError(e.span, f"{build.bare(operand.type)} has no elements to look up with [ ]")
+    return build.call(name, [operand, build.string_of(binder.bind(i))], e.span)
+
+
+def field(operand: Expr, name: ast.Identifier, span: Span) -> Expr:
+    """`operand.name`: of a ROW a field, of a VARIANT what it has under that name."""
+    type = operand.type
+    if type.kind is Kind.VARIANT:
+        key = Literal(VARCHAR.with_nullable(False), name.name, span=name.span)
+        return build.call("[]", [operand, key], span)
+    if type.kind is not Kind.ROW:
+        raise BindError(name.span, f"{build.bare(type)} has no field {name.name}")
+    if name.name not in type.names:
+        hint = did_you_mean(name.name, type.names) or f"; it has {', '.join(type.names)}"
+        raise BindError(name.span, f"this row has no field {name.name}{hint}")
+    function = field_access(type, type.names.index(name.name))
+    return Call(function.result, function, (operand,), span=span)
+
+
+def field_of(binder: Binder, e: ast.FieldAccess) -> Expr:
+    return field(binder.bind(e.operand), e.field, e.span)
+
+
+def lambda_call(binder: Binder, name: str, e: ast.FunctionCall) -> Expr:
+    """TRANSFORM and the like: `e.args` are the operand and a lambda."""
+    if len(e.args) != 2 or not isinstance(e.args[1], ast.Lambda):
+        raise BindError(e.span, f"{name} takes a value and a lambda, as in {name}(a, x -> x + 1)")
+    operand, syntax = binder.bind(e.args[0]), e.args[1]
+    function = LAMBDA_FUNCTIONS[name](operand.type)
+    if function is None:
+        raise BindError(e.args[0].span, f"{name} does not take {build.bare(operand.type)}")
+    operand = build.coerce(operand, function.operand)
+    if len(syntax.params) != len(function.params):
+        raise BindError(
+            syntax.span,
+            f"the lambda of {name} has {len(function.params)} parameters, not {len(syntax.params)}",
+        )
+    names = tuple(p.name for p in syntax.params)
+    if len(set(names)) < len(names):
+        raise BindError(syntax.span, f"the lambda of {name} has two parameters of one name")
+    level = 1 + max((v.level for v in binder.variables.values()), default=-1)
+    bound = {
+        n: LambdaVar(t, level, i, n)
+        for i, (n, t) in enumerate(zip(names, function.params, strict=True))
+    }
+    inner: Any = copy.copy(binder)
+    inner.variables = {**binder.variables, **bound}
+    body: Expr = build.string_of(inner.bind(syntax.body))
+    if function.body is not None:
+        body = (
+            build.condition(body, f"the lambda of {name}")
+            if function.body.kind is Kind.BOOLEAN
+            else build.implicit(body, function.body, f"the result of the lambda of {name}")
+        )
+    result = function.result(body.type)
+    result = result.with_nullable(result.nullable or operand.type.nullable)
+    return LambdaCall(result, function, operand, body, level, names, span=e.span)
+
+
+RULES: dict[type, Callable[..., Expr]] = {
+    ast.ArrayConstructor: array,
+    ast.MapConstructor: map_,
+    ast.RowConstructor: row,
+    ast.Index: index,
+    ast.FieldAccess: field_of,
+}

@@ -1,0 +1,141 @@
+"""Runs beyond a budget of memory live in mapped files.
+
+    resident (in memory)         over budget: the largest are written …
+    ▪ ▪▪ ▪▪▪▪ ▪▪▪▪▪▪▪▪▪▪▪▪  ──►  ▪ ▪▪ ▪▪▪▪ ░░░░░░░░░░░░    … and mapped in place of what they were
+
+    two runs whose merge would be large are merged piece by piece, straight into a file
+
+A mapped run answers like any other; the system keeps its hot pages and drops the others. Runs are
+written in a thread of their own, while the resident ones keep answering; only when memory is at
+twice the budget does the step wait. A run that a checkpoint has written already is just mapped,
+and one that was spilled is not written again by the next checkpoint.
+
+Not counted: what cannot be dropped. Group tables and accumulators are read and written at random
+places by every step, so they stay in memory, and so do the deltas of a step.
+
+Cost: writing a run once, at the speed of the disk; a cold look-up is a page fault a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from penstock.data.batch import Array
+from penstock.state.run import Run
+from penstock.state.spine import Spine
+from penstock.state.storage import StateStore, plain
+
+#: rows of a piece when two runs are merged into a file
+PIECE_ROWS = 1 << 20
+#: smaller runs are not worth a file
+MIN_RUN_BYTES = 1 << 16
+
+_writer = ThreadPoolExecutor(1, thread_name_prefix="spill")
+
+
+class Spill:
+    """Keeps the runs of `spines` within `budget` bytes of memory, the others in `store`."""
+
+    def __init__(self, store: StateStore, budget: int, spines: Sequence[Spine]) -> None:
+        self.store = store
+        self.budget = budget
+        self._spines = tuple(spines)
+        self._writing: Future[list[tuple[Spine, Run, Run]]] | None = None
+        for spine in self._spines:
+            spine.merge_large = self.merge
+
+    def resident_bytes(self) -> int:
+        return sum(r.resident_bytes for s in self._spines for r in s.runs())
+
+    def tend(self) -> None:
+        """To be called between two steps. Raises OSError if the disk fails."""
+        if self._writing is not None and self._writing.done():
+            self._adopt()
+        resident = self.resident_bytes()
+        if resident <= self.budget:
+            return
+        if self._writing is None:
+            chosen = self._choose(resident - self.budget // 2)
+            if chosen:
+                self._writing = _writer.submit(self._write, chosen)
+        if self._writing is not None and resident > 2 * self.budget:
+            self._adopt()
+
+    def merge(self, spine: Spine, lower: Run, upper: Run) -> Run | None:
+        """The two runs as one in a file, None if they are small enough for memory."""
+        bytes = lower.nbytes + upper.nbytes
+        if bytes < MIN_RUN_BYTES or 8 * bytes < self.budget:
+            return None
+        room = _room(lower, upper)
+        file = self.store.put_pieces("run", room, _pieces(spine, lower, upper))
+        return spine.mapped(self.store, file)
+
+    def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
+        """The largest resident runs, enough to free `bytes`."""
+        found = [
+            (s, r) for s in self._spines for r in s.runs() if r.resident_bytes >= MIN_RUN_BYTES
+        ]
+        found.sort(key=lambda pair: -pair[1].resident_bytes)
+        sizes = np.cumsum([r.resident_bytes for _, r in found])
+        return found[: int(np.searchsorted(sizes, bytes)) + 1]
+
+    def _write(self, chosen: list[tuple[Spine, Run]]) -> list[tuple[Spine, Run, Run]]:
+        return [(s, r, s.mapped(self.store, r.write(self.store))) for s, r in chosen]
+
+    def _adopt(self) -> None:
+        """Have the spines use what was written, once it is."""
+        assert self._writing is not None
+        written, self._writing = self._writing.result(), None
+        for spine, resident, mapped in written:
+            spine.exchange(resident, mapped)
+
+
+def _room(lower: Run, upper: Run) -> dict[str, Array]:
+    """What the merged run may need, as `StateStore.put_pieces` wants it."""
+    rows = len(lower) + len(upper)
+    parts = [*lower.arrays().items(), *upper.arrays().items()]
+    room: dict[str, Array] = {}
+    for name, array in parts:
+        if name in ("table", "shift"):
+            continue
+        values = array if isinstance(array, np.ndarray) else array.values
+        room[name] = _of_shape(values, rows)
+        if not isinstance(array, np.ndarray) and array.valid is not None:
+            room[f"{name}.valid"] = _of_shape(array.valid, rows)
+    return room
+
+
+def _of_shape(array: Array, rows: int) -> Array:
+    return np.broadcast_to(np.zeros(1, array.dtype), (rows, *array.shape[1:]))
+
+
+def _pieces(spine: Spine, lower: Run, upper: Run) -> Iterator[dict[str, Array]]:
+    """The arrays of the merged run, a range of hashes at a time, then its index.
+
+    All rows of one key are in one piece, whatever their number."""
+    rows = len(lower) + len(upper)
+    has_nulls = [c for c in _room(lower, upper) if c.endswith(".valid")]
+    bits = max(1, rows.bit_length() - 3)
+    counts = np.zeros(1 << bits, np.int64)
+    pieces = -(-rows // PIECE_ROWS)
+    cuts = np.array([(i << 64) // pieces for i in range(1, pieces)], np.uint64)
+    edges = [[0, *np.searchsorted(r.k, cuts).tolist(), len(r)] for r in (lower, upper)]
+    for i in range(pieces):
+        a, b = (r.part(e[i], e[i + 1]) for r, e in zip((lower, upper), edges, strict=True))
+        merged = spine.merged_in_memory(a, b)
+        arrays = plain(merged.arrays())
+        del arrays["table"], arrays["shift"]
+        for name in has_nulls:
+            arrays.setdefault(name, np.ones(len(merged), np.uint8))
+        buckets = (merged.k >> np.uint64(64 - bits)).astype(np.int64)
+        if len(buckets):
+            first = int(buckets[0])
+            found = np.bincount(buckets - first)
+            counts[first : first + len(found)] += found
+        yield arrays
+    table = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=table[1:])
+    yield {"table": table, "shift": np.array([64 - bits])}

@@ -1,0 +1,164 @@
+"""A recursive view is the least fixed point of its query, however its tables came to be.
+
+The oracle starts from nothing and applies the definition until it stops to change anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.circuit import Circuit
+from penstock.compile.program import compile_circuit
+from penstock.data.build import batch_to_rows
+from penstock.errors import RuntimeSqlError
+from penstock.sql.program import compile_program
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced, as_input
+
+TABLES = """
+CREATE TABLE edge (s INT NOT NULL, t INT NOT NULL);
+CREATE TABLE start (n INT NOT NULL);
+"""
+CLOSURE = """
+DECLARE RECURSIVE VIEW path (s INT NOT NULL, t INT NOT NULL);
+CREATE LOCAL VIEW longer AS SELECT p.s, e.t FROM path p JOIN edge e ON p.t = e.s;
+CREATE MATERIALIZED VIEW path AS SELECT s, t FROM edge UNION ALL SELECT s, t FROM longer;
+CREATE MATERIALIZED VIEW ends AS SELECT s, COUNT(*) AS n FROM path GROUP BY s;
+"""
+#: nodes at an even and an odd distance from a start
+PARITY = """
+DECLARE RECURSIVE VIEW odd (n INT NOT NULL);
+CREATE MATERIALIZED VIEW even AS
+    SELECT n FROM start UNION SELECT e.t FROM odd o, edge e WHERE o.n = e.s;
+CREATE MATERIALIZED VIEW odd AS SELECT e.t AS n FROM even o, edge e WHERE o.n = e.s;
+"""
+#: a semi join and set operations inside the cycle
+REACHED = """
+DECLARE RECURSIVE VIEW seen (n INT NOT NULL);
+CREATE MATERIALIZED VIEW seen AS
+    SELECT n FROM start UNION
+    SELECT DISTINCT e.t FROM edge e WHERE e.s IN (SELECT n FROM seen);
+"""
+#: not monotone: the fewest steps to every node
+DISTANCE = """
+DECLARE RECURSIVE VIEW near (n INT NOT NULL, d INT);
+CREATE LOCAL VIEW step AS
+    SELECT n, 0 AS d FROM start UNION ALL
+    SELECT e.t, near.d + 1 FROM near, edge e WHERE near.n = e.s AND near.d < 20;
+CREATE MATERIALIZED VIEW near AS SELECT n, MIN(d) AS d FROM step GROUP BY n;
+"""
+Rows = set[tuple[int, ...]]
+
+Oracle = Callable[[Rows, Rows], dict[str, Rows]]
+
+
+def closure(edges: Rows, starts: Rows) -> dict[str, Rows]:
+    found: Rows = set()
+    while (more := edges | {(a, c) for a, b in found for x, c in edges if b == x}) != found:
+        found = more
+    return {"path": found, "ends": {(s, len([1 for a, _ in found if a == s])) for s, _ in found}}
+
+
+def parity(edges: Rows, starts: Rows) -> dict[str, Rows]:
+    even, odd, before = set(starts), set[tuple[int, ...]](), None
+    while before != (even, odd):
+        before = (set(even), set(odd))
+        even = starts | {(t,) for s, t in edges if (s,) in odd}
+        odd = {(t,) for s, t in edges if (s,) in even}
+    return {"even": even, "odd": odd}
+
+
+def reached(edges: Rows, starts: Rows) -> dict[str, Rows]:
+    found: Rows = set()
+    while (more := starts | {(t,) for s, t in edges if (s,) in found}) != found:
+        found = more
+    return {"seen": found}
+
+
+def distance(edges: Rows, starts: Rows) -> dict[str, Rows]:
+    best = {n: 0 for (n,) in starts}
+    for _ in range(20):
+        for s, t in edges:
+            if s in best:
+                best[t] = min(best.get(t, 99), best[s] + 1)
+    return {"near": set(best.items())}
+
+
+node = st.integers(0, 6)
+rows = {"edge": st.tuples(node, node), "start": st.tuples(node)}
+change = st.sampled_from(["edge", "edge", "edge", "start"]).flatmap(
+    lambda table: st.tuples(st.just(table), rows[table])
+)
+#: a change removes a row that is there (once it has been taken `True`) and adds it otherwise
+histories = st.lists(st.lists(change, max_size=8), max_size=8)
+
+
+def snapshot(circuit: Circuit, name: str) -> Rows:
+    found = batch_to_rows(circuit.snapshot(name).batch())
+    assert all(w == 1 for _, w in found), "a recursive view is a set"
+    return {row for row, _ in found}
+
+
+@pytest.mark.parametrize(
+    ("views", "oracle"),
+    [(CLOSURE, closure), (PARITY, parity), (REACHED, reached), (DISTANCE, distance)],
+)
+@given(history=histories)
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_a_recursive_view_equals_its_fixed_point_after_every_step(
+    views: str, oracle: Oracle, history: list[list[tuple[str, tuple[int, ...]]]], tmp_path: Path
+) -> None:
+    plan = compile_program(TABLES + views)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    store = StateStore(tmp_path, Unsynced())
+    contents: dict[str, Rows] = {"edge": set(), "start": set()}
+    for i, step in enumerate(history):
+        weights: dict[str, dict[tuple[int, ...], int]] = {"edge": {}, "start": {}}
+        for table, row in step:
+            sign = -1 if row in contents[table] else 1
+            (contents[table].remove if sign < 0 else contents[table].add)(row)
+            weights[table][row] = weights[table].get(row, 0) + sign
+        circuit.step({t: [as_input(schemas[t], [*w.items()])] for t, w in weights.items()})
+        if i == len(history) // 2:
+            saved = json.loads(json.dumps(circuit.capture().write(store)))
+            circuit = compile_circuit(plan)
+            circuit.restore(store, saved)
+        for name, expected in oracle(contents["edge"], contents["start"]).items():
+            assert snapshot(circuit, name) == expected
+
+
+def test_rows_that_only_support_each_other_go_when_the_last_way_in_is_cut() -> None:
+    plan = compile_program(TABLES + CLOSURE)
+    schema = plan.tables[0].schema
+    circuit = compile_circuit(plan)
+    ring = [((1, 2), 1), ((2, 3), 1), ((3, 1), 1)]
+    circuit.step({"edge": [as_input(schema, [((0, 1), 1), *ring])]})
+    assert (0, 3) in snapshot(circuit, "path")
+
+    circuit.step({"edge": [as_input(schema, [((0, 1), -1)])]})
+
+    assert {s for s, _ in snapshot(circuit, "path")} == {1, 2, 3}
+
+
+def test_an_endless_recursion_ends_with_an_error() -> None:
+    program = """
+    CREATE TABLE one (n BIGINT NOT NULL);
+    DECLARE RECURSIVE VIEW up (n BIGINT NOT NULL);
+    CREATE VIEW up AS SELECT n FROM one UNION ALL SELECT n * 2 FROM up;
+    """
+    plan = compile_program(program)
+    circuit = compile_circuit(plan)
+
+    with pytest.raises(RuntimeSqlError, match=r"overflow|out of range"):
+        circuit.step({"one": [as_input(plan.tables[0].schema, [((1,), 1)])]})

@@ -1,0 +1,115 @@
+"""Runs in files answer as runs in memory do."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import penstock.state.spill as spill_module
+import penstock.state.spine as spine_module
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import INSERT, Column, InputBatch
+from penstock.data.build import batch_to_rows, column_from_python
+from penstock.errors import StateCorrupt
+from penstock.sql.program import compile_program
+from penstock.state.spine import Spine
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced
+from tests.property.programs import History, Program, histories, programs
+from tests.property.test_saved_state import bags, contents, inputs_of
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run goes to a file, and merges take a few rows at a time, some in the background."""
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 4)
+    monkeypatch.setattr(spill_module, "MIN_RUN_BYTES", 1)
+    monkeypatch.setattr(spill_module, "PIECE_ROWS", 3)
+
+
+@pytest.mark.usefixtures("_small")
+@given(program=programs(), history=histories())
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
+def test_a_program_whose_runs_all_live_in_files_computes_the_same(
+    program: Program, history: History
+) -> None:
+    plan = compile_program(program.text)
+    steady, spilled = compile_circuit(plan), compile_circuit(plan)
+    with tempfile.TemporaryDirectory() as directory:
+        store = StateStore(Path(directory), Unsynced())
+        spilled.spill_to(store, 1)
+        for step in [[], *history.steps]:
+            expected = bags(steady.step(inputs_of(plan, step)))
+            assert bags(spilled.step(inputs_of(plan, step))) == expected
+        assert contents(spilled, plan) == contents(steady, plan)
+        again = compile_circuit(plan)
+        again.restore(store, spilled.capture().write(store))
+        assert contents(again, plan) == contents(steady, plan)
+
+
+PROGRAM = """
+CREATE TABLE t (k BIGINT NOT NULL, s VARCHAR) WITH ('materialized' = 'true');
+CREATE VIEW pairs AS SELECT a.k, b.s FROM t a JOIN t b ON a.k = b.k + 1;
+"""
+TEXT = "a string that does not fit a view"
+
+
+def filled(directory: Path, budget: int | None, rows: int = 60_000) -> tuple[Any, int, int]:
+    """(the circuit, the most bytes of runs in memory after a step, bytes of runs in all)."""
+    plan = compile_program(PROGRAM)
+    circuit = compile_circuit(plan)
+    if budget is not None:
+        circuit.spill_to(StateStore(directory, Unsynced()), budget)
+    texts = column_from_python(plan.tables[0].schema.types[1], [TEXT + str(i) for i in range(1000)])
+    most = 0
+    for at in range(0, rows, 1000):
+        keys = Column(plan.tables[0].schema.types[0], np.arange(at, at + 1000))
+        ops = np.full(1000, INSERT, np.uint8)
+        circuit.step({"t": [InputBatch(plan.tables[0].schema, (keys, texts), ops)]})
+        most = max(most, sum(r.resident_bytes for r in runs_of(circuit)))
+    return circuit, most, sum(r.nbytes for r in runs_of(circuit))
+
+
+def runs_of(circuit: Any) -> list[Any]:
+    parts = [p for node in circuit._nodes for p in node.parts().values()]
+    return [r for p in parts if isinstance(p, Spine) for r in p.runs()]
+
+
+def test_state_of_three_times_the_budget_keeps_to_it_and_is_right(tmp_path: Path) -> None:
+    steady, resident, everything = filled(tmp_path, None)
+    budget = everything // 3
+    spilled, most, _ = filled(tmp_path, budget)
+
+    assert resident >= everything * 0.9
+    assert most <= 2 * budget
+    rows = [Counter(dict(batch_to_rows(c.snapshot("t").batch()))) for c in (steady, spilled)]
+    assert rows[0] == rows[1]
+
+
+def test_a_removed_file_is_used_as_long_as_it_is_mapped_and_written_again(tmp_path: Path) -> None:
+    circuit, _, _ = filled(tmp_path, 1 << 16, 8000)
+    store = StateStore(tmp_path)
+    before = Counter(dict(batch_to_rows(circuit.snapshot("t").batch())))
+    store.remove(store.files())
+    saved = circuit.capture().write(store)
+    again = compile_circuit(compile_program(PROGRAM))
+    again.restore(store, saved)
+
+    assert Counter(dict(batch_to_rows(again.snapshot("t").batch()))) == before
+    store.remove(store.files())
+    with pytest.raises(StateCorrupt):
+        compile_circuit(compile_program(PROGRAM)).restore(store, saved)
