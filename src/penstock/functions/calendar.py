@@ -77,6 +77,8 @@ def extract_days(unit: str, days: Array) -> Array | None:
             return (days + 3) % 7 + 1
         case "WEEK":
             return _iso_week(days)
+        case "ISOYEAR":
+            return years_of(days - (days + 3) % 7 + 3)
     return None
 
 

@@ -168,10 +168,10 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
         t = moment_type(types[0]) if unit is not None else None
         if unit is None or t is None:
             return None
-        if only is not None and t.kind not in only:
-            if t.kind not in (Kind.TIMESTAMP, Kind.DATE) or types[0].kind not in STRINGS:
-                return None
+        if only is not None and types[0].kind in STRINGS | {Kind.NULL}:
             t = SqlType(only[0])
+        if only is not None and t.kind not in only:
+            return None
         compute = _round_kernel(unit, t, up)
         if compute is None:
             return None

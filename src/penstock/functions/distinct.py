@@ -49,6 +49,17 @@ def combinations(columns: Sequence[Column]) -> tuple[Array, list[tuple[Any, ...]
     return key, found, first
 
 
+def groups(columns: Sequence[Column]) -> list[tuple[tuple[Any, ...], Array]]:
+    """(values, the rows that have them) of every distinct combination of the columns' values.
+
+    Columns of one row each give one group, of row 0.
+    """
+    key, found, _ = combinations(columns)
+    order = np.argsort(key, kind="stable")
+    ends = np.searchsorted(key[order], np.arange(1, len(found)))
+    return list(zip(found, np.split(order, ends), strict=True))
+
+
 def per_distinct(
     compute: Callable[..., Any], columns: Sequence[Column], type: SqlType = VARCHAR
 ) -> Column:

@@ -22,7 +22,7 @@ from penstock.data.types import BOOLEAN, VARBINARY, VARCHAR
 from penstock.errors import RuntimeSqlError
 from penstock.functions import regex, text, text_kernels, text_search
 from penstock.functions.definition import define
-from penstock.functions.distinct import combinations, per_distinct
+from penstock.functions.distinct import groups, per_distinct
 from penstock.functions.params import STRING
 from penstock.functions.text_search import ANY_ONE, ANY_RUN
 
@@ -97,17 +97,16 @@ def _by_pattern(
     if len(words) < n:
         words = pa.repeat(words[0], n)
     known = np.ones(n, np.bool_) if s.valid is None else np.broadcast_to(s.valid == 1, n)
-    key, found, _first = combinations(given)
-    if len(found) == 1:
-        return _applied(prepare, found[0], words, known, np.arange(n))
-    order = np.argsort(key, kind="stable")
-    ends = np.searchsorted(key[order], np.arange(len(found) + 1))
+    if all(len(c) == 1 for c in given):
+        ((values, _),) = groups(given)
+        return _applied(prepare, values, words, known, np.arange(n))
+    found = groups(given)
     pieces = [
         _applied(prepare, values, words.take(pa.array(rows)), known[rows], rows)
-        for values, rows in zip(found, np.split(order, ends[1:-1]), strict=True)
+        for values, rows in found
     ]
     back = np.empty(n, np.int64)
-    back[order] = np.arange(n)
+    back[np.concatenate([rows for _, rows in found])] = np.arange(n)
     return pa.concat_arrays(pieces).take(pa.array(back))
 
 

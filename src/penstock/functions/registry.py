@@ -45,13 +45,14 @@ from penstock.functions import (
     patterns,
     rounding,
     strings,
+    zones,
 )
 from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload
 
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
-    dates, intervals, arrays, array_sets, maps,
+    dates, intervals, zones, arrays, array_sets, maps,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]

@@ -20,7 +20,7 @@ from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
-from penstock.sql.bind import build, later, literals, nested
+from penstock.sql.bind import build, later, literals, nested, periods
 from penstock.sql.bind.catalog import Catalog, Inlined
 from penstock.sql.bind.forms import Aggregated, Outer, Ranked, has
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
@@ -192,6 +192,8 @@ class ExpressionBinder:
     def _interval(self, e: ast.IntervalLiteral) -> Expr:
         q = e.qualifier
         try:
+            if e.quoted:
+                literals.check_leading_digits(e.text, q.unit, q.precision)
             found = literals.interval(e.text, q.unit, q.to_unit, e.span)
         except ValueError as error:
             raise BindError(e.span, str(error)) from None
@@ -203,7 +205,7 @@ class ExpressionBinder:
         operand = self.bind(e.operand)
         if e.op == "NOT":
             return build.not_(build.condition(operand, "the operand of NOT"), e.span)
-        if e.op == "-" and isinstance(operand, Literal):
+        if e.op == "-" and isinstance(operand, Literal) and isinstance(e.operand, ast.Literal):
             folded = literals.negated(operand, e.span)
             if folded is not None:
                 return folded
@@ -214,7 +216,7 @@ class ExpressionBinder:
             sides = [self.condition(x, f"an operand of {e.op}") for x in logic_terms(e, e.op)]
             return (build.and_ if e.op == "AND" else build.or_)(sides, e.span)
         if e.op not in _OPERATORS:
-            raise unsupported(e.span, f"the period predicate {e.op}")
+            return periods.predicate(e, self.bind)
         name = "is_not_distinct" if e.op == "<=>" else e.op
         return build.call(name, [self.bind(e.left), self.bind(e.right)], e.span)
 

@@ -190,6 +190,18 @@ def unit_name(word: str) -> str:
     return single if single in _SHORT_US or single in _LONG_MONTHS else unit
 
 
+def check_leading_digits(text: str, unit: str, precision: int | None) -> None:
+    """INTERVAL '100' HOUR has more digits than its unit may: 2, or `precision` as in HOUR(3)."""
+    digits = re.match(r"[+-]?\s*(\d+)", text.strip())
+    allowed = 2 if precision is None else precision
+    if digits and len(digits[1].lstrip("0")) > allowed:
+        name = unit_name(unit)
+        raise ValueError(
+            f"{digits[1]} has more than the {allowed} digits of {name}; "
+            f"write {name}({len(digits[1])})"
+        )
+
+
 def interval(text: str, start: str, end: str | None, span: Span | None = None) -> Literal:
     """INTERVAL 'text' start [TO end]."""
     first, last = unit_name(start), unit_name(end) if end else None

@@ -180,16 +180,18 @@ class ExpressionParser(TypeParser):
         negative = self.key == "-"
         if negative or self.key == "+":
             self.advance()
-        if self.key == STRING:
-            text = self.tokens.values[self.i]
-            assert isinstance(text, str)
+        quoted = self.key == STRING
+        if quoted:
+            value = self.tokens.values[self.i]
+            assert isinstance(value, str)
+            text = value
         elif self.key == NUMBER:
             text = self.tokens.text[self.starts[self.i] : self.ends[self.i]]
         else:
             raise self.failure("a string or number", "a sign")
         self.advance()
         qualifier = self.qualifier()
-        return ast.IntervalLiteral(self.span_from(start), text, qualifier, negative)
+        return ast.IntervalLiteral(self.span_from(start), text, qualifier, negative, quoted)
 
     # -- infixes
 

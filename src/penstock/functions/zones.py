@@ -1,0 +1,98 @@
+"""CONVERT_TIMEZONE(from, to, timestamp): a time on one zone's clocks as another's (2.10.4).
+
+    ('America/New_York', 'America/Los_Angeles', 2008-03-05 12:25:29)   →   2008-03-05 09:25:29
+    ('UTC', '+08:00', …)                                                   a fixed offset
+
+NULL for an unknown zone and for a time that the first zone's clocks skip. A time that they show
+twice is the earlier one. All rows with the same pair of zones are converted in one call; the zones'
+rules are Arrow's, from the machine's time zone database.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from penstock.data.batch import Array, Column
+from penstock.data.types import TIMESTAMP, VARCHAR, Kind
+from penstock.errors import RuntimeSqlError
+from penstock.functions.definition import Literals, Overload, Types, define_typed
+from penstock.functions.distinct import groups
+from penstock.functions.params import MOMENT, STRING
+
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
+_KNOWN = "Europe/Paris"
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> int | str | None:
+    """A fixed offset from UTC in µs, the name of a zone, or None for neither."""
+    if name in ("UTC", "Z"):
+        return 0
+    m = _OFFSET.fullmatch(name)
+    if m:
+        hours, minutes = int(m[2]), int(m[3])
+        if hours > 23 or minutes > 59:
+            return None
+        return (hours * 60 + minutes) * 60_000_000 * (1 if m[1] == "+" else -1)
+    return name if name and _has_zone(name) else None
+
+
+def _has_zone(name: str) -> bool:
+    try:
+        pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)
+    except pa.ArrowInvalid:
+        if name == _KNOWN:
+            raise RuntimeSqlError("this machine has no time zone database (tzdata)") from None
+        if not _has_zone(_KNOWN):
+            raise
+        return False
+    return True
+
+
+def _to_utc(us: Array, source: int | str) -> tuple[Array, Array]:
+    """(µs UTC of times on the clocks of `source`, whether there are such times)."""
+    if isinstance(source, int):
+        return us - source, np.ones(len(us), np.bool_)
+    local = pa.array(us, pa.timestamp("us"))
+    instants = pc.assume_timezone(local, source, ambiguous="earliest", nonexistent="earliest")
+    utc = np.asarray(instants.cast(pa.int64()))
+    return utc, _from_utc(utc, source) == us
+
+
+def _from_utc(us: Array, target: int | str) -> Array:
+    if isinstance(target, int):
+        return us + target
+    instants = pa.array(us, pa.timestamp("us", target))
+    return np.asarray(pc.local_timestamp(instants).cast(pa.int64()))
+
+
+def _convert(source: Column, target: Column, at: Column) -> Column:
+    n = max(len(source), len(target), len(at))
+    us = np.array(np.broadcast_to(at.values, n))
+    ok = np.zeros(n, np.bool_)
+    for (first, second), rows in groups((source, target)):
+        a = None if first is None else zone(first)
+        b = None if second is None else zone(second)
+        here = np.arange(n) if len(source) == len(target) == 1 else rows
+        if a is not None and b is not None:
+            utc, ok[here] = _to_utc(us[here], a)
+            us[here] = _from_utc(utc, b)
+    return Column(TIMESTAMP, us, ok.astype(np.uint8))
+
+
+@define_typed("CONVERT_TIMEZONE", "CONVERT_TIMEZONE(from, to, timestamp)")
+def convert_timezone(types: Types, literals: Literals) -> Overload | None:
+    if len(types) != 3 or not (STRING.exact(types[0]) and STRING.exact(types[1])):
+        return None
+    at = MOMENT.accept(types[2])
+    if at is None or at.kind is Kind.TIMESTAMP_TZ:
+        return None
+    zones = tuple(STRING.exact(t) or VARCHAR for t in types[:2])
+    return Overload(
+        (*zones, TIMESTAMP), TIMESTAMP, lambda args, n: _convert(*args), nullable=True
+    )
