@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from penstock.data.batch import Array, Column
 from penstock.data.types import VARCHAR, SqlType
@@ -58,6 +59,22 @@ def groups(columns: Sequence[Column]) -> list[tuple[tuple[Any, ...], Array]]:
     order = np.argsort(key, kind="stable")
     ends = np.searchsorted(key[order], np.arange(1, len(found)))
     return list(zip(found, np.split(order, ends), strict=True))
+
+
+def in_groups(
+    compute: Callable[[tuple[Any, ...], Array], Any], columns: Sequence[Column], n: int
+) -> pa.Array:
+    """An Arrow array of `n` rows: compute(values, rows) for each combination of the columns."""
+    if all(len(c) == 1 for c in columns):
+        ((values, _),) = groups(columns)
+        return compute(values, np.arange(n))
+    found = groups(columns)
+    if not found:
+        return compute(tuple(None for _ in columns), np.zeros(0, np.int64))
+    pieces = [compute(values, rows) for values, rows in found]
+    back = np.empty(n, np.int64)
+    back[np.concatenate([rows for _, rows in found])] = np.arange(n)
+    return pa.concat_arrays(pieces).take(pa.array(back))
 
 
 def per_distinct(

@@ -1,29 +1,25 @@
-"""The text forms of values: strict parsing (sql-reference 1.1, 1.5) and printing.
+"""Constants from their text, one at a time: the strict grammar of sql-reference 1.1 and 1.5.
 
     parse_date("2020-01-31")                  days since 1970-01-01
     parse_time("23:59:59.132")                nanoseconds of the day
     parse_timestamp("2020-01-01 10:00:00.5")  microseconds since 1970-01-01
 
 Every parser raises ValueError for anything but its grammar; no blanks are forgiven.
+Not here: columns of text (`text_parse`).
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-import uuid
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
 _TIME = re.compile(r"(\d{2}):(\d{2}):(\d{2})(?:\.(\d{0,9}))?", re.ASCII)
 _ZONE = re.compile(r"(.*?)(?: ?(Z|[+-]\d{2}(?::?\d{2})?))?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_UUID = re.compile(r"\{?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}\}?", re.ASCII)
 _SPECIAL = {"infinity": "inf", "inf": "inf", "-infinity": "-inf", "-inf": "-inf", "nan": "nan"}
 _EPOCH = datetime.date(1970, 1, 1)
 DAY_US = 86_400_000_000
-_WIDE = Context(prec=200)
 
 
 def parse_date(text: str) -> int:
@@ -69,12 +65,6 @@ def parse_timestamp_tz(text: str) -> int:
     return parse_timestamp(at) - shift * 60_000_000
 
 
-def parse_integer(text: str) -> int:
-    if _INTEGER.fullmatch(text) is None:
-        raise ValueError(f"not an integer: {text!r}")
-    return int(text)
-
-
 def parse_float(text: str) -> float:
     """A decimal number, or Infinity, inf, NaN in any case with blanks around."""
     special = _SPECIAL.get(text.strip().lower())
@@ -83,45 +73,3 @@ def parse_float(text: str) -> float:
     if _NUMBER.fullmatch(text) is None:
         raise ValueError(f"not a number: {text!r}")
     return float(text)
-
-
-def parse_decimal(text: str, precision: int, scale: int) -> Decimal:
-    """Rounded to `scale` with ties to even; ValueError where the integer part is too long."""
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError(f"not a number: {text!r}")
-    try:
-        value = Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_EVEN, context=_WIDE)
-    except InvalidOperation:
-        raise ValueError(f"out of range: {text!r}") from None
-    if abs(value) >= Decimal(10) ** (precision - scale):
-        raise ValueError(f"out of range for DECIMAL({precision}, {scale}): {text!r}")
-    return value
-
-
-def parse_boolean(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in ("true", "false"):
-        raise ValueError(f"not a boolean: {text!r}")
-    return word == "true"
-
-
-def parse_uuid(text: str) -> uuid.UUID:
-    """32 hex digits, optional braces, a hyphen after any complete group of four digits."""
-    if _UUID.fullmatch(text) is None or text.startswith("{") != text.endswith("}"):
-        raise ValueError(f"not a UUID: {text!r}")
-    return uuid.UUID(text.strip("{}").replace("-", ""))
-
-
-def print_date(days: int) -> str:
-    return (_EPOCH + datetime.timedelta(days=days)).isoformat()
-
-
-def print_time(nanoseconds: int) -> str:
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return f"{clock}.{fraction:09}".rstrip("0") if fraction else clock
-
-
-def print_timestamp(microseconds: int) -> str:
-    days, rest = divmod(microseconds, DAY_US)
-    return f"{print_date(days)} {print_time(rest * 1000)}"

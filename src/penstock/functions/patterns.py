@@ -22,7 +22,7 @@ from penstock.data.types import BOOLEAN, VARBINARY, VARCHAR
 from penstock.errors import RuntimeSqlError
 from penstock.functions import regex, text, text_kernels, text_search
 from penstock.functions.definition import define
-from penstock.functions.distinct import groups, per_distinct
+from penstock.functions.distinct import in_groups, per_distinct
 from penstock.functions.params import STRING
 from penstock.functions.text_search import ANY_ONE, ANY_RUN
 
@@ -97,31 +97,20 @@ def _by_pattern(
     if len(words) < n:
         words = pa.repeat(words[0], n)
     known = np.ones(n, np.bool_) if s.valid is None else np.broadcast_to(s.valid == 1, n)
-    if all(len(c) == 1 for c in given):
-        ((values, _),) = groups(given)
-        return _applied(prepare, values, words, known, np.arange(n))
-    found = groups(given)
-    pieces = [
-        _applied(prepare, values, words.take(pa.array(rows)), known[rows], rows)
-        for values, rows in found
-    ]
-    back = np.empty(n, np.int64)
-    back[np.concatenate([rows for _, rows in found])] = np.arange(n)
-    return pa.concat_arrays(pieces).take(pa.array(back))
 
+    def compute(values: tuple[Any, ...], rows: Array) -> pa.Array:
+        some = words if len(rows) == n else words.take(pa.array(rows))
+        if None in values or not known[rows].any():
+            return prepare(*("" for _ in values))(some)
+        try:
+            return prepare(*values)(some)
+        except (ValueError, pa.ArrowInvalid) as e:
+            told = str(e)
+            if not told.startswith("invalid regular"):
+                told = f"invalid regular expression {values[0]!r}: {told.rpartition(': ')[2]}"
+            raise RuntimeSqlError(told, row=int(rows[np.argmax(known[rows])])) from None
 
-def _applied(
-    prepare: Callable[..., Any], values: tuple[Any, ...], words: pa.Array, known: Array, rows: Array
-) -> pa.Array:
-    if None in values or not known.any():
-        return prepare(*("" for _ in values))(words)
-    try:
-        return prepare(*values)(words)
-    except (ValueError, pa.ArrowInvalid) as e:
-        told = str(e)
-        if not told.startswith("invalid regular"):
-            told = f"invalid regular expression {values[0]!r}: {told.rpartition(': ')[2]}"
-        raise RuntimeSqlError(told, row=int(rows[np.argmax(known)])) from None
+    return in_groups(compute, given, n)
 
 
 @define("rlike", [STRING, STRING], BOOLEAN, can_fail=True)

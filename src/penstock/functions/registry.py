@@ -39,8 +39,10 @@ from penstock.functions import (
     dates,
     digests,
     floats,
+    formatting,
     intervals,
     maps,
+    parsing,
     parts,
     patterns,
     rounding,
@@ -52,7 +54,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
-    dates, intervals, zones, arrays, array_sets, maps,
+    dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]

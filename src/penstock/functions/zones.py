@@ -93,6 +93,4 @@ def convert_timezone(types: Types, literals: Literals) -> Overload | None:
     if at is None or at.kind is Kind.TIMESTAMP_TZ:
         return None
     zones = tuple(STRING.exact(t) or VARCHAR for t in types[:2])
-    return Overload(
-        (*zones, TIMESTAMP), TIMESTAMP, lambda args, n: _convert(*args), nullable=True
-    )
+    return Overload((*zones, TIMESTAMP), TIMESTAMP, lambda args, n: _convert(*args), nullable=True)

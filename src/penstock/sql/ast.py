@@ -110,8 +110,6 @@ class IntervalLiteral(Expr):
     text: str
     qualifier: Qualifier
     negative: bool = False
-    #: '7' and not 7: only there the number of digits is limited
-    quoted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

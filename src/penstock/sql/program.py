@@ -18,11 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from penstock.data.build import column_from_python
 from penstock.data.types import Field, Kind, Schema, SqlType
-from penstock.errors import RuntimeSqlError, Span, SqlError, UserError
+from penstock.errors import Span, SqlError, UserError
 from penstock.functions.aggregates import is_aggregate
-from penstock.functions.casts import cast_kernel
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Cast, Expr, Literal
@@ -108,16 +106,6 @@ def explain(text: str, after: str | None = None) -> str:
     if after is not None and after not in names:
         raise UserError(f"there is no pass '{after}': expected bind, {', '.join(names)}")
     return format_program(optimise(plan, None if after is None else names[after]))
-
-
-def _check_cast(e: Expr, span: Span, what: str) -> None:
-    """A constant that does not convert is wrong here, not when the first row needs it."""
-    if isinstance(e, Cast) and isinstance(e.operand, Literal):
-        kernel = cast_kernel(e.operand.type, e.type, e.safe)
-        try:
-            kernel([column_from_python(e.operand.type, [e.operand.value])], 1)
-        except RuntimeSqlError as error:
-            raise BindError(span, f"{what}: {error.message}") from None
 
 
 @dataclass
@@ -326,7 +314,8 @@ class _Program:
         value = build.implicit(bound, type, f"the DEFAULT of {c.name.name}")
         if bound.type.kind is Kind.NULL and not type.nullable:
             raise BindError(c.default.span, f"column {c.name.name} is NOT NULL, its DEFAULT NULL")
-        _check_cast(value, c.default.span, f"the DEFAULT of {c.name.name}")
+        if isinstance(value, Cast) and isinstance(value.operand, Literal) and not value.safe:
+            build.check_literal(value.operand, value.type, c.default.span)
         return replace(value, span=c.default.span)
 
     def _foreign_keys(self, t: ast.CreateTable, own: TablePlan) -> None:

@@ -30,7 +30,6 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, column_to_python
 from penstock.data.types import Field, Kind, Schema
 from penstock.errors import RuntimeSqlError, SqlError, UserError
-from penstock.functions.literals import print_time, print_timestamp
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.rewrite import parts, with_parts
 from penstock.sql import ast
@@ -38,6 +37,7 @@ from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 from penstock.sql.parser import parse_program
+from tests.unit.functions.plain_text import print_time, print_timestamp
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.txt"))
 _FAILS, _REFUSED = "fails:", "refused:"

@@ -137,7 +137,7 @@ BAD: list[tuple[Any, SqlType, SqlType]] = [
     (Decimal(1000), decimal(4, 0), decimal(5, 2)),
     (1000, INTEGER, decimal(5, 2)),
     ("1234.1234", VARCHAR, decimal(6, 3)),
-    ("12 ", VARCHAR, INTEGER),
+    ("1 2", VARCHAR, INTEGER),
     ("", VARCHAR, INTEGER),
     ("1.5", VARCHAR, INTEGER),
     ("n an", VARCHAR, DOUBLE),

@@ -17,6 +17,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from penstock.data.build import column_from_python
 from penstock.data.types import (
     BOOLEAN,
     FLOATS,
@@ -27,7 +28,8 @@ from penstock.data.types import (
     Kind,
     SqlType,
 )
-from penstock.errors import Span, UserError
+from penstock.errors import RuntimeSqlError, Span, UserError
+from penstock.functions.casts import cast_kernel
 from penstock.functions.coercion import can_cast, common_type
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import (
@@ -70,7 +72,18 @@ def coerce(expr: Expr, target: SqlType) -> Expr:
             return folded
     if {expr.type.kind} == {target.kind} == {Kind.VARCHAR} and _fits(expr.type, target):
         return expr
+    if isinstance(expr, Literal):
+        check_literal(expr, target, expr.span)
     return Cast(target, expr, span=expr.span)
+
+
+def check_literal(literal: Literal, target: SqlType, span: Span | None) -> None:
+    """A constant that does not convert is wrong here, not when the first row needs it."""
+    kernel = cast_kernel(literal.type, target)
+    try:
+        kernel([column_from_python(literal.type, [literal.value])], 1)
+    except RuntimeSqlError:
+        raise BindError(span, f"{literal.value!r} cannot be cast to {bare(target)}") from None
 
 
 def _fits(source: SqlType, target: SqlType) -> bool:

@@ -187,13 +187,12 @@ class ExpressionBinder:
         if found is not None:
             return found
         text = Literal(_TEXT, e.text, span=e.span)
+        build.check_literal(text, target, e.span)
         return build.cast(text, target, e.span)
 
     def _interval(self, e: ast.IntervalLiteral) -> Expr:
         q = e.qualifier
         try:
-            if e.quoted:
-                literals.check_leading_digits(e.text, q.unit, q.precision)
             found = literals.interval(e.text, q.unit, q.to_unit, e.span)
         except ValueError as error:
             raise BindError(e.span, str(error)) from None

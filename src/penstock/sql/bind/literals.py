@@ -30,6 +30,7 @@ from penstock.data.types import (
     decimal,
 )
 from penstock.errors import Span
+from penstock.functions.literals import parse_float
 from penstock.plan.expressions import Literal
 
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -94,9 +95,9 @@ def typed(kind: Kind, text: str, span: Span | None = None) -> Literal | None:
         case Kind.UUID:
             return Literal(UUID.with_nullable(False), parse_uuid(text), span=span)
         case Kind.REAL:
-            return Literal(REAL.with_nullable(False), float(text), span=span)
+            return Literal(REAL.with_nullable(False), parse_float(text.strip()), span=span)
         case Kind.DOUBLE:
-            return Literal(DOUBLE.with_nullable(False), float(text), span=span)
+            return Literal(DOUBLE.with_nullable(False), parse_float(text.strip()), span=span)
     return None
 
 
@@ -188,18 +189,6 @@ def unit_name(word: str) -> str:
     unit = word.upper()
     single = unit.removesuffix("S")
     return single if single in _SHORT_US or single in _LONG_MONTHS else unit
-
-
-def check_leading_digits(text: str, unit: str, precision: int | None) -> None:
-    """INTERVAL '100' HOUR has more digits than its unit may: 2, or `precision` as in HOUR(3)."""
-    digits = re.match(r"[+-]?\s*(\d+)", text.strip())
-    allowed = 2 if precision is None else precision
-    if digits and len(digits[1].lstrip("0")) > allowed:
-        name = unit_name(unit)
-        raise ValueError(
-            f"{digits[1]} has more than the {allowed} digits of {name}; "
-            f"write {name}({len(digits[1])})"
-        )
 
 
 def interval(text: str, start: str, end: str | None, span: Span | None = None) -> Literal:

@@ -22,6 +22,7 @@ Not here: functions and forms with keywords inside (`calls`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -191,7 +192,19 @@ class ExpressionParser(TypeParser):
             raise self.failure("a string or number", "a sign")
         self.advance()
         qualifier = self.qualifier()
-        return ast.IntervalLiteral(self.span_from(start), text, qualifier, negative, quoted)
+        if quoted:
+            self._check_leading_digits(text, qualifier, start)
+        return ast.IntervalLiteral(self.span_from(start), text, qualifier, negative)
+
+    def _check_leading_digits(self, text: str, qualifier: ast.Qualifier, start: int) -> None:
+        """INTERVAL '100' HOUR has more digits than its unit may: 2, or n as in HOUR(n)."""
+        digits = re.match(r"\s*[+-]?\s*0*(\d+)", text)
+        allowed = 2 if qualifier.precision is None else qualifier.precision
+        if digits and len(digits[1]) > allowed:
+            unit = qualifier.unit
+            raise self.refuse(
+                f"{digits[1]} has more than {allowed} digits: write {unit}({len(digits[1])})", start
+            )
 
     # -- infixes
 

@@ -1,0 +1,83 @@
+"""Casts of dates, times, timestamps and intervals to each other and to numbers (1.5).
+
+number ↔ TIMESTAMP     milliseconds since 1970
+number ↔ INTERVAL      the interval's own unit
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from penstock.data.batch import Column
+from penstock.data.types import INTEGERS, Kind, SqlType
+from penstock.functions.cast_numbers import decimal_to_integer, float_to_integer, number, rescaled
+from penstock.functions.cast_parts import Bad, Converter, fixed, retype, then
+
+_DAY_US = 86_400_000_000
+TIMESTAMPS = (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+
+
+def datetime_cast(src: SqlType, dst: SqlType) -> Converter | None:
+    s, d = src.kind, dst.kind
+    if s is d or (s in TIMESTAMPS and d in TIMESTAMPS):
+        return retype(dst)
+    if s is Kind.DATE and d in TIMESTAMPS:
+        return fixed(dst, lambda v: v.astype(np.int64) * _DAY_US)
+    if s in TIMESTAMPS and d is Kind.DATE:
+        return fixed(dst, lambda v: (v // _DAY_US).astype(np.int32))
+    if s in TIMESTAMPS and d is Kind.TIME:
+        return fixed(dst, lambda v: v % _DAY_US * 1000)
+    if s is Kind.TIME and d in TIMESTAMPS:
+        return fixed(dst, lambda v: v // 1000)  # on 1970-01-01: the page does not say which day
+    return None
+
+
+_INT64 = SqlType(Kind.INT64)
+
+
+def _scaled_by(dst: SqlType, factor: int) -> Converter:
+    limit = np.iinfo(dst.dtype)
+
+    def convert(column: Column) -> tuple[Column, Bad]:
+        v = column.values
+        bad = (v > limit.max // factor) | (v < -(limit.max // factor))
+        return Column(dst, np.where(bad, 0, v * factor).astype(dst.dtype)), bad
+
+    return convert
+
+
+def _divided_by(dst: SqlType, divisor: int) -> Converter:
+    return fixed(dst, lambda v: np.sign(v) * (np.abs(v.astype(np.int64)) // divisor))
+
+
+def number_to_scaled(src: SqlType, dst: SqlType, unit: int) -> Converter:
+    """A number of `unit`s as int64 or int32 of the target's own unit, fractions kept."""
+    if src.kind in INTEGERS:
+        return then(number(src, _INT64), _scaled_by(dst, unit))
+    if src.kind is Kind.DECIMAL:
+        size = len(str(unit)) - 1
+        if 10**size == unit:
+            shifted = SqlType(Kind.DECIMAL, precision=38, scale=max((src.scale or 0) - size, 0))
+
+            def shift(column: Column) -> tuple[Column, Bad]:
+                scale = (src.scale or 0) - size
+                values = column.values
+                if scale < 0:
+                    values, bad = rescaled(
+                        values, 0, SqlType(Kind.DECIMAL, precision=38, scale=-scale), 0
+                    )
+                    return Column(shifted, values), bad
+                return Column(shifted, values), None
+
+            return then(shift, then(decimal_to_integer(shifted, _INT64), _scaled_by(dst, 1)))
+    double = SqlType(Kind.DOUBLE)
+
+    def times(column: Column) -> tuple[Column, Bad]:
+        return Column(double, column.values * float(unit)), None
+
+    return then(number(src, double), then(times, float_to_integer(dst)))
+
+
+def to_number(src: SqlType, dst: SqlType, divisor: int) -> Converter:
+    whole = _divided_by(_INT64, divisor)
+    return whole if dst.kind is Kind.INT64 else then(whole, number(_INT64, dst))
