@@ -115,6 +115,8 @@ def _decimal_to_float(src: SqlType, dst: SqlType) -> Converter:
 def _float_to_decimal(src: SqlType, dst: SqlType) -> Converter:
     assert dst.precision is not None and dst.scale is not None
     scale, precision, limit = dst.scale, dst.precision, 10**dst.precision
+    # up to so many digits there is only one decimal near a float
+    unique = 1e6 if src.kind is Kind.REAL else 1e15
 
     def convert(column: Column) -> tuple[Column, Bad]:
         values = column.values
@@ -122,7 +124,7 @@ def _float_to_decimal(src: SqlType, dst: SqlType) -> Converter:
         out, bad = np.zeros((len(values), 2), np.uint64), ~np.isfinite(exact)
         scaled = np.where(bad, 0.0, exact) * 10.0 ** min(scale, _EXACT_TENS)
         whole = np.rint(scaled)
-        easy = (np.abs(scaled) < 1 << 53) & (scale <= _EXACT_TENS)
+        easy = (np.abs(scaled) < unique) & (scale <= _EXACT_TENS)
         reads_back = (whole / 10.0 ** min(scale, _EXACT_TENS)).astype(values.dtype) == values
         easy &= reads_back
         out[easy] = _widen(whole[easy].astype(np.int64))
