@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.data.batch import Batch
-from penstock.data.build import batch_from_rows
+from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.consolidate import consolidate
+from penstock.errors import UserError
 from penstock.io.contracts import Marker, Sink, SinkRejected, StagingLost
 from tests.contract.targets import SCHEMA, TARGETS, Rows, Target
 
@@ -440,3 +441,94 @@ def _changed(view: Rows, rng: random.Random, is_keyed: bool) -> Rows:
         else:
             new[made] += rng.randrange(1, 3)
     return new
+
+
+def words(sink: Sink, view: Rows) -> tuple[Rows, Rows]:
+    """(what the target holds, what it should hold), in the target's words."""
+    contents = sink.read()
+    held: Rows = Counter()
+    for piece in contents.rows:
+        for words, weight in batch_to_rows(piece):
+            held[words] += weight
+    wanted: Rows = Counter()
+    for words, weight in batch_to_rows(contents.spell(batch((view, 1)))):
+        wanted[words] += weight
+    return Counter({w: n for w, n in held.items() if n}), wanted
+
+
+def test_what_is_read_back_is_the_view_in_the_words_of_the_target(target: Target) -> None:
+    sink = target.sink()
+    # quotes, delimiters, line breaks, NULL against its name, fractions, the empty text
+    odd = Counter(
+        {
+            (1, 'it\'s "odd", \n{"insert":1}\t\\', "-0.10", None, 1, 0.1): 1,
+            (2, None, None, "0001-01-01", None, None): 1,
+            (3, "NULL", "99999999.99", "9999-12-31", 0, 1e300): 1,
+            (4, "", "1.00", "2024-02-29", 1, -0.5): 1,
+            (5, "Zoë 🦉", "1.00", "2024-02-29", 1, float("inf")): 1,
+        }
+    )
+    reset(sink, odd + rows(6, 7), 1)
+    sink.apply(batch((rows(7), -1), (rows(7, v="b"), 1), (rows(8), 1)), marker(1, 2, 8))
+    reader = target.sink()
+    held, wanted = words(reader, odd + rows(6, 8) + rows(7, v="b"))
+
+    assert held == wanted and held.total() == 8
+    sink.apply(batch((rows(9), 1)), marker(1, 3, 9))
+    reader.close()
+    sink.close()
+
+
+def test_reading_back_shows_what_was_done_by_hand_and_changes_nothing(target: Target) -> None:
+    sink = target.sink()
+    reset(sink, rows(*range(9)), 1)
+    target.damage()
+    seen, kept = target.look(), sink.marker()
+    held, wanted = words(sink, rows(*range(9)))
+
+    assert held != wanted
+    assert target.look() == seen and sink.marker() == kept
+    reset(sink, rows(*range(9)), 2)
+    held, wanted = words(sink, rows(*range(9)))
+    assert held == wanted
+    sink.close()
+
+
+def test_a_target_that_is_not_there_reads_as_empty(target: Target) -> None:
+    sink = target.sink()
+    assert words(sink, rows(1))[0] == Counter()
+    assert target.look() is None
+    sink.close()
+
+
+def test_what_is_read_is_of_one_instant(target: Target) -> None:
+    writer, reader = target.sink(), target.sink()
+    reset(writer, rows(*range(50)), 1)
+    contents = reader.read()
+    if reader.capabilities.pins_reads:
+        reset(writer, rows(*range(100, 105)), 2)
+    pieces = [r for piece in contents.rows for r in batch_to_rows(piece)]
+
+    assert sum(weight for _, weight in pieces) == 50
+    writer.close()
+    reader.close()
+
+
+def test_a_reset_in_mode_diff_ends_in_the_same_state(target: Target) -> None:
+    sink = target.sink()
+    reset(sink, rows(*range(9)) + (Counter() if target.is_keyed else rows(3)), 1)
+    target.damage()
+    view = rows(*range(2, 12), v="new") if target.is_keyed else rows(*range(2, 12)) + rows(4)
+    try:
+        sink.begin_diff(2, "token-2", 2)
+    except UserError as e:
+        assert e.code == "NotSupported" and not sink.capabilities.can_diff
+        sink.close()
+        return
+    assert sink.capabilities.can_diff
+    sink.stage(2, 0, batch((view, 1)))
+    sink.publish(2, marker(2, 2, view.total()))
+
+    assert target.look() == view
+    assert sink.marker() == marker(2, 2, view.total())
+    sink.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sqlite3
 import uuid
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -224,4 +225,42 @@ def test_a_reset_repairs_values_swapped_under_a_unique_constraint_of_the_target(
         run(path, "UPDATE t SET v = 'x' WHERE k = 1")
         run(path, "UPDATE t SET v = 'a' WHERE k = 2")
         run(path, "UPDATE t SET v = 'b' WHERE k = 1")
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", [SqliteTarget, KeyedSqliteTarget])
+def test_mode_diff_writes_only_the_rows_that_differ(
+    tmp_path: Path, kind: type[SqliteTarget]
+) -> None:
+    target = kind(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(*range(100)), 1)
+    run(target.path, """UPDATE "my table" SET v = 'damaged' WHERE k = 7""")
+    run(target.path, """DELETE FROM "my table" WHERE k = 8""")
+    run(target.path, "CREATE TABLE log (k)")
+    for event, row in (("DELETE", "old"), ("INSERT", "new"), ("UPDATE", "new")):
+        run(
+            target.path,
+            f"""CREATE TRIGGER t{event} AFTER {event} ON "my table"
+            BEGIN INSERT INTO log VALUES ({row}.k); END""",
+        )
+    sink.begin_diff(2, "token-2", 2)
+    sink.stage(2, 0, batch((rows(*range(100)), 1)))
+    sink.publish(2, marker(2, 2, 100))
+
+    assert target.look() == rows(*range(100))
+    assert Counter(run(target.path, "SELECT k FROM log")) == Counter({(7,): 2, (8,): 1})
+    sink.close()
+
+
+def test_a_row_there_very_often_is_counted_not_compared(tmp_path: Path) -> None:
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    same = Counter(dict.fromkeys(rows(1), 30000))
+    reset(sink, same + rows(2), 1)
+    sink.begin_diff(2, "token-2", 2)
+    sink.stage(2, 0, batch((same, 1)))
+    sink.publish(2, marker(2, 2, 30_000))
+
+    assert target.look() == same
     sink.close()

@@ -38,6 +38,7 @@ from typing import Any
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import TransientError, UserError
+from penstock.io.contents import Contents
 
 
 class SinkUnavailable(TransientError):
@@ -51,6 +52,11 @@ class SinkRejected(UserError):
     """The target will not take this however often it is tried. The message says what to change."""
 
     default_code = "OutputTransportError"
+
+
+def not_supported(message: str) -> UserError:
+    """What a sink raises when asked for what it does not offer."""
+    return UserError(message, code="NotSupported")
 
 
 class StagingLost(SinkUnavailable):
@@ -97,6 +103,11 @@ class Capabilities:
     #: the target records every step's changes one after the other (a file, a topic), so that
     #: steps must not be merged when delivery is behind
     is_log: bool = False
+    #: `begin_diff` works: a publish can write only the rows that differ
+    can_diff: bool = False
+    #: what `read` gives out does not change while the sink writes on; if not, deliveries wait
+    #: until it is read
+    pins_reads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,22 @@ class Sink(ABC):
         A newer generation than the stored one begins here without a snapshot (follow mode); the
         same generation under another token is SinkRejected. Rows that somebody removed from the
         target by hand are no error: deleting them does nothing, a reset repairs the rest."""
+
+    def begin_diff(self, generation: int, token: str, step: int) -> None:
+        """As `begin`, for a reset in mode "diff": `publish` then writes only the rows of the
+        target that differ from what was staged, and ends in the same state."""
+        raise not_supported(f"connector '{self.context.connector}' replaces its target as a whole")
+
+    def read(self) -> Contents:
+        """What a reader of the target sees at the instant of this call, on this connection; no
+        rows are staged or changed by it, and the rows are read before the next call of the sink.
+        A target that does not exist is empty. Touches nothing a reader sees."""
+        raise not_supported(f"connector '{self.context.connector}' cannot read its target back")
+
+    def privileges(self) -> Sequence[str]:
+        """What the target must grant for a reset, in its own words ("GRANT … TO …", "write to
+        'dir'"), granted or not. The sink is open. `validate` checks them."""
+        return ()
 
     def progress(self, step: int) -> None:  # noqa: B027 (most sinks have nobody to tell)
         """Told after every step whose rows, if it had any, the sink has taken. For sinks that

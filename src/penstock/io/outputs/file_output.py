@@ -37,14 +37,15 @@ import fcntl
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from penstock.data.batch import Batch
 from penstock.errors import UserError
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -53,6 +54,7 @@ from penstock.io.contracts import (
     SinkRejected,
     SinkUnavailable,
     StagingLost,
+    not_supported,
 )
 from penstock.io.formats import make_encoder
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
@@ -65,6 +67,14 @@ from penstock.io.outputs.fencing import (
     marker_from_json,
     marker_to_json,
     staging_of,
+)
+from penstock.io.outputs.words import (
+    JSON_LOGS,
+    RECORD,
+    LogFormat,
+    csv_log,
+    of_records,
+    read_records,
 )
 
 
@@ -114,6 +124,7 @@ class FileSink(Sink):
                 code="ConfigError.OutputFormatNotSpecified",
             )
         self._encoder = make_encoder(context.format, context.schema)
+        self._log_format = log_format(context.format)
         self._sidecar = self._beside(".penstock.json")
         self._where = f"'{self._path}'"
         self._file: BinaryIO | None = None
@@ -266,6 +277,37 @@ class FileSink(Sink):
         """Whether an append began that may not be whole."""
         return stored.is_appending and stat.st_size >= stored.bytes
 
+    # reading back
+
+    def read(self) -> Contents:
+        """The file replayed, line by line, up to an append that may be under way."""
+        told = self._log_format
+        if told is None:
+            raise not_supported(
+                f"connector '{self.context.connector}': a file in this format cannot be replayed "
+                "line by line: use csv, or json with update_format insert_delete and without array"
+            )
+        with self._errors("read"), self._locked():
+            file = self._path.open("rb") if self._path.exists() else None
+            stat, stored = self._stat(), self._stored()
+        size = 0 if stat is None else stat.st_size
+        if stored is not None and stat is not None and stored.inode == stat.st_ino:
+            size = stored.bytes if self._has_tail(stored, stat) else size
+
+        def rows() -> Iterator[Batch]:
+            if file is not None:
+                with file, self._errors("read"):
+                    yield from read_records(file, size, told)
+
+        def spell(rows: Batch) -> Batch:
+            return of_records(b"".join(self._encoder.encode(rows)), told)
+
+        return Contents(schema=RECORD, key=(), rows=rows(), spell=spell)
+
+    def privileges(self) -> Sequence[str]:
+        folder = self._path.absolute().parent
+        return (f"write to '{self._path}'", f"write to its directory '{folder}'")
+
     def transmitted_bytes(self) -> int:
         return self._bytes
 
@@ -357,6 +399,18 @@ class FileSink(Sink):
             ) from e
         except OSError as e:
             raise SinkUnavailable(f"file_output: {call} of {self._where}: {e}") from e
+
+
+def log_format(format: Mapping[str, Any]) -> LogFormat | None:
+    """How a file in `format` is read back; None if it cannot be, line by line."""
+    config = format.get("config") or {}
+    if format["name"] == "csv":
+        return csv_log(
+            config.get("delimiter", ","), has_weight=bool(config.get("include_weight", True))
+        )
+    if format["name"] == "json" and not config.get("array", False):
+        return JSON_LOGS.get(config.get("update_format", "insert_delete"))
+    return None
 
 
 def _close(file: BinaryIO | None) -> None:

@@ -22,12 +22,13 @@ Not here: mode cdc (it cannot be reset, so it is refused by name).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -49,6 +50,7 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.identifiers import table_name
+from penstock.io.outputs.postgres_reader import PostgresReader
 from penstock.io.outputs.postgres_table import PostgresTable
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class PostgresSink(Sink):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(guarantee="atomic", stores_marker=True, needs_index=True)
+        return Capabilities(guarantee="atomic", stores_marker=True, needs_index=True, can_diff=True)
 
     # connecting
 
@@ -163,6 +165,9 @@ class PostgresSink(Sink):
             return self._table.read_marker(self._connection())
 
     # a snapshot
+
+    def begin_diff(self, generation: int, token: str, step: int) -> None:
+        self.begin(generation, token, step)  # a publish writes only what differs in any case
 
     def begin(self, generation: int, token: str, step: int) -> None:
         with self._errors("begin"), self._connection().transaction():
@@ -228,6 +233,26 @@ class PostgresSink(Sink):
                 self._table.upsert(db, types, piece)
             self._table.write_marker(db, marker)
         self._bytes += sum(c.values.nbytes for c in rows.columns)
+
+    # reading back
+
+    def read(self) -> Contents:
+        with self._errors("read"):
+            reader = PostgresReader(self._table, self.context.schema, self._connection())
+        return Contents(
+            schema=reader.schema,
+            key=self.context.key,
+            rows=self._guarded(reader.rows()),
+            spell=reader.spell,
+        )
+
+    def _guarded(self, pieces: Iterator[Batch]) -> Iterator[Batch]:
+        with self._errors("read"):
+            yield from pieces
+
+    def privileges(self) -> Sequence[str]:
+        with self._errors("privileges"):
+            return [grant for grant, _ in self._table.grants(self._connection())]
 
     def transmitted_bytes(self) -> int:
         return self._bytes

@@ -150,6 +150,17 @@ class PostgresTable:
 
     def check_privileges(self, db: Connection) -> None:
         """Raise SinkRejected naming the GRANTs that are missing."""
+        if missing := [grant for grant, is_held in self.grants(db) if not is_held]:
+            raise self.unfit(f"cannot be kept without more privileges: {'; '.join(missing)}")
+        target = self._oid(db, self.name)
+        if target is not None and _one(db, "SELECT row_security_active(%s::oid)", target):
+            raise self.unfit(
+                f"hides rows from user {_one(db, 'SELECT current_user')} (row level security): use "
+                "its owner, or a user with BYPASSRLS"
+            )
+
+    def grants(self, db: Connection) -> list[tuple[str, bool]]:
+        """What the user needs, as GRANT statements, and whether it has each."""
         row = db.execute(
             "SELECT current_user, current_database(), "
             "(SELECT oid FROM pg_namespace WHERE nspname = %s)",
@@ -173,18 +184,13 @@ class PostgresTable:
         ):
             if oid is not None:
                 wanted += [("table", oid, name, p) for p in privileges.split()]
-        missing = [
-            f"GRANT {privilege} ON {thing} TO {quoted(user)}"
-            for kind, oid, thing, privilege in wanted
-            if not _one(db, f"SELECT has_{kind}_privilege(%s::oid, %s)", oid, privilege)
-        ]
-        if missing:
-            raise self.unfit(f"cannot be kept without more privileges: {'; '.join(missing)}")
-        if target is not None and _one(db, "SELECT row_security_active(%s::oid)", target):
-            raise self.unfit(
-                f"hides rows from user {user} (row level security): use its owner, or a user with "
-                "BYPASSRLS"
+        return [
+            (
+                f"GRANT {privilege} ON {thing} TO {quoted(user)}",
+                bool(_one(db, f"SELECT has_{kind}_privilege(%s::oid, %s)", oid, privilege)),
             )
+            for kind, oid, thing, privilege in wanted
+        ]
 
     def _oid(self, db: Connection, table: str) -> int | None:
         """A relation of the target's schema, whether or not we may use it."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ import numpy as np
 
 from penstock.data.batch import Batch
 from penstock.data.gather import take
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -50,6 +51,7 @@ from penstock.io.outputs.fencing import (
     is_applied,
     staging_of,
 )
+from penstock.io.outputs.sqlite_reader import SqliteReader
 from penstock.io.outputs.sqlite_table import SqliteTable
 
 BUSY_TIMEOUT_S = 10.0
@@ -86,11 +88,18 @@ class SqliteSink(Sink):
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._staging: Staging | None = None
+        self._writes_diff = False
         self._bytes = 0
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(guarantee="atomic", stores_marker=True)
+        # only with a write-ahead log can a reader keep its snapshot without holding up the writer
+        return Capabilities(
+            guarantee="atomic",
+            stores_marker=True,
+            can_diff=True,
+            pins_reads=self._journal_mode == "wal",
+        )
 
     # connecting
 
@@ -124,7 +133,12 @@ class SqliteSink(Sink):
 
     # a snapshot
 
+    def begin_diff(self, generation: int, token: str, step: int) -> None:
+        self.begin(generation, token, step)
+        self._writes_diff = True
+
     def begin(self, generation: int, token: str, step: int) -> None:
+        self._writes_diff = False
         with self._writing("begin") as db:
             check_owner(self._table.read_marker(db), self.context, self._where)
             for older in self._table.stages(db):
@@ -165,7 +179,10 @@ class SqliteSink(Sink):
                 raise StagingLost(f"the stage of generation {generation} is gone: begin again")
             check_complete(generation, staged, marker)
             self._table.create(db)
-            self._table.replace_from_stage(db, generation)
+            if self._writes_diff:
+                self._table.mend_from_stage(db, generation)
+            else:
+                self._table.replace_from_stage(db, generation)
             self._table.drop_stage(db, generation)
             self._table.write_marker(db, marker)
         self._staging = None
@@ -207,6 +224,26 @@ class SqliteSink(Sink):
         come = take(rows, np.flatnonzero(rows.weights > 0))
         if len(come):
             db.executemany(self._table.insert, sqlite_rows(copies(come)))
+
+    # reading back
+
+    def read(self) -> Contents:
+        with self._errors("read"):
+            db = self._connection()
+            reader = SqliteReader(self._table, self.context.schema, db)
+        return Contents(
+            schema=reader.schema,
+            key=self.context.key,
+            rows=self._guarded(reader.rows()),
+            spell=reader.spell,
+        )
+
+    def _guarded(self, pieces: Iterator[Batch]) -> Iterator[Batch]:
+        with self._errors("read"):
+            yield from pieces
+
+    def privileges(self) -> Sequence[str]:
+        return (f"write to '{self._path}'", f"write to its directory '{self._path.parent}'")
 
     def transmitted_bytes(self) -> int:
         return self._bytes

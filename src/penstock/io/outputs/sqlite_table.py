@@ -83,6 +83,10 @@ class SqliteTable:
         self._check_key(db, info)
         return {n: found[low] for low, n in wanted.items()}
 
+    def declared_types_of_view(self) -> dict[str, str]:
+        """The types of a target that we create."""
+        return {f.name: _declared(f.type) for f in self._schema.fields}
+
     def _check_key(self, db: sqlite3.Connection, info: list[tuple[object, ...]]) -> None:
         if not self.key_names:
             if self._is_without_rowid(db):
@@ -136,7 +140,7 @@ class SqliteTable:
         """Make sure the target exists and fits; its declared types."""
         declared = self.declared_types(db)
         if declared is None:
-            declared = {f.name: _declared(f.type) for f in self._schema.fields}
+            declared = self.declared_types_of_view()
             db.execute(self._create(self.target, declared))
         if not self.key_names:
             index = quoted(f"__penstock_rows_{self.name}")
@@ -189,7 +193,7 @@ class SqliteTable:
     def create_stage(self, db: sqlite3.Connection, generation: int) -> None:
         declared = self.declared_types(db)
         if declared is None:
-            declared = {f.name: _declared(f.type) for f in self._schema.fields}
+            declared = self.declared_types_of_view()
         db.execute(self._create(quoted(self.stage_name(generation)), declared))
 
     def insert_staged(self, generation: int) -> str:
@@ -240,6 +244,29 @@ class SqliteTable:
         )
         # "WHERE true" tells SQLite's parser that ON is not a join's
         db.execute(f"{rows} WHERE true ON CONFLICT ({', '.join(keys)}) DO NOTHING")
+
+    def mend_from_stage(self, db: sqlite3.Connection, generation: int) -> None:
+        """As `replace_from_stage`, writing only the rows that differ: with a key that is what it
+        does anyway, without one the copies of each row are counted on both sides."""
+        if self.key_names:
+            self.replace_from_stage(db, generation)
+            return
+        stage = quoted(self.stage_name(generation))
+        groups = ", ".join(f"{quoted(n)} COLLATE BINARY" for n in self._names)
+        difference, weight = quoted(f"__penstock_diff_{self.name}"), "__penstock_weight"
+        db.execute(
+            f"CREATE TEMP TABLE {difference} AS SELECT {self._columns}, sum({weight}) AS {weight} "
+            f"FROM (SELECT {self._columns}, 1 AS {weight} FROM {stage} UNION ALL "
+            f"SELECT {self._columns}, -1 FROM {self.target}) "
+            f"GROUP BY {groups} HAVING sum({weight}) <> 0"
+        )
+        gone = db.execute(f"SELECT {self._columns}, -{weight} FROM {difference} WHERE {weight} < 0")
+        while rows := gone.fetchmany(10_000):
+            db.executemany(self.delete_copies, rows)
+        come = db.execute(f"SELECT {weight}, {self._columns} FROM {difference} WHERE {weight} > 0")
+        while rows := come.fetchmany(10_000):
+            db.executemany(self.insert, (row for n, *row in rows for _ in range(n)))
+        db.execute(f"DROP TABLE temp.{difference}")
 
     # the marker
 
