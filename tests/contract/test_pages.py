@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from penstock.sql.connectors import Owner, parse_connectors
-from tests.contract.targets import TARGETS, Target
+from tests.contract.target import Target
+from tests.contract.targets import TARGETS
 from tests.contract.test_sinks import batch, marker, reset, rows
 
 PAGES = Path(__file__).parents[2] / "docs" / "connectors"
@@ -21,6 +22,7 @@ PAGE_TARGETS = {
     "delta": "delta table",
     "duckdb": "duckdb keyed",
     "file": "file json",
+    "kafka": "kafka log",
     "postgres": "postgres",
     "sqlite": "sqlite keyed",
 }
@@ -38,7 +40,7 @@ def test_every_page_with_an_example_is_tried() -> None:
 @pytest.fixture(params=list(PAGE_TARGETS))
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Target]]:
     kind = TARGETS[PAGE_TARGETS[request.param]]
-    where: Any = request.getfixturevalue("postgres") if kind.needs_postgres else tmp_path
+    where: Any = request.getfixturevalue(kind.server) if kind.server else tmp_path
     yield request.param, kind(where)
 
 

@@ -31,7 +31,7 @@ Anything else is a bug and stops the connector with its traceback in the log.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,6 +289,10 @@ class Parser(ABC):
         raise NotImplementedError(f"{type(self).__name__} gives no state")
 
 
+#: (key, value, headers); a None value says that the key is gone
+EncodedMessage = tuple[bytes | None, bytes | None, Sequence[tuple[str, str | bytes | None]]]
+
+
 class Encoder(ABC):
     """Rows → bytes in buffers of bounded size. Deletes come before inserts (contract 7.2)."""
 
@@ -296,6 +300,10 @@ class Encoder(ABC):
     def encode(self, rows: Batch) -> Sequence[bytes]:
         """The batch as zero or more buffers; a weight w is |w| records unless the format carries
         weights (csv)."""
+
+    def messages(self, rows: Batch) -> Iterable[EncodedMessage]:
+        """The batch as messages for transports that have keys and headers (Kafka)."""
+        return [(None, buffer, ()) for buffer in self.encode(rows)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,22 @@ To add one: a file here with a `Sink` subclass, an entry below, and a target in
 
 from __future__ import annotations
 
-from penstock.io.contracts import Sink
+from collections.abc import Callable
+
+from penstock.io.contracts import Sink, SinkContext
 from penstock.io.outputs.delta_output import DeltaSink
 from penstock.io.outputs.duckdb_output import DuckDbSink
 from penstock.io.outputs.file_output import FileSink
+from penstock.io.outputs.kafka_output import kafka_output
 from penstock.io.outputs.null_output import NullSink
 from penstock.io.outputs.postgres_output import PostgresSink
 from penstock.io.outputs.sqlite_output import SqliteSink
 
-OUTPUTS: dict[str, type[Sink]] = {
+OUTPUTS: dict[str, Callable[[SinkContext], Sink]] = {
     "delta_table_output": DeltaSink,
     "duckdb_output": DuckDbSink,
     "file_output": FileSink,
+    "kafka_output": kafka_output,
     "null_output": NullSink,
     "postgres_output": PostgresSink,
     "sqlite_output": SqliteSink,

@@ -1,0 +1,131 @@
+"""Reading a topic back: every committed record up to an instant, and what an append topic shows.
+
+    pass 1   headers only: which attempts and steps the reader's rule of `records` lets be shown
+    pass 2   the values of those
+
+Memory: one batch of records; pass 1 keeps a few hundred bytes for each step since the newest
+whole snapshot. Cost: the topic is read twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.io.kafka.client import TRY_S, Cluster
+from penstock.io.kafka.records import END
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message
+
+#: records taken from the consumer at once
+BATCH = 10_000
+PartKey = tuple[str, ...]
+
+
+def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
+    """For each partition, the offset after the last record that is decided (committed or not)."""
+    from confluent_kafka import IsolationLevel
+    from confluent_kafka.admin import OffsetSpec
+
+    latest: Any = OffsetSpec.latest()
+    wanted = {cluster.kafka.TopicPartition(topic, p): latest for p in range(partitions)}
+    admin = cluster.admin()
+    with cluster.errors("looking for the topic's end"):
+        found = admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TRY_S
+        )
+        return {tp.partition: f.result(TRY_S + 1).offset for tp, f in found.items()}
+
+
+def scan(
+    cluster: Cluster, consumer: Consumer, topic: str, ends: Mapping[int, int]
+) -> Iterator[list[Message]]:
+    """Committed records before `ends` in pieces; those of a partition in their order.
+
+    `consumer` reads committed records and reports the end of partitions."""
+    kafka = cluster.kafka
+    left = {p for p, end in ends.items() if end > 0}
+    consumer.assign([kafka.TopicPartition(topic, p, kafka.OFFSET_BEGINNING) for p in left])
+    try:
+        while left:
+            piece = []
+            with cluster.errors("reading the topic back"):
+                messages = consumer.consume(BATCH, 0.05)
+            for m in messages:
+                error = m.error()
+                p, offset = m.partition() or 0, m.offset() or 0
+                if error is not None:
+                    if error.code() == kafka.KafkaError._PARTITION_EOF:
+                        left.discard(p)
+                    elif not error.retriable():
+                        raise cluster.translated("reading the topic back", error)
+                    continue
+                if offset < ends[p]:
+                    piece.append(m)
+                if offset >= ends[p] - 1:
+                    left.discard(p)
+            if piece:
+                yield piece
+    finally:
+        consumer.unassign()
+
+
+def marks_of(message: Message) -> dict[str, str]:
+    """Our headers of a record, without their prefix."""
+    found: Any = message.headers() or ()
+    return {
+        name.removeprefix("penstock-"): (value or b"").decode()
+        for name, value in found
+        if name.startswith("penstock-")
+    }
+
+
+def part_of(marks: Mapping[str, str]) -> PartKey | None:
+    """Which attempt or step a record belongs to; None for records that are not ours."""
+    if "generation" not in marks:
+        return None
+    if "attempt" in marks:
+        return ("attempt", marks["attempt"])
+    return ("step", marks["generation"], marks.get("step", ""))
+
+
+class Shown:
+    """Which parts of an append topic are shown, from the marks of its records."""
+
+    def __init__(self) -> None:
+        self._read: dict[PartKey, Counter[int]] = defaultdict(Counter)
+        self._controls: list[tuple[str, PartKey, list[int]]] = []
+
+    def take(self, partition: int, marks: Mapping[str, str]) -> None:
+        key = part_of(marks)
+        if key is None:
+            return
+        kind = marks.get("control")
+        if kind is None:
+            self._read[key][partition] += 1
+        elif partition == 0 and "counts" in marks:
+            counts = [int(n) for n in marks["counts"].split(",")]
+            self._controls.append((kind, key, counts))
+            if kind == END and self._is_whole(key, counts):
+                for _, passed, _ in self._controls[:-1]:
+                    self._read.pop(passed, None)
+                del self._controls[:-1]
+
+    def parts(self) -> set[PartKey]:
+        """The newest whole snapshot and the steps after it, up to one that is not whole."""
+        controls = self._controls
+        whole_ends = [
+            i for i, (kind, key, n) in enumerate(controls) if kind == END and self._is_whole(key, n)
+        ]
+        shown = set()
+        for _, key, counts in controls[whole_ends[-1] if whole_ends else 0 :]:
+            if not self._is_whole(key, counts):
+                break
+            shown.add(key)
+        return shown
+
+    def _is_whole(self, key: PartKey, counts: list[int]) -> bool:
+        read = self._read[key]
+        return all(read[p] == n for p, n in enumerate(counts))

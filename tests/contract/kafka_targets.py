@@ -1,0 +1,106 @@
+"""Kafka topics as targets of the contract suite, read by a plain consumer of committed records.
+
+The reader's rule is written down here a second time, from the documentation
+(`docs/connectors/kafka.md`), so that the sink and the client's reader are both held to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from confluent_kafka import Message
+
+from tests.contract.target import SCHEMA, Rows, Target
+from tests.kafka_server import KafkaServer, TopicReader
+
+
+def headers_of(message: Message) -> dict[str, str]:
+    return {k: (v or b"").decode() for k, v in message.headers() or () if k.startswith("penstock-")}
+
+
+def row_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    values = [row[n] for n in SCHEMA.names]
+    values[2] = None if values[2] is None else f"{float(values[2]):.2f}"
+    values[4] = None if values[4] is None else int(values[4])
+    return tuple(values)
+
+
+class KafkaLogTarget(Target):
+    """An append topic with two partitions."""
+
+    transport = "kafka_output"
+    server = "kafka"
+    histories = 4
+    format: ClassVar[Mapping[str, Any] | None] = {
+        "name": "json",
+        "config": {"update_format": "insert_delete", "buffer_size_records": 2},
+    }
+
+    def __init__(self, server: KafkaServer) -> None:
+        self.kafka = server
+        self.topic = server.new_name("contract")
+        self._reader = TopicReader(server)
+
+    def config(self) -> dict[str, Any]:
+        address = self.kafka.client()["bootstrap.servers"]
+        return {"topic": self.topic, "partitions": 2, "bootstrap.servers": address}
+
+    def look(self) -> Rows | None:
+        found = self._reader.read(self.topic)
+        return None if found is None else shown(found)
+
+    def damage(self) -> None:
+        """Forged steps: rows invented and deleted; and the oldest records of a partition lost."""
+        row = {"k": -7, "v": "invented", "n": 1, "d": None, "b": None, "x": None}
+        mark = {"penstock-generation": "0", "penstock-step": "666"}
+        forged = {"penstock-control": "step", "penstock-counts": "1,0"}
+        self.kafka.produce(
+            self.topic,
+            {"value": json.dumps({"insert": row}), "partition": 0, "headers": mark},
+            {"value": None, "partition": 0, "headers": mark | forged},
+        )
+
+    def remove(self) -> None:
+        self.kafka.delete(self.topic)
+
+
+def shown(messages: list[Message]) -> Rows:
+    """The view that an append topic shows, by the documented rule."""
+    rows: dict[Any, Rows] = defaultdict(Counter)
+    read: dict[Any, Counter[int]] = defaultdict(Counter)
+    controls: list[dict[str, str]] = []
+    for m in messages:
+        h = headers_of(m)
+        if "penstock-generation" not in h:
+            continue
+        if "penstock-control" in h:
+            if m.partition() == 0:
+                controls.append(h)
+            continue
+        part_of = h.get("penstock-attempt") or (h["penstock-generation"], h["penstock-step"])
+        read[part_of][m.partition()] += 1
+        value = m.value()
+        assert value is not None
+        for line in value.splitlines():
+            for kind, row in json.loads(line).items():
+                rows[part_of][row_of(row)] += 1 if kind == "insert" else -1
+
+    def part(h: dict[str, str]) -> Any:
+        return h.get("penstock-attempt") or (h["penstock-generation"], h["penstock-step"])
+
+    def is_complete(h: dict[str, str]) -> bool:
+        counts = list(map(int, h["penstock-counts"].split(",")))
+        return [read[part(h)][p] for p in range(len(counts))] == counts
+
+    controls = [h for h in controls if h["penstock-control"] != "begin"]
+    ends = [i for i, h in enumerate(controls) if h["penstock-control"] == "end" and is_complete(h)]
+    now: Rows = Counter()
+    for h in controls[ends[-1] if ends else 0 :]:
+        if not is_complete(h):
+            break  # what is shown stays as it was
+        for row, n in rows[part(h)].items():
+            now[row] += n
+    return Counter({r: n for r, n in now.items() if n})

@@ -1,0 +1,233 @@
+"""A real Apache Kafka for tests: one KRaft node that is broker and controller, on free ports.
+
+    mvn dependency:copy-dependencies (tests/kafka/pom.xml) ──► .penstock/kafka/<version>/*.jar
+    StorageTool format ──► kafka.Kafka server.properties
+
+The jars are fetched once; the folder is git-ignored. Java 17 and Maven come from the system
+(`.ci/run` installs them).
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.servers import Unavailable, free_port
+
+ROOT = Path(__file__).parent.parent
+POM = Path(__file__).parent / "kafka" / "pom.xml"
+START_S = 90.0
+#: client options that spare tests the back-offs meant for networks
+QUICK = {"retry.backoff.ms": 5, "reconnect.backoff.ms": 10, "log_level": 0}
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
+group.initial.rebalance.delay.ms=0
+"""
+
+
+class KafkaServer:
+    """A cluster of one. `new_topic` gives every test a name of its own."""
+
+    def __init__(self, folder: Path, properties: Mapping[str, Any] | None = None) -> None:
+        self._libs = broker_jars()
+        self._folder = folder
+        self.port = free_port()
+        self._names = count(1)
+        text = PROPERTIES.format(port=self.port, controller=free_port(), data=folder / "data")
+        text += "".join(f"{k}={v}\n" for k, v in (properties or {}).items())
+        self._config = folder / "server.properties"
+        self._config.write_text(text)
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        subprocess.run(
+            [*self._java("64m"), "kafka.tools.StorageTool", "format", "-t", cluster,
+             "-c", str(self._config)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        self.start()
+
+    def _java(self, heap: str) -> list[str]:
+        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        flags = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", quiet]
+        return ["java", *flags, "-cp", f"{self._libs}/*"]
+
+    def start(self) -> None:
+        log_path = self._folder / "log"
+        with log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self._java("384m"), "kafka.Kafka", str(self._config)], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_S
+        self.admin = AdminClient(self.client())
+        while True:
+            try:
+                self.admin.list_topics(timeout=1)
+                return
+            except KafkaException:
+                assert self.process.poll() is None, log_path.read_text()[-4000:]
+                assert time.monotonic() < deadline, log_path.read_text()[-4000:]
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM shuts down; SIGKILL is a crash."""
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+    def client(self, **options: Any) -> dict[str, Any]:
+        return {"bootstrap.servers": f"127.0.0.1:{self.port}", **QUICK, **options}
+
+    def new_name(self, stem: str = "topic") -> str:
+        return f"{stem}.{next(self._names)}"
+
+    def new_topic(self, partitions: int = 1, **config: str) -> str:
+        name = self.new_name()
+        self.create(name, partitions, **config)
+        return name
+
+    def create(self, name: str, partitions: int = 1, **config: str) -> None:
+        named = {k.replace("_", "."): v for k, v in config.items()}
+        self.admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(30)
+
+    def delete(self, name: str) -> None:
+        self.admin.delete_topics([name], operation_timeout=30)[name].result(30)
+
+    def partitions(self, name: str) -> int:
+        return len(self.admin.list_topics(name, timeout=30).topics[name].partitions)
+
+    def produce(self, topic: str, *messages: Mapping[str, Any]) -> None:
+        """Messages by hand, each the arguments of `Producer.produce`."""
+        producer = Producer(self.client())
+        for m in messages:
+            producer.produce(topic, **m)
+        assert producer.flush(30) == 0
+
+
+class TopicReader:
+    """A plain consumer that reads whole topics, over and over, on one connection."""
+
+    def __init__(self, server: KafkaServer, isolation: str = "read_committed") -> None:
+        self._server = server
+        self._consumer = Consumer(
+            server.client(
+                **{
+                    "group.id": "tests",
+                    "isolation.level": isolation,
+                    "enable.partition.eof": True,
+                    "enable.auto.commit": False,
+                    "fetch.wait.max.ms": 10,
+                }
+            )
+        )
+
+    def read(self, topic: str) -> list[Message] | None:
+        """Every message from the beginning to the end as it is now; None if there is no topic."""
+        found = self._consumer.list_topics(topic, timeout=30).topics[topic]
+        if found.error is not None:
+            return None
+        ends = dict.fromkeys(found.partitions, False)
+        self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in ends])
+        out: list[Message] = []
+        deadline = time.monotonic() + 60
+        while not all(ends.values()):
+            assert time.monotonic() < deadline, f"{topic} could not be read to its end"
+            for m in self._consumer.consume(1000, 0.02):
+                error = m.error()
+                if error is None:
+                    out.append(m)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ends[m.partition()] = True
+                elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return None
+        return out
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def broker_jars() -> Path:
+    """The folder with the broker's jars, fetched if they are not there yet."""
+    if shutil.which("java") is None:
+        raise Unavailable("there is no Java to run Kafka with")
+    versions = [str(e.text) for e in ElementTree.parse(POM).iter() if e.tag.endswith("}version")]
+    folder = ROOT / ".penstock" / "kafka" / versions[1]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    if shutil.which("mvn") is None:
+        raise Unavailable("there is no Maven to fetch Kafka's jars with")
+    new = Path(tempfile.mkdtemp(dir=folder.parent))
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
+         "-DincludeScope=runtime", f"-DoutputDirectory={new}"],
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    if done.returncode != 0:
+        shutil.rmtree(new)
+        raise Unavailable(f"Maven could not fetch Kafka's jars: {done.stdout[-2000:]}")
+    os.replace(new, folder)
+
+
+@contextmanager
+def running_kafka(properties: Mapping[str, Any] | None = None) -> Iterator[KafkaServer]:
+    folder = Path(tempfile.mkdtemp(prefix="penstock-kafka-"))
+    try:
+        server = KafkaServer(folder, properties)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """A Kafka for the session; skips, saying why, where there cannot be one."""
+    try:
+        with running_kafka() as server:
+            yield server
+    except Unavailable as e:
+        pytest.skip(str(e))
