@@ -4,7 +4,7 @@
 
     phase       work          calls of the sink
     ─────────   ───────────   ──────────────────────────────────────────────────────
-    waiting     take_cut      open, validate, marker (whose is it?) · the cut
+    waiting     cut           open, marker (whose is it?), validate · the cut
     staging     replace       begin, stage … stage, publish
     unsure      find_out      marker: did the publish get through?
     following   begin         follow mode's first contact: take the target
@@ -26,8 +26,8 @@ Not here: what an event means (`delivery_state`), retries (`outputs`), the sinks
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,7 +38,7 @@ from penstock.pipeline import failpoints
 from penstock.pipeline.delivery_state import Cut, DeliveryState, log
 from penstock.pipeline.digest import batch_digest
 from penstock.pipeline.eventlog import event
-from penstock.pipeline.phases import Phase
+from penstock.pipeline.phases import Phase, WaitingFor
 from penstock.pipeline.resets import ResetRecord
 
 #: rows of a snapshot handed to the sink at a time; bounds the memory of a reset
@@ -103,7 +103,7 @@ class Delivery:
         *,
         identity: Identity,
         state: DeliveryState,
-        lock: AbstractContextManager[object],
+        lock: threading.Condition,
         make_sink: Callable[[], Sink],
         take_cut: TakeCut,
         on_progress: Callable[[], None],
@@ -168,18 +168,21 @@ class Delivery:
     def next_work(self) -> Callable[[], Work] | None:
         """What there is to do in the present phase; None if there is nothing. Under the lock."""
         s = self._state
+        if s.is_still:
+            return None
         if s.unverified is not None:
             return None if s.paused else self._verify
         match s.phase:
             case Phase.WAITING:
-                return None if s.paused else self._cut
+                is_waiting = s.paused or s.waiting_for is WaitingFor.GROUP
+                return None if is_waiting else self._cut
             case Phase.STAGING:
                 return None if s.paused else self._replace
             case Phase.UNSURE:
                 return self._find_out
             case Phase.FOLLOWING if s.must_begin:
                 return None if s.paused else self._begin_following
-            case Phase.FOLLOWING if len(s.queue):
+            case Phase.FOLLOWING if s.is_due:
                 return self._deliver
         return None
 
@@ -202,17 +205,26 @@ class Delivery:
     # snapshot_and_follow
 
     def _cut(self) -> Work:
-        """Pin the view once the sink is there to take it."""
+        """Pin the view once the sink is there to take it (rule 7: a target that was opened long
+        ago may have changed since)."""
+        was_open = self._sink is not None
         sink = self.connected()
+        if was_open:
+            sink.validate()
         yield
         with self._lock:
             record = self._state.begin_attempt(sink.transmitted_bytes())
+            group = self._state.group
 
         def begin(cut: Cut) -> bool:
             with self._lock:
+                self._lock.notify_all()
                 return self._state.cut(record, cut)
 
-        self._take_cut(self._identity.view, begin)
+        if group is None:
+            self._take_cut(self._identity.view, begin)
+        else:
+            group.arrive(self._state.name, self._identity.view, begin)
         failpoints.passing("cut")
 
     def _replace(self) -> Work:
@@ -223,12 +235,13 @@ class Delivery:
             return
         sink = self.connected()
         yield
+        begin = sink.begin_diff if record.mode == "diff" else sink.begin
         failpoints.passing("begin")
-        sink.begin(record.generation, record.token, cut.step)
+        begin(record.generation, record.token, cut.step)
         rows, digest = 0, 0
         for k, chunk in enumerate(cut.snapshot.chunks(STAGE_ROWS)):
             yield
-            if not self._is_wanted(record):
+            if not self._is_wanted(record, cut):
                 sink.abort(record.generation)
                 return
             failpoints.passing("stage")
@@ -237,9 +250,9 @@ class Delivery:
             digest = (digest + batch_digest(chunk)) % 2**64
             self._state.progress.rows_staged = rows
         yield
-        self._await_durable(cut.step, lambda: self._is_wanted(record))
+        self._await_durable(cut.step, lambda: self._is_wanted(record, cut))
         with self._lock:
-            is_wanted = not self._is_ending and self._state.staged(record)
+            is_wanted = not self._is_ending and self._state.staged(record, cut)
         if not is_wanted:
             sink.abort(record.generation)
             return
@@ -250,12 +263,13 @@ class Delivery:
         yield
         with self._lock:
             self._state.published(record, cut.step, cut.processed, rows, digest)
+            self._lock.notify_all()
         self._on_progress()
         sink.progress(cut.step)
 
-    def _is_wanted(self, record: ResetRecord) -> bool:
+    def _is_wanted(self, record: ResetRecord, cut: Cut) -> bool:
         with self._lock:
-            return not self._is_ending and self._state.is_current(record)
+            return not self._is_ending and self._state.is_staging(record, cut)
 
     def _find_out(self) -> Work:
         """The reply to `publish` was lost: ask the sink's marker whether it got through."""
@@ -273,6 +287,7 @@ class Delivery:
                 )
             else:
                 self._state.lost(record)
+            self._lock.notify_all()
         self._on_progress()
 
     # follow
@@ -319,5 +334,6 @@ class Delivery:
         with self._lock:
             if not s.applied(record, entries, rows, digest):
                 return
+            self._lock.notify_all()
         sink.progress(step)
         self._on_progress()

@@ -36,7 +36,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.data.batch import Batch
 from penstock.errors import Conflict
@@ -47,6 +47,9 @@ from penstock.pipeline.output_position import OutputPosition, Recovered, Verdict
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
+
+if TYPE_CHECKING:
+    from penstock.pipeline.reset_group import ResetGroup
 
 log = logging.getLogger("penstock.pipeline.outputs")
 
@@ -108,8 +111,18 @@ class WayBack:
 
     record: ResetRecord
     queue: DeltaQueue
+    marker_step: int | None
     #: (step, processed) that the sink took while the reset was pending
     taken: tuple[int, int] | None = None
+
+
+@dataclass(slots=True)
+class Hold:
+    """Somebody compares the target at `step`: nothing later is delivered, and once it is there
+    (`is_still`) the sink is not called."""
+
+    step: int
+    is_still: bool = False
 
 
 class DeliveryState:
@@ -128,6 +141,9 @@ class DeliveryState:
         self.queue = DeltaQueue()
         self._way_back: WayBack | None = None
         self.pinned: Cut | None = None
+        #: the group reset that the next cut waits for
+        self.group: ResetGroup | None = None
+        self.holds: list[Hold] = []
         self.is_flush_asked = False
         #: rows and digest of what the sink shows, as far as we delivered it
         self.rows = self.digest = 0
@@ -298,8 +314,14 @@ class DeliveryState:
         return records, 0.0 if since is None else time.monotonic() - since
 
     def is_current(self, record: ResetRecord) -> bool:
-        """Whether work on behalf of `record` is still wanted."""
+        """Whether a cut on behalf of `record` is still wanted."""
         return not self.paused and self.record.generation == record.generation
+
+    def is_staging(self, record: ResetRecord, cut: Cut) -> bool:
+        """Whether `cut` is still to be staged and published on behalf of `record`: a pause and a
+        start in between leave the record as it is, but want another cut."""
+        is_pinned = self.phase is Phase.STAGING and self.pinned is cut
+        return is_pinned and self.is_current(record)
 
     # the step loop's event
 
@@ -344,6 +366,29 @@ class DeliveryState:
         if self._way_back is not None and self._way_back.queue.records > bound:
             self._way_back = None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is a delta that may be delivered now."""
+        first = next(iter(self.queue), None)
+        return first is not None and first.step <= self._held_at
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the sink must not be called at all now."""
+        return any(h.is_still for h in self.holds)
+
+    @property
+    def _held_at(self) -> float:
+        """The last step that may be delivered now."""
+        return min((h.step for h in self.holds), default=float("inf"))
+
+    def shows(self, step: int) -> bool:
+        """Whether the target holds the view as of `step`, or will not move by itself."""
+        if self.paused or self.phase is Phase.FAILED:
+            return True
+        is_known = self.phase is Phase.FOLLOWING and self.unverified is None
+        return is_known and self.completed_step >= step
+
     # requests
 
     def reset(
@@ -352,17 +397,25 @@ class DeliveryState:
         reason: str,
         mode: str = "replace",
         reset_id: str | None = None,
+        group: ResetGroup | None = None,
     ) -> ResetRecord:
         """Owe the sink a fresh snapshot under a new generation; durable on return.
 
-        Before the cut of an earlier reset this is that same reset (reset.md rule 8)."""
-        if self._is_same_reset(reset_id):
+        Before the cut of an earlier reset this is that same reset (reset.md rule 8), unless it
+        has a name or a group of its own: then it supersedes it. A name that was used before is
+        that earlier reset, whatever became of it."""
+        known = None if reset_id is None else self._resets.find_by_id(self.name, reset_id)
+        if known is not None:
+            return known
+        if self._is_same_reset and reset_id is None and group is None:
             self.paused = False
             return self.record
         way_back = self._way_back_of_reset(reason)
         self.paused = False
         self.counters.resets += 1
-        return self._accept(reason, mode, reset_id, 1, way_back)
+        record = self._accept(reason, mode, reset_id, 1, way_back)
+        self.group = group
+        return record
 
     def _accept(
         self, reason: str, mode: str, reset_id: str | None, at_least: int, way_back: WayBack | None
@@ -384,9 +437,10 @@ class DeliveryState:
         )  # fmt: skip
         return self.record
 
-    def _is_same_reset(self, reset_id: str | None) -> bool:
+    @property
+    def _is_same_reset(self) -> bool:
         is_uncut = self.phase is Phase.WAITING and self.record.is_pending
-        return is_uncut and self.record.reason != "start" and reset_id is None
+        return is_uncut and self.record.reason != "start"
 
     def _way_back_of_reset(self, reason: str) -> WayBack | None:
         """What a cancellation of a reset that is accepted now could go back to."""
@@ -394,7 +448,7 @@ class DeliveryState:
             return None
         if self.phase is Phase.FOLLOWING and self.settings.snapshot:
             queue, self.queue = self.queue, DeltaQueue()
-            return WayBack(self.record, queue)
+            return WayBack(self.record, queue, self.marker_step)
         if self.phase is Phase.STAGING:
             self._set_aside()
         return self._way_back if self.phase in CANCELLABLE else None
@@ -409,7 +463,7 @@ class DeliveryState:
     def _owe(self, by: Event) -> None:
         """The next snapshot will contain what is queued."""
         self.queue = DeltaQueue()
-        self.pinned = None
+        self.pinned = self.group = None
         self.is_flush_asked = False
         self.phase = next_phase(self.phase, by)
         self._waiting_for = WaitingFor.DELIVERY
@@ -442,6 +496,7 @@ class DeliveryState:
             self._owe(Event.CANCEL)
             # those that came while it was waiting carry the cancelled generation
             self.queue = way_back.queue.then(DeltaQueue(), self.record.generation)
+            self.marker_step = way_back.marker_step
             if way_back.taken is not None:
                 self.advance(*way_back.taken)
         self.counters.cancelled_resets += 1
@@ -469,16 +524,13 @@ class DeliveryState:
     # the delivery's events
 
     def begin_attempt(self, bytes_before: int) -> ResetRecord:
-        """The sink is open and waits for a cut, on behalf of the record that is returned."""
+        """The sink is open and waits for a cut, on behalf of the record that is returned: for the
+        step under way, or for the others of its group."""
         self.progress.attempt += 1
         self.progress.rows_staged = 0
         self.progress.bytes_before = bytes_before
-        self._waiting_for = WaitingFor.STEP
+        self._waiting_for = WaitingFor.STEP if self.group is None else WaitingFor.GROUP
         return self.record
-
-    def await_group(self) -> None:
-        """The cut waits for the other connectors of a group reset."""
-        self._waiting_for = WaitingFor.GROUP
 
     def cut(self, record: ResetRecord, cut: Cut) -> bool:
         """The view is pinned at `cut.step`, and the next delta to be pushed is that of the step
@@ -486,6 +538,7 @@ class DeliveryState:
         if not self.is_current(record) or self.phase is not Phase.WAITING:
             return False
         self.queue = DeltaQueue()
+        self.group = None
         self.phase = next_phase(self.phase, Event.CUT)
         self.pinned = cut
         self.progress.step = cut.step
@@ -496,10 +549,10 @@ class DeliveryState:
         )  # fmt: skip
         return True
 
-    def staged(self, record: ResetRecord) -> bool:
+    def staged(self, record: ResetRecord, cut: Cut) -> bool:
         """Everything is staged and will be published now: there is no way back from here. False
-        if `record` is no longer wanted."""
-        if not self.is_current(record):
+        if it is no longer wanted."""
+        if not self.is_staging(record, cut):
             return False
         self._way_back = None
         self.phase = next_phase(self.phase, Event.STAGED)
@@ -543,6 +596,7 @@ class DeliveryState:
         if self.phase is not Phase.FOLLOWING:
             return []
         entries = self.queue.head(self.record.generation, one_step=one_step)
+        entries = [e for e in entries if e.step <= self._held_at]
         if entries:
             self.queue.sent_step = entries[-1].step
         return entries
@@ -555,6 +609,8 @@ class DeliveryState:
             if w is not None and w.record.generation == record.generation:
                 w.queue.took(last.step)
                 w.taken = (last.step, last.processed)
+                if any(e.rows is not None for e in entries):
+                    w.marker_step = last.step
                 self.rows, self.digest = rows, digest
             return False
         self.queue.took(last.step)

@@ -13,6 +13,8 @@ from typing import Any
 
 def event(log: logging.Logger, name: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log `name` with `fields`, in the order given."""
+    if not log.isEnabledFor(level):
+        return
     log.log(level, "%s", " ".join((name, *(f"{k}={_spelt(v)}" for k, v in fields.items()))))
 
 

@@ -26,8 +26,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,7 +37,8 @@ from tenacity import wait_exponential_jitter
 from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import TransientError, UserError
-from penstock.io.contracts import Sink
+from penstock.io.contents import Contents
+from penstock.io.contracts import Capabilities, Marker, Sink
 from penstock.pipeline import failpoints
 from penstock.pipeline.delivery import AwaitDurable, Delivery, Identity, TakeCut, Work
 from penstock.pipeline.delivery_state import (
@@ -51,12 +53,16 @@ from penstock.pipeline.eventlog import event
 from penstock.pipeline.output_position import OutputPosition, Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
+from penstock.pipeline.reset_group import ResetGroup
 from penstock.pipeline.resets import ResetLog, ResetRecord
+from penstock.pipeline.target_reading import TargetReading
 
 __all__ = ["Cut", "OutputEndpoint", "OutputSettings", "SnapshotHandle"]
 
 log = logging.getLogger("penstock.pipeline.outputs")
 
+#: how long a reset waits for its target's answer before it is accepted all the same
+PROBE_S = 3.0
 _backoff = wait_exponential_jitter(multiplier=0.05, max=5, jitter=0.1)
 
 
@@ -150,44 +156,89 @@ class OutputEndpoint:
     # resets
 
     def request_reset(
-        self, *, reason: str = "request", mode: str = "replace", reset_id: str | None = None
+        self,
+        *,
+        reason: str = "request",
+        mode: str = "replace",
+        reset_id: str | None = None,
+        group: ResetGroup | None = None,
     ) -> ResetRecord:
         """Owe the sink a fresh snapshot under a new generation; durable on return."""
-        with self._cond:
-            record = self._state.reset(reason=reason, mode=mode, reset_id=reset_id)
+        with self._changing():
+            record = self._state.reset(reason=reason, mode=mode, reset_id=reset_id, group=group)
             failpoints.passing("reset.accepted")
-            self._cond.notify_all()
+        if group is not None and not self._is_in(group):
+            group.leave(self.name)  # a reset of that name was made before
         self._on_progress()
         return record
 
     def cancel_reset(self) -> tuple[ResetRecord, bool]:
         """Call the pending reset off: (its record, whether the sink goes on from where it is)."""
-        with self._cond:
+        with self._changing():
             record = self._state.record
             follows = self._state.cancel()
-            self._cond.notify_all()
         self._on_progress()
         return record, follows
 
-    def probe(self) -> None:
-        """Open the target on a connection of its own and check that it may be reset.
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the state under the lock and wake the thread; a group reset that the connector
+        is no longer part of is told afterwards, without the lock."""
+        with self._cond:
+            group = self._state.group
+            yield
+            self._cond.notify_all()
+        if group is not None and not self._is_in(group):
+            group.leave(self.name)
 
-        Raises SinkRejected if not; a target that cannot be reached now passes (the reset then
-        waits for it)."""
+    def _is_in(self, group: ResetGroup) -> bool:
+        return self._state.group is group
+
+    def probe(self) -> Sequence[str] | None:
+        """Open the target on a connection of its own and check that it may be reset: the
+        privileges that it must grant, None if it does not answer now (a reset waits for it).
+
+        Raises SinkRejected if it may not be reset."""
         if not self.can_probe:
-            return
+            return ()
+        probe = Future[Sequence[str] | None]()
+
+        def run() -> None:
+            try:
+                probe.set_result(self._probed())
+            except BaseException as e:
+                probe.set_exception(e)
+
+        # a target may take longer to refuse than whoever asks for a reset can wait
+        threading.Thread(target=run, name=f"probe {self.name}", daemon=True).start()
+        try:
+            return probe.result(PROBE_S)
+        except TimeoutError:
+            event(log, "probe_slow", endpoint=self.name, seconds=PROBE_S)
+            return None
+
+    def _probed(self) -> Sequence[str] | None:
         sink = self._make_sink()
         try:
             sink.open()
             sink.validate()
             self._identity.check_owner(sink.marker())
+            return list(sink.privileges())
         except TransientError as e:
             event(log, "probe_unreachable", endpoint=self.name, error=e)
+            return None
         finally:
             sink.close()
 
-    def guarantee(self) -> str:
-        return self._make_sink().capabilities.guarantee
+    def capabilities(self) -> Capabilities:
+        return self._make_sink().capabilities
+
+    def reading(
+        self, take_cut: TakeCut, timeout_s: float
+    ) -> AbstractContextManager[tuple[Contents, Marker | None, Cut]]:
+        """What the target holds and the view, both as of one step (`target_reading`)."""
+        reading = TargetReading(self._identity, self._state, self._cond, self._make_sink)
+        return reading.at_one_step(take_cut, timeout_s)
 
     def live_status(self, record: ResetRecord) -> dict[str, Any]:
         """Phase and progress of `record`, which belongs to this endpoint."""
@@ -212,15 +263,13 @@ class OutputEndpoint:
 
     def pause(self) -> None:
         """Discard updates from now on (contract 6.2)."""
-        with self._cond:
+        with self._changing():
             self._state.pause()
-            self._cond.notify_all()
 
     def resume(self) -> None:
         """Deliver again. In snapshot mode what was discarded is owed, so this is a reset."""
-        with self._cond:
+        with self._changing():
             self._state.resume()
-            self._cond.notify_all()
 
     def flush(self) -> None:
         """Deliver what the output buffer holds without waiting for its time or size."""
@@ -232,10 +281,10 @@ class OutputEndpoint:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End the thread; what is staged but not published stays unpublished."""
-        with self._cond:
+        with self._changing():
             self._stopping = True
+            self._state.group = None
             self._delivery.end()
-            self._cond.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -300,7 +349,7 @@ class OutputEndpoint:
 
     def _rejected(self, message: str) -> None:
         self._delivery.disconnect()
-        with self._cond:
+        with self._changing():
             self._state.rejected(message)
         self._on_progress()
 

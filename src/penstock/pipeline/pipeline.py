@@ -26,7 +26,7 @@ import orjson
 from penstock.compile.program import compile_circuit, default_columns
 from penstock.data.types import Schema
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
-from penstock.io.contracts import InputConnector, Parsed, SinkContext, SinkRejected
+from penstock.io.contracts import InputConnector, Parsed, SinkContext
 from penstock.io.formats import make_parser
 from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.pipeline import failpoints
@@ -42,11 +42,12 @@ from penstock.pipeline.loop import StepLoop, Taken
 from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings, SnapshotHandle
 from penstock.pipeline.recovery import Checkpoint, recover
+from penstock.pipeline.reset_desk import ResetDesk
 from penstock.pipeline.resets import ResetLog
 from penstock.pipeline.statistics import Statistics, input_status, output_status, prometheus
 from penstock.pipeline.storage import Storage
 from penstock.pipeline.tokens import CompletionToken, decode
-from penstock.plan.nodes import ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.nodes import ProgramPlan, TablePlan
 from penstock.sql.program import compile_program
 
 log = logging.getLogger("penstock.pipeline")
@@ -192,6 +193,9 @@ class Pipeline:
             max_delay_s=int(self._runtime.get("max_buffering_delay_usecs") or 0) / 1e6,
             on_failure=self._fail,
             journal=journal,
+        )
+        self._desk = ResetDesk(
+            loop=self._loop, resets=self._resets, find=self._output, readable=self._readable
         )
         self._adhoc = AdHoc(self._readable(), frozenset(self._tables | self._views), self._pin)
         if checkpoint is None:
@@ -714,92 +718,24 @@ class Pipeline:
         self, view: str, connector: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Owe the connector's sink a fresh snapshot; durable on return."""
-        endpoint = self._output(view, connector)
-        refuse_unknown_options(body)
-        guarantee = self._check_resettable(endpoint)
-        record = endpoint.request_reset()
-        return {
-            "token": record.token,
-            "generation": record.generation,
-            "guarantee": guarantee,
-            "step": self._loop.step,
-        }
+        return self._desk.reset(view, connector, body)
 
-    def _check_resettable(self, endpoint: OutputEndpoint) -> str:
-        name = endpoint.name
-        plan: ViewPlan | TablePlan | None = self._views.get(endpoint.relation)
-        if isinstance(plan, ViewPlan) and plan.kind != "materialized":
-            raise _not_supported(
-                f"output connector '{name}' cannot be reset: view '{plan.name}' is not "
-                "materialized, so there is no snapshot to replay: declare it CREATE MATERIALIZED "
-                'VIEW and set "send_snapshot": true on the connector'
-            )
-        if not endpoint.settings.snapshot:
-            raise _not_supported(
-                f"output connector '{name}' cannot be reset: it is in follow mode; set "
-                '"send_snapshot": true (or "mode": "snapshot_and_follow") on it'
-            )
-        guarantee = endpoint.guarantee()
-        if guarantee == "none":
-            raise _not_supported(
-                f"output connector '{name}' cannot be reset: its sink can only append in this mode"
-            )
-        try:
-            endpoint.probe()
-        except SinkRejected as e:
-            raise _not_supported(f"output connector '{name}' cannot be reset: {e}") from e
-        return guarantee
+    def reset_group(self, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Reset several connectors as of one step."""
+        return self._desk.reset_group(body)
+
+    def cancel_reset(self, view: str, connector: str) -> dict[str, Any]:
+        return self._desk.cancel(view, connector)
 
     def reset_status(self, token: str) -> dict[str, Any]:
         """What became of a reset; truthful after a restart too."""
-        record = self._resets.find(token)
-        if record is None:
-            raise Gone(
-                f"unknown reset token '{token}': the storage that knew it was cleared, or it never "
-                "existed; reset again if in doubt",
-                code="PipelineRestarted",
-            )
-        endpoint = self._loop.outputs.get(record.endpoint)
-        status: dict[str, Any] = {
-            "phase": record.state,
-            "attempt": 0,
-            "rows_staged": record.rows or 0,
-            "rows_total": record.rows,
-            "bytes": 0,
-            "step": record.step,
-            "last_error": record.error,
-        }
-        if record.state == "accepted" and endpoint is not None:
-            status |= endpoint.live_status(record)
-        outcome = {"done": "complete", "failed": "failed"}.get(record.state, "inprogress")
-        return {
-            "status": outcome,
-            "token": record.token,
-            "endpoint": record.endpoint,
-            "generation": record.generation,
-            "accepted_at": _rfc3339(record.accepted_at),
-            "finished_at": None if record.finished_at is None else _rfc3339(record.finished_at),
-            "error": record.error,
-            **status,
-        }
+        return self._desk.status(token)
 
-    def cancel_reset(self, view: str, connector: str) -> dict[str, Any]:
-        endpoint = self._output(view, connector)
-        raise _not_supported(
-            f"a reset of '{endpoint.name}' cannot be cancelled yet; a new reset supersedes it"
-        )
-
-
-def refuse_unknown_options(body: Mapping[str, Any] | None) -> None:
-    """A reset's body may name what is offered and nothing else (spec/reset.md section 6)."""
-    for key, value in (body or {}).items():
-        if key == "mode" and value == "replace":
-            continue
-        raise UserError(
-            f"reset does not take {orjson.dumps({key: value}).decode()}: the body may be empty or "
-            '{"mode": "replace"}',
-            code="InvalidParam",
-        )
+    def audit(
+        self, view: str, connector: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Compare a sink's target with its view; touches nothing."""
+        return self._desk.audit(view, connector, body)
 
 
 def _wants_pause(action: str) -> bool:
@@ -811,15 +747,5 @@ def _wants_pause(action: str) -> bool:
     return action == "pause"
 
 
-def _not_supported(message: str) -> UserError:
-    return UserError(message, code="NotSupported")
-
-
 def _known(names: Mapping[str, Any]) -> str:
     return f" (there are: {', '.join(sorted(names))})" if names else ""
-
-
-def _rfc3339(seconds: float) -> str:
-    return (
-        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1e6):06d}Z"
-    )

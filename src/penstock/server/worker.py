@@ -53,7 +53,7 @@ CALLS = frozenset((
     "status", "pause", "resume", "completion_status", "completion_token", "stats", "input_stats",
     "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
     "commit_transaction", "checkpoint", "checkpoint_status", "checkpoints", "reset", "reset_status",
-    "cancel_reset", "metrics",
+    "cancel_reset", "reset_group", "audit", "metrics",
 ))  # fmt: skip
 _POLL_S = 0.02
 _GRACE_S = 3.0

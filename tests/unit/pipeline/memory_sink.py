@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.data.batch import Batch
-from penstock.data.build import batch_to_rows
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.io.contents import Contents
 from penstock.io.contracts import Capabilities, Marker, Sink, SinkContext, SinkUnavailable
-from penstock.io.outputs.fencing import check_fence, check_owner, is_applied
+from penstock.io.outputs.fencing import check_complete, check_fence, check_owner, is_applied
 
 
 @dataclass
@@ -66,6 +67,8 @@ class MemorySink(Sink):
         self._leave("open", self._enter("open"))
 
     def validate(self) -> None:
+        if self.target.is_down:
+            raise SinkUnavailable("validate: the target is down")
         check_owner(self.target.marker, self.context, "memory")
 
     def marker(self) -> Marker | None:
@@ -85,6 +88,7 @@ class MemorySink(Sink):
     def publish(self, generation: int, marker: Marker) -> None:
         is_lost = self._enter("publish")
         check_fence(self.target.marker, marker, "memory")
+        check_complete(generation, self._staged.total(), marker)
         self.target.rows, self.target.marker = self._staged, marker
         self._staged = Counter()
         self.target.shown()
@@ -105,6 +109,11 @@ class MemorySink(Sink):
             self.target.marker = marker
             self.target.shown()
         self._leave("apply", is_lost)
+
+    def read(self) -> Contents:
+        rows = list(self.target.rows.items())
+        made = batch_from_rows(self.context.schema, [r for r, _ in rows], [n for _, n in rows])
+        return Contents(self.context.schema, (0,), iter([made]), lambda rows: rows)
 
     def close(self) -> None:
         self._staged = Counter()

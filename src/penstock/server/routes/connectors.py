@@ -16,6 +16,8 @@ from penstock.server.site import Call, RouteTable
 from penstock.wire.names import fold_identifier
 
 _ACTIONS = ("start", "pause")
+#: an audit reads the whole target before it answers
+_AUDIT_S = 3600.0
 
 
 def _table(call: Call) -> dict[str, Any]:
@@ -67,6 +69,17 @@ async def reset(call: Call) -> Response:
     return await call.ask("reset", **_view(call), body=body or None)
 
 
+async def reset_group(call: Call) -> Response:
+    call.fleet.socket_of(call.pipeline())
+    return await call.ask("reset_group", body=await object_body(call.request))
+
+
+async def audit(call: Call) -> Response:
+    call.fleet.socket_of(call.pipeline())
+    body = await object_body(call.request)
+    return await call.ask("audit", timeout=_AUDIT_S, **_view(call), body=body or None)
+
+
 async def cancel_reset(call: Call) -> Response:
     return await call.ask("cancel_reset", **_view(call))
 
@@ -94,5 +107,7 @@ ROUTES: RouteTable = (
     ("GET", f"{_V}/stats", "read", output_stats),
     ("POST", f"{_V}/reset", "write", reset),
     ("DELETE", f"{_V}/reset", "write", cancel_reset),
+    ("POST", f"{_V}/audit", "write", audit),
+    ("POST", f"{_P}/reset", "write", reset_group),
     ("POST", f"{_V}/{{action}}", "write", set_output),
 )
