@@ -6,9 +6,9 @@ every operator lives in its own file under `ops/`.
 Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are column positions):
 
     source(name, schema, key=())                 a table; key: PRIMARY KEY positions → upsert
-    map(stream, fn, schema, text)                fn: Callable[[Batch], Batch], row-wise, stateless;
-                                                 text: what tells functions apart (fingerprints)
-    join(left, right, keys, null_safe, kind, residual, schema, text)
+    map(stream, fn, schema, meaning)             fn: Callable[[Batch], Batch], row-wise, stateless;
+                                                 meaning: what tells functions apart (fingerprints)
+    join(left, right, keys, null_safe, kind, residual, schema, meaning)
                                                  kind: "inner" "left" "right" "full" "semi" "anti";
                                                  residual: None or Callable[[Batch], mask uint8[n]]
     aggregate(stream, keys, calls, schema)       calls: AggregateSpec

@@ -106,11 +106,11 @@ class Circuit:
         stream: Stream,
         fn: Callable[[Batch], Batch],
         schema: Schema,
-        text: str | None = None,
+        meaning: Any = None,
     ) -> Stream:
-        """`fn` on every delta: any function of single rows (it may also drop rows). `text` tells
-        functions apart (see `fingerprints`)."""
-        return self._add(Map(stream.node, fn, schema, text))
+        """`fn` on every delta: any function of single rows (it may also drop rows). `meaning`: a
+        value that tells functions apart (see `penstock.data.identity`)."""
+        return self._add(Map(stream.node, fn, schema, meaning))
 
     def flat_map(
         self,
@@ -132,16 +132,16 @@ class Circuit:
         kind: str,
         residual: Residual | None,
         schema: Schema,
-        text: str | None = None,
+        meaning: Any = None,
     ) -> Stream:
         """Equi-join with optional residual; no keys at all: every pair (see `ops.join`).
-        `text` tells residuals apart."""
+        `meaning`: a value that tells residuals apart."""
         safe = tuple(null_safe) or (False,) * len(keys)
         arranged = (
             self._arrange(left.node, tuple(k for k, _ in keys), safe),
             self._arrange(right.node, tuple(k for _, k in keys), safe),
         )
-        return self._add(Join(*arranged, kind, residual, schema, text))
+        return self._add(Join(*arranged, kind, residual, schema, meaning))
 
     def aggregate(
         self, stream: Stream, keys: Sequence[int], calls: Sequence[AggregateSpec], schema: Schema

@@ -22,7 +22,6 @@ from penstock.compile.hops import hop
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
-from penstock.data.identity import identity
 from penstock.data.types import Schema
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
@@ -118,7 +117,7 @@ class RelationCompiler:
         if exprs is not None:
             steps.append(self._columns(exprs, input.schema, schema))
         fn = steps[0] if len(steps) == 1 else _then(*steps)
-        return self.circuit.map(self.stream(input), fn, schema, identity((predicate, exprs)))
+        return self.circuit.map(self.stream(input), fn, schema, (predicate, exprs))
 
     def _filter(self, predicate: Expr, schema: Schema) -> MapFunction:
         mask = compile_predicate(predicate, schema, self.view, self.text)
@@ -159,7 +158,7 @@ class RelationCompiler:
             node.kind.value,
             residual,
             node.schema,
-            identity(node.residual),
+            node.residual,
         )
 
     def _aggregate(self, node: Aggregate) -> Stream:

@@ -48,7 +48,8 @@ class Join(Node):
     State: none of its own; the two arrangements, shared with other joins.
     Cost:  O(matches of the deltas) probes and gathers.
 
-    `text` says what the residual is; without it the residual is known by the node's name.
+    `meaning` is a value that says what the residual is (see `penstock.data.identity`); without it
+    the residual is known by the node's name.
     """
 
     def __init__(
@@ -58,14 +59,14 @@ class Join(Node):
         kind: str,
         residual: Residual | None,
         schema: Schema,
-        text: str | None = None,
+        meaning: Any = None,
     ) -> None:
         assert kind in _PAIRS | _KEEPS_LEFT, f"no such join: {kind}"
         super().__init__(schema, (left, right))
         self._left, self._right = left, right
         self._kind = kind
         self._residual = residual
-        self._text = text
+        self._meaning = meaning
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
         if residual is None:
             if kind in _KEEPS_LEFT:
@@ -192,7 +193,7 @@ class Join(Node):
         return Batch(self.schema, tuple(typed), weights)
 
     def parameters(self) -> tuple[Any, ...]:
-        residual = self.name if self._text is None else self._text
+        residual = self.name if self._meaning is None else self._meaning
         return self._kind, self.schema.types, None if self._residual is None else residual
 
     def is_due(self) -> bool:

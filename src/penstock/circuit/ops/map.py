@@ -18,15 +18,16 @@ class Map(Node):
     State: none.
     Cost:  the function's.
 
-    `text` says what the function computes; without it the function is known by the node's name.
+    `meaning` is a value that says what the function computes (see `penstock.data.identity`);
+    without it the function is known by the node's name.
     """
 
     def __init__(
-        self, source: Node, fn: Callable[[Batch], Batch], schema: Schema, text: str | None = None
+        self, source: Node, fn: Callable[[Batch], Batch], schema: Schema, meaning: Any = None
     ) -> None:
         super().__init__(schema, (source,))
         self._fn = fn
-        self._text = text
+        self._meaning = meaning
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
@@ -34,4 +35,4 @@ class Map(Node):
         return self._fn(delta)
 
     def parameters(self) -> tuple[Any, ...]:
-        return self.name if self._text is None else self._text, self.schema.types
+        return self.name if self._meaning is None else self._meaning, self.schema.types
