@@ -90,8 +90,8 @@ class RelationCompiler:
                 more = self.circuit.union([left, self.circuit.negate(right)], node.schema)
                 return self.circuit.positive(more)
             case Hop():
-                text = identity(("hop", node.column, node.size, node.slide, node.offset))
-                return self.circuit.map(self.stream(node.input), hop(node), node.schema, text)
+                meaning = ("hop", node.column, node.size, node.slide, node.offset)
+                return self.circuit.map(self.stream(node.input), hop(node), node.schema, meaning)
             case TopK():
                 order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
                 stream = self.stream(node.input)

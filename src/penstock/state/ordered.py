@@ -22,7 +22,7 @@ Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,8 @@ from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
 from penstock.state.snapshot import Snapshot
-from penstock.state.spine import Spine, SpinePin, _merger
+from penstock.state.spine import Spine, SpinePin
+from penstock.state.storage import StateStore
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -48,6 +49,9 @@ Direction = tuple[int, bool, bool]
 
 #: rows of the log that are worth sorting in the background
 LOG_ROWS = 1 << 16
+
+#: of its own: a prefix may wait for a sort, and should not wait for a merge before it
+_sorter = ThreadPoolExecutor(1, thread_name_prefix="sort")
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -76,10 +80,10 @@ class OrderedSpine(Spine):
         self._log: list[Batch] = []
         self._log_rows = 0
         self._sorting: Future[Run] | None = None
-        self._sorting_rows = 0
+        self._being_sorted: Batch | None = None
 
     def __len__(self) -> int:
-        sorting = 0 if self._sorting is None else self._sorting_rows
+        sorting = 0 if self._being_sorted is None else len(self._being_sorted)
         return super().__len__() + self._log_rows + sorting
 
     def insert_later(self, delta: Batch) -> None:
@@ -91,15 +95,19 @@ class OrderedSpine(Spine):
         if self._sorting is not None and self._sorting.done():
             self._adopt_sorted()
         if self._log_rows >= LOG_ROWS and self._sorting is None:
-            rows = concat(self._log)
-            self._sorting, self._sorting_rows = _merger.submit(self._run_of, rows), len(rows)
-            self._total_weight += int(rows.weights.sum())
-            self._log, self._log_rows = [], 0
+            self._sort()
+
+    def _sort(self) -> None:
+        """Have the log sorted in the background."""
+        rows = concat(self._log)
+        self._sorting, self._being_sorted = _sorter.submit(self.run_of, rows), rows
+        self._total_weight += int(rows.weights.sum())
+        self._log, self._log_rows = [], 0
 
     def _adopt_sorted(self) -> None:
         if self._sorting is not None:
             run = self._sorting.result()
-            self._sorting = None
+            self._sorting = self._being_sorted = None
             self._adopt_merged()
             if len(run):
                 self._runs.append(run)
@@ -126,8 +134,16 @@ class OrderedSpine(Spine):
         return super().runs()
 
     def capture(self) -> SpinePin:
-        self.flush()
-        return super().capture()
+        # whoever captures holds up the steps, so nothing is waited for
+        if self._log and self._sorting is None:
+            self._sort()
+        weight = self._total_weight + sum(int(b.weights.sum()) for b in self._log)
+        return SpinePin(self, tuple(self._runs), self._sorting, tuple(self._log), weight)
+
+    def restore(self, store: StateStore, saved: Any) -> None:
+        self._log, self._log_rows = [], 0
+        self._sorting = self._being_sorted = None
+        super().restore(store, saved)
 
     def prefixes(
         self, keys: Sequence[Column], n: int, width: int
@@ -168,7 +184,7 @@ class OrderedSpine(Spine):
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
         return np.concatenate(at), concat(found), complete
 
-    def _run_of(self, delta: Batch) -> OrderedRun:
+    def run_of(self, delta: Batch) -> OrderedRun:
         batch = consolidate(delta)
         n = len(batch)
         k = hash_columns([batch.columns[i] for i in self.key], KEY_SEED, n=n)
@@ -202,7 +218,7 @@ class OrderedSpine(Spine):
             same = rows_equal(columns, source[first], columns, source[second])
             if not same.all() or (np.diff(second) == 1).any():
                 # hashes of different rows collided: start over from the rows themselves
-                return self._run_of(Batch(self.schema, columns, weights))
+                return self.run_of(Batch(self.schema, columns, weights))
             weights = weights[source]
             weights[first] += weights[second]
             weights[second] = 0

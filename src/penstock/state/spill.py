@@ -48,7 +48,7 @@ class Spill:
             spine.merge_large = self.merge
 
     def resident_bytes(self) -> int:
-        return sum(r.resident_bytes for s in self._spines for r in s.runs())
+        return sum(r.resident_bytes for s in self._spines for r in s.sorted_runs())
 
     def tend(self) -> None:
         """To be called between two steps. Raises OSError if the disk fails."""
@@ -76,7 +76,10 @@ class Spill:
     def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
         """The largest resident runs, enough to free `bytes`."""
         found = [
-            (s, r) for s in self._spines for r in s.runs() if r.resident_bytes >= MIN_RUN_BYTES
+            (s, r)
+            for s in self._spines
+            for r in s.sorted_runs()
+            if r.resident_bytes >= MIN_RUN_BYTES
         ]
         found.sort(key=lambda pair: -pair[1].resident_bytes)
         sizes = np.cumsum([r.resident_bytes for _, r in found])

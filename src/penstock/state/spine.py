@@ -65,7 +65,7 @@ class Spine:
         if len(delta) == 0:
             return
         self._adopt_merged()
-        run = self._run_of(delta)
+        run = self.run_of(delta)
         self._total_weight += int(delta.weights.sum())
         if len(run):
             self._runs.append(run)
@@ -103,10 +103,14 @@ class Spine:
     def runs(self) -> tuple[Run, ...]:
         return tuple(self._runs)
 
+    def sorted_runs(self) -> tuple[Run, ...]:
+        """The runs without what still waits to become one (see `penstock.state.ordered`)."""
+        return tuple(self._runs)
+
     # saving (see `penstock.state.parts`): each run is a file, written once
 
     def capture(self) -> SpinePin:
-        return SpinePin(tuple(self._runs), self._total_weight)
+        return SpinePin(self, tuple(self._runs), None, (), self._total_weight)
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
@@ -133,7 +137,7 @@ class Spine:
 
     # what a run is sorted by is the subclass's choice (see `penstock.state.ordered`)
 
-    def _run_of(self, delta: Batch) -> Run:
+    def run_of(self, delta: Batch) -> Run:
         return build_run(delta, self.key)
 
     def merged_in_memory(self, lower: Run, upper: Run) -> Run:
@@ -183,11 +187,20 @@ class Spine:
 
 @dataclass(frozen=True, slots=True)
 class SpinePin:
-    """A spine as it was: runs do not change."""
+    """A spine as it was: runs do not change. `sorting` is about to be another one, `waiting` are
+    rows that are in none."""
 
+    spine: Spine
     runs: tuple[Run, ...]
+    sorting: Future[Run] | None
+    waiting: tuple[Batch, ...]
     weight: int
 
     def write(self, store: StateStore) -> Any:
-        files = [file_reference(run.write(store)) for run in self.runs]
+        runs = [*self.runs]
+        if self.sorting is not None:
+            runs.append(self.sorting.result())
+        if self.waiting:
+            runs.append(self.spine.run_of(concat(self.waiting)))
+        files = [file_reference(run.write(store)) for run in runs if len(run)]
         return {"runs": files, "weight": self.weight}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
+from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows, column_from_python
 from penstock.data.types import INTEGER, VARCHAR, decimal, schema
+from penstock.state import ordered
 from penstock.state.ordered import OrderedSpine
+from penstock.state.storage import StateStore
 
 S = schema(k=INTEGER, x=INTEGER, s=VARCHAR, d=decimal(30, 2))
 rows = st.tuples(
@@ -98,3 +102,27 @@ def test_a_wide_enough_prefix_is_everything() -> None:
 
     assert not few[2][0] and 0 < len(few[1]) < 20
     assert every[2][0] and len(every[1]) == 50
+
+
+def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordered, "LOG_ROWS", 3)
+    store = StateStore(tmp_path)
+    rows = [((1, x, "", 0), 1) for x in range(9)]
+
+    def some(start: int, stop: int) -> Batch:
+        return batch_from_rows(S, [r for r, _ in rows[start:stop]])
+
+    old, new = (OrderedSpine(S, (0,), [(1, False, True)]) for _ in range(2))
+    old.insert(some(0, 2))
+    old.insert_later(some(2, 6))
+    old.insert_later(some(6, 8))
+    pin = old.capture()
+    old.insert_later(some(8, 9))
+    new.insert_later(some(0, 9))
+    new.restore(store, pin.write(store))
+
+    assert by_row(batch_to_rows(new.snapshot().batch())) == dict(rows[:8])
+    assert new.snapshot().rows == 8 and len(new) == 8
+    assert by_row(batch_to_rows(old.snapshot().batch())) == dict(rows)
