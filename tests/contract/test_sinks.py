@@ -21,13 +21,14 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.consolidate import consolidate
 from penstock.errors import UserError
 from penstock.io.contracts import Marker, Sink, SinkRejected, StagingLost
-from tests.contract.targets import SCHEMA, TARGETS, Rows, Target
+from tests.contract.target import SCHEMA, Rows, Target
+from tests.contract.targets import TARGETS
 
 
 @pytest.fixture(params=list(TARGETS))
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     kind = TARGETS[request.param]
-    where: Any = request.getfixturevalue("postgres") if kind.needs_postgres else tmp_path
+    where: Any = request.getfixturevalue(kind.server) if kind.server else tmp_path
     yield kind(where)
 
 
