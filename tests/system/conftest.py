@@ -61,15 +61,17 @@ class System:
             self.process.wait()
         self.log.close()
 
-    def pipeline(self, program: str, **runtime: Any) -> Pipeline:
-        """A new running pipeline of `program`."""
-        return Pipeline(self, program, runtime)
+    def pipeline(self, program: str, *, udf: str = "", **runtime: Any) -> Pipeline:
+        """A new running pipeline of `program`, with the Python of its functions."""
+        return Pipeline(self, program, runtime, udf)
 
 
 class Pipeline:
     """One pipeline, driven through REST."""
 
-    def __init__(self, system: System, program: str, runtime: dict[str, Any]) -> None:
+    def __init__(
+        self, system: System, program: str, runtime: dict[str, Any], udf: str = ""
+    ) -> None:
         self.system = system
         self.name = f"p-{uuid.uuid4().hex[:8]}"
         self.path = f"/pipelines/{self.name}"
@@ -77,6 +79,7 @@ class Pipeline:
         body = {
             "name": self.name,
             "program_code": program,
+            "udf_rust": udf,
             "runtime_config": {"workers": 1, **runtime},
         }
         answer = system.http.put(self.path, json=body)

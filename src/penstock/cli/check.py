@@ -14,15 +14,21 @@ _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 
 @click.command()
 @_FILE
-def check(file: Path) -> None:
+@click.option(
+    "--udf", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The Python file with its functions without a body.",
+)  # fmt: skip
+def check(file: Path, udf: Path | None) -> None:
     """Compile FILE and say what is wrong with it; exit 1 if anything is."""
     from penstock.sql.program import compile_program
 
     try:
-        plan = compile_program(_text(file))
+        plan = compile_program(_text(file), "" if udf is None else _text(udf))
     except SqlError as e:
         _show(file, e.messages)
         sys.exit(1)
+    except ValueError as e:
+        raise click.ClickException(str(e)) from e
     _show(file, plan.warnings)
     click.echo(f"{file}: {len(plan.tables)} tables, {len(plan.views)} views, no errors")
 

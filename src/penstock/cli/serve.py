@@ -24,6 +24,10 @@ from penstock.errors import PenstockError
 @click.option("--oidc-audience", help="Audience that a JWT must name.")
 @click.option("--oidc-role-claim", default="role", show_default=True, help="Claim with the role.")
 @click.option("--insecure", is_flag=True, help="Allow --auth none on other than loopback.")
+@click.option(
+    "--allow-python-udf", "python_udf", is_flag=True,
+    help="Let programs bring Python functions; they run as this server's user.",
+)  # fmt: skip
 def serve(
     host: str,
     port: int,
@@ -33,14 +37,16 @@ def serve(
     oidc_audience: str | None,
     oidc_role_claim: str,
     insecure: bool,
+    python_udf: bool,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM."""
     from penstock.server.serve import Settings
     from penstock.server.serve import serve as run
 
     settings = Settings(
-        host, port, data_dir, auth, oidc_issuer, oidc_audience, oidc_role_claim, insecure
-    )
+        host, port, data_dir, auth, oidc_issuer, oidc_audience, oidc_role_claim, insecure,
+        python_udf,
+    )  # fmt: skip
     try:
         run(settings)
     except PenstockError as e:

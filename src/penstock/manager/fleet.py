@@ -41,12 +41,21 @@ _COMPILING = ("Pending", "CompilingSql", "SqlCompiled", "CompilingRust")
 
 
 class Fleet:
-    """The pipelines in `data_dir`. Thread-safe; calls return once the change is stored."""
+    """The pipelines in `data_dir`. Thread-safe; calls return once the change is stored.
+
+    `python_udf`: programs may bring Python functions, which their workers run."""
 
     def __init__(
-        self, store: Store, data_dir: Path, pool: WorkerPool, platform_version: str
+        self,
+        store: Store,
+        data_dir: Path,
+        pool: WorkerPool,
+        platform_version: str,
+        *,
+        python_udf: bool = False,
     ) -> None:
         self._store = store
+        self._python_udf = python_udf
         self._pool = pool
         self._pipelines_dir = data_dir / "pipelines"
         self._version = platform_version
@@ -325,7 +334,9 @@ class Fleet:
                 if record is None or record.program_status != "Pending":
                     continue
                 record = self._change(record, program_status="CompilingSql")
-            changes = compile_record(record.program_code, record.udf_rust, record.udf_toml)
+            changes = compile_record(
+                record.program_code, record.udf_rust, record.udf_toml, python_udf=self._python_udf
+            )
             with self._lock:
                 self._finish_compiling(record, changes)
 
@@ -368,6 +379,7 @@ class Fleet:
                 "pipeline_id": record.id,
                 "name": record.name,
                 "program_code": record.program_code,
+                "udf": record.udf_rust if self._python_udf else "",
                 "runtime_config": record.runtime_config,
                 "storage_dir": str(storage_dir),
                 "bootstrap_policy": record.bootstrap_policy,

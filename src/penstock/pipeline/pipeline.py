@@ -87,13 +87,15 @@ class Subscription:
 
 
 class Pipeline:
-    """A program that runs. `config` holds pipeline_id, name, program_code, runtime_config,
-    storage_dir (None: nothing is kept), initial ("running" or "paused"), incarnation_uuid."""
+    """A program that runs. `config` holds pipeline_id, name, program_code, udf (the Python text of
+    its functions without a body; may lack), runtime_config, storage_dir (None: nothing is kept),
+    initial ("running" or "paused"), incarnation_uuid."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.id = str(config["pipeline_id"])
         self.name = str(config["name"])
         self._program = str(config["program_code"])
+        self._udf = str(config.get("udf", ""))
         self._runtime = dict(config.get("runtime_config") or {})
         storage = config.get("storage_dir")
         self._storage_dir = None if storage is None else Path(storage)
@@ -124,7 +126,7 @@ class Pipeline:
         UserError or CorruptState and then leaves nothing behind."""
         started = time.perf_counter()
         failpoints.load()
-        self.plan: ProgramPlan = compile_program(self._program)
+        self.plan: ProgramPlan = compile_program(self._program, self._udf)
         self._tables = {t.name: t for t in self.plan.tables}
         self._views = {v.name: v for v in self.plan.views if v.kind != "local"}
         self._open_storage()

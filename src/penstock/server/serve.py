@@ -47,6 +47,8 @@ class Settings:
     audience: str | None = None
     role_claim: str = "role"
     insecure: bool = False
+    #: whether programs may bring Python functions, which run as this server's user
+    python_udf: bool = False
 
 
 def is_loopback(host: str) -> bool:
@@ -117,7 +119,7 @@ def serve(settings: Settings) -> None:
         oidc = OidcVerifier(settings.issuer, settings.audience, settings.role_claim)
     auth = Authenticator(store, required=settings.auth != "none", oidc=oidc)
     pool = WorkerPool(WORKER_COMMAND)
-    fleet = Fleet(store, settings.data_dir, pool, __version__)
+    fleet = Fleet(store, settings.data_dir, pool, __version__, python_udf=settings.python_udf)
 
     def shut_down() -> None:
         fleet.close()

@@ -22,6 +22,7 @@ from penstock.data.types import Field, Kind, Schema, SqlType
 from penstock.errors import Span, SqlError, UserError
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.functions.python_functions import PythonFunctions
 from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Cast, Expr, Literal
 from penstock.plan.nodes import (
@@ -72,19 +73,28 @@ _SYSTEM_VIEWS = ("error_view",)
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG, Kind.NULL)
 
 
-def compile_program(text: str) -> ProgramPlan:
-    """The optimised plan of a program. Raises SqlError with all messages of the failing phase."""
-    plan = bind_program(text)
+def compile_program(text: str, udf: str = "") -> ProgramPlan:
+    """The optimised plan of a program. Raises SqlError with all messages of the failing phase.
+
+    `udf`: the Python text of its functions without a body; it is read here, and run by whoever
+    runs the plan. Raises ValueError where it is not Python.
+    """
+    plan = bind_program(text, udf)
     try:
         return optimise(plan)
     except RecursionError:
         raise SqlError([message(text, None, _TOO_DEEP)]) from None
 
 
-def bind_program(text: str) -> ProgramPlan:
+def check_udf(udf: str) -> None:
+    """Raises ValueError where the text is not Python."""
+    PythonFunctions(udf)
+
+
+def bind_program(text: str, udf: str = "") -> ProgramPlan:
     """The plan as written, before any pass."""
     statements = parse_program(text)
-    program = _Program(text)
+    program = _Program(text, PythonFunctions(udf) if udf.strip() else None)
     for statement in statements:
         with program.report.attempt(statement.span):
             try:
@@ -113,6 +123,7 @@ class _Program:
     """What has been declared so far."""
 
     text: str
+    python: PythonFunctions | None = None
     report: Report = field(init=False)
     relations: dict[str, Schema | None] = field(default_factory=dict)
     tables: dict[str, TablePlan] = field(default_factory=dict)
@@ -159,7 +170,7 @@ class _Program:
                 self.functions.setdefault(statement.name.name, None)
                 declared = {k: f for k, f in self.functions.items() if f is not None}
                 self.functions[statement.name.name] = declare(
-                    statement, replace(self._catalog(), functions=declared)
+                    statement, replace(self._catalog(), functions=declared), self.python
                 )
             case ast.CreateAggregate():
                 raise unsupported(statement.name.span, "a user-defined aggregate")

@@ -1,8 +1,9 @@
-"""CREATE FUNCTION f(a T, …) RETURNS R AS expr: a typed body, inlined at every call.
+"""CREATE FUNCTION f(a T, …) RETURNS R [AS expr]: a typed body, inlined at every call.
 
     f(x INT) RETURNS INT AS x + 1          f(a * 2)   ──►   a * 2 + 1
+    g(x INT) RETURNS INT                   g(a * 2)   ──►   Call "g"(a * 2), of udf.py
 
-Not here: functions without a body, which are implemented elsewhere and are refused.
+Not here: what the Python of a function without a body must look like (`python_functions`).
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from penstock.data.types import Field, Schema, SqlType
 from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
+from penstock.functions.python_functions import PythonFunctions
 from penstock.functions.registry import names as builtin_names
-from penstock.plan.expressions import Expr
+from penstock.plan.expressions import Call, Expr, InputRef
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
 from penstock.sql.bind import build, later
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.report import BindError, unsupported
+from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
 
@@ -49,21 +51,23 @@ class UserFunction:
         return substitute(self.body, values)
 
 
-def declare(f: ast.CreateFunction, catalog: Catalog) -> UserFunction:
-    """The function of a CREATE FUNCTION. Raises BindError."""
+def declare(
+    f: ast.CreateFunction, catalog: Catalog, python: PythonFunctions | None = None
+) -> UserFunction:
+    """The function of a CREATE FUNCTION; `python` has those without a body. Raises BindError."""
     name = f.name.name
     if name.upper() in {*builtin_names(), *later.FUNCTIONS} or is_aggregate(name):
         raise BindError(f.name.span, f"{name.upper()} is a built-in function")
     if name in catalog.functions:
         raise BindError(f.name.span, f"there is a function {name} already: no overloading")
-    if f.body is None:
-        raise unsupported(f.name.span, "a function without a body (AS expression)")
     fields: list[Field] = []
     for p in f.params:
         if any(p.name.name == x.name for x in fields):
             raise BindError(p.name.span, f"{name} has two parameters {p.name.name}")
         fields.append(Field(p.name.name, bind_type(p.type, catalog.types)))
     params, result = Schema(tuple(fields)), bind_type(f.returns, catalog.types)
+    if f.body is None:
+        return UserFunction(name, params, result, _in_python(f, params, result, python))
     binder = ExpressionBinder(
         Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions,
         types=catalog.types,
@@ -72,3 +76,20 @@ def declare(f: ast.CreateFunction, catalog: Catalog) -> UserFunction:
     if body.type.nullable and not result.nullable:
         raise BindError(f.body.span, f"{name} RETURNS NOT NULL, but its body can be NULL")
     return UserFunction(name, params, result, body)
+
+
+def _in_python(
+    f: ast.CreateFunction, params: Schema, result: SqlType, python: PythonFunctions | None
+) -> Expr:
+    if python is None:
+        raise BindError(
+            f.name.span,
+            f"function {f.name.name} has no body: write AS expression, or give its Python "
+            "definition with the program (udf.py)",
+        )
+    try:
+        function = python.declare(f.name.name, params.types, result)
+    except ValueError as e:
+        raise BindError(f.name.span, str(e)) from None
+    args = tuple(InputRef(p.type, i, p.name) for i, p in enumerate(params.fields))
+    return Call(result, function, args, span=f.name.span)

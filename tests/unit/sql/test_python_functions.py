@@ -1,0 +1,103 @@
+"""CREATE FUNCTION without a body: Python over Arrow arrays, that comes with the program."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import INSERT, InputBatch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.errors import RuntimeSqlError, SqlError
+from penstock.sql.program import compile_program
+
+UDF = """
+import pyarrow as pa
+import pyarrow.compute as pc
+
+def slug(s):
+    return pc.replace_substring(pc.utf8_lower(s), " ", "-")
+
+def half(x):
+    return [None if v is None else v / 2 for v in x.to_pylist()]
+
+def both(a, b=None):
+    return pc.if_else(pc.is_null(a), b, a)
+
+def broken(x):
+    return pc.divide(x, pa.scalar(0, pa.int32()))
+
+def short(x):
+    return x[:1]
+
+def nothing(x):
+    return pa.nulls(len(x), pa.int32())
+"""
+TABLE = "CREATE TABLE t (x INT, s VARCHAR);"
+
+
+def rows(declarations: str, query: str, given: list[tuple[Any, ...]], udf: str = UDF) -> list[Any]:
+    plan = compile_program(f"{TABLE}{declarations}CREATE VIEW v AS {query};", udf)
+    batch = batch_from_rows(plan.tables[0].schema, given)
+    rows = InputBatch(batch.schema, batch.columns, np.full(len(given), INSERT, np.uint8))
+    return [row for row, _ in batch_to_rows(compile_circuit(plan).step({"t": [rows]})["v"])]
+
+
+def test_a_function_gets_columns_and_answers_one() -> None:
+    got = rows(
+        "CREATE FUNCTION slug(s VARCHAR) RETURNS VARCHAR;"
+        "CREATE FUNCTION half(x INT) RETURNS DECIMAL(10, 1);",
+        "SELECT slug(s) AS a, half(x + 1) AS b FROM t",
+        [(4, "A Long Title That Is Not Inline"), (None, None)],
+    )
+    assert sorted(got, key=repr) == [
+        ("a-long-title-that-is-not-inline", Decimal("2.5")),
+        (None, None),
+    ]
+
+
+def test_a_constant_argument_is_a_column_too_and_null_is_seen() -> None:
+    declare = "CREATE FUNCTION both(a INT, b INT) RETURNS INT;"
+    assert rows(declare, "SELECT both(x, 7) AS a FROM t", [(None, ""), (1, "")]) == [(7,), (1,)]
+    assert rows(declare, "SELECT both(NULL, 7) AS a FROM t", [(1, "")]) == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("declare", "call", "message"),
+    [
+        ("broken(x INT) RETURNS INT", "broken(x)", r"broken: ArrowInvalid: .* at udf.py line 15"),
+        ("short(x INT) RETURNS INT", "short(x)", "answered 1 rows for 2"),
+        ("nothing(x INT) RETURNS INT NOT NULL", "nothing(x)", "answered NULL"),
+        ("slug(s VARCHAR) RETURNS INT", "slug(s)", "slug: ArrowInvalid"),
+    ],
+)
+def test_what_goes_wrong_in_a_function_fails_the_step_and_names_it(
+    declare: str, call: str, message: str
+) -> None:
+    with pytest.raises(RuntimeSqlError, match=message):
+        rows(f"CREATE FUNCTION {declare};", f"SELECT {call} AS a FROM t", [(1, "a b"), (2, "c")])
+
+
+@pytest.mark.parametrize(
+    ("declare", "udf", "message"),
+    [
+        ("f(x INT) RETURNS INT", "", "function f has no body"),
+        ("f(x INT) RETURNS INT", UDF, "udf.py defines no function f"),
+        ("slug(x INT, y INT) RETURNS INT", UDF, "slug in udf.py takes 1 arguments, not 2"),
+    ],
+)
+def test_a_function_that_the_text_lacks_is_refused_at_its_name(
+    declare: str, udf: str, message: str
+) -> None:
+    with pytest.raises(SqlError, match=message) as caught:
+        compile_program(f"CREATE FUNCTION {declare};", udf)
+    assert caught.value.messages[0].start_column == 17
+
+
+def test_compiling_reads_the_text_and_does_not_run_it() -> None:
+    compile_program("CREATE FUNCTION f(x INT) RETURNS INT;", "raise SystemExit\ndef f(x): ...")
+    with pytest.raises(ValueError, match=r"udf.py is not Python: .* line 1"):
+        compile_program("CREATE TABLE t (x INT);", "fn main() {}")
