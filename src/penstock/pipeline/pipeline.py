@@ -39,6 +39,7 @@ from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.inserts import INSERT_STATEMENT, fold, insert_batch
 from penstock.pipeline.journal import Journal, JournalRecord
 from penstock.pipeline.loop import StepLoop, Taken
+from penstock.pipeline.memory import limit_memory
 from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings, SnapshotHandle
 from penstock.pipeline.recovery import Checkpoint, recover
@@ -186,6 +187,8 @@ class Pipeline:
         else:
             circuit, checkpoint = recover(storage, lambda: compile_circuit(self.plan), schemas)
         self._checkpoint = checkpoint
+        files = None if storage is None else storage.state
+        limit_memory(circuit, files, self._runtime.get("max_rss_mb"))
         workers = int(self._runtime.get("workers") or 1)
         self._ready = threading.Event()
         self._loop = StepLoop(

@@ -18,15 +18,19 @@ Cost: writing a run once, at the speed of the disk; a cold look-up is a page fau
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from penstock.data.batch import Array
+from penstock.errors import StateCorrupt
 from penstock.state.run import Run
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore, plain
+
+log = logging.getLogger(__name__)
 
 #: rows of a piece when two runs are merged into a file
 PIECE_ROWS = 1 << 20
@@ -70,8 +74,7 @@ class Spill:
         if bytes < MIN_RUN_BYTES or 8 * bytes < self.budget:
             return None
         room = _room(lower, upper)
-        file = self.store.put_pieces("run", room, _pieces(spine, lower, upper))
-        return spine.mapped(self.store, file)
+        return spine.mapped(*self.store.put_mapped("run", room, _pieces(spine, lower, upper)))
 
     def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
         """The largest resident runs, enough to free `bytes`."""
@@ -86,7 +89,18 @@ class Spill:
         return found[: int(np.searchsorted(sizes, bytes)) + 1]
 
     def _write(self, chosen: list[tuple[Spine, Run]]) -> list[tuple[Spine, Run, Run]]:
-        return [(s, r, s.mapped(self.store, r.write(self.store))) for s, r in chosen]
+        return [(s, r, self._mapped(s, r)) for s, r in chosen]
+
+    def _mapped(self, spine: Spine, run: Run) -> Run:
+        file = run.written.file
+        if file is not None:
+            try:
+                return spine.mapped(file, self.store.get(file))
+            except StateCorrupt:
+                log.warning("spill_again file=%s", file)  # gone or damaged; the run is here
+        mapped = spine.mapped(*self.store.put_mapped("run", {}, [plain(run.arrays())]))
+        run.written.file = mapped.written.file
+        return mapped
 
     def _adopt(self) -> None:
         """Have the spines use what was written, once it is."""

@@ -116,12 +116,12 @@ class Spine:
         runs = []
         for reference in saved["runs"]:
             (file,) = referenced_files(reference)
-            runs.append(self.mapped(store, file))
+            runs.append(self.mapped(file, store.get(file)))
         self._runs, self._merging, self._total_weight = runs, None, saved["weight"]
 
-    def mapped(self, store: StateStore, file: str) -> Run:
-        """The run in a file, mapped. Raises StateCorrupt."""
-        run = self._read(store.get(file))
+    def mapped(self, file: str, arrays: Mapping[str, Array]) -> Run:
+        """The run in a file, whose arrays were mapped."""
+        run = self._read(arrays)
         run.written.file, run.written.is_mapped = file, True
         return run
 

@@ -30,9 +30,9 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from penstock.data.types import SqlType
 from penstock.data.views import compact, rename_heaps
 from penstock.errors import StateCorrupt
 
+T = TypeVar("T")
 MAGIC = b"PENSTOCK"
 ALIGNMENT = 64
 _TEMPORARY = ".tmp"
@@ -92,39 +93,47 @@ class StateStore:
     def put(self, name_hint: str, arrays: Mapping[str, Array | Column]) -> str:
         """Store `arrays` durably; returns the file's id. Raises OSError where the disk does, and
         then there is no such file."""
-        return self.put_pieces(name_hint, {}, [plain(arrays)])
+        return self._put(name_hint, {}, [plain(arrays)], lambda _: None)[0]
 
-    def put_pieces(
+    def put_mapped(
         self, name_hint: str, room: Mapping[str, Array], pieces: Iterable[Mapping[str, Array]]
-    ) -> str:
-        """The same for arrays that come in pieces, so that they never are in memory as a whole.
+    ) -> tuple[str, Mapping[str, Array]]:
+        """Store arrays that come in pieces, so that they never are in memory as a whole, and map
+        them as `get` does, before anybody can remove the file.
 
         Pieces of the arrays named in `room` are put one after the other; together they are at
         most as long as the array there (only its shape and dtype matter: `np.broadcast_to` makes
         one that takes no memory). All others come whole."""
+        return self._put(name_hint, room, pieces, _mapped)
+
+    def _put(
+        self,
+        name_hint: str,
+        room: Mapping[str, Array],
+        pieces: Iterable[Mapping[str, Array]],
+        read: Callable[[Path], T],
+    ) -> tuple[str, T]:
         id = f"{name_hint}-{secrets.token_hex(8)}"
         path = self._path(id)
         temporary = path.with_suffix(_TEMPORARY)
         try:
             self._fs.write(temporary, _layout(room, pieces))
+            found = read(temporary)
             self._fs.rename(temporary, path)
             self._fs.sync_directory(self.directory)
         except OSError:
             self._fs.remove(temporary)
             self._fs.remove(path)
             raise
-        return id
+        return id, found
 
     def get(self, file_id: str) -> Mapping[str, Array]:
         """The arrays of a file, mapped. Raises StateCorrupt if it is not what `put` wrote."""
         path = self._path(file_id)
         try:
-            with open(path, "rb") as f:
-                data = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
-        except (OSError, ValueError) as e:  # ValueError: an empty file cannot be mapped
+            return _mapped(path)
+        except OSError as e:
             raise StateCorrupt(f"the state file {path} cannot be read: {e}", file=file_id) from e
-        try:
-            return _read(data)
         except (ValueError, KeyError, TypeError) as e:
             raise StateCorrupt(
                 f"the state file {path} is damaged: {e}; restore from an older checkpoint",
@@ -246,8 +255,11 @@ def _aligned(bytes: int) -> int:
     return -(-bytes // ALIGNMENT) * ALIGNMENT
 
 
-def _read(data: mmap.mmap) -> Mapping[str, Array]:
-    """The arrays in `data`. Raises ValueError where a byte is not what was written."""
+def _mapped(path: Path) -> Mapping[str, Array]:
+    """The arrays of a file. Raises OSError, ValueError where a byte is not what was written."""
+    with open(path, "rb") as f:
+        # an empty file cannot be mapped, which is a ValueError
+        data = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
     if data[: len(MAGIC)] != MAGIC or len(data) < ALIGNMENT:
         raise ValueError("it does not begin like a state file")
     at, length, crc = _HEAD.unpack_from(data, len(MAGIC))

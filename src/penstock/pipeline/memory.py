@@ -1,0 +1,46 @@
+"""A pipeline's memory limit: what of `runtime_config.max_rss_mb` its runs may take.
+
+    max_rss_mb   ├── in use when the circuit is built ──┼── runs in memory ──┼── merges, deltas ──┤
+                                                        └──── half each of what is left ────┘
+
+Beyond their half, runs live in files of the pipeline's storage (see `penstock.state.spill`). Group
+tables and accumulators do not, so the limit is a wish where groups are what fills memory; without
+storage it is one as well, and the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from penstock.circuit.graph import Circuit
+from penstock.pipeline.statistics import resident_bytes
+from penstock.state.storage import StateStore
+
+log = logging.getLogger(__name__)
+
+#: runs may always take this much
+LEAST_BYTES = 16 << 20
+
+
+def limit_memory(circuit: Circuit, store: StateStore | None, max_rss_mb: int | None) -> int | None:
+    """Keep the pipeline about below its limit; the bytes that runs may take, None for any."""
+    if max_rss_mb is None:
+        return None
+    if store is None:
+        log.warning("memory_limit_without_storage max_rss_mb=%d", max_rss_mb)
+        return None
+    budget = max(LEAST_BYTES, ((max_rss_mb << 20) - _own_bytes()) // 2)
+    circuit.spill_to(store, budget)
+    log.info("memory_limit max_rss_mb=%d runs_bytes=%d", max_rss_mb, budget)
+    return budget
+
+
+def _own_bytes() -> int:
+    """Resident memory of this process without mapped files, which the system can drop."""
+    try:
+        _, resident, mapped, *_ = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return resident_bytes()
+    return (int(resident) - int(mapped)) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,53 @@
+"""A pipeline with a memory limit keeps its runs in its storage, and still does checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.pipeline import memory
+from penstock.state import spill
+from tests.unit.pipeline.test_delivery import wait_until
+from tests.unit.pipeline.test_pipeline_recovery import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(memory, "LEAST_BYTES", 1)
+    monkeypatch.setattr(spill, "MIN_RUN_BYTES", 1)
+    world = World(tmp_path)
+    world.runtime["max_rss_mb"] = 1
+    yield world
+    if world.pipeline is not None:
+        world.pipeline.stop()
+
+
+def test_runs_go_to_storage_and_survive_checkpoints_and_a_restart(world: World) -> None:
+    pipeline = world.start()
+    files = world.folder / "storage" / "state"
+    for start in range(0, 60, 20):
+        world.settle(world.send(*range(start, start + 20)))
+    wait_until(lambda: world.settle(world.send(99)) or any(files.glob("run-*.state")))
+    # removes all files that it does not name: spilled runs that were merged meanwhile
+    pipeline.checkpoint()
+    wait_until(lambda: bool(pipeline.checkpoints()))
+    world.settle(world.send(*range(10, 30), 200))
+
+    assert world.rows() == world.expected()
+    pipeline.suspend()
+    world.start()
+    assert world.rows() == world.expected()
+
+
+def test_without_storage_the_limit_is_only_a_wish(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        world.start(storage_dir=None)
+    world.settle(world.send(1, 2, 3))
+
+    assert world.rows() == world.expected()
+    assert "memory_limit_without_storage" in caplog.text
