@@ -58,7 +58,7 @@ def state(system: System, name: str) -> dict[str, Any]:
         ("start_transaction", {}, 503, "PipelineInteractionNotDeployed"),
         ("views/v/connectors/c/reset", {}, 503, "PipelineInteractionNotDeployed"),
         ("checkpoint", {}, 503, "PipelineInteractionNotDeployed"),
-        ("diff", {}, 501, "EnterpriseFeature"),
+        ("diff", {}, 400, "BootstrapNotAllowed"),
     ],
 )  # fmt: skip
 def test_a_stopped_pipeline_says_what_it_cannot_do(

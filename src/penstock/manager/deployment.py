@@ -106,6 +106,11 @@ class Deployment:
         else:
             self.request_stop()
 
+    def approve(self, is_silent: bool) -> None:
+        """Tell a pipeline that awaits it. Raises WorkerAnswered or WorkerGone."""
+        if self.worker is not None:
+            self.worker.call("approve", {"silent_bootstrap": is_silent})
+
     def steer(self, desired: str) -> None:
         """Tell the pipeline to become Paused or Running. Raises WorkerAnswered or WorkerGone."""
         if self.worker is not None:

@@ -228,6 +228,29 @@ class Fleet:
         if deployment is not None and record.runtime_status in ("Paused", "Running"):
             self._steer(deployment, record, desired)
 
+    def approve(self, tenant_id: str, name: str, *, is_silent: bool) -> None:
+        """Let a pipeline whose program has changed go on."""
+        with self._lock:
+            record = self.find(tenant_id, name)
+            changes = lifecycle.approve(record)
+            deployment = self._deployments[record.id]
+        try:
+            deployment.approve(is_silent)
+        except (WorkerGone, WorkerAnswered) as problem:
+            raise TransientError(
+                f"Pipeline '{name}' could not be told of the approval: {problem}",
+                code="PipelineInteractionUnreachable",
+                details={"pipeline_name": name, "request": "approve", "error": str(problem)},
+            ) from problem
+        with self._lock:
+            current = self._records.get(record.id)
+            if current is not None and current.runtime_status == "AwaitingApproval":
+                self._change(current, **changes)
+
+    def storage_of(self, record: PipelineRecord) -> Path:
+        """The folder in which the pipeline keeps its state."""
+        return self._storage_dir(record)
+
     def clear(self, tenant_id: str, name: str) -> None:
         with self._lock:
             record = self.find(tenant_id, name)
@@ -383,6 +406,7 @@ class Fleet:
                 "runtime_config": record.runtime_config,
                 "storage_dir": str(storage_dir),
                 "bootstrap_policy": record.bootstrap_policy,
+                "silent_bootstrap": record.silent_bootstrap,
                 "initial": (record.runtime_desired or "Running").lower(),
                 "incarnation_uuid": deployment_id,
             },

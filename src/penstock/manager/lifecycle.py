@@ -23,7 +23,9 @@ _INITIAL = {"running": "Running", "paused": "Paused", "standby": "Standby"}
 _POLICIES = ("allow", "reject", "await_approval")
 FAILED_PROGRAMS = ("SqlError", "RustError", "SystemError")
 # Runtime statuses from which pause and resume lead anywhere.
-_STEERABLE = ("Initializing", "Paused", "Running", "Replaying", "Bootstrapping", None)
+_STEERABLE = (
+    "Initializing", "Paused", "Running", "Replaying", "Bootstrapping", "AwaitingApproval", None,
+)  # fmt: skip
 
 
 class EnterpriseFeature(PenstockError):
@@ -181,9 +183,11 @@ def activate(record: PipelineRecord, initial: str) -> Changes:
 
 
 def approve(record: PipelineRecord) -> Changes:
-    """AwaitingApproval → Bootstrapping; nothing ever awaits approval in this edition."""
+    """AwaitingApproval → Bootstrapping."""
     if record.resources_status != "Provisioned":
         raise not_deployed(record)
+    if record.runtime_status == "AwaitingApproval":
+        return {"runtime_status": "Bootstrapping", "runtime_details": None}
     raise UserError(
         f"Pipeline '{record.name}' is {record.runtime_status} and awaits no approval",
         code="BootstrapNotAllowed",

@@ -47,6 +47,7 @@ from penstock.data.batch import InputBatch
 from penstock.data.types import Schema
 from penstock.errors import CorruptState, PenstockError
 from penstock.pipeline import failpoints
+from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.frames import decode_input, encode_input
 from penstock.pipeline.inputs import InputProgress
 
@@ -208,6 +209,8 @@ def decode_record(body: bytes, schemas: Mapping[str, Schema]) -> JournalRecord:
     for i in header["inputs"]:
         relation = i["relation"]
         schema = schemas.get(relation)
+        if schema is not None and schema_hash(schema) != i["schema"]:
+            schema = None  # the table is another now, and was emptied
         batches: list[InputBatch] = []
         for length in i["frames"]:
             if schema is not None:

@@ -16,6 +16,7 @@ import logging
 import re
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 import orjson
 
 from penstock.compile.program import compile_circuit, default_columns
+from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
 from penstock.io.contracts import InputConnector, Parsed, SinkContext
@@ -31,6 +33,7 @@ from penstock.io.formats import make_parser
 from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.pipeline import failpoints
 from penstock.pipeline.adhoc import AdHoc
+from penstock.pipeline.bootstrap import Diff, is_empty, program_diff, program_facts, rejected
 from penstock.pipeline.checkpoints import Checkpointer
 from penstock.pipeline.connectors import make_input, make_output
 from penstock.pipeline.digest import config_digest, schema_hash
@@ -101,6 +104,10 @@ class Pipeline:
         storage = config.get("storage_dir")
         self._storage_dir = None if storage is None else Path(storage)
         self._initial = str(config.get("initial") or "running").lower()
+        self._policy = str(config.get("bootstrap_policy") or "await_approval")
+        self._is_silent = bool(config.get("silent_bootstrap", False))
+        self._diff: Diff | None = None
+        self._is_open = False
         self.incarnation = str(config.get("incarnation_uuid") or uuid.uuid4())
         self._state = "Initializing"
         self._error: PenstockError | None = None
@@ -123,14 +130,69 @@ class Pipeline:
     def start(self) -> None:
         """Compile, take up the newest checkpoint or make the first step, open the connectors.
 
-        Returns in state Running or Paused, or in Replaying, which leads there. Raises SqlError,
-        UserError or CorruptState and then leaves nothing behind."""
-        started = time.perf_counter()
+        Returns in state Running or Paused, in Replaying or Bootstrapping, which lead there, or in
+        AwaitingApproval.
+        Raises SqlError, UserError or CorruptState and then leaves nothing behind."""
         failpoints.load()
         self.plan: ProgramPlan = compile_program(self._program, self._udf)
         self._tables = {t.name: t for t in self.plan.tables}
         self._views = {v.name: v for v in self.plan.views if v.kind != "local"}
         self._open_storage()
+        try:
+            self._diff = self._compare()
+            if self._diff is not None and self._policy == "reject":
+                raise rejected(self._diff)
+        except BaseException:
+            self._close_storage()
+            raise
+        if self._diff is None:
+            self._go()
+        elif self._policy == "await_approval":
+            self._state = "AwaitingApproval"
+            log.info("awaiting_approval name=%s", self.name)
+        else:
+            self._bootstrap()
+
+    def approve(self, *, silent_bootstrap: bool = False) -> None:
+        """Go on with the program that has changed. Raises UserError BootstrapNotAllowed."""
+        with self._lock:
+            if self._state != "AwaitingApproval":
+                raise UserError(
+                    f"the pipeline is {self._state} and awaits no approval",
+                    code="BootstrapNotAllowed",
+                    details={"status": self._state},
+                )
+            self._is_silent = self._is_silent or silent_bootstrap
+            self._bootstrap()
+
+    def _bootstrap(self) -> None:
+        """`_go`, in the background, as it may take long. What it raises fails the pipeline."""
+        self._state = "Bootstrapping"
+
+        def go() -> None:
+            try:
+                self._go()
+            except PenstockError as e:
+                self._fail(e)
+            except Exception as e:
+                log.error("start_bug\n%s", traceback.format_exc())
+                self._fail(PenstockError(f"internal error at the start: {e!r}"))
+
+        threading.Thread(target=go, name="bootstrap", daemon=True).start()
+
+    def _compare(self) -> Diff | None:
+        """How the program differs from that of the newest checkpoint; None if it does not, or
+        there is none."""
+        manifests = [] if self._storage is None else self._storage.manifests.all()
+        if not manifests:
+            return None
+        facts = program_facts(self.plan, compile_circuit(self.plan))
+        diff = program_diff(manifests[-1].body["program"], facts)
+        return None if is_empty(diff) else diff
+
+    def _go(self) -> None:
+        """Build everything and let it run."""
+        started = time.perf_counter()
         try:
             self._build()
         except BaseException:
@@ -138,6 +200,7 @@ class Pipeline:
                 self._checkpointer.stop()
             self._close_storage()
             raise
+        self._is_open = True
         for output in self._loop.outputs.values():
             output.start()
         self._state = "Replaying"
@@ -216,20 +279,36 @@ class Pipeline:
         if storage is not None:
             self._checkpointer = Checkpointer(
                 self._loop, storage.manifests, storage.state, journal,
-                facts={"lineage": self._lineage}, interval_s=self._interval_s,
+                facts={
+                    "lineage": self._lineage, "program": program_facts(self.plan, circuit)
+                },
+                interval_s=self._interval_s,
             )  # fmt: skip
         self._connectors = self._make_inputs()
         for output in self._make_outputs():
             self._loop.add_output(output)
+            if checkpoint is not None and output.relation in checkpoint.changed:
+                self._emit_in_full(output, checkpoint.changed[output.relation])
         if self._checkpointer is not None:
             self._checkpointer.start()
-            if self._model != "none" and checkpoint is None:
-                # so that there always is one to go on from
-                if journal is not None:
-                    journal.clear()
+            is_first = self._model != "none" and checkpoint is None
+            if is_first and journal is not None:
+                journal.clear()
+            if is_first or self._diff is not None:
+                # so that there always is one to go on from, and what changed is not computed twice
                 self._checkpointer.take_last()
             if self._model == "at_least_once":
                 self._loop.on_cut = self._checkpointer.take_here
+
+    def _emit_in_full(self, output: OutputEndpoint, contents: Batch) -> None:
+        """The contents of a view that has changed, to a follow-mode output: what it held before is
+        not taken back (contract 1.6). A snapshot_and_follow output takes a snapshot instead."""
+        if not output.settings.snapshot and not self._is_silent:
+            output.push(self._loop.step, self._loop.processed_records, contents)
+
+    def _changed(self, kind: str) -> frozenset[str]:
+        """Names of what was modified since the checkpoint; `kind` is tables or views."""
+        return frozenset(() if self._diff is None else self._diff["program_diff"][kind])
 
     def _make_inputs(self) -> list[tuple[InputEndpoint, InputConnector]]:
         made = []
@@ -251,7 +330,9 @@ class Pipeline:
                 self._known_endpoint(name, saved.relation, saved.config)
             for name, saved in self._checkpoint.inputs.items():
                 found = self._loop.inputs.get(name)
-                if found is not None and saved.digest == config_digest(found.config):
+                is_same = found is not None and saved.digest == config_digest(found.config)
+                is_same = is_same and saved.relation not in self._changed("modified_tables")
+                if found is not None and is_same:
                     found.restore(saved.progress, self._checkpoint.step)
         return made
 
@@ -265,6 +346,8 @@ class Pipeline:
         for plan in self.plan.outputs:
             view = self._views[plan.relation]
             position = None if checkpoint is None else checkpoint.outputs.get(plan.endpoint)
+            if checkpoint is not None and plan.relation in checkpoint.changed:
+                position = None  # its view is another: reset.md rule 11
             is_same = position is not None and (position.config, position.schema) == (
                 config_digest(dict(plan.config)), schema_hash(view.schema)
             )  # fmt: skip
@@ -291,7 +374,8 @@ class Pipeline:
         checkpoint, journal = self._checkpoint, self._journal
         if checkpoint is None:
             return
-        schemas = {t.name: t.schema for t in self.plan.tables}
+        emptied = self._changed("modified_tables")
+        schemas = {t.name: t.schema for t in self.plan.tables if t.name not in emptied}
         if checkpoint.held is not None:
             yield checkpoint.held, self._taken_again(checkpoint.held)
         if journal is not None:
@@ -328,6 +412,9 @@ class Pipeline:
 
     def _resume_input(self, endpoint: InputEndpoint, connector: InputConnector) -> None:
         progress = endpoint.taken
+        if self._diff is not None and self._is_new(endpoint):
+            endpoint.run(connector)
+            return
         if progress.is_at_end:
             return
         if progress.position is not None:
@@ -341,13 +428,38 @@ class Pipeline:
             return
         endpoint.run(connector)
 
+    def _is_new(self, endpoint: InputEndpoint) -> bool:
+        """Whether an input begins anew: its table or its own configuration has changed."""
+        assert self._diff is not None
+        modified = self._diff["modified_input_connectors"]
+        return endpoint.name in modified or endpoint.relation in self._changed("modified_tables")
+
+    def require_open(self) -> None:
+        """Raise TransientError while there is nothing yet to ask anything of."""
+        if self._is_open:
+            return
+        code, text = {
+            "AwaitingApproval": (
+                "AwaitingApproval",
+                "the program has changed since the checkpoint: approve it, or stop the pipeline",
+            ),
+            "Bootstrapping": (
+                "BootstrapInProgress", "what has changed in the program is being computed"
+            ),
+        }.get(self._state, ("PipelineUnavailable", f"the pipeline is {self._state}"))  # fmt: skip
+        raise TransientError(text, code=code)
+
     def status(self) -> dict[str, Any]:
-        """`state` Initializing, Paused, Running or Failed, and the error of Failed."""
+        """`state` (Initializing, AwaitingApproval, Bootstrapping, Replaying, Paused, Running,
+        Suspended or Failed), the error of Failed, and details."""
         e = self._error
         body = (
             None if e is None else {"message": str(e), "error_code": e.code, "details": e.details}
         )
-        return {"state": self._state, "error": body}
+        details = None
+        if self._state == "AwaitingApproval":
+            details = {"approval_diff": self._diff}
+        return {"state": self._state, "error": body, "details": details}
 
     def pause(self) -> None:
         """Stop taking in; what has arrived is still stepped and delivered."""
@@ -359,9 +471,13 @@ class Pipeline:
     def stop(self) -> None:
         """End all threads. Without fault tolerance, what came since the last checkpoint is lost."""
         with self._lock:
-            is_stopped = self._stopping.is_set() or not hasattr(self, "_loop")
+            is_stopped = self._stopping.is_set()
             self._stopping.set()
         if is_stopped:
+            return
+        if not self._is_open:
+            if self._state == "AwaitingApproval":
+                self._close_storage()
             return
         for e in self._loop.inputs.values():
             e.stop()
@@ -377,7 +493,9 @@ class Pipeline:
         """Stop so that the next start goes on here: step what has arrived, take a checkpoint, end.
 
         Raises PenstockError, and the pipeline goes on, if a checkpoint cannot be taken."""
-        if self._checkpointer is None:
+        if self._state == "AwaitingApproval":
+            log.info("not_approved name=%s", self.name)
+        elif self._checkpointer is None:
             log.warning("suspend_keeps_nothing name=%s reason=no_storage", self.name)
         elif not self._loop.is_replaying:
             self._suspend(self._checkpointer)
@@ -435,7 +553,7 @@ class Pipeline:
         with self._lock:
             if self._state == "Failed":
                 return
-            if self._state == "Replaying":
+            if self._state in ("AwaitingApproval", "Bootstrapping", "Replaying"):
                 self._initial = "running" if is_running else "paused"
                 return
             self._state = "Running" if is_running else "Paused"
@@ -448,9 +566,10 @@ class Pipeline:
             self._error = error
             self._state = "Failed"
             self._running.clear()
+        if self._is_open:
             self._ready.set()
-        for e in self._loop.inputs.values():
-            e.close()
+            for e in self._loop.inputs.values():
+                e.close()
 
     def _sample(self) -> None:
         while not self._stopping.wait(1.0):

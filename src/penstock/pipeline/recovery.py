@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.circuit import Circuit
+from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import CorruptState
 from penstock.pipeline import failpoints
 from penstock.pipeline.delta_queue import Entry
+from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.eventlog import event
 from penstock.pipeline.frames import decode_delta
 from penstock.pipeline.inputs import InputProgress
@@ -52,13 +54,15 @@ class SavedInput:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a manifest says, ready for use. `skipped`: newer ones that could not be used."""
+    """What a manifest says, ready for use. `skipped`: newer ones that could not be used;
+    `changed`: the contents of views that are not what they were."""
 
     manifest: Manifest
     inputs: Mapping[str, SavedInput]
     outputs: Mapping[str, OutputPosition]
     held: JournalRecord | None
     skipped: tuple[str, ...] = field(default=())
+    changed: Mapping[str, Batch] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -79,23 +83,25 @@ def recover(
     """A circuit in the state of the newest checkpoint that can be used, and that checkpoint; a new
     circuit and None if there never was one. `schemas`: of tables and views by name.
 
-    Raises CorruptState if there are checkpoints and none can be used, Conflict ProgramChanged if
-    the checkpoint is of another program."""
+    A program that has changed keeps what stayed, and computes the rest (`bootstrap`). Raises
+    CorruptState if there are checkpoints and none can be used, UserError BootstrapNotAllowed if
+    the rest cannot be computed."""
     skipped: list[str] = []
     for sequence in reversed(storage.manifests.sequences()):
         circuit = make_circuit()
         try:
             manifest = storage.manifests.read(sequence)
             failpoints.passing("recover")
-            circuit.restore(storage.state, manifest.body["circuit"])
             checkpoint = _read(storage, manifest, schemas, tuple(skipped))
+            changed = circuit.bootstrap(storage.state, manifest.body["circuit"])
+            checkpoint = replace(checkpoint, changed=changed)
         except CorruptState as e:
             event(log, "checkpoint_unusable", logging.ERROR, sequence=sequence, error=e)
             skipped.append(str(e))
             continue
         event(
             log, "checkpoint_restored", sequence=sequence, step=checkpoint.step,
-            skipped=len(skipped),
+            skipped=len(skipped), changed=",".join(changed) or "-",
         )  # fmt: skip
         return circuit, checkpoint
     if skipped:
@@ -135,9 +141,9 @@ def _read(
 def _queue(
     storage: Storage, endpoint: str, output: Mapping[str, Any], schemas: Mapping[str, Schema]
 ) -> list[Entry]:
-    """The undelivered deltas of an output; none if its view is gone."""
+    """The undelivered deltas of an output; none if its view is gone or another."""
     schema = schemas.get(endpoint.partition(".")[0])
-    if schema is None:
+    if schema is None or schema_hash(schema) != output["schema"]:
         return []
     entries = []
     for e in output["queue"]:

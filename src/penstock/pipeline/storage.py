@@ -54,5 +54,8 @@ class Storage:
         return True
 
     def close(self) -> None:
+        """Let others have it; repeating it does nothing."""
         self.journal.close()
-        os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)

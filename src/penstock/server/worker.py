@@ -53,8 +53,10 @@ CALLS = frozenset((
     "status", "pause", "resume", "completion_status", "completion_token", "stats", "input_stats",
     "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
     "commit_transaction", "checkpoint", "checkpoint_status", "checkpoints", "reset", "reset_status",
-    "cancel_reset", "reset_group", "audit", "metrics",
+    "cancel_reset", "reset_group", "audit", "metrics", "approve",
 ))  # fmt: skip
+#: those that make sense before the pipeline is built
+_ALWAYS = frozenset(("status", "pause", "resume", "approve", "checkpoints"))
 _POLL_S = 0.02
 _GRACE_S = 3.0
 _THREADS = 1000
@@ -127,6 +129,8 @@ class Host:
             return json_response(None)
         if method not in CALLS:
             raise UserError(f"a worker has no method '{method}'")
+        if method not in _ALWAYS:
+            self.pipeline.require_open()
         function = getattr(self.pipeline, method)
         answer = await run_in_threadpool(function, **args)
         if method == "metrics":
@@ -139,6 +143,7 @@ class Host:
 
     async def ingress(self, request: Request) -> Response:
         args = orjson.loads(request.query_params["args"])
+        self.pipeline.require_open()
         session = await run_in_threadpool(lambda: self.pipeline.ingress(**args))
         try:
             async for data in request.stream():
@@ -152,6 +157,7 @@ class Host:
 
     async def egress(self, request: Request) -> Response:
         args = orjson.loads(await request.body())
+        self.pipeline.require_open()
         stream = await run_in_threadpool(lambda: self.pipeline.egress(**args))
         # closed by the response's end, whichever way that comes
         body = _in_thread(stream, stream.close)
@@ -159,6 +165,7 @@ class Host:
 
     async def query(self, request: Request) -> Response:
         args = orjson.loads(await request.body())
+        self.pipeline.require_open()
         content_type, chunks = await run_in_threadpool(lambda: self.pipeline.query(**args))
         headers = {"content-type": content_type}
         if args["format"] == "parquet":

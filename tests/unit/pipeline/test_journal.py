@@ -15,11 +15,13 @@ from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BOOLEAN, DOUBLE, INTEGER, VARCHAR, decimal, schema
 from penstock.errors import CorruptState
+from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.frames import decode_delta, decode_input, encode_delta, encode_input
 from penstock.pipeline.inputs import InputProgress
 from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord
 
 TABLE = schema(id=INTEGER, text=VARCHAR, d=DOUBLE, b=BOOLEAN, n=decimal(20, 3))
+HASH = schema_hash(TABLE)
 ROW = st.tuples(
     st.none() | st.integers(-(2**31), 2**31 - 1),
     st.none() | st.text(st.characters(codec="utf-8"), max_size=40),
@@ -59,7 +61,7 @@ def test_rows_survive_as_bytes(rows: list[Any], seed: int) -> None:
 def record(step: int | None, *values: int, transaction: int = 0) -> JournalRecord:
     batch = input_batch([(v, f"a longer text for row {v}", 0.5, True, None) for v in values])
     progress = InputProgress(len(values), 10, {"at": step}, is_at_end=False)
-    given_ = JournalledInput("t.in", "t", None, "hash", progress, (batch,) if values else ())
+    given_ = JournalledInput("t.in", "t", None, HASH, progress, (batch,) if values else ())
     return JournalRecord(step, transaction, (given_,))
 
 
@@ -171,3 +173,11 @@ def test_pruning_keeps_what_a_recovery_from_that_step_reads(tmp_path: Path) -> N
     assert len(list(tmp_path.iterdir())) == 2
     journal.prune(9)
     assert [r.step for r in journal.records(9, SCHEMAS)] == []
+
+
+def test_the_input_of_a_table_that_is_another_now_is_passed_over(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin_segment(1)
+    journal.append(record(1, 1))
+    (found,) = journal.records(0, {"t": schema(id=INTEGER)})
+    assert [i.batches for i in found.inputs] == [()]

@@ -1,9 +1,11 @@
-"""Checkpoints of a pipeline: take one, follow it, list them (contract 6.5)."""
+"""Checkpoints of a pipeline: take one, follow it, list them, compare with one (contract 6.5)."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
+from penstock.errors import NotFound, UserError
+from penstock.pipeline.bootstrap import diff_from_storage
 from penstock.server.answers import json_response
 from penstock.server.parameters import object_body
 from penstock.server.site import Call, RouteTable
@@ -31,10 +33,29 @@ async def list_all(call: Call) -> Response:
     return json_response(details.get("checkpoints", []))
 
 
+async def diff(call: Call) -> Response:
+    """What a start would change, of the pipeline's program or of the one in the body."""
+    record = call.pipeline()
+    body = await object_body(call.request)
+    code = body.get("program_code")
+    if code is not None and not isinstance(code, str):
+        raise UserError("'program_code' must be a string", details={"parameter": "program_code"})
+    if code is None and record.program_status != "Success":
+        raise NotFound(
+            f"The program of pipeline '{record.name}' is not compiled: it is "
+            f"{record.program_status}",
+            code="ProgramNotCompiled",
+        )
+    storage = call.fleet.storage_of(record)
+    text = record.program_code if code is None else code
+    return json_response(await call.thread(diff_from_storage, storage, text))
+
+
 _P = "/pipelines/{pipeline_name}"
 
 ROUTES: RouteTable = (
     ("POST", f"{_P}/checkpoint", "write", take),
+    ("POST", f"{_P}/diff", "write", diff),
     ("GET", f"{_P}/checkpoint_status", "read", status),
     ("GET", f"{_P}/checkpoints", "read", list_all),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from penstock.errors import UserError
 from penstock.manager import lifecycle
 from penstock.manager.lifecycle import StartRequest
 from penstock.server.answers import json_response
@@ -59,8 +60,13 @@ async def activate(call: Call) -> Response:
 
 
 async def approve(call: Call) -> Response:
-    lifecycle.approve(call.pipeline())
-    raise AssertionError("no pipeline ever awaits approval")
+    silent = flag(call.request, "silent_bootstrap", False)
+    if silent and flag(call.request, "concurrent_bootstrap", False):
+        raise UserError(
+            "A bootstrap cannot be both silent and concurrent", code="InvalidBootstrapConfig"
+        )
+    await call.thread(call.fleet.approve, call.tenant_id, call.pipeline_name, is_silent=silent)
+    return json_response("Pipeline bootstrap is approved")
 
 
 ROUTES: RouteTable = (

@@ -49,7 +49,6 @@ ROUTES: RouteTable = (
     ("GET", f"{_P}/heap_profile", "read", _PROFILE),
     ("GET", f"{_P}/samply_profile", "read", _PROFILE),
     ("POST", f"{_P}/samply_profile", "write", _PROFILE),
-    ("POST", f"{_P}/diff", "write", _without("Comparing programs for a bootstrap")),
     ("POST", f"{_P}/rebalance", "write", _without("Rebalancing between hosts")),
     ("POST", f"{_P}/start_compaction", "write", _without("Compaction on request")),
     ("POST", f"{_P}/testing", "write", _without("Test hooks")),
