@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import redis
 
 START_S = 60.0
 INITDB = ("-U", "admin", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -147,6 +148,59 @@ def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for the session; skips, saying why, where there cannot be one."""
     try:
         with running_postgres() as server:
+            yield server
+    except Unavailable as e:
+        pytest.skip(str(e))
+
+
+class RedisServer:
+    """A Redis of its own that keeps nothing on disk. `new_url`: an empty database for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise Unavailable("redis-server is not installed")
+        self.port = free_port()
+        self._names = count(0)
+        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no",
+                   "dir": folder, "databases": 10_000}  # fmt: skip
+        flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        with (folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([program, *flags], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                redis.Redis(port=self.port).ping()
+                return
+            except redis.RedisError:
+                said = (folder / "log").read_text()
+                assert self.process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.02)
+
+    def new_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/{next(self._names)}"
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="penstock-redis-") as folder:
+        server = RedisServer(Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis for the session; skips, saying why, where there cannot be one."""
+    try:
+        with running_redis() as server:
             yield server
     except Unavailable as e:
         pytest.skip(str(e))

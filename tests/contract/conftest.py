@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.servers import postgres
+from tests.servers import postgres, redis_server, s3
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "redis_server", "s3"]

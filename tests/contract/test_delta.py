@@ -25,9 +25,7 @@ from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable, St
 from penstock.io.outputs.delta_output import DeltaSink
 from tests.contract.targets import AppendedDeltaTarget, DeltaTarget
 from tests.contract.test_sinks import batch, marker, reset, row, rows
-from tests.servers import S3Server, s3
-
-__all__ = ["s3"]
+from tests.servers import S3Server
 
 
 def versions(uri: str) -> list[int]:

@@ -24,6 +24,7 @@ PAGE_TARGETS = {
     "file": "file json",
     "kafka": "kafka log",
     "postgres": "postgres",
+    "redis": "redis generations",
     "sqlite": "sqlite keyed",
 }
 

@@ -94,6 +94,16 @@ class JsonEncoder(Encoder):
                 return row
 
 
+def json_lines(rows: Batch, flavor: str) -> list[bytes]:
+    """Each row once, as a JSON object and a line end."""
+    names = rows.schema.names
+    columns = [json_values(c, FLAVORS[flavor]) for c in rows.columns]
+    return [
+        orjson.dumps(dict(zip(names, values, strict=True)), option=_LINE)
+        for values in zip(*columns, strict=True)
+    ]
+
+
 def _update_format(o: Options) -> str:
     supported = ("insert_delete", "debezium", "snowflake")
     known = (*supported, "raw", "redis", "weighted")

@@ -15,6 +15,7 @@ from penstock.io.outputs.file_output import FileSink
 from penstock.io.outputs.kafka_output import kafka_output
 from penstock.io.outputs.null_output import NullSink
 from penstock.io.outputs.postgres_output import PostgresSink
+from penstock.io.outputs.redis_output import RedisSink
 from penstock.io.outputs.sqlite_output import SqliteSink
 
 OUTPUTS: dict[str, Callable[[SinkContext], Sink]] = {
@@ -24,5 +25,6 @@ OUTPUTS: dict[str, Callable[[SinkContext], Sink]] = {
     "kafka_output": kafka_output,
     "null_output": NullSink,
     "postgres_output": PostgresSink,
+    "redis_output": RedisSink,
     "sqlite_output": SqliteSink,
 }

@@ -1,0 +1,273 @@
+"""What redis_output does in one Redis: scripts that write under a fence, keys that it names.
+
+With key prefix P (see `redis_output` for what readers use):
+
+    __penstock_markers           hash: P → {"marker": …, "data": the tag of what is shown}
+    __penstock_staging:P         hash: tag → rows staged so far; tags whose keys are to be removed
+    __penstock_gone:P            list: keys that a snapshot in place has not, while it is published
+    __penstock_stage:P<tag>:…    a snapshot in place, while it is staged
+    P<tag>:…                     a snapshot beside the old one (layout generations)
+
+A tag is g<generation>-<random>, so that two writers of one generation do not share a stage.
+
+Every script first compares the stored marker, byte by byte, with the one that its caller has read:
+who has been superseded writes nothing (reset.md rule 5). Scripts take KEYS_PER_CALL keys, so that
+other clients are not held up; several calls travel together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
+from penstock.io.outputs.fencing import marker_from_json, marker_to_json
+
+KEYS_PER_CALL = 1_000
+#: calls that travel together
+_CALLS = 8
+_SCAN = 5_000
+_MARKERS = "__penstock_markers"
+#: begins the name under which a marker without a prefix is filed
+_NO_PREFIX = "\0"
+#: of the words that Redis begins a reply of refusal with, those that may pass
+_PASSING = ("BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF")
+
+#: KEYS markers, keys to set …, keys to remove …
+#: ARGV prefix, stored marker, new marker or '', how many to set, values …
+_WRITE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+local sets = tonumber(ARGV[4])
+for i = 1, sets do redis.call('SET', KEYS[i + 1], ARGV[i + 4]) end
+for i = sets + 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+return 1
+"""
+#: KEYS staging, keys …    ARGV tag, values …    1, or 0 if a key is there already
+_STAGE = """
+for i = 2, #KEYS do
+  if not redis.call('SET', KEYS[i], ARGV[i], 'NX') then return 0 end
+end
+redis.call('HINCRBY', KEYS[1], ARGV[1], #KEYS - 1)
+return 1
+"""
+#: KEYS markers, (from, to) …    ARGV prefix, stored marker    how many were moved, -1: superseded
+_MOVE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
+local moved = 0
+for i = 2, #KEYS, 2 do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    redis.call('RENAME', KEYS[i], KEYS[i + 1])
+    moved = moved + 1
+  end
+end
+return moved
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The marker as its text, which scripts compare, and read; `data`: the tag that is shown."""
+
+    text: str = ""
+    marker: Marker | None = None
+    data: str = ""
+
+
+class Superseded(Exception):
+    """The stored marker is not the one that was read: look again."""
+
+
+class RedisStore:
+    """The keys under `prefix` in the Redis at `url`; without a prefix the marker is filed under the
+    owner (pipeline, view, connector), as the keys cannot be told from others'."""
+
+    def __init__(self, url: str, prefix: str, owner: tuple[str, str, str]) -> None:
+        """ValueError if `url` is none."""
+        # a retry of a call whose reply was lost would be taken for a second writer.
+        # Any: the library's types say bytes | str for what is bytes here
+        self._db: Any = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=30, socket_connect_timeout=5,
+            client_name=f"penstock-{owner[2]}",
+        )  # fmt: skip
+        self.prefix = prefix
+        self._filed = prefix or _NO_PREFIX + _NO_PREFIX.join(owner)
+        self._staging, self._gone = f"__penstock_staging:{prefix}", f"__penstock_gone:{prefix}"
+        self._write = self._db.register_script(_WRITE)
+        self._stage = self._db.register_script(_STAGE)
+        self._move = self._db.register_script(_MOVE)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # looking
+
+    def ping(self) -> None:
+        self._db.ping()
+
+    def info(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._db.info()
+        return found
+
+    def prefixes(self) -> list[str]:
+        """The prefixes of all connectors that write here and have one."""
+        names = [p.decode() for p in self._db.hkeys(_MARKERS)]
+        return [n for n in names if not n.startswith(_NO_PREFIX)]
+
+    def stored(self) -> Stored:
+        raw = self._db.hget(_MARKERS, self._filed)
+        if raw is None:
+            return Stored()
+        text = raw.decode()
+        found = json.loads(text)
+        return Stored(text, marker_from_json(found["marker"]), found["data"])
+
+    def keys(self, prefix: str) -> Iterator[list[bytes]]:
+        """All keys that begin with `prefix`, in pieces; one may come twice."""
+        match, cursor = _literally(prefix) + "*", 0
+        while True:
+            cursor, found = self._db.scan(cursor, match=match, count=_SCAN)
+            for start in range(0, len(found), KEYS_PER_CALL):
+                yield found[start : start + KEYS_PER_CALL]
+            if cursor == 0:
+                return
+
+    # writing under the fence
+
+    def write(
+        self,
+        stored: Stored,
+        sets: Sequence[tuple[bytes, bytes]],
+        removed: Sequence[bytes],
+        new: Marker | None,
+        data: str = "",
+    ) -> None:
+        """Set and remove keys; with the last of them `new` becomes the marker, `data` the tag that
+        is shown. Raises Superseded when another marker is found, at the first piece or later."""
+        text = ""
+        if new is not None:
+            text = json.dumps({"marker": marker_to_json(new), "data": data})
+        calls: list[tuple[Sequence[tuple[bytes, bytes]], Sequence[bytes]]] = [
+            (sets[i : i + KEYS_PER_CALL], ()) for i in range(0, len(sets), KEYS_PER_CALL)
+        ]
+        calls += [
+            ((), removed[i : i + KEYS_PER_CALL]) for i in range(0, len(removed), KEYS_PER_CALL)
+        ]
+        if len(sets) + len(removed) <= KEYS_PER_CALL:
+            calls = [(sets, removed)]  # a small delta is one call, and so are its rows and marker
+        for start in range(0, len(calls), _CALLS):
+            pipe = self._db.pipeline(transaction=False)
+            for n, (some, gone) in enumerate(calls[start : start + _CALLS], start):
+                last = text if n == len(calls) - 1 else ""
+                keys = [_MARKERS, *(k for k, _ in some), *gone]
+                self._write(
+                    keys, [self._filed, stored.text, last, len(some), *(v for _, v in some)], pipe
+                )
+            if 0 in pipe.execute():
+                raise Superseded
+
+    # staging
+
+    def stage(self, tag: str, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Set keys that must not be there yet; False if one is."""
+        for start in range(0, len(rows), KEYS_PER_CALL * _CALLS):
+            pipe = self._db.pipeline(transaction=False)
+            for at in range(start, min(start + KEYS_PER_CALL * _CALLS, len(rows)), KEYS_PER_CALL):
+                some = rows[at : at + KEYS_PER_CALL]
+                self._stage(
+                    [self._staging, *(k for k, _ in some)], [tag, *(v for _, v in some)], pipe
+                )
+            if 0 in pipe.execute():
+                return False
+        return True
+
+    def begin(self, tag: str) -> None:
+        self._db.hset(self._staging, tag, 0)
+
+    def staged(self, tag: str) -> int | None:
+        """How many keys were staged under `tag`; None if it is not staged any more."""
+        found = self._db.hget(self._staging, tag)
+        return None if found is None else int(found)
+
+    def tags(self) -> list[str]:
+        """All tags that are staged, or were and are to be removed."""
+        return [t.decode() for t in self._db.hkeys(self._staging)]
+
+    def forget(self, tag: str) -> None:
+        self._db.hdel(self._staging, tag)
+
+    def remove(self, prefix: str) -> None:
+        """Remove all keys that begin with `prefix`, which no reader looks at."""
+        for keys in self.keys(prefix):
+            self._db.unlink(*keys)
+
+    # a snapshot in place
+
+    def note_gone(self, live: str, stage: str) -> None:
+        """List the keys under `live` that have no counterpart under `stage`."""
+        self._db.unlink(self._gone)
+        skip, to = len(live.encode()), stage.encode()
+        for keys in self.keys(live):
+            pipe = self._db.pipeline(transaction=False)
+            for k in keys:
+                pipe.exists(to + k[skip:])
+            gone = [k for k, is_there in zip(keys, pipe.execute(), strict=True) if not is_there]
+            if gone:
+                self._db.rpush(self._gone, *gone)
+
+    def move(self, stored: Stored, stage: str, live: str) -> int:
+        """Rename the keys under `stage` to the same under `live`; how many there were."""
+        skip, to = len(stage.encode()), live.encode()
+        moved = 0
+        for keys in self.keys(stage):
+            pairs = [name for k in keys for name in (k, to + k[skip:])]
+            count = int(self._move([_MARKERS, *pairs], [self._filed, stored.text]))
+            if count < 0:
+                raise Superseded
+            moved += count
+        return moved
+
+    def remove_gone(self, stored: Stored) -> None:
+        """Remove the keys that `note_gone` listed."""
+        while keys := self._db.lrange(self._gone, 0, KEYS_PER_CALL - 1):
+            self.write(stored, (), keys, None)
+            self._db.ltrim(self._gone, len(keys), -1)
+
+    # failures
+
+    @contextmanager
+    def errors(self, call: str) -> Iterator[None]:
+        """Failures of Redis and the way to it, told as the controller understands them."""
+        try:
+            yield
+        except RedisError as e:
+            message = f"redis_output: {call} of keys '{self.prefix}*': {e}"
+            if isinstance(e, (AuthenticationError, NoPermissionError)):
+                raise SinkRejected(message) from e
+            is_answer = isinstance(e, ResponseError)
+            may_pass = isinstance(e, (BusyLoadingError, OutOfMemoryError, ReadOnlyError))
+            if is_answer and not may_pass and not str(e).startswith(_PASSING):
+                raise SinkRejected(message) from e
+            raise SinkUnavailable(message) from e
+
+
+def _literally(text: str) -> str:
+    """`text` as a pattern of Redis that matches it only."""
+    return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
