@@ -176,7 +176,7 @@ class RedisStore:
             pipe = self._db.pipeline(transaction=False)
             for n, (some, gone) in enumerate(calls[start : start + _CALLS], start):
                 last = text if n == len(calls) - 1 else ""
-                keys = [_MARKERS, *(k for k, _ in some), *gone]
+                keys: list[Any] = [_MARKERS, *(k for k, _ in some), *gone]
                 self._write(
                     keys, [self._filed, stored.text, last, len(some), *(v for _, v in some)], pipe
                 )
