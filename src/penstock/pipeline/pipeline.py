@@ -43,12 +43,13 @@ from penstock.pipeline.inserts import INSERT_STATEMENT, fold, insert_batch
 from penstock.pipeline.journal import Journal, JournalRecord
 from penstock.pipeline.loop import StepLoop, Taken
 from penstock.pipeline.memory import limit_memory
+from penstock.pipeline.metrics import prometheus
 from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings, SnapshotHandle
 from penstock.pipeline.recovery import Checkpoint, recover
 from penstock.pipeline.reset_desk import ResetDesk
 from penstock.pipeline.resets import ResetLog
-from penstock.pipeline.statistics import Statistics, input_status, output_status, prometheus
+from penstock.pipeline.statistics import Statistics, input_status, output_status
 from penstock.pipeline.storage import Storage
 from penstock.pipeline.tokens import CompletionToken, decode
 from penstock.plan.nodes import ProgramPlan, TablePlan

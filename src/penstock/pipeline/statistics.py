@@ -15,7 +15,6 @@ from typing import Any
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
-from penstock.pipeline.phases import Phase
 
 
 def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str, Any]:
@@ -50,8 +49,9 @@ def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str
 
 def output_status(o: OutputEndpoint, *, errors: bool) -> dict[str, Any]:
     """One element of `outputs` (contract 6.1), and beyond it the delivery's phase."""
-    with o.locked():
+    with o.locked() as s:
         records, batches = o.queued
+        lag_records, lag_seconds = s.lag()
         healthy = o.unhealthy is None
         buffered = o.settings.buffered
         status: dict[str, Any] = {
@@ -78,9 +78,23 @@ def output_status(o: OutputEndpoint, *, errors: bool) -> dict[str, Any]:
             },
             "paused": o.paused,
             "delivery": {
-                "phase": o.phase.value,
-                "generation": o.record.generation,
-                "resets": o.counters.resets,
+                "phase": s.phase.value,
+                "waiting_for": None if s.waiting_for is None else s.waiting_for.value,
+                "generation": s.record.generation,
+                "token": s.record.token,
+                "resets": s.counters.resets,
+                "cancelled_resets": s.counters.cancelled_resets,
+                "published_snapshots": s.counters.published_snapshots,
+                "kept_records": s.kept_records,
+                "lag_records": lag_records,
+                "lag_seconds": round(lag_seconds, 3),
+                "snapshot": {
+                    "step": s.progress.step,
+                    "attempt": s.progress.attempt,
+                    "rows_done": s.progress.rows_staged,
+                    "rows_total": s.progress.rows_total,
+                    "last_error": s.progress.last_error,
+                },
             },
         }
         if errors:
@@ -204,42 +218,3 @@ def step_percentiles(loop: StepLoop) -> dict[str, float]:
         f"p{q}": round(ordered[min(len(ordered) - 1, len(ordered) * q // 100)] * 1000, 3)
         for q in (50, 99)
     }
-
-
-def prometheus(loop: StepLoop, labels: dict[str, str], *, is_paused: bool) -> str:
-    """The metrics of contract 6.3 in Prometheus' text format."""
-    base = ",".join(f'{k}="{v}"' for k, v in labels.items())
-    lines: list[str] = []
-
-    def put(name: str, value: float, endpoint: str | None = None, **more: str) -> None:
-        extra = "" if endpoint is None else f',endpoint="{endpoint}"'
-        extra += "".join(f',{k}="{v}"' for k, v in more.items())
-        lines.append(f"{name}{{{base}{extra}}} {value}")
-
-    put("records_input_total", sum(e.total_records for e in loop.inputs.values()))
-    put("records_processed_total", loop.processed_records)
-    put("records_input_buffered", loop.buffered_records)
-    put("dbsp_steps_total", loop.step)
-    put("process_resident_memory_bytes", resident_bytes())
-    put("pipeline_paused", int(is_paused))
-    for q, ms in step_percentiles(loop).items():
-        put("dbsp_step_latency_seconds", ms / 1000, quantile=f"0.{q[1:]}")
-    for e in loop.inputs.values():
-        put("input_connector_records_total", e.total_records, e.name)
-        put("input_connector_bytes_total", e.total_bytes, e.name)
-        put("input_connector_buffered_records", e.buffered_records, e.name)
-        put("input_connector_errors_parse_total", e.num_parse_errors, e.name)
-        put("input_connector_errors_transport_total", e.num_transport_errors, e.name)
-        put("input_connector_end_of_input", int(e.is_at_end), e.name)
-    for o in loop.outputs.values():
-        records, batches = o.queued
-        put("output_connector_records_total", o.counters.transmitted_records, o.name)
-        put("output_connector_bytes_total", o.transmitted_bytes(), o.name)
-        put("output_connector_queued_records", records, o.name)
-        put("output_connector_queued_batches", batches, o.name)
-        put("output_connector_errors_transport_total", o.counters.num_transport_errors, o.name)
-        put("output_connector_generation", o.record.generation, o.name)
-        put("output_connector_resets_total", o.counters.resets, o.name)
-        for phase in Phase:
-            put("output_connector_phase", int(o.phase is phase), o.name, phase=phase.value)
-    return "\n".join(lines) + "\n"

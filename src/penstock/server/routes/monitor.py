@@ -15,6 +15,7 @@ from penstock.manager.logs import LogBuffer, Tail
 from penstock.server.answers import json_response, text_response
 from penstock.server.parameters import choice
 from penstock.server.site import Call, RouteTable
+from penstock.wire.prometheus import merged
 from penstock.wire.stamps import now_rfc3339
 
 _SECONDS_BETWEEN_SAMPLES = 1.0
@@ -26,7 +27,7 @@ async def metrics(call: Call) -> Response:
 
 
 async def all_metrics(call: Call) -> Response:
-    """Every running pipeline's metrics, one after the other."""
+    """Every running pipeline's metrics in one text."""
     parts = []
     for record in call.fleet.all_of(call.tenant_id):
         if record.deployment_status not in ("Running", "Paused"):
@@ -34,7 +35,7 @@ async def all_metrics(call: Call) -> Response:
         answer = await call.site.ask(record, "metrics", {"format": "prometheus"})
         if answer is not None:
             parts.append(bytes(answer.body).decode())
-    return text_response("".join(parts))
+    return text_response(merged(parts))
 
 
 async def time_series(call: Call) -> Response:
