@@ -7,7 +7,8 @@ import click
 from penstock import __version__
 from penstock.cli.apikey import apikey
 from penstock.cli.check import check, explain
-from penstock.cli.client import pipelines, query, reset
+from penstock.cli.client import pipelines, query
+from penstock.cli.reset import audit, reset
 from penstock.cli.serve import serve
 
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Incremental SQL pipelines whose output connectors can always be reset."""
 
 
-for command in (serve, apikey, check, explain, pipelines, query, reset):
+for command in (serve, apikey, check, explain, pipelines, query, reset, audit):
     main.add_command(command)

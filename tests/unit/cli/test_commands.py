@@ -27,7 +27,7 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_help_shows_every_command() -> None:
     code, text = run("--help")
     assert code == 0
-    for command in ("serve", "apikey", "check", "explain", "pipelines", "query", "reset"):
+    for command in ("serve", "apikey", "check", "explain", "pipelines", "query", "reset", "audit"):
         assert f"  {command} " in text
 
 
