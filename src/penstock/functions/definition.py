@@ -86,11 +86,14 @@ Resolver = Callable[[Types, Literals], Overload | None]
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """An entry of the table: `signatures` are for error messages and documentation."""
+    """An entry of the table: `signatures` are for error messages and documentation, and so are
+    `result` (None: by the arguments) and `family`, the module that declares it."""
 
     name: str
     signatures: tuple[str, ...]
     resolve: Resolver
+    result: SqlType | None = None
+    family: str = ""
 
 
 #: every definition by upper-case name, in order of declaration (earlier ones win)
@@ -154,7 +157,9 @@ def define(
 
         labels = ", ".join([p.label for p in params] + ([f"{rest.label}, …"] if rest else []))
         for name in spellings:
-            entry = Definition(name, (f"{name}({labels})",), resolver)
+            known = result if isinstance(result, SqlType) else None
+            family = kernel.__module__.rpartition(".")[2]
+            entry = Definition(name, (f"{name}({labels})",), resolver, known, family)
             DEFINITIONS.setdefault(name.upper(), []).append(entry)
         return kernel
 
@@ -168,7 +173,9 @@ def define_typed(names: str | Sequence[str], *signatures: str) -> Callable[[Reso
     def register(resolver: Resolver) -> Resolver:
         for name in spellings:
             lines = tuple(s.replace("{}", name) for s in signatures)
-            DEFINITIONS.setdefault(name.upper(), []).append(Definition(name, lines, resolver))
+            family = resolver.__module__.rpartition(".")[2]
+            entry = Definition(name, lines, resolver, family=family)
+            DEFINITIONS.setdefault(name.upper(), []).append(entry)
         return resolver
 
     return register

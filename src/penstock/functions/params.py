@@ -1,7 +1,7 @@
 """The families of arguments that functions are declared with (`definition.Param`).
 
 A string parameter takes CHAR and VARCHAR as they are (no cast strips blanks) and anything that
-has an implicit cast to text; DOUBLE takes any number and text.
+has an implicit cast to text, so LENGTH(12) is 2; a number is also read from text.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from penstock.functions.definition import Param
 
 _TO_TEXT = NUMBERS | DATETIMES | {Kind.BOOLEAN}
 
-#: text; anything else must be cast by hand
-STRING = Param("string", STRINGS, VARCHAR)
 #: text, or what has an implicit cast to it
+STRING = Param("string", STRINGS, VARCHAR, _TO_TEXT)
+#: text, or anything that can be written as text
 ANY_TEXT = Param("value", STRINGS, VARCHAR, _TO_TEXT | {Kind.UUID})
 BYTES = Param("binary", BINARIES, VARBINARY)
-INT = Param("integer", frozenset((Kind.INT32,)), INTEGER, INTEGERS | {Kind.DECIMAL})
-LONG = Param("integer", frozenset((Kind.INT64,)), BIGINT, INTEGERS | {Kind.DECIMAL})
+INT = Param("integer", frozenset((Kind.INT32,)), INTEGER, INTEGERS | STRINGS | {Kind.DECIMAL})
+LONG = Param("integer", frozenset((Kind.INT64,)), BIGINT, INTEGERS | STRINGS | {Kind.DECIMAL})
 FLOAT8 = Param("number", frozenset((Kind.DOUBLE,)), DOUBLE, NUMBERS | STRINGS)
 TRUTH = Param("boolean", frozenset((Kind.BOOLEAN,)), BOOLEAN)
 DAY = Param("date", frozenset((Kind.DATE,)), DATE, STRINGS | {Kind.TIMESTAMP})

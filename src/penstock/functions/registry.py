@@ -23,11 +23,11 @@ import below) under one decorator, and one line of examples in tests/unit/functi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from penstock.data.types import SqlType
+from penstock.data.types import INTEGER, STRINGS, VARCHAR, Kind, SqlType, decimal
 from penstock.errors import UserError
 from penstock.functions import (
     arithmetic,
@@ -49,13 +49,17 @@ from penstock.functions import (
     strings,
     zones,
 )
-from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload
+from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload, Types
 
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
     dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
 )  # fmt: skip
+
+_DAYS = SqlType(Kind.INTERVAL_SHORT, unit="DAY")
+#: the number that text is read as where any number would do (the base library's choice)
+_NUMBER = decimal(38, 19)
 
 __all__ = ["FAMILIES", "Function", "Kernel", "Overload", "names", "resolve"]
 
@@ -80,13 +84,26 @@ def resolve(
         close = get_close_matches(name.upper(), DEFINITIONS, n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise UserError(f"no function named {name}{hint}", code="UnknownFunction")
-    for entry in entries:
-        overload = entry.resolve(given, constants)
-        if overload is not None:
-            return overload.function(entry.name, given)
+    for types in (given, *_stand_ins(name, given)):
+        for entry in entries:
+            overload = entry.resolve(types, constants)
+            if overload is not None:
+                return overload.function(entry.name, given)
     listed = ", ".join(str(t.with_nullable(True)) for t in given)
     forms = "; ".join(s for entry in entries for s in entry.signatures)
     raise UserError(
         f"{name} does not take arguments of types ({listed}); it takes: {forms}",
         code="NoOverload",
     )
+
+
+def _stand_ins(name: str, given: Types) -> Iterator[Types]:
+    """What the arguments are taken for where no overload takes them as they are: an untyped NULL
+    for another argument's type or a number, text, a span of days; then text for a number."""
+    kinds = {t.kind for t in given}
+    if Kind.NULL in kinds:
+        others = [t for t in given if t.kind is not Kind.NULL]
+        for candidate in (*others, INTEGER, VARCHAR, _DAYS):
+            yield tuple(candidate if t.kind is Kind.NULL else t for t in given)
+    if kinds & STRINGS and name.isidentifier():
+        yield tuple(_NUMBER if t.kind in STRINGS else t for t in given)

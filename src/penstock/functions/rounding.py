@@ -2,7 +2,8 @@
 
     ROUND(2.5) → 3   BROUND(2.5, 0) → 2   TRUNCATE(-2.9) → -2   ROUND(123.45, -1) → 120
 
-Decimals keep their scale under ROUND(d, n) (digits beyond n become 0); without n, and for CEIL
+Decimals keep their scale under ROUND(d, n) (digits beyond n become 0) and get room for one digit
+more; without n, and for CEIL
 and FLOOR, the result has scale 0. Integers are themselves. FLOOR and CEIL to a unit of time
 are in `dates`.
 """
@@ -56,10 +57,10 @@ def _to_whole(t: SqlType, mode: int) -> tuple[SqlType, Kernel]:
     return out, kernel
 
 
-def _digits_kernel(t: SqlType, mode: int) -> Kernel:
-    """Round a decimal to a number of digits given per row; the type stays."""
-    assert t.precision is not None and t.scale is not None
-    scale, precision = t.scale, t.precision
+def _digits_kernel(t: SqlType, out: SqlType, mode: int) -> Kernel:
+    """Round a decimal to a number of digits given per row; the scale stays."""
+    assert t.scale is not None and out.precision is not None
+    scale, precision = t.scale, out.precision
 
     def kernel(args: Sequence[Column], n: int) -> Column:
         x, digits = args
@@ -79,9 +80,9 @@ def _digits_kernel(t: SqlType, mode: int) -> Kernel:
             if bad.any() or over.any():
                 spots = np.zeros(rows, np.uint8)
                 spots[here] = np.maximum(bad, over)
-                fail_decimal(spots, args, "rounding", t)
+                fail_decimal(spots, args, "rounding", out)
             values[here] = back
-        return Column(t, values)
+        return Column(out, values)
 
     return kernel
 
@@ -95,6 +96,12 @@ def _float_digits(values: Array, digits: Array, mode: int) -> Array:
     return np.where(np.isfinite(shifted), out, values).astype(values.dtype)
 
 
+def _one_more_digit(t: SqlType) -> SqlType:
+    """9.99 rounded up is 10.00."""
+    assert t.precision is not None and t.scale is not None
+    return decimal(min(t.precision + 1, 38), t.scale)
+
+
 def _rounding(mode: int, with_digits: bool) -> Callable[[Types, Literals], Overload | None]:
     def resolver(types: Types, literals: Literals) -> Overload | None:
         if len(types) not in ((1, 2) if with_digits else (1,)):
@@ -105,7 +112,9 @@ def _rounding(mode: int, with_digits: bool) -> Callable[[Types, Literals], Overl
                 return None
             args = (t, INTEGER)
             if t.kind is Kind.DECIMAL:
-                return Overload(args, t, _digits_kernel(t, mode), can_fail=True)
+                out = t if mode == int128.TRUNCATE else _one_more_digit(t)
+                kernel = _digits_kernel(t, out, mode)
+                return Overload(args, out, kernel, can_fail=out.precision == 38)
             if t.kind in FLOATS:
                 return Overload(
                     args, t, lambda a, n: Column(t, _float_digits(a[0].values, a[1].values, mode))

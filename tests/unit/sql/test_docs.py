@@ -16,6 +16,7 @@ from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.registry import names
 from penstock.sql.bind import later
 from penstock.sql.program import compile_program
+from tests.unit.functions import test_function_page
 
 PAGE = Path(__file__).parents[3] / "docs/sql/README.md"
 TABLES = """
@@ -99,3 +100,4 @@ def test_the_types_of_the_page_are_those_of_the_code(refused: bool) -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(_page_with(lists(), PAGE.read_text()))
+    test_function_page.PAGE.write_text(test_function_page.page())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.data.types import Field, Schema, SqlType
+from penstock.data.types import BINARIES, STRINGS, Field, Schema, SqlType
 from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.python_functions import PythonFunctions
@@ -43,6 +43,12 @@ class UserFunction:
             raise BindError(span, f"{self.name} takes ({wanted}), not {len(args)} arguments")
         values = []
         for p, arg in zip(self.params.fields, args, strict=True):
+            if arg.type.kind in STRINGS and p.type.kind not in (*STRINGS, *BINARIES):
+                raise BindError(
+                    arg.span or span,
+                    f"argument {p.name} of {self.name} is {build.bare(p.type)}, and text is not "
+                    "read as one unasked; write a CAST",
+                )
             value = build.implicit(arg, p.type, f"argument {p.name} of {self.name}")
             if value.type.nullable and not p.type.nullable:
                 raise BindError(arg.span or span, f"argument {p.name} of {self.name} is NOT NULL")
