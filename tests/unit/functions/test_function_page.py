@@ -106,7 +106,8 @@ def test_the_page_is_the_table_of_functions() -> None:
 
 def test_every_function_has_a_line_of_its_own() -> None:
     found = families()
-    names = {n for family in found if family not in _ELSEWHERE for n in found[family] if n[0] != "$"}
+    names = {
+        n for family in found if family not in _ELSEWHERE for n in found[family] if n[0] != "$"
+    }
     missing = [n for n in sorted(names) if not any(pattern(n).search(x.text) for x in LINES)]
     assert not missing
-
