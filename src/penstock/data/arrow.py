@@ -5,7 +5,8 @@ masks and strings are converted in bulk (Arrow packs bits; its utf8 wants one ru
 
 Arrow types: bool, int8 … uint64, float32/64, decimal128(p, s), utf8 (CHAR, VARCHAR, UUID),
 binary, date32, time64[ns], timestamp[us] (with UTC for TIMESTAMP WITH TIME ZONE),
-duration[us] and int32 months for intervals; list, map and struct (contract section 5).
+duration[us] and int32 months for intervals; list, map and struct; the
+JSON text of a VARIANT (contract section 5).
 
 Cost: O(1) for shared columns, O(bytes) for the others; no Python loop over rows.
 """
@@ -27,7 +28,7 @@ from penstock.data.nested_arrow import (
     nested_from_arrow,
     nested_to_arrow,
 )
-from penstock.data.types import FLOATS, Kind, SqlType
+from penstock.data.types import FLOATS, VARCHAR, Kind, SqlType
 from penstock.data.views import copy_out, make_views
 from penstock.errors import UserError
 
@@ -51,6 +52,7 @@ _ARROW: dict[Kind, pa.DataType] = {
     Kind.BINARY: pa.binary(),
     Kind.VARBINARY: pa.binary(),
     Kind.UUID: pa.utf8(),
+    Kind.VARIANT: pa.utf8(),
     Kind.DATE: pa.date32(),
     Kind.TIME: pa.time64("ns"),
     Kind.TIMESTAMP: pa.timestamp("us"),
@@ -75,6 +77,10 @@ def column_to_arrow(column: Column) -> pa.Array:
     type = arrow_type(column.type)
     if column.type.kind is Kind.NULL:
         return pa.nulls(n)
+    if column.type.kind is Kind.VARIANT:
+        from penstock.data.variant_json import json_texts
+
+        return json_texts(column)
     if column.type.children:
         return nested_to_arrow(column, type, column_to_arrow)
     valid = _bitmap(column.valid)
@@ -151,6 +157,10 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
             array = array.cast(wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
             raise UserError(f"cannot take {array.type} as {type}: {e}") from e
+    if type.kind is Kind.VARIANT:
+        from penstock.data.variant_json import parse_json
+
+        return parse_json(column_from_arrow(VARCHAR, array)).with_type(type)
     if type.children:
         return nested_from_arrow(type, array, column_from_arrow)
     n = len(array)

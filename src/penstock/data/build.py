@@ -1,9 +1,9 @@
 """Columns and batches from Python values, and back: for tests, constants and other edges.
 
 Python values by type: bool, int, float, str, bytes, decimal.Decimal, datetime.date for DATE,
-uuid.UUID; list for ARRAY, dict (or a list of pairs) for MAP, tuple or dict for ROW; TIME as int
-nanoseconds, TIMESTAMP as int microseconds, intervals as int microseconds or months (the
-conventions of `plan.expressions.Literal`). None is NULL. As input, datetime.time and
+uuid.UUID; list for ARRAY, dict (or a list of pairs) for MAP, tuple or dict for ROW, the JSON text
+of a VARIANT; TIME as int nanoseconds, TIMESTAMP as int microseconds, intervals as int microseconds
+or months (the conventions of `plan.expressions.Literal`). None is NULL. As input, datetime.time and
 datetime.datetime are taken too.
 
 Cost: a Python loop over rows; never in the step path.
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Batch, Column
-from penstock.data.types import FLOATS, NESTED, STRINGS, Kind, Schema, SqlType
+from penstock.data.types import FLOATS, NESTED, STRINGS, VARCHAR, Kind, Schema, SqlType
 from penstock.data.views import copy_out, make_views
 
 EPOCH_DAY = datetime.date(1970, 1, 1)
@@ -66,6 +66,10 @@ def column_from_python(type: SqlType, values: Sequence[Any]) -> Column:
 def _nested(type: SqlType, values: Sequence[Any]) -> Column:
     from penstock.data.nested_python import nested_from_python
 
+    if type.kind is Kind.VARIANT:
+        from penstock.data.variant_json import parse_json
+
+        return parse_json(column_from_python(VARCHAR, values)).with_type(type)
     return nested_from_python(type, values, column_from_python)
 
 
@@ -162,6 +166,10 @@ def _plain_values(column: Column) -> list[Any]:
 def _nested_values(column: Column) -> list[Any]:
     from penstock.data.nested_python import nested_to_python
 
+    if column.type.kind is Kind.VARIANT:
+        from penstock.data.variant_json import to_json
+
+        return column_to_python(to_json(column))
     values = nested_to_python(column, column_to_python)
     if column.type.kind is Kind.MAP:
         return [None if v is None else dict(v) for v in values]

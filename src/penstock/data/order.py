@@ -9,13 +9,17 @@ Cost: codes O(n); sorting O(n log n), strings compared in full only where 8 byte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Column
+from penstock.data.heap import heap_addresses
+from penstock.data.kernel import kernel
+from penstock.data.pointers import load_u8, load_u64
 from penstock.data.types import UNSIGNED, Kind
-from penstock.data.views import compare, copy_out, prefixes
+from penstock.data.views import compare, prefixes
 
 U64 = npt.NDArray[np.uint64]
 _SIGN = np.uint64(1 << 63)
@@ -93,19 +97,79 @@ def dense_ranks(column: Column) -> U64:
 def _settle_ties(
     values: npt.NDArray[np.uint64], code: U64, order: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Sort runs of equal 8-byte prefixes by the whole strings: bottom-up merge by halves would
-    be a kernel; ties are rare, so each run is sorted through its bytes."""
+    """Sort runs of equal 8-byte prefixes by the whole strings, stably."""
     sorted_code = code[order]
     starts = np.flatnonzero(np.diff(sorted_code, prepend=~sorted_code[:1]))
     ends = np.append(starts[1:], len(order))
     tied = np.flatnonzero(ends - starts > 1)
-    for s, e in zip(starts[tied].tolist(), ends[tied].tolist(), strict=True):
-        order[s:e] = _sort_run(values, order[s:e])
+    if len(tied):
+        order = order.copy()
+        scratch = np.empty_like(order)
+        _sort_runs(values, heap_addresses(), starts[tied], ends[tied], order, scratch)
     return order
 
 
-def _sort_run(values: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    data, offsets = copy_out(values[rows])
-    raw = data.tobytes()
-    strings = [raw[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
-    return rows[np.array(sorted(range(len(strings)), key=strings.__getitem__), np.int64)]
+@kernel("void(uint64[:, ::1], uint64[::1], int64[::1], int64[::1], int64[::1], int64[::1])")
+def _sort_runs(
+    views: Any, addresses: Any, starts: Any, ends: Any, order: Any, scratch: Any
+) -> None:
+    """Merge sort of order[starts[r]:ends[r]] by the strings they name, bottom-up, for every r."""
+    low = np.uint64(0xFFFFFFFF)
+    for r in range(starts.shape[0]):
+        first, last = starts[r], ends[r]
+        width: Any = 1
+        while width < last - first:
+            left: Any = first
+            while left < last:
+                middle = min(left + width, last)
+                right = min(left + 2 * width, last)
+                i: Any = left
+                j: Any = middle
+                for k in range(left, right):
+                    take_left = j >= right
+                    if i < middle and j < right:
+                        a, b = order[i], order[j]
+                        a0, a1, b0, b1 = views[a, 0], views[a, 1], views[b, 0], views[b, 1]
+                        take_left = True
+                        if a0 != b0 or a1 != b1:
+                            la, lb = np.int64(a0 & low), np.int64(b0 & low)
+                            p, q = np.uint64(0), np.uint64(0)
+                            if la > 12:
+                                p = addresses[a1 & low] + (a1 >> np.uint64(32))
+                            if lb > 12:
+                                q = addresses[b1 & low] + (b1 >> np.uint64(32))
+                            shorter = min(la, lb)
+                            at: Any = 0
+                            # eight bytes at a time where both are in a heap
+                            while p != 0 and q != 0 and at + 8 <= shorter:
+                                if load_u64(p + np.uint64(at)) != load_u64(q + np.uint64(at)):
+                                    break
+                                at += 8
+                            take_left = la <= lb
+                            while at < shorter:
+                                if la > 12:
+                                    x = np.uint64(load_u8(p + np.uint64(at)))
+                                elif at < 4:
+                                    x = (a0 >> np.uint64(32 + 8 * at)) & np.uint64(0xFF)
+                                else:
+                                    x = (a1 >> np.uint64(8 * (at - 4))) & np.uint64(0xFF)
+                                if lb > 12:
+                                    y = np.uint64(load_u8(q + np.uint64(at)))
+                                elif at < 4:
+                                    y = (b0 >> np.uint64(32 + 8 * at)) & np.uint64(0xFF)
+                                else:
+                                    y = (b1 >> np.uint64(8 * (at - 4))) & np.uint64(0xFF)
+                                if x != y:
+                                    take_left = x < y
+                                    break
+                                at += 1
+                    if take_left:
+                        scratch[k] = order[i]
+                        i += 1
+                    else:
+                        scratch[k] = order[j]
+                        j += 1
+                left = right
+            for k in range(first, last):
+                order[k] = scratch[k]
+            width *= 2

@@ -16,6 +16,7 @@ import numpy as np
 from penstock.data.batch import Column
 from penstock.data.build import null_column
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, NUMBERS, STRINGS, Kind, SqlType
+from penstock.data.variant import wrap
 from penstock.functions.cast_binary import binary_to_text, binary_to_uuid, to_binary
 from penstock.functions.cast_numbers import number
 from penstock.functions.cast_parts import Converter, retype
@@ -25,10 +26,15 @@ from penstock.functions.coercion import DATETIMES, INTERVALS
 from penstock.functions.definition import Kernel, fail_where
 from penstock.functions.interval_units import unit_size
 from penstock.functions.nested_casts import masked_converter, nested_converter
+from penstock.functions.variant_casts import from_variant
 
 
 def _converter(src: SqlType, dst: SqlType) -> Converter | None:
     s, d = src.kind, dst.kind
+    if d is Kind.VARIANT:
+        return lambda column: (wrap(column), None)
+    if s is Kind.VARIANT:
+        return lambda column: (from_variant(column, dst, safe_cast), None)
     if s is d and src.children:
         return nested_converter(src, dst, _child_converter)
     if s in NUMBERS and d in NUMBERS:
@@ -67,10 +73,31 @@ def _child_converter(src: SqlType, dst: SqlType) -> Converter:
     return masked_converter(convert)
 
 
+def safe_cast(src: SqlType, dst: SqlType, column: Column) -> Column:
+    """`column` converted, with NULL for what cannot be; a scalar conversion that exists."""
+    convert = _converter(src, dst)
+    if convert is None:
+        return null_column(dst, len(column))
+    out, bad = masked_converter(convert)(column)
+    if bad is None or not bad.any():
+        return out
+    good = (~bad).astype(np.uint8)
+    valid = good if out.valid is None else out.valid & good
+    mask = valid[:, None] if out.values.ndim == 2 else valid
+    values = np.where(mask, out.values, out.values.dtype.type(0))
+    return Column(out.type, values, valid, out.heaps)
+
+
 def cast_can_fail(src: SqlType, dst: SqlType, safe: bool) -> bool:
     """Whether CAST(src AS dst) fails for some value."""
     s, d = src.kind, dst.kind
-    if safe or s is Kind.NULL or src.same_as(dst) or (d in FLOATS and s in NUMBERS):
+    if (
+        safe
+        or Kind.VARIANT in (s, d)
+        or s is Kind.NULL
+        or src.same_as(dst)
+        or (d in FLOATS and s in NUMBERS)
+    ):
         return False
     if s is d and src.children:
         pairs = zip(src.children, dst.children, strict=True)

@@ -28,6 +28,7 @@ from penstock.data.types import (
     SqlType,
     decimal,
 )
+from penstock.data.variant import can_wrap
 
 MAX_PRECISION = 38
 _DIGITS = {
@@ -168,4 +169,8 @@ def can_cast(src: SqlType, dst: SqlType, explicit: bool) -> bool:
     """Whether CAST(src AS dst) exists (`explicit`) or may be inserted unasked (not `explicit`)."""
     if _implicit(src, dst):
         return True
+    if explicit and dst.kind is Kind.VARIANT:
+        return can_wrap(src)
+    if explicit and src.kind is Kind.VARIANT:
+        return can_wrap(dst)
     return explicit and any(src.kind in s and dst.kind in d for s, d in _EXPLICIT)

@@ -47,6 +47,8 @@ from penstock.functions import (
     patterns,
     rounding,
     strings,
+    variant_lambdas,
+    variants,
     zones,
 )
 from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload, Types
@@ -55,6 +57,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
     dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
+    variants, variant_lambdas,
 )  # fmt: skip
 
 _DAYS = SqlType(Kind.INTERVAL_SHORT, unit="DAY")

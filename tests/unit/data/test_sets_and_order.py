@@ -18,7 +18,7 @@ from penstock.data import hash as hashing
 from penstock.data.build import batch_from_rows, column_from_python
 from penstock.data.consolidate import consolidate
 from penstock.data.hash import hash_columns, rows_equal
-from penstock.data.order import order_codes, sort_indices
+from penstock.data.order import dense_ranks, order_codes, sort_indices
 from penstock.data.types import VARCHAR, Field, Schema, schema
 from tests.unit.data.rows import VALUES, counted, plain, plain_row
 
@@ -165,3 +165,12 @@ def test_many_strings_with_one_prefix_sort_by_what_follows() -> None:
     order = sort_indices(batch_from_rows(schema(t=VARCHAR), [(t,) for t in texts]).columns,
                          [(True, True)])  # fmt: skip
     assert [texts[i] for i in order] == sorted(texts, reverse=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["same8byt" + s for s in ("", "a", "b", "long", "longer than")])))
+def test_strings_of_one_prefix_are_sorted_whole_and_stably(words: list[str]) -> None:
+    column = column_from_python(VARCHAR, words)
+    expected = sorted(range(len(words)), key=lambda i: words[i])
+    assert sort_indices([column], [(False, True)]).tolist() == expected
+    assert dense_ranks(column).tolist() == [sorted(set(words)).index(w) for w in words]

@@ -10,7 +10,7 @@ import pytest
 from penstock.data.arrow import column_from_arrow, to_arrow
 from penstock.data.batch import Batch
 from penstock.data.build import batch_to_rows
-from penstock.data.types import INTEGER, VARCHAR, Schema, SqlType, decimal, schema
+from penstock.data.types import INTEGER, VARCHAR, VARIANT, Schema, SqlType, decimal, schema
 from penstock.io.contracts import Parsed
 from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
@@ -19,16 +19,20 @@ from penstock.io.formats.json_parser import JsonParser
 from penstock.sql.program import compile_program
 
 TABLE = """CREATE TYPE part AS (name VARCHAR NOT NULL, price DECIMAL(8, 2), "Tags" VARCHAR ARRAY);
-CREATE TABLE t (a INT ARRAY, m MAP<VARCHAR, DATE>, n MAP<INT, INT ARRAY>, p part, ps part ARRAY)"""
+CREATE TABLE t (a INT ARRAY, m MAP<VARCHAR, DATE>, n MAP<INT, INT ARRAY>, p part,
+    ps part ARRAY, v VARIANT)"""
 SCHEMA = compile_program(TABLE).tables[0].schema
 PART = {"name": "bolt", "price": 1.25, "Tags": ["x", None]}
 ROWS: list[dict[str, Any]] = [
     {
         "a": [1, None, 3], "m": {"k": "2020-01-02", "j": None}, "n": {"10": [1], "2": None},
-        "p": PART, "ps": [PART, None],
+        "p": PART, "ps": [PART, None], "v": {"b": [1, -2, 0.5, None, "x"], "a": {}},
     },
-    {"a": [], "m": {}, "n": {}, "p": {"name": "", "price": None, "Tags": None}, "ps": []},
-    dict.fromkeys(("a", "m", "n", "p", "ps")),
+    {
+        "a": [], "m": {}, "n": {}, "p": {"name": "", "price": None, "Tags": None}, "ps": [],
+        "v": "text",
+    },
+    dict.fromkeys(("a", "m", "n", "p", "ps", "v")),
 ]  # fmt: skip
 
 
@@ -86,6 +90,36 @@ def test_the_quick_and_the_exact_reading_agree() -> None:
 def test_an_error_says_where_inside_the_value_it_is(row: Any, words: str) -> None:
     (error,) = parsed_json(row).errors
     assert words in error.description
+
+
+def test_a_variant_takes_any_json_with_every_digit() -> None:
+    line = b'{"v": {"n": 123456789012345678901234567890.5, "big": 18446744073709551616}}\n'
+    found = JsonParser({"update_format": "raw"}, SCHEMA).feed(line)
+    text = '{"big":18446744073709551616,"n":123456789012345678901234567890.5}'
+    assert batch_to_rows(batch(found))[0][0][5] == text
+
+
+def test_a_variant_too_deep_is_an_error_and_not_null() -> None:
+    (error,) = parsed_json({"v": deep(101)}).errors
+    assert "100 levels deep" in error.description
+    assert not parsed_json({"v": deep(100)}).errors
+
+
+def deep(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_other_flavors_carry_a_variant_as_text() -> None:
+    one = schema(v=VARIANT)
+    parser = JsonParser({"update_format": "raw", "json_flavor": "pandas"}, one)
+    found = parser.feed(b'{"v": "[1, 2]"}\n{"v": 5}\n{"v": "nope"}\n')
+    assert [e.event_number for e in found.errors] == [2, 3]
+    rows = Batch(one, found.batches[0].columns, found.batches[0].ops.astype("int64"))
+    (line,) = JsonEncoder({"json_flavor": "snowflake"}, one).encode(rows)
+    assert orjson.loads(line) == {"insert": {"v": "[1,2]"}}
 
 
 def test_field_names_match_as_column_names_do() -> None:

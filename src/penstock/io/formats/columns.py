@@ -27,7 +27,8 @@ from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import Column
 from penstock.data.build import canonical_floats
 from penstock.data.nested_python import nested_from_python
-from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, VARCHAR, Kind, SqlType
+from penstock.data.variant_json import parse_json
 from penstock.data.views import make_views
 from penstock.io.formats import scalars
 from penstock.io.formats.flavors import Flavor, match_keys, reader
@@ -116,6 +117,8 @@ def from_canonical(type_: SqlType, values: Sequence[Any]) -> Column:
     kind = type_.kind
     if type_.children:
         return nested_from_python(type_, values, from_canonical)
+    if kind is Kind.VARIANT:
+        return parse_json(_strings(VARCHAR, values)).with_type(type_)
     if kind in STRINGS:
         return _strings(type_, values)
     if kind in BINARIES:

@@ -278,7 +278,7 @@ def _text_reader(type_: SqlType) -> Callable[[str], Any]:
         return lambda s: scalars.floating(s, type_, special=True)
     if kind is Kind.DECIMAL:
         return lambda s: scalars.decimal(s, type_)
-    if kind in BINARIES or type_.children:
+    if kind in BINARIES or type_.children or kind is Kind.VARIANT:
         return lambda s: _json_value(s, type_)
     readers: dict[Kind, Callable[[str], Any]] = {
         Kind.BOOLEAN: scalars.boolean,
@@ -295,6 +295,6 @@ def _json_value(text: str, type_: SqlType) -> Any:
     try:
         value = loads_exact(text.encode())
     except (ValueError, ArithmeticError, RecursionError):
-        expected = "a JSON value" if type_.children else "a JSON array of integers"
+        expected = "a JSON array of integers" if type_.kind in BINARIES else "a JSON value"
         raise Invalid(f"{type_.with_nullable(True)} must be {expected}", text) from None
     return flavors.reader(type_, flavors.FLAVORS["default"])(value)

@@ -18,7 +18,7 @@ from typing import Any
 
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
 from penstock.io.formats import scalars
-from penstock.io.formats.nested_values import nested_reader
+from penstock.io.formats.nested_values import nested_reader, read_json, variant_text
 from penstock.io.formats.scalars import Invalid
 
 Reader = Callable[[Any], Any]
@@ -57,6 +57,8 @@ def reader(type: SqlType, flavor: Flavor) -> Reader:
     kind = type.kind
     if type.children:
         return nested_reader(type, lambda t: reader(t, flavor), key_reader, match_keys)
+    if kind is Kind.VARIANT:
+        return variant_text if flavor.name == "default" else _json_text
     if kind in INTEGERS:
         return lambda v: _integer(v, type)
     if kind in FLOATS:
@@ -81,6 +83,13 @@ def reader(type: SqlType, flavor: Flavor) -> Reader:
     raise AssertionError(f"{type} was not refused by `check_columns`")
 
 
+def _json_text(value: Any) -> str:
+    """A VARIANT as a JSON string that holds JSON."""
+    if type(value) is not str:
+        raise _wrong(value, "a string of JSON text")
+    return variant_text(read_json(value))
+
+
 def key_reader(type: SqlType) -> Reader:
     """The reading of a map's key, which JSON has as text."""
     kind = type.kind
@@ -93,16 +102,9 @@ def key_reader(type: SqlType) -> Reader:
     if kind is Kind.BOOLEAN:
         return scalars.boolean
     read = reader(type, FLAVORS["default"])
-    if kind in BINARIES or type.children:
-        return lambda v: read(_decoded(v))
+    if kind in BINARIES or type.children or kind is Kind.VARIANT:
+        return lambda v: read(read_json(v))
     return read
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise Invalid("a key of this type is JSON text", text) from None
 
 
 def spell(value: Any) -> str:

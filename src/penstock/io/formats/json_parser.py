@@ -67,7 +67,7 @@ class JsonParser(Parser):
         self._table = table(schema, key, defaults, "json")
         self._split = json_events.split(self._update_format)
         self._readers = [reader(t, self._flavor) for t in schema.types]
-        self._has_decimals = any(has_kind(t, Kind.DECIMAL) for t in schema.types)
+        self._has_decimals = any(has_kind(t, Kind.DECIMAL, Kind.VARIANT) for t in schema.types)
         self._getters: dict[tuple[int, tuple[str, ...]], Getter] = {}
         self._reset()
 

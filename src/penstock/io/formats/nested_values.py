@@ -21,8 +21,10 @@ from typing import Any
 import orjson
 
 from penstock.data.batch import Column
+from penstock.data.json_tape import MAX_DEPTH
 from penstock.data.nested_python import nested_from_python, nested_to_python
 from penstock.data.types import STRINGS, Kind, SqlType
+from penstock.io.formats.json_scan import loads_exact
 from penstock.io.formats.scalars import Invalid
 
 Reader = Callable[[Any], Any]
@@ -161,12 +163,29 @@ def json_nested(
     return values
 
 
-def exact_json(value: Any) -> str:
-    """A decoded JSON value as JSON text again, with every digit of its numbers."""
+def read_json(text: str) -> Any:
+    """The value of a JSON text, with every digit of its numbers. Raises Invalid."""
     try:
-        return orjson.dumps(value).decode()
+        return loads_exact(text.encode())
+    except (ValueError, ArithmeticError, RecursionError):
+        raise Invalid("the text is not JSON", text) from None
+
+
+def variant_text(value: Any) -> str:
+    """A decoded JSON value as JSON text again, for a VARIANT. Raises Invalid if it is deeper than
+    a VARIANT can be."""
+    try:
+        text = orjson.dumps(value).decode()
     except TypeError:
-        return _spelled(value)
+        text = _spelled(value)
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Invalid(f"a VARIANT may be nested {MAX_DEPTH} levels deep", f"{text[:200]}...")
+    return text
+
+
+def _depth(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inside), default=0) if isinstance(value, dict | list) else 0
 
 
 def _spelled(value: Any) -> str:

@@ -58,7 +58,7 @@ def table(
 ) -> Table:
     """Raises UserError for columns that no text format of ours can carry."""
     for f in schema.fields:
-        if has_kind(f.type, Kind.VARIANT, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
+        if has_kind(f.type, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
             raise UserError(
                 f"column '{f.name}': the {format} format cannot carry values of type {f.type} yet",
                 code="ConfigError.InvalidParserConfig",

@@ -36,6 +36,7 @@ from penstock.data.types import (
     Schema,
     has_kind,
 )
+from penstock.data.variant_json import json_texts
 from penstock.errors import UserError
 from penstock.io.formats.flavors import FLAVORS, Flavor
 from penstock.io.formats.nested_values import json_nested
@@ -46,7 +47,7 @@ _NANOS = {"us": 1000, "ms": 1_000_000}
 def check_columns(schema: Schema, format: str) -> None:
     """Raises UserError for columns whose type the encoders cannot write."""
     for f in schema.fields:
-        if has_kind(f.type, Kind.VARIANT, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
+        if has_kind(f.type, Kind.INTERVAL_LONG, Kind.INTERVAL_SHORT):
             raise UserError(
                 f"column '{f.name}': the {format} format cannot carry values of type {f.type} yet",
                 code="ConfigError.InvalidEncoderConfig",
@@ -58,6 +59,11 @@ def json_values(column: Column, flavor: Flavor) -> list[Any]:
     kind = column.type.kind
     if column.type.children:
         return json_nested(column, lambda c: json_values(c, flavor), csv_values)
+    if kind is Kind.VARIANT:
+        texts = _texts(json_texts(column))
+        if flavor.name != "default":
+            return texts
+        return [None if t is None else orjson.Fragment(t) for t in texts]
     if kind is Kind.DECIMAL:
         texts = decimal_texts(column)
         if flavor.decimal_text:
@@ -84,6 +90,8 @@ def csv_values(column: Column) -> list[Any]:
     kind = column.type.kind
     if column.type.children:
         return _json_texts(json_values(column, FLAVORS["default"]))
+    if kind is Kind.VARIANT:
+        return _texts(json_texts(column))
     if kind is Kind.DECIMAL:
         values: list[Any] = decimal_texts(column)
     elif kind is Kind.REAL:

@@ -151,7 +151,8 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
     """CAST or SAFE_CAST as written; an error where the matrix has no such cast."""
     if not can_cast(expr.type, target, explicit=True):
         raise BindError(span, f"cannot cast {bare(expr.type)} to {bare(target)}")
-    result = target.with_nullable(expr.type.nullable or safe)
+    loses = expr.type.kind is Kind.VARIANT and target.kind is not Kind.VARIANT
+    result = target.with_nullable(expr.type.nullable or safe or loses)
     if isinstance(expr, Literal) and not safe:
         folded = _retyped(expr, result)
         if folded is not None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.data.types import BINARIES, STRINGS, Field, Schema, SqlType
+from penstock.data.types import BINARIES, STRINGS, Field, Kind, Schema, SqlType
 from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.python_functions import PythonFunctions
 from penstock.functions.registry import names as builtin_names
+from penstock.functions.variants import json_struct
 from penstock.plan.expressions import Call, Expr, InputRef
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
@@ -25,6 +26,9 @@ from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
+
+#: functions of these names are declared without a body: jsonstring_as_T(VARCHAR) RETURNS T
+_FROM_JSON = "jsonstring_as_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ def declare(
         fields.append(Field(p.name.name, bind_type(p.type, catalog.types)))
     params, result = Schema(tuple(fields)), bind_type(f.returns, catalog.types)
     if f.body is None:
+        if name.startswith(_FROM_JSON):
+            return UserFunction(name, params, result, _from_json(f, params, result))
         return UserFunction(name, params, result, _in_python(f, params, result, python))
     binder = ExpressionBinder(
         Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions,
@@ -99,3 +105,14 @@ def _in_python(
         raise BindError(f.name.span, str(e)) from None
     args = tuple(InputRef(p.type, i, p.name) for i, p in enumerate(params.fields))
     return Call(result, function, args, span=f.name.span)
+
+
+def _from_json(f: ast.CreateFunction, params: Schema, result: SqlType) -> Expr:
+    """The body of jsonstring_as_T."""
+    if len(params) != 1 or params.types[0].kind is not Kind.VARCHAR:
+        raise BindError(f.name.span, f"{f.name.name} takes one VARCHAR")
+    if result.kind is not Kind.ROW or not result.nullable:
+        raise BindError(f.returns.span, f"{f.name.name} returns a struct that may be NULL")
+    text = InputRef(params.types[0], 0, params.names[0])
+    function = json_struct(result)
+    return Call(function.result, function, (text,), span=f.span)

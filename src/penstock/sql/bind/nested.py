@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from penstock.data.types import VARCHAR, Kind, SqlType
-from penstock.errors import Span
+from penstock.errors import Span, UserError
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.rows import field_access, row_constructor
 from penstock.plan.expressions import Call, Expr, LambdaCall, LambdaVar, Literal
@@ -149,7 +149,10 @@ def lambda_call(binder: Binder, name: str, e: ast.FunctionCall) -> Expr:
             if function.body.kind is Kind.BOOLEAN
             else build.implicit(body, function.body, f"the result of the lambda of {name}")
         )
-    result = function.result(body.type)
+    try:
+        result = function.result(body.type)
+    except UserError as error:
+        raise BindError(syntax.body.span, error.message) from None
     result = result.with_nullable(result.nullable or operand.type.nullable)
     return LambdaCall(result, function, operand, body, level, names, span=e.span)
 
