@@ -21,8 +21,11 @@ import pytest
 class System:
     """The server and its REST API, as a user has them."""
 
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: str, environment: dict[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
+        self.environment = environment or {}
         self.arguments = arguments
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -40,7 +43,7 @@ class System:
             ],
             stdout=self.log,
             stderr=self.log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
         )
         deadline = time.monotonic() + 60
         while True:
@@ -69,6 +72,11 @@ class System:
 class Pipeline:
     """One pipeline, driven through REST."""
 
+    @classmethod
+    def create(cls, system: System, program: str, **runtime: Any) -> Pipeline:
+        """A pipeline that is compiled and not started."""
+        return cls(system, program, {**runtime, "initial": None})
+
     def __init__(
         self, system: System, program: str, runtime: dict[str, Any], udf: str = ""
     ) -> None:
@@ -85,7 +93,8 @@ class Pipeline:
         answer = system.http.put(self.path, json=body)
         assert answer.status_code == 201, answer.text
         self.wait("program_status", "Success")
-        self.start(initial)
+        if initial is not None:
+            self.start(initial)
 
     def start(self, initial: str = "running") -> None:
         answer = self.system.http.post(f"{self.path}/start", params={"initial": initial})

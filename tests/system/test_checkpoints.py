@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,47 +80,6 @@ def take_checkpoint(p: Pipeline) -> int:
     return n
 
 
-@pytest.fixture
-def pipelines(system: System) -> Iterator[System]:
-    yield system
-
-
-def test_a_stop_that_is_not_forced_is_gone_on_from(pipelines: System, tmp_path: Path) -> None:
-    sink = tmp_path / "v.sqlite"
-    p = pipelines.pipeline(program(sink))
-    p.send("t", *rows(100))
-    stopped = suspend(p)
-    (checkpoint,) = stopped["storage_status_details"]["checkpoints"][:1]
-    assert checkpoint["processed_records"] == 100
-    assert stopped["storage_status"] == "InUse" and stopped["deployment_error"] is None
-    assert p.get("/checkpoints").json()[0] == checkpoint
-    p.start()
-    assert view(p) == expected(rows(100))
-    generation = p.get("/views/totals/connectors/db/stats").json()["delivery"]["generation"]
-    assert generation == 1  # the snapshot was not sent again
-    p.send("t", *rows(100, 50))
-    assert view(p) == expected(rows(150)) == sink_rows(sink)
-    assert p.get("/stats").json()["global_metrics"]["total_processed_records"] == 200
-    p.stop()
-
-
-def test_a_checkpoint_on_request_is_gone_on_from_after_a_kill(
-    pipelines: System, tmp_path: Path
-) -> None:
-    sink = tmp_path / "v.sqlite"
-    p = pipelines.pipeline(program(sink))
-    p.send("t", *rows(100))
-    assert take_checkpoint(p) >= 1
-    p.send("t", *rows(10, 1000))
-    p.kill()
-    p.start()
-    # model none: what came after the checkpoint is lost, and the sink says what the view says
-    assert view(p) == expected(rows(100))
-    p.send("t", *rows(1, 500))
-    wait_equal(lambda: sink_rows(sink), expected(rows(100) + rows(1, 500)))
-    p.stop()
-
-
 def wait_equal(look: Any, wanted: Any, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while (found := look()) != wanted:
@@ -129,11 +87,68 @@ def wait_equal(look: Any, wanted: Any, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_exactly_once_loses_nothing_that_was_acknowledged(
-    pipelines: System, tmp_path: Path
+def test_a_pipeline_goes_on_after_a_stop_and_after_a_kill_until_it_is_cleared(
+    system: System, tmp_path: Path
 ) -> None:
     sink = tmp_path / "v.sqlite"
-    p = pipelines.pipeline(
+    p = system.pipeline(program(sink))
+    p.send("t", *rows(100))
+    stopped = suspend(p)
+    checkpoint = stopped["storage_status_details"]["checkpoints"][0]
+    assert checkpoint["processed_records"] == 100
+    assert stopped["storage_status"] == "InUse" and stopped["deployment_error"] is None
+    assert p.get("/checkpoints").json()[0] == checkpoint
+    p.start()
+    assert view(p) == expected(rows(100))
+    assert p.get("/views/totals/connectors/db/stats").json()["delivery"]["generation"] == 1
+    p.send("t", *rows(100, 50))
+    assert view(p) == expected(rows(150)) == sink_rows(sink)
+    assert p.get("/stats").json()["global_metrics"]["total_processed_records"] == 200
+    assert take_checkpoint(p) > 1
+    other = {"incarnation_uuid": "00000000-0000-0000-0000-000000000000"}
+    answer = p.get("/checkpoint_status", params=other)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "IncarnationUuidMismatch")
+    p.send("t", *rows(10, 1000))
+    p.kill()
+    p.start()
+    # model none: what came after the checkpoint is lost, and the sink says what the view says
+    assert view(p) == expected(rows(150))
+    wait_equal(lambda: sink_rows(sink), expected(rows(150)))
+    p.stop()
+    assert p.post("/clear").status_code == 202
+    assert p.wait("storage_status", "Cleared")["storage_status_details"] is None
+    assert p.get("/checkpoints").json() == []
+
+
+def test_a_changed_program_awaits_approval(system: System, tmp_path: Path) -> None:
+    sink = tmp_path / "v.sqlite"
+    p = system.pipeline(program(sink))
+    p.send("t", *rows(10))
+    suspend(p)
+    changed = program(sink).replace("SUM(amount)", "2 * SUM(amount)")
+    diff = p.post("/diff", json={"program_code": changed})
+    assert diff.status_code == 200, diff.text
+    assert diff.json()["program_diff"]["modified_views"] == ["totals"]
+    assert p.post("/diff", json=None).json()["program_diff"]["modified_views"] == []
+    assert system.http.patch(p.path, json={"program_code": changed}).status_code == 200
+    p.wait("program_status", "Success")
+    assert p.post("/start", params={"bootstrap_policy": "await_approval"}).status_code == 202
+    waiting = p.wait("deployment_status", "AwaitingApproval")
+    assert waiting["deployment_runtime_status_details"]["approval_diff"] == diff.json()
+    answer = p.get("/stats")
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "AwaitingApproval")
+    assert p.post("/approve").status_code == 200
+    p.wait("deployment_status", "Running")
+    doubled = sorted((c, n, 2 * a, m) for c, n, a, m in expected(rows(10)))
+    assert view(p) == doubled
+    wait_equal(lambda: sink_rows(sink), doubled)
+    p.stop()
+
+
+@pytest.mark.slow
+def test_exactly_once_loses_nothing_that_was_acknowledged(system: System, tmp_path: Path) -> None:
+    sink = tmp_path / "v.sqlite"
+    p = system.pipeline(
         program(sink),
         fault_tolerance={"model": "exactly_once", "checkpoint_interval_secs": 3600},
     )
@@ -152,8 +167,9 @@ def test_exactly_once_loses_nothing_that_was_acknowledged(
     p.stop()
 
 
+@pytest.mark.slow
 def test_at_least_once_reads_a_source_again_from_its_checkpoint(
-    pipelines: System, tmp_path: Path
+    system: System, tmp_path: Path
 ) -> None:
     source, sink = tmp_path / "in.json", tmp_path / "v.sqlite"
     source.write_text("".join(json.dumps(r) + "\n" for r in rows(2000)))
@@ -165,7 +181,7 @@ def test_at_least_once_reads_a_source_again_from_its_checkpoint(
         },
         "format": {"name": "json", "config": {"update_format": "raw"}},
     }
-    p = pipelines.pipeline(
+    p = system.pipeline(
         program(sink, connector),
         fault_tolerance={"model": "at_least_once", "checkpoint_interval_secs": 3600},
     )
@@ -181,27 +197,15 @@ def test_at_least_once_reads_a_source_again_from_its_checkpoint(
     p.stop()
 
 
-def test_clearing_the_storage_starts_anew(pipelines: System) -> None:
-    p = pipelines.pipeline(program())
-    p.send("t", *rows(10))
-    suspend(p)
-    assert p.post("/clear").status_code == 202
-    cleared = p.wait("storage_status", "Cleared")
-    assert cleared["storage_status_details"] is None
-    assert p.get("/checkpoints").json() == []
-    p.start()
-    assert view(p) == []
-    p.stop()
-
-
-def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(pipelines: System) -> None:
-    p = pipelines.pipeline(program())
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(system: System) -> None:
+    p = system.pipeline(program())
     p.send("t", *rows(10))
     take_checkpoint(p)
     p.send("t", *rows(10, 10))
     suspend(p)
-    record = pipelines.http.get(p.path).json()
-    folder = pipelines.data_dir / "pipelines" / record["id"] / "checkpoints"
+    record = system.http.get(p.path).json()
+    folder = system.data_dir / "pipelines" / record["id"] / "checkpoints"
     newest = max(folder.iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])
     p.start()
@@ -213,14 +217,15 @@ def test_a_damaged_checkpoint_is_passed_over_and_that_is_said(pipelines: System)
     assert p.post("/start").status_code == 202
     failed = p.wait("deployment_status", "Stopped")
     while failed["deployment_error"] is None:
-        failed = pipelines.http.get(p.path).json()
+        failed = system.http.get(p.path).json()
     assert failed["deployment_error"]["error_code"] == "CorruptState"
     assert "lear the pipeline's storage" in failed["deployment_error"]["message"]
     assert p.post("/clear").status_code == 202
 
 
-def test_an_open_transaction_delays_a_checkpoint_and_survives_a_stop(pipelines: System) -> None:
-    p = pipelines.pipeline(program())
+@pytest.mark.slow
+def test_an_open_transaction_delays_a_checkpoint_and_survives_a_stop(system: System) -> None:
+    p = system.pipeline(program())
     p.send("t", *rows(10))
     assert p.post("/start_transaction").json() == {"transaction_id": 1}
     p.send("t", *rows(10, 10), wait=False)
@@ -238,8 +243,9 @@ def test_an_open_transaction_delays_a_checkpoint_and_survives_a_stop(pipelines: 
     p.stop()
 
 
-def test_without_storage_there_are_no_checkpoints_and_that_is_said(pipelines: System) -> None:
-    p = pipelines.pipeline(program(), storage=None)
+@pytest.mark.slow
+def test_without_storage_there_are_no_checkpoints_and_that_is_said(system: System) -> None:
+    p = system.pipeline(program(), storage=None)
     answer = p.post("/checkpoint")
     assert (answer.status_code, answer.json()["error_code"]) == (400, "StorageRequired")
     assert p.get("/checkpoints").json() == []
@@ -249,5 +255,5 @@ def test_without_storage_there_are_no_checkpoints_and_that_is_said(pipelines: Sy
         "program_code": program(),
         "runtime_config": {"storage": None, "fault_tolerance": {"model": "exactly_once"}},
     }
-    answer = pipelines.http.put("/pipelines/needs-storage", json=body)
+    answer = system.http.put("/pipelines/needs-storage", json=body)
     assert answer.status_code == 201, answer.text

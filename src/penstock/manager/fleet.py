@@ -251,6 +251,10 @@ class Fleet:
         """The folder in which the pipeline keeps its state."""
         return self._storage_dir(record)
 
+    def udf_of(self, record: PipelineRecord) -> str:
+        """The Python functions that the pipeline's process runs; none where not allowed."""
+        return record.udf_rust if self._python_udf else ""
+
     def clear(self, tenant_id: str, name: str) -> None:
         with self._lock:
             record = self.find(tenant_id, name)
@@ -402,7 +406,7 @@ class Fleet:
                 "pipeline_id": record.id,
                 "name": record.name,
                 "program_code": record.program_code,
-                "udf": record.udf_rust if self._python_udf else "",
+                "udf": self.udf_of(record),
                 "runtime_config": record.runtime_config,
                 "storage_dir": str(storage_dir),
                 "bootstrap_policy": record.bootstrap_policy,

@@ -94,8 +94,9 @@ def rejected(diff: Diff) -> PenstockError:
     )
 
 
-def diff_from_storage(storage_dir: Path, program_code: str) -> Diff:
-    """What a start with `program_code` would change (contract 6.6); touches nothing.
+def diff_from_storage(storage_dir: Path, program_code: str, udf: str = "") -> Diff:
+    """What a start with `program_code` and the Python functions `udf` would change (contract 6.6);
+    touches nothing.
 
     Raises UserError InvalidNewProgramSql, or BootstrapNotAllowed where there is no checkpoint."""
     folder = storage_dir / "checkpoints"
@@ -107,7 +108,7 @@ def diff_from_storage(storage_dir: Path, program_code: str) -> Diff:
             code="BootstrapNotAllowed",
         )
     try:
-        plan = compile_program(program_code)
+        plan = compile_program(program_code, udf)
     except SqlError as e:
         raise UserError(
             f"the program does not compile: {e}", code="InvalidNewProgramSql", details=e.details

@@ -46,9 +46,9 @@ async def diff(call: Call) -> Response:
             f"{record.program_status}",
             code="ProgramNotCompiled",
         )
-    storage = call.fleet.storage_of(record)
+    storage, udf = call.fleet.storage_of(record), call.fleet.udf_of(record)
     text = record.program_code if code is None else code
-    return json_response(await call.thread(diff_from_storage, storage, text))
+    return json_response(await call.thread(diff_from_storage, storage, text, udf))
 
 
 _P = "/pipelines/{pipeline_name}"
