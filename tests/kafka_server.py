@@ -133,7 +133,7 @@ class KafkaServer:
 
     def produce(self, topic: str, *messages: Mapping[str, Any]) -> None:
         """Messages by hand, each the arguments of `Producer.produce`."""
-        producer = Producer(self.client())
+        producer = Producer(self.client(partitioner="murmur2_random"))
         for m in messages:
             producer.produce(topic, **m)
         assert producer.flush(30) == 0

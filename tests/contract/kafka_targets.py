@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from confluent_kafka import Message
@@ -33,7 +34,7 @@ class KafkaLogTarget(Target):
 
     transport = "kafka_output"
     server = "kafka"
-    histories = 4
+    histories = 2
     format: ClassVar[Mapping[str, Any] | None] = {
         "name": "json",
         "config": {"update_format": "insert_delete", "buffer_size_records": 2},
@@ -65,6 +66,56 @@ class KafkaLogTarget(Target):
 
     def remove(self) -> None:
         self.kafka.delete(self.topic)
+
+
+class KafkaUpsertTarget(KafkaLogTarget):
+    """A compacted topic with two partitions, a record a key."""
+
+    is_keyed = True
+    format: ClassVar[Mapping[str, Any] | None] = {"name": "json"}
+
+    def look(self) -> Rows | None:
+        found = self._reader.read(self.topic)
+        return None if found is None else newest(found)
+
+    def damage(self) -> None:
+        """Keys deleted, changed and invented, by another producer with Java's partitioner."""
+        held = self._reader.read(self.topic)
+        assert held is not None
+        changes: dict[bytes, bytes | None] = {b'{"k":-7}': json.dumps(made_up(-7)).encode()}
+        for row in newest(held):
+            k = row[0]
+            if k % 3 == 0:
+                changes[b'{"k":%d}' % k] = None
+            elif k % 3 == 1:
+                changes[b'{"k":%d}' % k] = json.dumps(made_up(k)).encode()
+        self.kafka.produce(self.topic, *({"key": k, "value": v} for k, v in changes.items()))
+
+
+def made_up(k: int) -> dict[str, Any]:
+    return {"k": k, "v": "damaged", "n": None, "d": None, "b": None, "x": None}
+
+
+def newest(messages: list[Message]) -> Rows:
+    """What a compacted topic holds: the newest value of each key that has one."""
+    rows: dict[bytes, tuple[Any, ...] | None] = {}
+    for m in messages:
+        key, value = m.key(), m.value()
+        assert key is not None
+        rows[key] = None if value is None else row_of(json.loads(value))
+        assert value is None or json.loads(key) == {"k": json.loads(value)["k"]}
+    return Counter(r for r in rows.values() if r is not None)
+
+
+def is_between_two(seen: Rows, versions: list[Rows]) -> bool:
+    """Each key has its row of one of two versions in succession, and none is missing or doubled."""
+
+    def fits(old: Rows, new: Rows) -> bool:
+        keys = [r[0] for r in seen]
+        kept = {r[0] for r in old} & {r[0] for r in new}
+        return not seen - (old | new) and len(set(keys)) == len(keys) and kept <= set(keys)
+
+    return any(fits(old, new) for old, new in pairwise(versions))
 
 
 def shown(messages: list[Message]) -> Rows:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import psycopg
 
-from tests.contract.kafka_targets import KafkaLogTarget
+from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
 from tests.contract.lake_targets import (
     AppendedDeltaTarget,
     DeltaTarget,
@@ -173,6 +173,7 @@ TARGETS: dict[str, type[Target]] = {
     "delta append": AppendedDeltaTarget,
     "postgres": PostgresTarget,
     "kafka log": KafkaLogTarget,
+    "kafka upsert": KafkaUpsertTarget,
     "file json": JsonFileTarget,
     "file csv": CsvFileTarget,
 }

@@ -15,6 +15,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import Sink, SinkRejected, SinkUnavailable
 from penstock.io.outputs import OUTPUTS
 from penstock.io.outputs.kafka_log import KafkaLogSink
+from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 from tests.contract.kafka_targets import KafkaLogTarget, headers_of, row_of
 from tests.contract.test_sinks import batch, marker, reset, row, rows
 from tests.kafka_server import KafkaServer, TopicReader
@@ -165,7 +166,7 @@ class Faulty:
 
 
 def make_faulty(sink: Sink, *, is_done: bool, code: int) -> None:
-    assert isinstance(sink, KafkaLogSink)
+    assert isinstance(sink, KafkaLogSink | KafkaUpsertSink)
     sink._writer._producer = Faulty(  # type: ignore[assignment]
         sink._writer._producer, is_done=is_done, code=code
     )

@@ -23,6 +23,7 @@ PAGE_TARGETS = {
     "duckdb": "duckdb keyed",
     "file": "file json",
     "kafka": "kafka log",
+    "kafka-upsert": "kafka upsert",
     "postgres": "postgres",
     "redis": "redis generations",
     "sqlite": "sqlite keyed",

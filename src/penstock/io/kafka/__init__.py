@@ -1,10 +1,12 @@
 """Apache Kafka: what its output and its input connector share.
 
 client.py      options of librdkafka, clients, and what their errors mean
+topic.py       what a topic is and must be, and how it is made
 writer.py      transactions on one topic under a fence, with the marker in the same transaction
+reading.py     a topic read back: committed records, and what an append topic shows
 messages.py    rows → messages: keys, values, headers, bounded in size
 records.py     the control records that make an append topic readable as a view
-spool.py       a snapshot on local disk until it is published
+keyed_store.py a snapshot by key on local disk, held against what the topic has
 
 The connectors are `penstock.io.outputs.kafka_output` and `penstock.io.inputs.kafka_input`.
 """

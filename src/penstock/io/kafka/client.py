@@ -125,6 +125,7 @@ class Cluster:
         self.kafka = library()
         self._lock = threading.Lock()
         self._trouble = ""
+        self._admin: AdminClient | None = None
 
     def producer(self, **options: Any) -> Producer:
         with self.rejecting_options():
@@ -137,10 +138,13 @@ class Cluster:
             return made
 
     def admin(self) -> AdminClient:
+        """One for all questions; a request of an admin client that is let go is cancelled."""
         from confluent_kafka import admin
 
-        with self.rejecting_options():
-            return admin.AdminClient(self._with({}), logger=log)
+        if self._admin is None:
+            with self.rejecting_options():
+                self._admin = admin.AdminClient(self._with({}), logger=log)
+        return self._admin
 
     def _with(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"error_cb": self._remember, **self.options, **options}

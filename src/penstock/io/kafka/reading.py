@@ -9,6 +9,7 @@ whole snapshot. Cost: the topic is read twice.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: records taken from the consumer at once
 BATCH = 10_000
+_ELECTING = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
 PartKey = tuple[str, ...]
 
 
@@ -31,12 +33,18 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
 
     latest: Any = OffsetSpec.latest()
     wanted = {cluster.kafka.TopicPartition(topic, p): latest for p in range(partitions)}
-    admin = cluster.admin()
-    with cluster.errors("looking for the topic's end"):
-        found = admin.list_offsets(
+    until = time.monotonic() + TRY_S
+    while True:
+        futures = cluster.admin().list_offsets(
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TRY_S
         )
-        return {tp.partition: f.result(TRY_S + 1).offset for tp, f in found.items()}
+        try:
+            return {tp.partition: f.result(TRY_S + 1).offset for tp, f in futures.items()}
+        except cluster.kafka.KafkaException as e:
+            # a topic that was just made is not known everywhere yet
+            if e.args[0].name() not in _ELECTING or time.monotonic() > until:
+                raise cluster.translated("looking for the topic's end", e.args[0]) from e
+        time.sleep(0.05)
 
 
 def scan(

@@ -38,6 +38,7 @@ from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
 from penstock.io.kafka.reading import ends_of, scan
+from penstock.io.kafka.topic import Topic
 from penstock.io.outputs.fencing import marker_from_json, marker_to_json
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ COMMIT_S = 60.0
 STABLE_S = 2.0
 #: open snapshots remembered; more than one only while writers of one connector compete
 _OPEN = 8
-DEFAULT_MAX_BYTES = 1_000_000
 #: UNKNOWN is what brokers answer to a commit that meets a claim half-way
 _UNDECIDED = frozenset(
     ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "_FATAL", "UNKNOWN")
@@ -93,17 +93,6 @@ class Write:
     tail: Callable[[Sequence[int]], Sequence[Message]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """What a topic must be, and how it is made if it is absent (−1: the broker's default)."""
-
-    name: str
-    is_compacted: bool
-    partitions: int = -1
-    replication_factor: int = -1
-    config: Mapping[str, str] = field(default_factory=dict)
-
-
 class _Undecided(Exception):
     """Another writer has claimed the topic since we did, or the broker cannot say how the
     transaction ended: the next claim settles it."""
@@ -115,13 +104,13 @@ class TopicWriter:
     def __init__(
         self,
         cluster: Cluster,
-        spec: TopicSpec,
+        topic: Topic,
         *,
         transactional_id: str,
         producer_options: Mapping[str, str],
         consumer_options: Mapping[str, str],
     ) -> None:
-        self.spec = spec
+        self.topic = topic
         self._cluster = cluster
         self._id = transactional_id
         self._producer_options = producer_options
@@ -130,21 +119,19 @@ class TopicWriter:
         self._producer: Producer | None = None
         self._state = TopicState()
         self._delivery_error: KafkaError | None = None
-        self.partitions = 0
-        self.max_bytes = DEFAULT_MAX_BYTES
         self.bytes_written = 0
 
     def check_options(self) -> None:
         """Raise UserError for options that librdkafka does not take. Makes no connection last."""
         self._cluster.producer(**{**self._producer_options, "transactional.id": self._id})
-        self._new_consumer().close()
+        self.new_consumer().close()
 
     # looking
 
     def open(self) -> None:
         """Connect; raises SinkUnavailable if no broker answers. Changes nothing."""
         self.close()
-        self._consumer = self._new_consumer()
+        self._consumer = self.new_consumer()
         with self._cluster.errors("connecting"):
             try:
                 self._consumer.list_topics(timeout=CONNECT_S)
@@ -153,16 +140,14 @@ class TopicWriter:
 
     def validate(self) -> None:
         """Check that the topic is what it must be, or can be made; raise SinkRejected if not."""
-        if self._look_at_topic():
-            return
-        with self._cluster.errors("creating the topic"):
-            self._create(validate_only=True)
+        if not self.topic.look():
+            self.topic.create(validate_only=True)
 
     def state(self) -> TopicState:
         """The topic's state. What another writer left undecided is settled first."""
         if self._producer is not None:
             return self._state
-        if not self._exists():
+        if self.topic.count_partitions() is None:
             return TopicState()
         try:
             return self._read_state()
@@ -171,101 +156,22 @@ class TopicWriter:
             self._claim()
             return self._state
 
-    def _new_consumer(self, **options: str) -> Consumer:
+    def new_consumer(self, **options: str) -> Consumer:
+        """A consumer of committed records in the topic's own group."""
         return self._cluster.consumer(
             **{
                 **self._consumer_options,
-                "group.id": f"penstock.{self.spec.name}",
+                "group.id": f"penstock.{self.topic.name}",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": "false",
                 **options,
             }
         )
 
-    def _exists(self) -> bool:
-        return self._partition_count() is not None
-
-    def _partition_count(self) -> int | None:
-        from confluent_kafka import TopicCollection
-
-        name = self.spec.name
-        admin = self._cluster.admin()
-        futures = admin.describe_topics(TopicCollection([name]), request_timeout=TRY_S)
-        try:
-            return len(futures[name].result(TRY_S + 1).partitions)
-        except self._cluster.kafka.KafkaException as e:
-            if e.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
-                return None
-            raise self._cluster.translated("describing the topic", e.args[0]) from e
-
-    def _look_at_topic(self) -> bool:
-        """Learn the topic's shape; False if there is none."""
-        found = self._partition_count()
-        if found is None:
-            return False
-        self.partitions = found
-        config = self._topic_config()
-        if config is None:
-            return True
-        policies = config["cleanup.policy"].split(",")
-        name = self.spec.name
-        if self.spec.is_compacted and "compact" not in policies:
-            raise SinkRejected(
-                f"topic '{name}' has cleanup.policy={config['cleanup.policy']}: with an index the "
-                "connector keeps one record a key, which needs cleanup.policy=compact; alter the "
-                "topic or leave out the index",
-                details={"topic": name},
-            )
-        if not self.spec.is_compacted and "compact" in policies:
-            raise SinkRejected(
-                f"topic '{name}' is compacted: changes without a key would be lost; give the "
-                "connector an index (and the json format or avro with update_format "
-                "confluent_jdbc), or alter the topic to cleanup.policy=delete",
-                details={"topic": name},
-            )
-        mine = int(self._cluster.options.get("message.max.bytes", DEFAULT_MAX_BYTES))
-        self.max_bytes = min(mine, int(config["max.message.bytes"]))
-        return True
-
-    def _topic_config(self) -> dict[str, str] | None:
-        """None if we may not read it: the broker will then refuse what does not fit."""
-        from confluent_kafka.admin import ConfigResource, ResourceType
-
-        resource = ConfigResource(ResourceType.TOPIC, self.spec.name)
-        admin = self._cluster.admin()
-        futures = admin.describe_configs([resource], request_timeout=TRY_S)
-        try:
-            found = futures[resource].result(TRY_S + 1)
-        except self._cluster.kafka.KafkaException as e:
-            if e.args[0].name() in ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"):
-                return None
-            raise self._cluster.translated("describing the topic", e.args[0]) from e
-        return {k: str(v.value) for k, v in found.items()}
-
-    def _create(self, *, validate_only: bool) -> None:
-        from confluent_kafka.admin import NewTopic
-
-        spec = self.spec
-        policy = {"cleanup.policy": "compact"} if spec.is_compacted else {}
-        topic = NewTopic(
-            spec.name, spec.partitions, spec.replication_factor, config={**policy, **spec.config}
-        )
-        admin = self._cluster.admin()
-        try:
-            admin.create_topics(
-                [topic],
-                operation_timeout=TRY_S,
-                request_timeout=TRY_S,
-                validate_only=validate_only,
-            )[spec.name].result(TRY_S + 1)
-        except self._cluster.kafka.KafkaException as e:
-            if e.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                raise
-
     def _read_state(self) -> TopicState:
         assert self._consumer is not None, "open first"
         kafka = self._cluster.kafka
-        where = kafka.TopicPartition(self.spec.name, 0)
+        where = kafka.TopicPartition(self.topic.name, 0)
         with self._cluster.errors("reading the marker"):
             (found,) = self._consumer.committed([where], timeout=STABLE_S)
             if found.error is not None:
@@ -274,8 +180,8 @@ class TopicWriter:
             return TopicState.from_text(found.metadata)
         except (ValueError, KeyError, TypeError) as e:
             raise SinkRejected(
-                f"consumer group 'penstock.{self.spec.name}' has an offset of topic "
-                f"'{self.spec.name}' that is not ours: give the connector a topic of its own, or "
+                f"consumer group 'penstock.{self.topic.name}' has an offset of topic "
+                f"'{self.topic.name}' that is not ours: give the connector a topic of its own, or "
                 "delete that group",
                 details={"metadata": found.metadata},
             ) from e
@@ -283,22 +189,21 @@ class TopicWriter:
     def scan(self) -> Callable[[], Iterator[list[Any]]]:
         """Makes iterators over the records that are committed now, in pieces; empty if there is no
         topic. Each call reads them anew."""
-        partitions = self._partition_count()
-        ends = ends_of(self._cluster, self.spec.name, partitions) if partitions else {}
+        name, partitions = self.topic.name, self.topic.count_partitions()
+        ends = ends_of(self._cluster, name, partitions) if partitions else {}
 
         def pieces() -> Iterator[list[Any]]:
-            if not ends:
-                return
-            consumer = self._new_consumer(**{"enable.partition.eof": "true"})
-            try:
-                yield from scan(self._cluster, consumer, self.spec.name, ends)
-            finally:
-                consumer.close()
+            if ends:
+                consumer = self.new_consumer(**{"enable.partition.eof": "true"})
+                try:
+                    yield from scan(self._cluster, consumer, name, ends)
+                finally:
+                    consumer.close()
 
         return pieces
 
     def privileges(self) -> Sequence[str]:
-        name = self.spec.name
+        name = self.topic.name
         return (
             f"Describe, Read and Write on topic '{name}'",
             f"Create on topic '{name}' unless it exists",
@@ -325,7 +230,7 @@ class TopicWriter:
             if write is None:
                 return None
             sent = replace(write.state, write=secrets.token_hex(6))
-            counts = [0] * self.partitions
+            counts = [0] * self.topic.partitions
             try:
                 self._commit(write, sent, counts)
             except _Undecided:
@@ -335,15 +240,22 @@ class TopicWriter:
             self._state = sent
             return counts
         raise SinkUnavailable(
-            f"topic '{self.spec.name}': other writers of the same transactional id '{self._id}' "
+            f"topic '{self.topic.name}': other writers of the same transactional id '{self._id}' "
             f"came in between {CLAIMS} times",
         )
 
+    def claim(self) -> TopicState:
+        """Make sure that the topic is claimed; its state, which nobody else changes then without
+        `write` noticing."""
+        if self._producer is None:
+            self._claim()
+        return self._state
+
     def _claim(self) -> None:
         """Fence off every other writer and learn the state that they left."""
-        self._ensure_topic()
+        self.topic.ensure()
         # brokers hold batches, not only messages, against the topic's max.message.bytes
-        batch_bytes = str(max(1, self.max_bytes - OVERHEAD_BYTES))
+        batch_bytes = str(max(1, self.topic.max_bytes - OVERHEAD_BYTES))
         producer = self._cluster.producer(
             **{
                 "batch.size": self._cluster.options.get("batch.size", batch_bytes),
@@ -353,21 +265,10 @@ class TopicWriter:
         )  # fmt: skip
         with self._cluster.errors("claiming the topic"):
             # on a connection that is up already, the claim takes a few ms instead of half a second
-            producer.list_topics(self.spec.name, timeout=TRY_S)
+            producer.list_topics(self.topic.name, timeout=TRY_S)
             producer.init_transactions(TRY_S)
         self._state = self._read_state()
         self._producer = producer
-
-    def _ensure_topic(self) -> None:
-        if self._look_at_topic():
-            return
-        with self._cluster.errors("creating the topic"):
-            self._create(validate_only=False)
-        until = time.monotonic() + TRY_S
-        while not self._look_at_topic():
-            if time.monotonic() > until:
-                raise SinkUnavailable(f"topic '{self.spec.name}' was made and does not show up")
-            time.sleep(0.02)
 
     def _commit(self, write: Write, state: TopicState, counts: list[int]) -> None:
         """Also fills in `counts`."""
@@ -382,7 +283,7 @@ class TopicWriter:
                 producer.flush(COMMIT_S)  # only then it is known who went where
                 for m in write.tail(counts):
                     self._produce(producer, m, None)
-            offset = self._cluster.kafka.TopicPartition(self.spec.name, 0, 0, state.to_text())
+            offset = self._cluster.kafka.TopicPartition(self.topic.name, 0, 0, state.to_text())
             group = self._consumer.consumer_group_metadata()
             producer.send_offsets_to_transaction([offset], group, TRY_S)
             producer.commit_transaction(COMMIT_S)
@@ -406,7 +307,7 @@ class TopicWriter:
         while True:
             try:
                 producer.produce(
-                    self.spec.name, m.value, m.key, m.partition, on_delivery=delivered,
+                    self.topic.name, m.value, m.key, m.partition, on_delivery=delivered,
                     headers=m.headers,
                 )  # fmt: skip
                 break
@@ -414,7 +315,7 @@ class TopicWriter:
                 producer.poll(0.1)
                 if time.monotonic() > until:
                     raise SinkUnavailable(
-                        f"topic '{self.spec.name}': the brokers take no records"
+                        f"topic '{self.topic.name}': the brokers take no records"
                     ) from e
         producer.poll(0)
         self.bytes_written += m.size

@@ -61,7 +61,7 @@ class KafkaLogSink(Sink):
         self._format = context.format
         self._encoder = make_encoder(context.format, context.schema)
         self._messages = LogMessages(self._encoder)
-        self._where = f"topic '{writer.spec.name}'"
+        self._where = f"topic '{writer.topic.name}'"
         self._staging: Staging | None = None
         self._attempt = ""
         self._has_begun = False
@@ -147,7 +147,7 @@ class KafkaLogSink(Sink):
         if self._has_begun:
             return
         marks = records.begin(generation, self._attempt)
-        for p in range(self._writer.partitions):
+        for p in range(self._writer.topic.partitions):
             yield Message(None, None, marks, p)
 
     def _ends(self, generation: int, marker: Marker, counts: Sequence[int]) -> list[Message]:
@@ -201,11 +201,13 @@ class KafkaLogSink(Sink):
 
     def _encoded(self, rows: Batch, marks: Headers) -> Iterator[Message]:
         own = [*self._headers, *marks]
-        for m in self._messages.of(rows, self._writer.max_bytes):
+        for m in self._messages.of(rows, self._writer.topic.max_bytes):
             if m.key is None:
                 # in turn: each partition gets its share, whatever the partitioner
                 m = Message(None, m.value, m.headers, self._next_partition)
-                self._next_partition = (self._next_partition + 1) % max(1, self._writer.partitions)
+                self._next_partition = (self._next_partition + 1) % max(
+                    1, self._writer.topic.partitions
+                )
             yield m.with_headers(own)
 
     # reading back

@@ -27,8 +27,10 @@ from penstock.io.contracts import Sink, SinkContext
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.kafka.client import Cluster, client_options, nested_options
 from penstock.io.kafka.records import Headers
-from penstock.io.kafka.writer import TopicSpec, TopicWriter
+from penstock.io.kafka.topic import Topic, TopicSpec
+from penstock.io.kafka.writer import TopicWriter
 from penstock.io.outputs.kafka_log import KafkaLogSink
+from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 
 OURS = (
     "topic", "headers", "partitions", "replication_factor", "topic_config", "fault_tolerance",
@@ -49,12 +51,13 @@ def kafka_output(context: SinkContext) -> Sink:
         )
     spec = TopicSpec(
         topic,
-        is_compacted=False,
+        is_compacted=bool(context.key),
         partitions=_count(o, "partitions"),
         replication_factor=_count(o, "replication_factor"),
         config=nested_options(o, "topic_config", o.raw("topic_config", {})),
     )
-    return KafkaLogSink(context, _writer(o, spec), headers)
+    kind = KafkaUpsertSink if context.key else KafkaLogSink
+    return kind(context, _writer(o, spec), headers)
 
 
 def _writer(o: Options, spec: TopicSpec) -> TopicWriter:
@@ -71,7 +74,7 @@ def _writer(o: Options, spec: TopicSpec) -> TopicWriter:
     cluster = Cluster(both, f"topic '{spec.name}'")
     writer = TopicWriter(
         cluster,
-        spec,
+        Topic(cluster, spec),
         transactional_id=f"{prefix}.{spec.name}",
         # Java's partitioner: other writers of the topic put a key into the same partition
         producer_options={"partitioner": "murmur2_random", **producer},

@@ -1,0 +1,289 @@
+"""A view in a compacted topic: one record a key, a null value for a key that is gone.
+
+    stage     keys and values go to local disk; the topic stays as it is
+    publish   the topic is scanned; then, in transactions of FLUSH_BYTES:
+              every staged value, then null values for keys that are not staged, then the marker
+    apply     changed keys and null values for deleted ones, the marker: one transaction
+
+Guarantee: per_key. During a publish each key goes once from its old value to the new one, keys that
+are gone vanish at the end, and no reader finds the topic empty or a key twice. A snapshot of up to
+FLUSH_BYTES is one transaction.
+
+Fencing: the first transaction of a publish that takes several stores a marker in phase "staging".
+From then on writers of older generations are refused: their deltas are about contents that are
+half replaced. After a crash there the snapshot is owed still, and staged again.
+
+Keys are put into partitions by Java's partitioner unless the connector's `partitioner` says
+otherwise. A record that somebody wrote by hand into another partition than its key's is taken back
+only if its key is not in the view.
+
+Memory: that of `keyed_store` and of librdkafka's queue.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from penstock.data.batch import Batch
+from penstock.data.types import VARCHAR, Field, Schema
+from penstock.io.contents import Contents
+from penstock.io.contracts import (
+    Capabilities,
+    Marker,
+    Sink,
+    SinkContext,
+    SinkRejected,
+    StagingLost,
+)
+from penstock.io.formats.keyed import make_keyed_encoder
+from penstock.io.kafka.keyed_store import PIECE_ROWS, KeyedStore
+from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
+from penstock.io.kafka.records import Headers
+from penstock.io.kafka.writer import TopicState, TopicWriter, Write
+from penstock.io.outputs.changes import check_keys, keyed_changes
+from penstock.io.outputs.fencing import (
+    Staging,
+    check_complete,
+    check_fence,
+    check_owner,
+    is_applied,
+    staging_of,
+)
+from penstock.io.outputs.words import of_columns
+
+FLUSH_BYTES = 4 << 20
+FLUSH_RECORDS = 50_000
+#: how often a publish looks at the topic anew when others write to it
+SCANS = 20
+_WORDS = Schema((Field("key", VARCHAR), Field("value", VARCHAR)))
+
+
+class _CameBetween(Exception):
+    """Another writer, one that may still write, changed the topic since it was scanned."""
+
+
+class KafkaUpsertSink(Sink):
+    def __init__(self, context: SinkContext, writer: TopicWriter, headers: Headers) -> None:
+        super().__init__(context)
+        assert context.format is not None
+        self._writer = writer
+        self._headers = headers
+        self._encoder = make_keyed_encoder(context.format, context.schema, context.key)
+        self._where = f"topic '{writer.topic.name}'"
+        self._index = ", ".join(context.schema.names[i] for i in context.key)
+        self._staging: Staging | None = None
+        self._store: KeyedStore | None = None
+        self._is_diff = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            guarantee="per_key", stores_marker=True, needs_index=True, can_diff=True
+        )
+
+    def open(self) -> None:
+        self._forget()
+        self._writer.open()
+
+    def validate(self) -> None:
+        self._writer.validate()
+        check_owner(self._writer.state().marker, self.context, self._where)
+
+    def marker(self) -> Marker | None:
+        """In phase "staging" while a publish is half done."""
+        return self._writer.state().marker
+
+    # a snapshot
+
+    def begin(self, generation: int, token: str, step: int) -> None:
+        self._forget()
+        check_owner(self._writer.state().marker, self.context, self._where)
+        self._staging, self._store = Staging(generation), KeyedStore()
+
+    def begin_diff(self, generation: int, token: str, step: int) -> None:
+        self.begin(generation, token, step)
+        self._is_diff = True
+
+    def stage(self, generation: int, chunk: int, rows: Batch) -> None:
+        staging = staging_of(self._staging, generation)
+        if staging.is_repetition(chunk):
+            return
+        assert self._store is not None
+        keys = rows.select(self.context.key)
+        check_keys(keys, self._index)
+        if len(rows):
+            self._store.stage(self._encoder.keys(keys), self._encoder.values(rows))
+        staging.took(int(rows.weights.sum()))
+
+    def publish(self, generation: int, marker: Marker) -> None:
+        state = self._writer.claim()
+        check_owner(state.marker, self.context, self._where)
+        if check_fence(state.marker, marker, self._where) and self._staging is None:
+            if state.marker == marker or (state.marker and state.marker.phase == "following"):
+                return
+            raise StagingLost(f"{self._where}: generation {generation} is half published: begin")
+        check_complete(generation, staging_of(self._staging, generation).rows, marker)
+        assert self._store is not None
+        if repeated := self._store.repeated_keys():
+            raise SinkRejected(
+                f"index '{self._index}' is not unique in the view: {repeated} keys belong to "
+                "several rows; add columns to the index, or aggregate in the view"
+            )
+        for _ in range(SCANS):
+            self._store.forget_topic()
+            _take(self._store, self._writer.scan()(), with_values=self._is_diff)
+            try:
+                self._write_all(self._store, generation, marker, state)
+            except _CameBetween:
+                state = self._writer.claim()
+                continue
+            self._forget()
+            return
+        raise StagingLost(f"{self._where}: other writers came in between {SCANS} times")
+
+    def _write_all(
+        self, store: KeyedStore, generation: int, marker: Marker, before: TopicState
+    ) -> None:
+        """Values, null values and the marker, in one transaction or, where they are many, in
+        several."""
+        attempt = secrets.token_hex(8)
+        half = TopicState(replace(marker, phase="staging"), {generation: attempt})
+        held: list[Message] = []
+        held_bytes = 0
+        has_begun = False
+
+        def check(state: TopicState) -> None:
+            mine = state.open.get(generation) == attempt if has_begun else state == before
+            if not mine:
+                check_owner(state.marker, self.context, self._where)
+                check_fence(state.marker, marker, self._where)
+                raise _CameBetween
+
+        def flush(after: TopicState) -> None:
+            def plan(state: TopicState) -> Write:
+                check(state)
+                return Write(held, after)
+
+            self._writer.write(plan)
+
+        for m in self._messages(store):
+            held.append(m)
+            held_bytes += m.size + OVERHEAD_BYTES // 20
+            if held_bytes >= FLUSH_BYTES or len(held) >= FLUSH_RECORDS:
+                flush(half)
+                has_begun, held, held_bytes = True, [], 0
+        flush(TopicState(marker))
+
+    def _messages(self, store: KeyedStore) -> Iterator[Message]:
+        for key, value in store.to_write(differing=self._is_diff):
+            yield self._message(key, value)
+        for partition, key in store.gone():
+            yield Message(key, None, self._headers, partition)
+
+    def _message(self, key: bytes, value: bytes | None) -> Message:
+        m = Message(key, value, self._headers)
+        limit = self._writer.topic.max_bytes - OVERHEAD_BYTES
+        if m.size > limit:
+            raise SinkRejected(
+                f"the row of key {key[:200]!r} takes a message of {m.size} bytes, {self._where} "
+                f"takes {self._writer.topic.max_bytes}: raise max.message.bytes of the topic and "
+                "message.max.bytes of the connector, or leave large columns out of the view",
+                details={"bytes": m.size, "limit": self._writer.topic.max_bytes},
+            )
+        return m
+
+    def abort(self, generation: int) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._staging, self._store, self._is_diff = None, None, False
+
+    # deltas
+
+    def apply(self, rows: Batch, marker: Marker) -> None:
+        upserts, deletes = keyed_changes(rows, self.context.key, self._index)
+
+        def plan(state: TopicState) -> Write | None:
+            check_owner(state.marker, self.context, self._where)
+            if is_applied(state.marker, marker, self._where):
+                return None
+            stored = state.marker
+            if stored and stored.phase == "staging" and stored.generation == marker.generation:
+                raise StagingLost(
+                    f"{self._where}: generation {stored.generation} is half published"
+                )
+            return Write(self._changes(upserts, deletes), TopicState(marker, state.open))
+
+        self._writer.write(plan)
+
+    def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Message]:
+        if len(deletes):
+            yield from (self._message(k, None) for k in self._encoder.keys(deletes))
+        if len(upserts):
+            keys = self._encoder.keys(upserts.select(self.context.key))
+            yield from map(self._message, keys, self._encoder.values(upserts))
+
+    # reading back
+
+    def read(self) -> Contents:
+        """The newest value of every key, as of the records committed by now."""
+        pieces = self._writer.scan()
+
+        def rows() -> Iterator[Batch]:
+            store = KeyedStore()
+            try:
+                _take(store, pieces(), with_values=True)
+                held: list[tuple[bytes, bytes]] = []
+                for pair in store.newest():
+                    held.append(pair)
+                    if len(held) == PIECE_ROWS:
+                        yield _words(held)
+                        held = []
+                if held:
+                    yield _words(held)
+            finally:
+                store.close()
+
+        def spell(rows: Batch) -> Batch:
+            keys = self._encoder.keys(rows.select(self.context.key))
+            return _words(list(zip(keys, self._encoder.values(rows), strict=True)), rows)
+
+        return Contents(schema=_WORDS, key=(0,), rows=rows(), spell=spell)
+
+    def privileges(self) -> Sequence[str]:
+        return self._writer.privileges()
+
+    def transmitted_bytes(self) -> int:
+        return self._writer.bytes_written
+
+    def close(self) -> None:
+        """What was staged is forgotten; it was on local disk only."""
+        self._forget()
+        self._writer.close()
+
+
+def _take(store: KeyedStore, pieces: Iterator[list[Any]], *, with_values: bool) -> None:
+    """Records of the topic into the store; those without a key are nobody's."""
+    for piece in pieces:
+        keyed = [m for m in piece if m.key() is not None]
+        store.take_topic(
+            [m.partition() for m in keyed],
+            [m.offset() for m in keyed],
+            [m.key() for m in keyed],
+            [m.value() for m in keyed],
+            with_values=with_values,
+        )
+
+
+def _words(pairs: Sequence[tuple[bytes, bytes]], like: Batch | None = None) -> Batch:
+    texts = [
+        [b.decode("utf-8", "backslashreplace") for b in side] for side in zip(*pairs, strict=True)
+    ]
+    if not texts:
+        texts = [[], []]
+    return of_columns(_WORDS, texts, None if like is None else like.weights)
