@@ -1,6 +1,7 @@
 """A view over HTTP egress as its reader wants it: whole, at every instant.
 
     snapshot_begin ─► rows collect aside ─► snapshot_end ─► swap
+                                       └──► snapshot_abort ─► forget them
                                    deltas ─► applied to what is shown
 
 The stream's guarantee is `marked`: a reset replays a snapshot under a new generation in the same
@@ -108,6 +109,8 @@ class EgressReader:
             elif control == "snapshot_end" and self._aside is not None:
                 self._shown, self._aside = self._aside, None
                 self.generation = int(chunk["generation"])
+            elif control == "snapshot_abort":
+                self._aside = None
             for event in chunk.get("json_data", ()):
                 self._apply(event)
             if "processed_steps" in chunk:

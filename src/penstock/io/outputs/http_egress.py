@@ -7,6 +7,8 @@
     {"sequence_number": 4, "snapshot": false, "generation": 3, "processed_steps": 17}
     {"sequence_number": 5, "snapshot": false, "generation": 3}                      heartbeat
 
+A snapshot that is called off ends with "snapshot_abort" instead: what came of it is forgotten.
+
 Guarantee: `marked`. A reset begins a new generation in the same stream; a reader that keeps the
 old contents until `snapshot_end` and then swaps sees an atomic change
 (`penstock.client.EgressReader` does that). Clients that know only contract section 4 skip the
@@ -56,7 +58,7 @@ class HttpEgressSink(Sink):
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._sequence = 0
-        self._generation = 0
+        self._generation = self._shown_generation = 0
         self._is_snapshot = False
         self._bytes = 0
 
@@ -84,12 +86,16 @@ class HttpEgressSink(Sink):
     def publish(self, generation: int, marker: Marker) -> None:
         self._send({"control": "snapshot_end"})
         self._is_snapshot = False
+        self._shown_generation = generation
 
     def abort(self, generation: int) -> None:
-        """Nothing to forget: the reader drops an unfinished generation when the next begins."""
+        """Tell the reader to forget what came of `generation`: the old contents go on."""
+        if self._is_snapshot and self._generation == generation:
+            self._send({"control": "snapshot_abort"})
+            self._is_snapshot, self._generation = False, self._shown_generation
 
     def apply(self, rows: Batch, marker: Marker) -> None:
-        self._generation = marker.generation
+        self._generation = self._shown_generation = marker.generation
         self._send_rows(rows)
 
     def progress(self, step: int) -> None:
