@@ -287,6 +287,20 @@ def test_an_aborted_snapshot_leaves_everything_as_it_was(target: Target) -> None
     sink.close()
 
 
+def test_after_a_reset_that_was_called_off_the_old_generation_goes_on(target: Target) -> None:
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+    sink.begin(2, "token-2", 3)
+    sink.stage(2, 0, batch((rows(7, 8), 1)))
+    sink.abort(2)
+    sink.apply(batch((rows(3), 1), (rows(1), -1)), marker(1, 4, 2))
+    assert target.look() == rows(2, 3) and sink.marker() == marker(1, 4, 2)
+    reset(sink, rows(9), 3, step=5)
+
+    assert target.look() == rows(9)
+    sink.close()
+
+
 def test_a_reset_makes_a_removed_target_anew(target: Target) -> None:
     sink = target.sink()
     reset(sink, rows(1, 2), 1)
