@@ -11,12 +11,14 @@
     outputs.py    output endpoints: the lock, the delivery thread, retries
     phases.py     the table of phases and events
     delivery_state.py  what an endpoint knows of its sink, and what each event does to it
+    delivery_facts.py, delivery_recovery.py     its parts; how it goes on after a restart
     delivery.py   the calls of the sink: cut, stage, publish, apply
     delta_queue.py     the deltas on their way to a sink
     checkpoints.py     taking checkpoints; manifests.py, storage.py: their files
     journal.py    what each step took in, durable before it is delivered; frames.py: rows as bytes
     recovery.py   going on from a checkpoint; output_position.py: what a sink's marker means then
     failpoints.py named instants at which tests let a pipeline die
+    reset_desk.py requests about resets; reset_group.py, target_reading.py, audit.py serve it
     resets.py     the durable record of resets (tokens, generations)
     adhoc.py      ad-hoc queries on snapshots
     statistics.py the numbers of the REST contract

@@ -35,7 +35,9 @@ from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
 from penstock.io.contracts import Marker, Sink, SinkRejected
 from penstock.pipeline import failpoints
-from penstock.pipeline.delivery_state import Cut, DeliveryState, log
+from penstock.pipeline.delivery_facts import Cut
+from penstock.pipeline.delivery_recovery import verify
+from penstock.pipeline.delivery_state import DeliveryState, log
 from penstock.pipeline.digest import batch_digest
 from penstock.pipeline.eventlog import event
 from penstock.pipeline.phases import Phase, WaitingFor
@@ -195,7 +197,7 @@ class Delivery:
         stored = sink.marker()
         yield
         with self._lock:
-            problem = self._state.verify(stored, sink.capabilities.stores_marker)
+            problem = verify(self._state, stored, sink.capabilities.stores_marker)
             step = self._state.completed_step
         if problem is not None:
             raise SinkRejected(problem)

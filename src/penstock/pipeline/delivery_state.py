@@ -34,16 +34,16 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
 from penstock.errors import Conflict
-from penstock.io.contracts import Marker
+from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress, WayBack
+from penstock.pipeline.delivery_recovery import take_up
 from penstock.pipeline.delta_queue import DeltaQueue, Entry
 from penstock.pipeline.eventlog import event
-from penstock.pipeline.output_position import OutputPosition, Recovered, Verdict, judge
+from penstock.pipeline.output_position import OutputPosition, Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
@@ -59,72 +59,6 @@ KEPT_ERRORS = 100
 KEPT_RECORDS = 100_000
 
 
-class SnapshotHandle(Protocol):
-    """What `circuit.snapshot` returns: the view at one step, pinned."""
-
-    @property
-    def rows(self) -> int: ...
-
-    def batch(self) -> Batch: ...
-
-    def chunks(self, max_rows: int) -> Iterator[Batch]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A view pinned between two steps: its contents after `step`, when `processed` input records
-    had gone through the circuit."""
-
-    step: int
-    processed: int
-    snapshot: SnapshotHandle
-
-
-@dataclass(slots=True)
-class Counters:
-    """Cumulative figures of an endpoint; never zeroed by a reset."""
-
-    transmitted_records: int = 0
-    num_transport_errors: int = 0
-    num_encode_errors: int = 0
-    resets: int = 0
-    cancelled_resets: int = 0
-    published_snapshots: int = 0
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far the current snapshot is. `rows_staged` counts what the sink has taken."""
-
-    attempt: int = 0
-    rows_staged: int = 0
-    rows_total: int | None = None
-    step: int | None = None
-    bytes_before: int = 0
-    last_error: str | None = None
-    started_at: float = field(default_factory=time.time)
-
-
-@dataclass(slots=True)
-class WayBack:
-    """The generation whose contents the sink still shows, and the deltas it has not got."""
-
-    record: ResetRecord
-    queue: DeltaQueue
-    marker_step: int | None
-    #: (step, processed) that the sink took while the reset was pending
-    taken: tuple[int, int] | None = None
-
-
-@dataclass(slots=True)
-class Hold:
-    """Somebody compares the target at `step`: nothing later is delivered, and once it is there
-    (`is_still`) the sink is not called."""
-
-    step: int
-    is_still: bool = False
-
-
 class DeliveryState:
     """See the module. The caller holds the endpoint's lock in every method."""
 
@@ -136,7 +70,7 @@ class DeliveryState:
         recovered: Recovered | None = None,
     ) -> None:
         self.name, self.settings = name, settings
-        self._resets = resets
+        self.resets = resets
         self._waiting_for = WaitingFor.DELIVERY
         self.queue = DeltaQueue()
         self._way_back: WayBack | None = None
@@ -152,7 +86,7 @@ class DeliveryState:
         #: until the sink's marker has been looked at after a restart
         self.unverified: Recovered | None = None
         #: steps up to this one are in the sink already, though they are made again
-        self._skip_to = 0
+        self.skip_to = 0
         self.paused = settings.paused
         self.failures = 0
         self.counters = Counters()
@@ -163,110 +97,13 @@ class DeliveryState:
         self.completed_step = self.completed_records = 0
         self.pushed_step = self.pushed_records = 0
         self._behind_since: float | None = None
-        if recovered is None or not self._take_up(recovered):
+        if recovered is None or not take_up(self, recovered):
             self.record = resets.accept(name, reason="start")
             self.phase = Phase.WAITING if settings.snapshot else Phase.FOLLOWING
             #: a follow-mode connector has not taken its target yet
             self.must_begin = not settings.snapshot
 
-    # recovery
-
-    def _take_up(self, recovered: Recovered) -> bool:
-        """Go on from an earlier life, as far as it is known without the sink. False if the sink
-        had refused for good: a restart tries it anew."""
-        p = recovered.position
-        record = self._resets.newest(self.name)
-        if record is None or record.generation < p.generation:
-            return False  # the record of resets is older than the checkpoint: go beyond both
-        is_newer = record.generation > p.generation
-        if p.is_failed or record.state == "failed":
-            return False
-        self.record = record
-        self.must_begin = p.must_begin and not is_newer
-        is_owed = self.settings.snapshot and (p.is_owed or is_newer)
-        self.phase = Phase.UNSURE if is_owed else Phase.FOLLOWING
-        if not is_newer:
-            # also when it is owed: if it turns out to be published, these come after it
-            self.queue = DeltaQueue(replace(e, queued_at=time.monotonic()) for e in p.queue)
-            self.rows, self.digest, self.marker_step = p.rows, p.digest, p.marker_step
-        self.paused = p.is_paused
-        self.counters.transmitted_records = p.transmitted_records
-        self.completed_step, self.completed_records = p.completed_step, p.completed_records
-        self.pushed_step, self.pushed_records = p.completed_step, p.completed_records
-        for e in self.queue:
-            self.pushed_step, self.pushed_records = e.step, e.processed
-        self.unverified = recovered
-        return True
-
-    def verify(self, stored: Marker | None, stores_marker: bool) -> str | None:
-        """Decide by the sink's marker how to go on (the table of `output_position`). Returns why
-        the connector has to give up, if it has to."""
-        recovered, self.unverified = self.unverified, None
-        if recovered is None:
-            return None
-        is_owed = self.phase is Phase.UNSURE
-        verdict, reason = judge(
-            stored,
-            generation=self.record.generation,
-            token=self.record.token,
-            is_owed=is_owed,
-            marker_step=self.marker_step,
-            horizon=recovered.horizon,
-            stores_marker=stores_marker,
-        )
-        event(
-            log, "output_recovered", endpoint=self.name, generation=self.record.generation,
-            verdict=verdict.value, reason=reason or "-",
-            sink_step=None if stored is None else stored.step, horizon=recovered.horizon,
-        )  # fmt: skip
-        if verdict is Verdict.RENEW:
-            is_lost = reason in ("marker_lost", "sink_behind")
-            if is_lost and self.settings.fails_on_lost_marker:
-                return (
-                    "the target does not hold what was written to it last "
-                    f'({reason.replace("_", " ")}), and "on_lost_marker" is "fail": restore the '
-                    "target, or reset the connector to write it anew"
-                )
-            self._renew(reason, 1 if stored is None else stored.generation + 1)
-        elif verdict is Verdict.PUBLISHED or (verdict is Verdict.GO_ON and stored is not None):
-            assert stored is not None
-            if stored.token == self.record.token:
-                self._go_on_behind(stored, is_owed)
-        elif verdict is Verdict.OWED:
-            if self.record.is_pending:
-                self._owe(Event.LOST)
-            else:
-                # published once, and the target has forgotten: a token is not used twice
-                self._renew("sink_behind", 1)
-        return None
-
-    def _go_on_behind(self, stored: Marker, is_owed: bool) -> None:
-        """The sink has everything up to its marker's step."""
-        self.must_begin = False
-        self._skip_to = stored.step
-        processed = self.completed_records
-        for e in self.queue:
-            if e.step <= stored.step:
-                processed = e.processed
-        self.queue.took(stored.step)
-        self.rows, self.digest, self.marker_step = stored.rows, stored.digest, stored.step
-        if is_owed:
-            self.published(self.record, stored.step, processed, stored.rows, stored.digest)
-        else:
-            self.advance(min(stored.step, self.pushed_step), processed)
-
-    def _renew(self, reason: str, at_least: int) -> None:
-        """Go on under a new generation."""
-        if self.settings.snapshot:
-            self.counters.resets += 1
-            self._accept(reason, "replace", None, at_least, None)
-        else:
-            self.record = self._resets.accept(self.name, reason=reason, at_least=at_least)
-            self.queue = DeltaQueue().then(self.queue, self.record.generation)
-            self.marker_step = None
-            self.rows = self.digest = 0
-            self.must_begin = False
-            self._resets.finish(self.name, self.record.generation, step=0, rows=0)
+    # what holds now
 
     def position(self, config: str, schema: str) -> OutputPosition:
         """For a checkpoint, between two steps. `config`, `schema`: digests of those."""
@@ -288,8 +125,6 @@ class DeliveryState:
             schema=schema,
             queue=tuple(self.queue),
         )
-
-    # what holds now
 
     @property
     def waiting_for(self) -> WaitingFor | None:
@@ -337,7 +172,7 @@ class DeliveryState:
                 self.advance(step, processed)
             return
         rows = delta if len(delta) else None
-        if step <= self._skip_to:
+        if step <= self.skip_to:
             self.advance(step, processed)
             return
         entry = Entry(self.record.generation, step, processed, rows, now)
@@ -404,7 +239,7 @@ class DeliveryState:
         Before the cut of an earlier reset this is that same reset (reset.md rule 8), unless it
         has a name or a group of its own: then it supersedes it. A name that was used before is
         that earlier reset, whatever became of it."""
-        known = None if reset_id is None else self._resets.find_by_id(self.name, reset_id)
+        known = None if reset_id is None else self.resets.find_by_id(self.name, reset_id)
         if known is not None:
             return known
         if self._is_same_reset and reset_id is None and group is None:
@@ -413,21 +248,21 @@ class DeliveryState:
         way_back = self._way_back_of_reset(reason)
         self.paused = False
         self.counters.resets += 1
-        record = self._accept(reason, mode, reset_id, 1, way_back)
+        record = self.accept(reason, mode, reset_id, 1, way_back)
         self.group = group
         return record
 
-    def _accept(
+    def accept(
         self, reason: str, mode: str, reset_id: str | None, at_least: int, way_back: WayBack | None
     ) -> ResetRecord:
-        self.record = self._resets.accept(
+        self.record = self.resets.accept(
             self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
         )
         self._way_back = way_back
         self.unverified = None
-        self._skip_to = 0
+        self.skip_to = 0
         self.marker_step = None
-        self._owe(Event.RESET)
+        self.owe(Event.RESET)
         self.progress = Progress()
         self.fatal_error = None
         self.failures = 0
@@ -460,7 +295,7 @@ class DeliveryState:
             w.queue = w.queue.then(self.queue, w.record.generation)
             self._bound_way_back()
 
-    def _owe(self, by: Event) -> None:
+    def owe(self, by: Event) -> None:
         """The next snapshot will contain what is queued."""
         self.queue = DeltaQueue()
         self.pinned = self.group = None
@@ -482,18 +317,18 @@ class DeliveryState:
                 code="ResetTooLateToCancel" if is_late else "NoResetInProgress",
                 details={"phase": self.phase.value},
             )  # fmt: skip
-        self._resets.cancel(self.name, self.record.generation)
+        self.resets.cancel(self.name, self.record.generation)
         cancelled = self.record
         if self.phase is Phase.STAGING:
             self._set_aside()
         way_back, self._way_back = self._way_back, None
         if way_back is None:
             self.record = replace(self.record, state="cancelled")
-            self._owe(Event.ABANDON)
+            self.owe(Event.ABANDON)
             self.paused = True
         else:
             self.record = way_back.record
-            self._owe(Event.CANCEL)
+            self.owe(Event.CANCEL)
             # those that came while it was waiting carry the cancelled generation
             self.queue = way_back.queue.then(DeltaQueue(), self.record.generation)
             self.marker_step = way_back.marker_step
@@ -511,7 +346,7 @@ class DeliveryState:
         self.paused = True
         self._way_back = None
         if self.phase in CANCELLABLE:
-            self._owe(Event.ABANDON)
+            self.owe(Event.ABANDON)
         else:
             self.queue = DeltaQueue()
 
@@ -571,7 +406,7 @@ class DeliveryState:
         self.unhealthy = None
         self.counters.transmitted_records += rows
         self.counters.published_snapshots += 1
-        self._resets.finish(self.name, record.generation, step=step, rows=rows)
+        self.resets.finish(self.name, record.generation, step=step, rows=rows)
         self.record = replace(self.record, state="done", step=step, rows=rows)
         self.advance(step, processed)
         event(
@@ -582,13 +417,13 @@ class DeliveryState:
     def lost(self, record: ResetRecord) -> None:
         """The publish did not get through: the snapshot is owed again."""
         if self.record.generation == record.generation and self.phase is Phase.UNSURE:
-            self._owe(Event.LOST)
+            self.owe(Event.LOST)
 
     def begun(self) -> None:
         """A follow-mode connector has taken its target."""
         self.must_begin = False
         self.failures = 0
-        self._resets.finish(self.name, self.record.generation, step=0, rows=0)
+        self.resets.finish(self.name, self.record.generation, step=0, rows=0)
         self.record = replace(self.record, state="done", step=0, rows=0)
 
     def send(self, *, one_step: bool) -> list[Entry]:
@@ -634,7 +469,7 @@ class DeliveryState:
             return
         if self.phase is Phase.STAGING:
             self._set_aside()
-            self._owe(Event.UNAVAILABLE)
+            self.owe(Event.UNAVAILABLE)
         else:
             self.phase = next_phase(self.phase, Event.UNAVAILABLE)
         self._waiting_for = WaitingFor.SINK
@@ -646,8 +481,8 @@ class DeliveryState:
         self._note_error(message)
         self.fatal_error = message
         self._way_back = None
-        self._owe(Event.REJECTED)
-        self._resets.fail(self.name, self.record.generation, message)
+        self.owe(Event.REJECTED)
+        self.resets.fail(self.name, self.record.generation, message)
         if self.record.is_pending:
             self.record = replace(self.record, state="failed", error=message)
         event(log, "sink_rejected", logging.ERROR, endpoint=self.name, error=message)
@@ -657,9 +492,9 @@ class DeliveryState:
         lets us write."""
         r = self.record
         if self.settings.snapshot:
-            self._accept(r.reason, r.mode, None, generation + 1, None)
+            self.accept(r.reason, r.mode, None, generation + 1, None)
         else:
-            self.record = self._resets.accept(self.name, reason=r.reason, at_least=generation + 1)
+            self.record = self.resets.accept(self.name, reason=r.reason, at_least=generation + 1)
             self.queue = DeltaQueue()
 
     # shared

@@ -41,13 +41,8 @@ from penstock.io.contents import Contents
 from penstock.io.contracts import Capabilities, Marker, Sink
 from penstock.pipeline import failpoints
 from penstock.pipeline.delivery import AwaitDurable, Delivery, Identity, TakeCut, Work
-from penstock.pipeline.delivery_state import (
-    Counters,
-    Cut,
-    DeliveryState,
-    Progress,
-    SnapshotHandle,
-)
+from penstock.pipeline.delivery_facts import Counters, Cut, Progress, SnapshotHandle
+from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.eventlog import event
 from penstock.pipeline.output_position import OutputPosition, Recovered

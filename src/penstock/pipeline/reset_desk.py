@@ -26,7 +26,7 @@ from penstock.data.views import lengths_of
 from penstock.errors import Gone, UserError
 from penstock.io.contracts import Capabilities, SinkRejected, not_supported
 from penstock.pipeline.audit import compare
-from penstock.pipeline.delivery_state import SnapshotHandle
+from penstock.pipeline.delivery_facts import SnapshotHandle
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.reset_group import ResetGroup

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
-from penstock.pipeline.delivery_state import Cut
+from penstock.pipeline.delivery_facts import Cut
 
 Begin = Callable[[Cut], bool]
 

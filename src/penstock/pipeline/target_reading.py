@@ -22,7 +22,8 @@ from penstock.errors import Conflict
 from penstock.io.contents import Contents
 from penstock.io.contracts import Marker, Sink
 from penstock.pipeline.delivery import Identity, TakeCut
-from penstock.pipeline.delivery_state import Cut, DeliveryState, Hold
+from penstock.pipeline.delivery_facts import Cut, Hold
+from penstock.pipeline.delivery_state import DeliveryState
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from penstock.data.types import INTEGER, schema
 from penstock.errors import TransientError, UserError
 from penstock.io.contracts import SinkContext, SinkRejected
 from penstock.pipeline.delivery import Delivery, Identity, Work
-from penstock.pipeline.delivery_state import Cut, DeliveryState
+from penstock.pipeline.delivery_facts import Cut
+from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
