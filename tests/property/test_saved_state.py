@@ -25,7 +25,7 @@ from tests.oracle.drive import Unsynced
 from tests.property.programs import History, Program, edited, histories, plain, programs
 
 quick = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -52,11 +52,7 @@ def contents(circuit: Circuit, plan: ProgramPlan) -> dict[str, Counter[Any]]:
     return bags({v.name: circuit.snapshot(v.name).batch() for v in plan.views})
 
 
-@given(program=programs(), history=histories(), deeds=deeds)
-@quick
-def test_a_restart_between_any_two_steps_does_not_show(
-    program: Program, history: History, deeds: list[str]
-) -> None:
+def check_restarts(program: Program, history: History, deeds: list[str]) -> None:
     plan = compile_program(program.text)
     steady, other = compile_circuit(plan), compile_circuit(plan)
     with tempfile.TemporaryDirectory() as directory:
@@ -73,14 +69,25 @@ def test_a_restart_between_any_two_steps_does_not_show(
     assert other.steps == steady.steps
 
 
-@given(data=st.data(), before=histories(), after=histories())
-@settings(quick, max_examples=50)
-def test_an_edited_program_goes_on_as_if_it_had_run_from_the_start(
-    data: st.DataObject, before: History, after: History
+@given(program=programs(), history=histories(), deeds=deeds)
+@quick
+def test_a_restart_between_any_two_steps_does_not_show(
+    program: Program, history: History, deeds: list[str]
 ) -> None:
-    program = data.draw(programs())
-    first = compile_program(program.text)
-    second = compile_program(data.draw(edited(program)).text)
+    check_restarts(program, history, deeds)
+
+
+@pytest.mark.slow
+@given(program=programs(), history=histories(), deeds=deeds)
+@settings(quick, max_examples=1500)
+def test_a_restart_does_not_show_at_length(
+    program: Program, history: History, deeds: list[str]
+) -> None:
+    check_restarts(program, history, deeds)
+
+
+def check_edit(program: Program, changed: Program, before: History, after: History) -> None:
+    first, second = compile_program(program.text), compile_program(changed.text)
     kept = {v.name for v in first.views} & {v.name for v in second.views}
     old, steady, new = (compile_circuit(p, ("b",)) for p in (first, second, second))
     with tempfile.TemporaryDirectory() as directory:
@@ -100,6 +107,26 @@ def test_an_edited_program_goes_on_as_if_it_had_run_from_the_start(
         again = compile_circuit(second, ("b",))
         again.restore(store, new.capture().write(store))
         assert contents(again, second) == contents(steady, second)
+
+
+pairs = programs().flatmap(lambda p: st.tuples(st.just(p), edited(p)))
+
+
+@given(pair=pairs, before=histories(), after=histories())
+@settings(quick, max_examples=40)
+def test_an_edited_program_goes_on_as_if_it_had_run_from_the_start(
+    pair: tuple[Program, Program], before: History, after: History
+) -> None:
+    check_edit(*pair, before, after)
+
+
+@pytest.mark.slow
+@given(pair=pairs, before=histories(), after=histories())
+@settings(quick, max_examples=1500)
+def test_an_edited_program_goes_on_at_length(
+    pair: tuple[Program, Program], before: History, after: History
+) -> None:
+    check_edit(*pair, before, after)
 
 
 @given(program=programs())

@@ -48,6 +48,45 @@ def renumbered(table: GroupTable, kept: Ids) -> tuple[GroupTable, Ids]:
     return smaller, smaller.lookup_or_insert(table.take(kept), len(kept))
 
 
+class Serials:
+    """Numbers that ids keep when they are renumbered, for rows that are kept elsewhere by id.
+
+        id      0   1   2   3   4            ids 1 and 2 go             0   1   2
+        serial  0   1   2   3   4      ──────────────────────►          0   3   4
+
+    Serials ascend with ids. The serial of an id that is gone may come back, which does no harm:
+    an id only goes when nothing is left of its rows."""
+
+    def __init__(self) -> None:
+        self._serial = np.zeros(16, dtype=np.int64)
+        self._known = 0
+
+    def reserve(self, ids: int) -> None:
+        """Number the ids below `ids` that have no serial yet."""
+        if ids > self._known:
+            self._serial = grown(self._serial, ids)
+            after = self._serial[self._known - 1] + 1 if self._known else 0
+            self._serial[self._known : ids] = np.arange(after, after + ids - self._known)
+            self._known = ids
+
+    def of(self, ids: Ids) -> Ids:
+        return self._serial.take(ids)
+
+    def ids_of(self, serials: Ids) -> Ids:
+        """The ids of `serials`, all of which belong to one."""
+        return np.searchsorted(self._serial[: self._known], serials).astype(np.int64, copy=False)
+
+    def move(self, kept: Ids) -> None:
+        """The ids `kept`, ascending, become 0, 1, 2, …"""
+        self._serial, self._known = self._serial[kept], len(kept)
+
+    def array(self) -> Ids:
+        return self._serial
+
+    def load(self, array: Ids) -> None:
+        self._serial, self._known = array, len(array)
+
+
 class Sweep:
     """When to look for ids that stand for nothing any more: each time their number doubled."""
 

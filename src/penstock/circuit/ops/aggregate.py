@@ -11,10 +11,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.dense import (
+    Ids,
+    Serials,
+    Sweep,
+    Touched,
+    add_totals,
+    grown,
+    moved,
+    renumbered,
+)
 from penstock.circuit.node import Node
-from penstock.circuit.ops.accumulate import Accumulator, GroupedRows
+from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.circuit.ops.accumulators import accumulator
 from penstock.circuit.ops.distinct import Crossings
 from penstock.circuit.spec import AggregateSpec
@@ -73,7 +83,7 @@ class Aggregate(Node):
             touched, slots = self._touched.find(groups, self._group_count())
             rows = GroupedRows(groups, delta.weights, delta.columns, touched, slots)
         for call in self._calls:
-            call.accumulator.reserve(self._group_count())
+            call.reserve(self._group_count())
         self._changes.note(rows.touched)
         before_at, before = self._read(rows.touched)
         add_totals(rows.groups, rows.weights, self._row_counts)
@@ -98,7 +108,7 @@ class Aggregate(Node):
         of_calls = {
             f"{i}:{n}": array
             for i, call in enumerate(self._calls)
-            for n, array in call.accumulator.arrays().items()
+            for n, array in call.arrays().items()
         }
         return {"rows": self._row_counts, **of_calls}
 
@@ -110,8 +120,7 @@ class Aggregate(Node):
         assert isinstance(rows, np.ndarray)
         self._row_counts = rows
         for i, call in enumerate(self._calls):
-            names = call.accumulator.arrays()
-            call.accumulator.load({n: arrays[f"{i}:{n}"] for n in names})
+            call.load({n: arrays[f"{i}:{n}"] for n in call.arrays()})
 
     def state_rows(self) -> int:
         return self._group_count() + sum(call.state_rows() for call in self._calls)
@@ -134,13 +143,13 @@ class Aggregate(Node):
         groups = len(table)
         in_use = self._row_counts[:groups] != 0
         for call in self._calls:
-            in_use |= call.accumulator.in_use(groups)
+            in_use |= call.in_use(groups)
         kept = np.flatnonzero(in_use)
         if self._sweep.is_worth_it(len(kept), groups):
             self._table, ids = renumbered(table, kept)
             self._row_counts = moved(self._row_counts, kept, ids)
             for call in self._calls:
-                call.accumulator.move(kept, ids)
+                call.move(kept, ids)
             self._changes.renumbered()
 
     def _read(self, touched: Ids) -> tuple[Ids, tuple[Column, ...]]:
@@ -198,6 +207,8 @@ class Call:
         self._spec = spec
         self.accumulator: Accumulator
         self._arguments: Crossings | None = None
+        #: what groups are called among the arguments
+        self._serials = Serials()
         self.accumulator = accumulator(spec)
         if spec.distinct and spec.kind not in _INSENSITIVE:
             types = tuple(t.with_nullable(False) for t in spec.arg_types)
@@ -223,8 +234,36 @@ class Call:
 
     @property
     def can_move(self) -> bool:
-        """Whether groups may be renumbered: not while rows keep their numbers elsewhere."""
-        return self._arguments is None and self.accumulator.can_move
+        """Whether groups may be renumbered."""
+        return self.accumulator.can_move
+
+    def reserve(self, groups: int) -> None:
+        self.accumulator.reserve(groups)
+        if self._arguments is not None:
+            self._serials.reserve(groups)
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        """bool[groups]: of which groups there is anything left."""
+        used = self.accumulator.in_use(groups)
+        if self._arguments is not None:
+            # arguments may be owed, of which the accumulator has not heard
+            serials, *_ = self._arguments.rows(self._arguments.in_use())
+            used[self._serials.ids_of(serials.values)] = True
+        return used
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self.accumulator.move(old, new)
+        if self._arguments is not None:
+            self._serials.move(old)
+
+    def arrays(self) -> Arrays:
+        serials = {} if self._arguments is None else {"argument serial": self._serials.array()}
+        return {**self.accumulator.arrays(), **serials}
+
+    def load(self, arrays: Arrays) -> None:
+        self.accumulator.load(arrays)
+        if self._arguments is not None:
+            self._serials.load(the_array(arrays["argument serial"]))
 
     def _counted(self, rows: GroupedRows) -> Weights:
         """The rows' weights, 0 where this call does not count the row."""
@@ -246,11 +285,13 @@ class Call:
         """The change of the set of distinct arguments per group."""
         assert self._arguments is not None
         at = np.flatnonzero(weights)
-        keys = (Column(_GROUP, rows.groups[at]), *(_not_null(take_column(a, at)) for a in args))
+        names = Column(_GROUP, self._serials.of(rows.groups[at]))
+        keys = (names, *(_not_null(take_column(a, at)) for a in args))
         ids, sign = self._arguments.add(keys, weights[at])
-        groups, *values = self._arguments.rows(ids)
+        serials, *values = self._arguments.rows(ids)
+        groups = self._serials.ids_of(serials.values)
         nothing = np.zeros(0, dtype=np.int64)
-        return GroupedRows(groups.values, sign, tuple(values), rows.touched, nothing)
+        return GroupedRows(groups, sign, tuple(values), rows.touched, nothing)
 
 
 def _not_null(column: Column) -> Column:

@@ -64,6 +64,10 @@ class Crossings:
             self._totals = moved(self._totals, kept, ids)
             self._changes.renumbered()
 
+    def in_use(self) -> Ids:
+        """The ids whose total is not zero."""
+        return np.flatnonzero(self._totals[: len(self._table)])
+
     def rows(self, ids: Ids) -> tuple[Column, ...]:
         return self._table.take(ids)
 

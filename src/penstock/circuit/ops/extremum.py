@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, grown
+from penstock.circuit.dense import Ids, Serials, grown, moved
 from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.gather import concat_columns, take_column
@@ -73,12 +73,15 @@ class Extremum(Accumulator):
         if not any(t.is_view for t in columns):
             width = sum(t.nullable + (2 if t.is_wide else 1) for t in columns)
             self._codes = np.zeros((16, width), dtype=np.uint64)
+        #: what groups are called in the spine
+        self._serials = Serials()
         self._weight = np.zeros(16, dtype=np.int64)
         self._debt = np.zeros(16, dtype=np.uint8)
         #: scratch of `_pass`
         self._row = np.full(16, -1, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
+        self._serials.reserve(groups)
         for cells in self._best:
             cells.reserve(groups)
         if self._codes is not None:
@@ -88,10 +91,16 @@ class Extremum(Accumulator):
 
     def arrays(self) -> Arrays:
         best = {f"best{i}": cells.column() for i, cells in enumerate(self._best)}
-        return {"weight": self._weight, "debt": self._debt, **best}
+        of_groups: Arrays = {
+            "weight": self._weight,
+            "debt": self._debt,
+            "serial": self._serials.array(),
+        }
+        return {**of_groups, **best}
 
     def load(self, arrays: Arrays) -> None:
         self._weight, self._debt = the_array(arrays["weight"]), the_array(arrays["debt"])
+        self._serials.load(the_array(arrays["serial"]))
         best = [arrays[f"best{i}"] for i in range(len(self._best))]
         columns = [c for c in best if isinstance(c, Column)]
         for cells, column in zip(self._best, columns, strict=True):
@@ -101,6 +110,23 @@ class Extremum(Accumulator):
 
     def parts(self) -> Mapping[str, Part]:
         return {"values": self._spine}
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        used: npt.NDArray[np.bool_] = (self._weight[:groups] != 0) | (self._debt[:groups] != 0)
+        return used
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._serials.move(old)
+        for cells in self._best:
+            cells.move(old, new)
+        if self._codes is not None:
+            self._codes = moved(self._codes, old, new)
+        self._weight = moved(self._weight, old, new)
+        self._debt = moved(self._debt, old, new)
 
     def add(self, rows: GroupedRows) -> None:
         self.add_rows(rows.groups, rows.weights, tuple(rows.args[a] for a in self._args))
@@ -120,7 +146,8 @@ class Extremum(Accumulator):
             Column(t, v.values, v.valid if t.nullable else None, v.heaps)
             for v, t in zip(values, types, strict=True)
         ]
-        delta = Batch(self._spine.schema, (Column(_GROUP, groups), *typed), weights)
+        names = Column(_GROUP, self._serials.of(groups))
+        delta = Batch(self._spine.schema, (names, *typed), weights)
         self._spine.insert_later(delta)
         if self._codes is not None:
             stale = self._pass(self._codes, groups, weights, typed)
@@ -186,7 +213,7 @@ class Extremum(Accumulator):
             self._weight[groups] = 0
             self._debt[groups] = 0
             slots, found, complete = self._spine.prefixes(
-                (Column(_GROUP, groups),), len(groups), width
+                (Column(_GROUP, self._serials.of(groups)),), len(groups), width
             )
             stale = self._settle(groups, slots, found.columns[1:], found.weights, ~complete)
             groups = groups[stale]
@@ -243,6 +270,11 @@ class _Cells:
         self._values = grown(self._values, groups)
         if self._valid is not None:
             self._valid = grown(self._valid, groups)
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._values = moved(self._values, old, new)
+        if self._valid is not None:
+            self._valid = moved(self._valid, old, new)
 
     def put(self, groups: Ids, column: Column) -> None:
         self._values[groups] = column.values

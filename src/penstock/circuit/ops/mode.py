@@ -12,8 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.dense import (
+    Ids,
+    Serials,
+    Sweep,
+    Touched,
+    add_totals,
+    grown,
+    moved,
+    renumbered,
+)
 from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.circuit.ops.extremum import Extremum
 from penstock.data.batch import Column
@@ -35,12 +45,16 @@ class Mode(Accumulator):
         self._counts = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
         self._changes = Changes(self)
+        self._sweep = Sweep()
+        #: what groups are called in the table
+        self._serials = Serials()
         self._best = Extremum((_NUMBER, self._type), (True, False), result, shown=1)
 
     def arrays(self) -> Arrays:
-        return self._best.arrays()
+        return {**self._best.arrays(), "number": self._serials.array()}
 
     def load(self, arrays: Arrays) -> None:
+        self._serials.load(the_array(arrays["number"]))
         self._best.load(arrays)
 
     def parts(self) -> Mapping[str, Part]:
@@ -58,13 +72,42 @@ class Mode(Accumulator):
         self._counts = the_array(arrays["counts"])
 
     def reserve(self, groups: int) -> None:
+        self._serials.reserve(groups)
         self._best.reserve(groups)
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        used = self._best.in_use(groups)
+        # the best row does not tell of values that are owed
+        used[self._groups_of(np.flatnonzero(self._counts[: len(self._table)]))] = True
+        return used
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._forget()
+        self._serials.move(old)
+        self._best.move(old, new)
+
+    def _groups_of(self, values: Ids) -> Ids:
+        return self._serials.ids_of(self._table.take(values)[0].values)
+
+    def _forget(self) -> None:
+        """Drop the values that are not there, if they are many."""
+        kept = np.flatnonzero(self._counts[: len(self._table)])
+        if self._sweep.is_worth_it(len(kept), len(self._table)):
+            self._table, ids = renumbered(self._table, kept)
+            self._counts = moved(self._counts, kept, ids)
+            self._changes.renumbered()
 
     def add(self, rows: GroupedRows) -> None:
         at = np.flatnonzero(rows.weights)
         argument = take_column(rows.args[0], at)
         values = Column(self._type, argument.values, None, argument.heaps)
-        keys = (Column(_NUMBER, rows.groups[at]), values)
+        if self._sweep.is_due(len(self._table)):
+            self._forget()
+        keys = (Column(_NUMBER, self._serials.of(rows.groups[at])), values)
         ids = self._table.lookup_or_insert(keys, len(at))
         self._counts = grown(self._counts, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
@@ -75,12 +118,12 @@ class Mode(Accumulator):
         changed = before != after
         # a count of zero or less is no row at all
         gone, come = np.flatnonzero(changed & (before > 0)), np.flatnonzero(changed & (after > 0))
-        groups, found = self._table.take(touched)
+        groups, found = self._groups_of(touched), self._table.take(touched)[1]
         places = np.concatenate((gone, come))
         counts = np.concatenate((before[gone], after[come]))
         weights = np.repeat(np.array([-1, 1], np.int64), (len(gone), len(come)))
         values = concat_columns((take_column(found, gone), take_column(found, come)))
-        self._best.add_rows(groups.values[places], weights, (Column(_NUMBER, counts), values))
+        self._best.add_rows(groups[places], weights, (Column(_NUMBER, counts), values))
 
     def read(self, groups: Ids) -> Column:
         return self._best.read(groups)
