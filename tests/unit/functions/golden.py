@@ -6,7 +6,8 @@
     1/0                                  => fails: by zero           when a row is computed
     -CAST(1 AS INT UNSIGNED)             => refused: unary           when the program is compiled
 
-Values are spelled as SQL would: 'text', x'0abc', 2020-01-31, TRUE, NULL. A line that begins with #
+Values are spelled as SQL would: 'text', x'0abc', 2020-01-31, TRUE, NULL; [1, NULL], {'k': 1} and
+(1, 'x') for arrays, maps and rows; a VARIANT is its JSON text. A line that begins with #
 is prose; an expression may go on over several lines until `=>`.
 
 Each line is evaluated as a constant, with every literal turned into a column, and with each
@@ -91,7 +92,16 @@ def spelled(value: Any, kind: Kind) -> str:
         return "NULL"
     if kind in _PRINTERS:
         return _PRINTERS[kind](value)
+    if kind is Kind.VARIANT:
+        return str(value)
     match value:
+        case list():
+            return f"[{', '.join(spelled(v, Kind.NULL) for v in value)}]"
+        case tuple():
+            return f"({', '.join(spelled(v, Kind.NULL) for v in value)})"
+        case dict():
+            pairs = [f"{spelled(k, Kind.NULL)}: {spelled(v, Kind.NULL)}" for k, v in value.items()]
+            return "{" + ", ".join(pairs) + "}"
         case bool():
             return "TRUE" if value else "FALSE"
         case str():

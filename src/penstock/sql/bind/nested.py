@@ -48,6 +48,9 @@ def map_(binder: Binder, e: ast.MapConstructor) -> Expr:
     values = [build.string_of(binder.bind(v)) for _, v in e.entries]
     if not keys:
         return build.call("MAP", [], e.span)
+    for key, (syntax, _) in zip(keys, e.entries, strict=True):
+        if key.type.kind in (Kind.NULL, Kind.MAP):
+            raise BindError(syntax.span, f"the key of a MAP cannot be {build.bare(key.type)}")
     keys = build.unify(keys, e.span, "the keys of MAP")[0]
     values = build.unify(values, e.span, "the values of MAP")[0]
     return build.call("MAP", [x for pair in zip(keys, values, strict=True) for x in pair], e.span)
