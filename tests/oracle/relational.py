@@ -125,15 +125,8 @@ def ordering(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else value
 
 
-def topk(
-    a: Bag,
-    partition: Sequence[int],
-    order: Sequence[tuple[int, bool, bool]],
-    limit: int | None,
-    offset: int,
-) -> Bag:
-    """`order`: (column, descending, nulls first); ties by the remaining columns."""
-    width = len(next(iter(a), ()))
+def comparison(order: Sequence[tuple[int, bool, bool]], width: int) -> Callable[[Row, Row], int]:
+    """How two rows compare: (column, descending, nulls first) each, then the other columns."""
     rest = [(c, False, True) for c in range(width) if c not in {o[0] for o in order}]
 
     def compare(x: Row, y: Row) -> int:
@@ -146,6 +139,18 @@ def topk(
                 return -1 if (ordering(v) < ordering(w)) != descending else 1
         return 0
 
+    return compare
+
+
+def topk(
+    a: Bag,
+    partition: Sequence[int],
+    order: Sequence[tuple[int, bool, bool]],
+    limit: int | None,
+    offset: int,
+) -> Bag:
+    """`order`: (column, descending, nulls first); ties by the remaining columns."""
+    compare = comparison(order, len(next(iter(a), ())))
     parts: dict[Row, list[Row]] = defaultdict(list)
     for row in sorted(a, key=cmp_to_key(compare)):
         parts[tuple(row[p] for p in partition)] += [row] * max(0, a[row])

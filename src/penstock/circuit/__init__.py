@@ -17,6 +17,9 @@ Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are colum
     negate(stream)
     topk(stream, partition, order, limit, offset)
                                                  order: Order
+    window(stream, partition, order, calls, schema)
+                                                 calls: WindowSpec; the input's columns, then
+                                                 one a call
     constant(batch)                              rows present from the first step on
     sink(name, stream, materialized)             a named output; materialized keeps its integral
 
@@ -46,6 +49,6 @@ A step that raises leaves the circuit unusable (the pipeline stops); it never re
 from __future__ import annotations
 
 from penstock.circuit.graph import Circuit, NodeStats, Stream
-from penstock.circuit.spec import AggregateSpec, Order
+from penstock.circuit.spec import AggregateSpec, Frame, Order, WindowSpec
 
-__all__ = ["AggregateSpec", "Circuit", "NodeStats", "Order", "Stream"]
+__all__ = ["AggregateSpec", "Circuit", "Frame", "NodeStats", "Order", "Stream", "WindowSpec"]

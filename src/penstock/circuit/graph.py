@@ -37,8 +37,9 @@ from penstock.circuit.ops.sink import Sink
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
+from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
-from penstock.circuit.spec import AggregateSpec, Order
+from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import Conflict
@@ -187,6 +188,18 @@ class Circuit:
         node = Fixpoint(inputs, members, body, monotone)
         self._add(node)
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
+
+    def window(
+        self,
+        stream: Stream,
+        partition: Sequence[int],
+        order: Sequence[Order],
+        calls: Sequence[WindowSpec],
+        schema: Schema,
+    ) -> Stream:
+        """The rows with a column more for each of `calls`, over their partition in `order`."""
+        node = Window(stream.node, tuple(partition), tuple(order), tuple(calls), schema)
+        return self._add(node)
 
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""

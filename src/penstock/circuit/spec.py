@@ -45,3 +45,34 @@ class Order:
     column: int
     descending: bool = False
     nulls_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which elements a window function looks at, relative to the element's own. `unit`: ROWS
+    (copies of a row are rows) or RANGE (in units of the order column's values, peers included).
+    Bounds count forward in the order; None: unbounded."""
+
+    unit: str
+    start: int | None
+    end: int | None
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.start is not None and self.end is not None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """One window function over columns of the input.
+
+    `kind`: ROW_NUMBER, RANK, DENSE_RANK; LAG and LEAD (args: value and perhaps default; `offset`
+    rows away), FIRST_VALUE, LAST_VALUE; COUNT, SUM, AVG, MIN, MAX over `frame`.
+    """
+
+    kind: str
+    args: tuple[int, ...]
+    result: SqlType
+    frame: Frame | None = None
+    offset: int = 1
+    ignore_nulls: bool = False

@@ -189,12 +189,17 @@ class OrderedSpine(Spine):
         n = len(batch)
         k = hash_columns([batch.columns[i] for i in self.key], KEY_SEED, n=n)
         r = hash_columns(batch.columns, ROW_SEED, n=n)
-        types = [self.schema.types[i] for i, _, _ in self.order]
-        c, d = _words(batch.columns, types, self.order)
+        c, d = self.words(batch)
         if n > 1:
             order = _sorted_by(k, c, d, r)
             k, c, d, r, batch = k[order], c[order], d[order], r[order], take(batch, order)
         return _ordered(k, c, d, r, batch)
+
+    def words(self, rows: Batch) -> tuple[U64, U64]:
+        """The two words by which rows of one key are ordered."""
+        types = [self.schema.types[i] for i, _, _ in self.order]
+        c, d = _words(rows.columns, types, self.order)
+        return c, d
 
     def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:
         run = run_from(arrays, self.schema)

@@ -14,13 +14,12 @@ import numpy as np
 from penstock.circuit.arrange import distinct_keys
 from penstock.circuit.dense import Ids
 from penstock.circuit.node import Node
+from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take, take_column
-from penstock.data.hash import rows_equal
 from penstock.data.kernel import kernel
-from penstock.data.order import sort_indices
 from penstock.data.types import BIGINT
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
@@ -54,13 +53,10 @@ class TopK(Node):
     ) -> None:
         super().__init__(source.schema, (source,))
         self._partition = partition
-        named = {o.column for o in order}
-        self._order = order
-        self._rest = tuple(Order(c) for c in range(len(self.schema)) if c not in named)
+        self._order = RowOrder(len(self.schema), order)
         self._first = offset
         self._end = _NO_LIMIT if limit is None else offset + limit
-        directions = [(o.column, o.descending, o.nulls_first) for o in (*order, *self._rest)]
-        self._rows = OrderedSpine(self.schema, partition, directions)
+        self._rows = OrderedSpine(self.schema, partition, self._order.directions)
         self._emitted = Spine(self.schema, partition)
 
     def step(self) -> Batch | None:
@@ -75,7 +71,7 @@ class TopK(Node):
         return change
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._partition, self._order, self._first, self._end
+        return self._partition, self._order.order, self._first, self._end
 
     def parts(self) -> Mapping[str, Part]:
         return {"rows": self._rows, "emitted": self._emitted}
@@ -103,7 +99,7 @@ class TopK(Node):
     def _cut(self, partitions: Ids, rows: Batch, count: int) -> tuple[tuple[Batch, Ids], Ids]:
         """The visible rows with their partitions, weights clipped at the ends; and how many rows
         (up to the end) each partition has among `rows`."""
-        ranks, same = self._sorted(partitions, rows)
+        ranks, _, same = self._order.sort(partitions, rows)
         ordered, partitions = take(rows, ranks), partitions[ranks]
         visible = np.zeros(len(ranks), dtype=np.int64)
         reached = np.zeros(count, dtype=np.int64)
@@ -111,30 +107,6 @@ class TopK(Node):
         at = np.flatnonzero(visible)
         shown = Batch(self.schema, take(ordered, at).columns, visible[at])
         return (shown, partitions[at]), reached
-
-    def _sorted(self, partitions: Ids, rows: Batch) -> tuple[Ids, np.ndarray]:
-        """(order of the rows, which of them equal the one before)."""
-        columns = tuple(rows.columns[o.column] for o in self._order)
-        directions = [(False, False), *((o.descending, o.nulls_first) for o in self._order)]
-        place = Column(_POSITION, partitions)
-        ranks = sort_indices((place, *columns), directions)
-        ties = _equal_to_previous((place, *columns), ranks)
-        tied = np.flatnonzero(ties | np.append(ties[1:], 0))
-        if len(tied) and self._rest:
-            # Cost: the remaining columns may be long strings; only ties are worth sorting by them
-            among = ranks[tied]
-            set_of = Column(_POSITION, np.cumsum(1 - ties.astype(np.int64))[tied])
-            rest = tuple(take_column(rows.columns[o.column], among) for o in self._rest)
-            again = sort_indices((set_of, *rest), [(False, True)] * (1 + len(rest)))
-            ranks[tied] = among[again]
-            ties = ties & _equal_to_previous((place, *rows.columns), ranks)
-        return ranks, ties
-
-
-def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> np.ndarray:
-    same = np.zeros(len(ranks), dtype=np.uint8)
-    same[1:] = rows_equal(columns, ranks[:-1], columns, ranks[1:])
-    return same
 
 
 @kernel("void(int64[::1], int64[::1], uint8[::1], int64, int64, int64[::1], int64[::1])")

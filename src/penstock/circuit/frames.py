@@ -1,0 +1,151 @@
+"""Kernels over window frames: elements lie in order, element i looks at elements lo[i] .. hi[i].
+
+Within a place, lo and hi never go back, so a frame is found and kept up by walking, not searching.
+
+Aggregates are functions of the frame's elements alone, bit for bit, wherever the arrays begin:
+what is emitted today must equal what is taken back tomorrow. Exact sums are differences of prefix
+sums; sums of floats are added up anew for every frame, in order.
+
+Cost: O(elements); O(elements · frame) for sums of floats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penstock.circuit.wide import _add_scaled
+from penstock.data.kernel import kernel
+
+_TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+@kernel(
+    "void(int64[::1], uint64[::1], uint64[::1], uint64, boolean, uint64, boolean, boolean, "
+    "int64[::1], int64[::1])"
+)
+def range_frames(
+    place: Any, is_value: Any, code: Any, start: Any, start_is_back: Any, end: Any,
+    end_is_back: Any, open_start: Any, lo: Any, hi: Any,
+) -> None:  # fmt: skip
+    """Frames of elements whose code lies from `start` to `end` away from the element's own
+    (…_is_back: towards the first), of the same place. Elements that are NULL (is_value[i] is
+    another number than the values') are each other's frame. `open_start`: from the place's first.
+    """
+    n = place.shape[0]
+    first, a, b = 0, 0, 0
+    for i in range(n):
+        if i > 0 and place[i] != place[i - 1]:
+            first, a, b = i, i, i
+        x, y = code[i], code[i]
+        if start_is_back:
+            x = x - start if x >= start else np.uint64(0)
+        else:
+            x = x + start if x <= _TOP - start else _TOP
+        if end_is_back:
+            y = y - end if y >= end else np.uint64(0)
+            beyond = code[i] < end
+        else:
+            y = y + end if y <= _TOP - end else _TOP
+            beyond = False
+        above = not start_is_back and code[i] > _TOP - start
+        group = is_value[i]
+        while (
+            a < n
+            and place[a] == place[i]
+            and (is_value[a] < group or (is_value[a] == group and (above or code[a] < x)))
+        ):
+            a += 1
+        while (
+            b < n
+            and place[b] == place[i]
+            and (is_value[b] < group or (is_value[b] == group and not beyond and code[b] <= y))
+        ):
+            b += 1
+        lo[i] = first if open_start else a
+        hi[i] = b
+
+
+@kernel("void(int64[::1], int64[::1], uint64[:, ::1], int64[::1], uint64[:, ::1], int64[::1])")
+def frame_sums(lo: Any, hi: Any, values: Any, weights: Any, sums: Any, counts: Any) -> None:
+    """sums[i] = Σ values·weights over frame i (192-bit, see `penstock.circuit.wide`), counts[i] =
+    Σ weights."""
+    n = values.shape[0]
+    running = np.zeros((n + 1, 3), np.uint64)
+    total = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        for j in range(3):
+            running[i + 1, j] = running[i, j]
+        if weights[i] != 0:
+            _add_scaled(running, i + 1, values[i, 0], values[i, 1], weights[i])
+        total[i + 1] = total[i] + weights[i]
+    for i in range(lo.shape[0]):
+        borrow = np.uint64(0)
+        counts[i] = 0
+        for j in range(3):
+            sums[i, j] = np.uint64(0)
+        if hi[i] <= lo[i]:
+            continue
+        counts[i] = total[hi[i]] - total[lo[i]]
+        for j in range(3):
+            x, y = running[hi[i], j], running[lo[i], j]
+            rest = x - y
+            out = np.uint64(1) if x < y else np.uint64(0)
+            sums[i, j] = rest - borrow
+            if rest < borrow:
+                out = np.uint64(1)
+            borrow = out
+
+
+@kernel("void(int64[::1], int64[::1], float64[::1], int64[::1], boolean, float64[::1], uint8[::1])")
+def frame_float_sums(
+    lo: Any, hi: Any, values: Any, weights: Any, average: Any, out: Any, valid: Any
+) -> None:
+    """out[i] = Σ values·weights over frame i, or its average; NULL where nothing counts."""
+    for i in range(lo.shape[0]):
+        high, low, count = 0.0, 0.0, 0
+        for j in range(lo[i], hi[i]):
+            if weights[j] != 0:
+                term = values[j] * weights[j]
+                total = high + term
+                back = total - high
+                low += (high - (total - back)) + (term - back)
+                high = total
+                count += weights[j]
+        valid[i] = 1 if count > 0 else 0
+        total = high + low
+        if not np.isfinite(total):
+            total = high  # the correction of an infinite sum is NaN
+        if average and count > 0:
+            total = total / count
+        out[i] = total if count > 0 else 0.0
+        if out[i] == 0.0:
+            out[i] = 0.0  # never -0.0
+
+
+@kernel("void(int64[::1], int64[::1], int64[::1], boolean, int64[::1])")
+def frame_extremes(lo: Any, hi: Any, rank: Any, greatest: Any, out: Any) -> None:
+    """out[i] = the element of frame i with the least (greatest) rank, -1 without one. Elements of
+    rank < 0 do not count. A place's frames come one after the other and never go back."""
+    n = rank.shape[0]
+    queue = np.empty(n, np.int64)
+    head, tail = 0, 0  # queue[head:tail]: elements whose rank no later one beats
+    added = 0
+    for i in range(lo.shape[0]):
+        if lo[i] > added or i == 0:
+            head, tail = 0, 0
+            added = max(added, lo[i])
+        while added < hi[i]:
+            r = rank[added]
+            if r >= 0:
+                while tail > head and (
+                    rank[queue[tail - 1]] <= r if greatest else rank[queue[tail - 1]] >= r
+                ):
+                    tail -= 1
+                queue[tail] = added
+                tail += 1
+            added += 1
+        while head < tail and queue[head] < lo[i]:
+            head += 1
+        out[i] = queue[head] if head < tail and queue[head] < hi[i] else -1

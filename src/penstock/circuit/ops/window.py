@@ -1,0 +1,278 @@
+"""Window functions: every row with what it sees of its partition, kept up to date around changes.
+
+    delta ──► segments: which part of which partition can look different now
+                ├─► rows of the segments before ──► values ──► -
+                └─► rows of the segments after  ──► values ──► +        the rest cancels out
+
+How far a change is felt depends on the functions (`_Reach`):
+
+    RANGE BETWEEN 5 PRECEDING AND 2 FOLLOWING      order values  x - 2 … x + 5
+    ROWS BETWEEN 5 PRECEDING …, LAG(v, 5)          5 rows behind it
+    anything else                                  the partition
+
+A segment reaches far enough beyond that for the values of the rows that feel a change to be right.
+Those nearer to its ends may be wrong, but they are wrong alike before and after, and cancel out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.node import Node
+from penstock.circuit.ordering import RowOrder
+from penstock.circuit.spec import Order, WindowSpec
+from penstock.circuit.windows import BY_ROW, Elements, evaluate
+from penstock.data.batch import Batch, Column
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat, take_column
+from penstock.data.types import Schema
+from penstock.state.groups import GroupTable
+from penstock.state.ordered import OrderedSpine
+from penstock.state.parts import Part
+from penstock.state.ranges import TOP, Places, beside, between, distances
+
+#: rows read beyond those wanted, for the ones that later runs took back
+_SLACK = 8
+
+
+class Window(Node):
+    """The input's rows with one more column for each call.
+
+    Reference:   sort each partition by the order, then by all columns; every copy of a row is a
+                 row where functions count rows; evaluate the calls.
+    Incremental: evaluate them over the segments of the order around the delta, on the rows before
+                 and on those after, and emit the difference.
+    State: the input by partition, in order.
+    Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
+           bounded frame.
+    """
+
+    def __init__(
+        self,
+        source: Node,
+        partition: tuple[int, ...],
+        order: tuple[Order, ...],
+        calls: tuple[WindowSpec, ...],
+        schema: Schema,
+    ) -> None:
+        super().__init__(schema, (source,))
+        self._partition = partition
+        self._calls = calls
+        self._order = RowOrder(len(source.schema), order)
+        self._by_row = any(
+            c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
+        )
+        self._rows = OrderedSpine(source.schema, partition, self._order.directions)
+        self._reach = reach_of(calls, order, source.schema)
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        fresh = OrderedSpine(self._rows.schema, self._partition, self._order.directions)
+        fresh.insert(delta)
+        changes = _Changes.of(fresh, self._partition)
+        if not len(changes.at):
+            return None
+        segments = self._reach.segments(self._rows, self._order, changes)
+        at, old = between(self._rows, segments.keys, segments.low, segments.high)
+        among, new = between(fresh, segments.keys, segments.low, segments.high)
+        self._rows.insert(delta)
+        before = self._evaluate(at, old)
+        after = self._evaluate(np.concatenate((at, among)), concat((old, new)))
+        gone = Batch(before.schema, before.columns, -before.weights)
+        return consolidate(concat((gone, after)))
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._partition, self._order.order, self._calls
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._rows}
+
+    def state_rows(self) -> int:
+        return len(self._rows)
+
+    def _evaluate(self, segment: Ids, rows: Batch) -> Batch:
+        """`rows` (row i of segment segment[i], not consolidated) with the calls' values."""
+        found = self._order.settled(segment, rows)
+        elements = Elements.of(found, self._order.order, by_row=self._by_row)
+        values = [evaluate(call, elements) for call in self._calls]
+        columns = [take_column(c, elements.row) for c in found.rows.columns] + values
+        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        return Batch(self.schema, tuple(typed), elements.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Where a delta changed something: places in order within each partition; `key[i]` numbers
+    the partition of place i, `keys` are the partitions."""
+
+    at: Places
+    key: Ids
+    keys: tuple[Column, ...]
+
+    @staticmethod
+    def of(fresh: OrderedSpine, partition: tuple[int, ...]) -> _Changes:
+        runs = fresh.runs()
+        if not runs:
+            nothing = np.zeros(0, np.uint64)
+            return _Changes(Places(nothing, nothing), np.zeros(0, np.int64), ())
+        (run,) = runs
+        c, d = fresh.words(run.batch)
+        columns = tuple(run.batch.columns[p] for p in partition)
+        key, keys = np.zeros(len(c), np.int64), columns
+        if columns:
+            table = GroupTable(tuple(k.type for k in columns))
+            key = table.lookup_or_insert(columns, len(c))
+            keys = table.take(np.arange(len(table)))
+        order = np.lexsort((d, c, key))
+        c, d, key = c[order], d[order], key[order]
+        again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
+        kept = np.flatnonzero(np.append(True, ~again))
+        return _Changes(Places(c[kept], d[kept]), key[kept], keys)
+
+    def keys_at(self, key: Ids) -> tuple[Column, ...]:
+        return tuple(take_column(k, key) for k in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`."""
+
+    keys: tuple[Column, ...]
+    low: Places
+    high: Places
+
+    @staticmethod
+    def joined(changes: _Changes, key: Ids, low: Places, high: Places) -> Segments:
+        """Of overlapping ones; `key`, `low` and `high` ascend together."""
+        if not len(key):
+            return Segments(changes.keys_at(key), low, high)
+        apart = np.ones(len(key), bool)
+        before = high.take(np.arange(len(key) - 1))
+        after = low.take(np.arange(1, len(key)))
+        apart[1:] = (key[1:] != key[:-1]) | before.is_below(after)
+        first = np.flatnonzero(apart)
+        last = np.append(first[1:], len(key)) - 1
+        return Segments(changes.keys_at(key[first]), low.take(first), high.take(last))
+
+
+class _Reach(Protocol):
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+        """What to evaluate anew after `changes` of the rows in `spine`."""
+
+
+class _Everywhere:
+    """A change is felt in the whole partition."""
+
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+        n = max(1, len(changes.keys[0]) if changes.keys else 1)
+        low, high = np.zeros(n, np.uint64), np.full(n, TOP)
+        return Segments(changes.keys, Places(low, low), Places(high, high))
+
+
+class _Within:
+    """A change is felt `ahead` further in the order and `back` before, in units of the order
+    column; `in_second`: its number is a place's second word, the first says whether it is NULL."""
+
+    def __init__(self, back: int, ahead: int, *, in_second: bool) -> None:
+        self._reach = np.uint64(min(back + ahead, int(TOP)))
+        self._in_second = in_second
+
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+        at, far = changes.at, self._reach
+        number = at.d if self._in_second else at.c
+        low = np.where(number >= far, number - far, np.uint64(0))
+        high = np.where(number <= TOP - far, number + far, TOP)
+        if self._in_second:
+            return Segments.joined(changes, changes.key, Places(at.c, low), Places(at.c, high))
+        zero, top = np.zeros_like(low), np.full_like(high, TOP)
+        return Segments.joined(changes, changes.key, Places(low, zero), Places(high, top))
+
+
+class _Rows:
+    """A change is felt by rows up to `reach` rows away, and they see as far."""
+
+    def __init__(self, reach: int) -> None:
+        self._reach = reach
+
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+        if not self._reach:
+            return Segments.joined(changes, changes.key, changes.at, changes.at)
+        # changes with fewer rows between them than they reach have one segment
+        apart = np.ones(len(changes.key), bool)
+        gaps = distances(spine, changes.keys_at(changes.key), changes.at)
+        apart[1:] = (changes.key[1:] != changes.key[:-1]) | (gaps[1:] > self._reach)
+        first = np.flatnonzero(apart)
+        last = np.append(first[1:], len(apart)) - 1
+        key = changes.key[first]
+        keys = changes.keys_at(key)
+        low = self._edge(spine, order, keys, changes.at.take(first), ahead=False)
+        high = self._edge(spine, order, keys, changes.at.take(last), ahead=True)
+        return Segments.joined(changes, key, low, high)
+
+    def _edge(
+        self,
+        spine: OrderedSpine,
+        order: RowOrder,
+        keys: tuple[Column, ...],
+        at: Places,
+        *,
+        ahead: bool,
+    ) -> Places:
+        """The place `reach` rows ahead of (or before) each of `at`, the end if there are fewer."""
+        end = TOP if ahead else np.uint64(0)
+        edge = Places(np.full(len(at), end), np.full(len(at), end))
+        left = np.arange(len(at))
+        width = self._reach + _SLACK
+        while len(left):
+            mine = tuple(take_column(k, left) for k in keys)
+            needle, rows, complete = beside(spine, mine, at.take(left), width, ahead=ahead)
+            found = order.settled(needle, rows)
+            count = np.bincount(found.place, minlength=len(left))
+            start = np.cumsum(count) - count
+            enough = np.flatnonzero(count >= self._reach)
+            row = start[enough] + (self._reach - 1 if ahead else count[enough] - self._reach)
+            c, d = spine.words(found.rows)
+            edge.c[left[enough]], edge.d[left[enough]] = c[row], d[row]
+            left = left[np.flatnonzero((count < self._reach) & ~complete)]
+            width *= 8
+        return edge
+
+
+def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Schema) -> _Reach:
+    """How far the furthest of `calls` sees and is felt."""
+    kinds = {reach_kind(c) for c in calls}
+    if len(kinds) != 1:
+        return _Everywhere()
+    (kind,) = kinds
+    if kind == "ROWS":
+        back = ahead = 0
+        for call in calls:
+            if call.frame is None:
+                back = max(back, call.offset if call.kind == "LAG" else 0)
+                ahead = max(ahead, call.offset if call.kind == "LEAD" else 0)
+            else:
+                back = max(back, -(call.frame.start or 0))
+                ahead = max(ahead, call.frame.end or 0)
+        return _Rows(back + ahead)
+    if kind == "RANGE":
+        frames = [c.frame for c in calls if c.frame is not None]
+        bounds = [b for f in frames for b in (f.start or 0, f.end or 0)]
+        nullable = schema.types[order[0].column].nullable
+        return _Within(max(0, -min(bounds)), max(0, *bounds), in_second=nullable)
+    return _Everywhere()
+
+
+def reach_kind(call: WindowSpec) -> str:
+    """ "ROWS" or "RANGE" if a change is felt within bounds of that unit, else "ALL"."""
+    if call.kind in ("LAG", "LEAD"):
+        return "ALL" if call.ignore_nulls else "ROWS"
+    frame = call.frame
+    if call.kind in ("FIRST_VALUE", "LAST_VALUE") or frame is None or not frame.is_bounded:
+        return "ALL"
+    return frame.unit

@@ -1,0 +1,89 @@
+"""Rows of several places (partitions, segments) put in order, exactly.
+
+sort      by place, then the order's columns, then all others, so that equal rows are neighbours
+settled   each row once with its total weight, the ones with none or less gone
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.spec import Order
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import take, take_column
+from penstock.data.hash import rows_equal
+from penstock.data.order import sort_indices
+from penstock.data.types import BIGINT
+
+_PLACE = BIGINT.with_nullable(False)
+Flags = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Distinct rows of positive weight in order. `place` ascends; `peer` numbers the sets of rows
+    that the order does not tell apart, over all places."""
+
+    rows: Batch
+    place: Ids
+    peer: Ids
+
+
+class RowOrder:
+    """The order of rows of `width` columns; ties beyond `order` are broken by the others."""
+
+    def __init__(self, width: int, order: tuple[Order, ...]) -> None:
+        named = {o.column for o in order}
+        self.order = order
+        self.rest = tuple(Order(c) for c in range(width) if c not in named)
+
+    @property
+    def directions(self) -> list[tuple[int, bool, bool]]:
+        """All columns as `penstock.state.ordered` wants them."""
+        return [(o.column, o.descending, o.nulls_first) for o in (*self.order, *self.rest)]
+
+    def sort(self, places: Ids, rows: Batch) -> tuple[Ids, Flags, Flags]:
+        """(positions in order; whether a row is a peer of the one before, of the same place and
+        equal in the order's columns; whether it equals it altogether)."""
+        columns = tuple(rows.columns[o.column] for o in self.order)
+        directions = [(False, False), *((o.descending, o.nulls_first) for o in self.order)]
+        place = Column(_PLACE, places)
+        ranks = sort_indices((place, *columns), directions)
+        peers = _equal_to_previous((place, *columns), ranks)
+        if not self.rest:
+            return ranks, peers, peers
+        tied = np.flatnonzero(peers | np.append(peers[1:], 0)[: len(peers)])
+        same = np.zeros_like(peers)
+        if len(tied):
+            # Cost: the remaining columns may be long strings; only ties are worth sorting by them
+            among = ranks[tied]
+            set_of = Column(_PLACE, np.cumsum(1 - peers.astype(np.int64))[tied])
+            rest = tuple(take_column(rows.columns[o.column], among) for o in self.rest)
+            again = sort_indices((set_of, *rest), [(False, True)] * (1 + len(rest)))
+            ranks[tied] = among[again]
+            same = peers & _equal_to_previous((place, *rows.columns), ranks)
+        return ranks, peers, same
+
+    def settled(self, places: Ids, rows: Batch) -> Settled:
+        """The sum of `rows`, row i of place places[i]."""
+        ranks, peers, same = self.sort(places, rows)
+        starts = np.flatnonzero(same == 0)
+        if not len(starts):
+            return Settled(rows, places, places)
+        totals = np.add.reduceat(rows.weights[ranks], starts)
+        peer = np.cumsum(1 - peers.astype(np.int64))[starts]
+        kept = np.flatnonzero(totals > 0)
+        chosen = ranks[starts[kept]]
+        found = take(rows, chosen)
+        batch = Batch(rows.schema, found.columns, totals[kept])
+        return Settled(batch, places[chosen], peer[kept])
+
+
+def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> Flags:
+    same = np.zeros(len(ranks), dtype=np.uint8)
+    same[1:] = rows_equal(columns, ranks[:-1], columns, ranks[1:])
+    return same

@@ -1,0 +1,250 @@
+"""What a window function is over rows that lie in order.
+
+    Elements    the rows of every place in order, one element a row, or one a copy where functions
+                count rows: ROW_NUMBER, LAG, ROWS BETWEEN …
+    evaluate    one call → one column, an entry an element
+
+Not here: which rows to look at after a change (`penstock.circuit.ops.window`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.frames import (
+    frame_extremes,
+    frame_float_sums,
+    frame_sums,
+    range_frames,
+)
+from penstock.circuit.moments import wide_values
+from penstock.circuit.ordering import Settled
+from penstock.circuit.spec import Frame, Order, WindowSpec
+from penstock.circuit.wide import range_words, read_sums
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import concat_columns, take_column
+from penstock.data.order import sort_indices, value_codes
+from penstock.data.types import FLOATS, Kind
+from penstock.errors import RuntimeSqlError
+
+#: functions that see copies of a row one after the other
+BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD"))
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """All arrays have an entry an element. `row`: its row; `first` and `end`: where its place
+    begins and ends; `peer_first`, `peer_end`: where its peers do."""
+
+    rows: Batch
+    order: tuple[Order, ...]
+    row: Ids
+    place: Ids
+    peer: Ids
+    weights: Ids
+    first: Ids
+    end: Ids
+    peer_first: Ids
+    peer_end: Ids
+
+    @staticmethod
+    def of(found: Settled, order: tuple[Order, ...], *, by_row: bool) -> Elements:
+        weights = found.rows.weights
+        row = np.repeat(np.arange(len(weights)), weights) if by_row else np.arange(len(weights))
+        place, peer = found.place[row], found.peer[row]
+        return Elements(
+            found.rows, order, row, place, peer,
+            np.ones(len(row), np.int64) if by_row else weights,
+            *_bounds(place), *_bounds(peer),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def column(self, at: int) -> Column:
+        """Column `at` of the elements' rows."""
+        return take_column(self.rows.columns[at], self.row)
+
+
+def _bounds(group: Ids) -> tuple[Ids, Ids]:
+    """(first, end) of the run of equal numbers that each entry lies in."""
+    n = len(group)
+    is_first = np.ones(n, bool)
+    is_first[1:] = group[1:] != group[:-1]
+    starts = np.flatnonzero(is_first)
+    which = np.cumsum(is_first) - 1
+    return starts[which], np.append(starts[1:], n)[which]
+
+
+def evaluate(call: WindowSpec, e: Elements) -> Column:
+    """The value of `call` for every element. Raises RuntimeSqlError where a sum does not fit."""
+    here = np.arange(len(e))
+    match call.kind:
+        case "ROW_NUMBER":
+            return Column(call.result, here - e.first + 1)
+        case "RANK":
+            before = np.cumsum(e.weights) - e.weights
+            return Column(call.result, before[e.peer_first] - before[e.first] + 1)
+        case "DENSE_RANK":
+            return Column(call.result, e.peer - e.peer[e.first] + 1)
+        case "LAG" | "LEAD":
+            return _shifted(call, e, here)
+        case "FIRST_VALUE" | "LAST_VALUE":
+            return _edge(call, e)
+    assert call.frame is not None
+    lo, hi = _frames(call.frame, e, here)
+    if call.kind == "COUNT":
+        return _count(call, e, lo, hi)
+    (argument,) = call.args
+    column = e.column(argument)
+    weights = e.weights if column.valid is None else e.weights * column.valid
+    if call.kind in ("MIN", "MAX"):
+        return _extreme(call, column, lo, hi)
+    assert call.kind in ("SUM", "AVG"), call.kind
+    return _sum(call, column, weights, lo, hi)
+
+
+def _shifted(call: WindowSpec, e: Elements, here: Ids) -> Column:
+    """The argument `offset` rows back (LAG) or ahead (LEAD)."""
+    (argument, *default) = call.args
+    column = e.rows.columns[argument]
+    sign = -1 if call.kind == "LAG" else 1
+    if call.ignore_nulls and column.valid is not None and call.offset:
+        has_value = column.valid[e.row] != 0
+        places = np.flatnonzero(has_value)
+        # how many elements with a value lie before each, itself not counted
+        before = np.cumsum(has_value) - has_value
+        at = before - call.offset if sign < 0 else before + has_value + call.offset - 1
+        is_there = (at >= 0) & (at < len(places))
+        target = np.where(is_there, np.append(places, 0)[np.where(is_there, at, 0)], -1)
+    else:
+        target = here + sign * call.offset
+    outside = (target < e.first) | (target >= e.end)
+    source = np.where(outside, -1, e.row[np.where(outside, 0, target)])
+    found = take_column(column, source, null_at_minus_one=True)
+    missing = np.flatnonzero(outside)
+    if default and len(missing):
+        other = take_column(e.rows.columns[default[0]], e.row[missing])
+        order = np.arange(len(e))
+        order[missing] = len(e) + np.arange(len(missing))
+        found = take_column(concat_columns((found, other)), order)
+    return _nullable(found, call)
+
+
+def _edge(call: WindowSpec, e: Elements) -> Column:
+    """The first or last value of the frame, which begins or ends with the place."""
+    (argument,) = call.args
+    column = e.rows.columns[argument]
+    frame = call.frame
+    assert frame is not None
+    is_first = call.kind == "FIRST_VALUE"
+    target = e.first if is_first else e.end - 1
+    if call.ignore_nulls and column.valid is not None:
+        has_value = column.valid[e.row] != 0
+        values = np.append(np.flatnonzero(has_value), -1)
+        before = np.append(np.cumsum(has_value) - has_value, has_value.sum())
+        target = values[before[e.first]] if is_first else values[before[e.end] - 1]
+        limit = (e.peer_first, e.peer_end) if frame.unit == "RANGE" else _itself(len(e))
+        low = e.first if frame.start is None else limit[0]
+        high = e.end if frame.end is None else limit[1]
+        target = np.where((target >= low) & (target < high), target, -1)
+    source = np.where(target < 0, -1, e.row[target])
+    return _nullable(take_column(column, source, null_at_minus_one=True), call)
+
+
+def _itself(n: int) -> tuple[Ids, Ids]:
+    return np.arange(n), np.arange(1, n + 1)
+
+
+def _frames(frame: Frame, e: Elements, here: Ids) -> tuple[Ids, Ids]:
+    """(lo, hi) of every element."""
+    if frame.unit == "ROWS":
+        lo = e.first if frame.start is None else np.clip(here + frame.start, e.first, e.end)
+        hi = e.end if frame.end is None else np.clip(here + frame.end + 1, e.first, e.end)
+        return lo, np.maximum(lo, hi)
+    if frame.start in (None, 0) and frame.end in (None, 0):
+        lo = e.first if frame.start is None else e.peer_first
+        return lo, e.end if frame.end is None else e.peer_end
+    (key,) = e.order
+    column = e.rows.columns[key.column]
+    code = order_code(column, key)[e.row]
+    is_null = np.zeros(len(e), bool) if column.valid is None else column.valid[e.row] == 0
+    is_value = (is_null ^ key.nulls_first).astype(np.uint64)
+    lo, hi = np.empty(len(e), np.int64), np.empty(len(e), np.int64)
+    start, end = frame.start or 0, frame.end or 0
+    range_frames(
+        e.place, is_value, code, np.uint64(abs(start)), start < 0, np.uint64(abs(end)), end < 0,
+        frame.start is None, lo, hi,
+    )  # fmt: skip
+    nulls = np.flatnonzero(is_null)
+    lo[nulls] = e.first[nulls] if frame.start is None else e.peer_first[nulls]
+    hi[nulls] = e.peer_end[nulls]
+    if frame.end is None:
+        hi = e.end
+    return lo, np.maximum(lo, hi)
+
+
+def order_code(column: Column, key: Order) -> npt.NDArray[np.uint64]:
+    """The order column as a number: distances are the values', NULL is 0. Decimals have at most
+    18 digits here."""
+    if column.type.kind is Kind.DECIMAL:
+        low = np.ascontiguousarray(column.values[:, 0])
+        code = low ^ np.uint64(1 << 63)
+    else:
+        (code,) = value_codes(column)
+    code = ~code if key.descending else code
+    return code if column.valid is None else np.where(column.valid == 0, np.uint64(0), code)
+
+
+def _count(call: WindowSpec, e: Elements, lo: Ids, hi: Ids) -> Column:
+    weights = e.weights
+    for argument in call.args:
+        valid = e.rows.columns[argument].valid
+        if valid is not None:
+            weights = weights * valid[e.row]
+    before = np.concatenate((np.zeros(1, np.int64), np.cumsum(weights)))
+    return Column(call.result, before[hi] - before[lo])
+
+
+def _extreme(call: WindowSpec, column: Column, lo: Ids, hi: Ids) -> Column:
+    rank = np.empty(len(column), np.int64)
+    rank[sort_indices((column,), ((False, True),))] = np.arange(len(column))
+    if column.valid is not None:
+        rank[column.valid == 0] = -1
+    at = np.empty(len(lo), np.int64)
+    frame_extremes(lo, hi, rank, call.kind == "MAX", at)
+    return _nullable(take_column(column, at, null_at_minus_one=True), call)
+
+
+def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Column:
+    n = len(lo)
+    average = call.kind == "AVG"
+    valid = np.empty(n, np.uint8)
+    if column.type.kind in FLOATS:
+        out = np.empty(n, np.float64)
+        values = column.values.astype(np.float64, copy=False)
+        frame_float_sums(lo, hi, values, weights, average, out, valid)
+        numbers = out.astype(call.result.dtype, copy=False)
+        return Column(call.result, numbers, None if valid.all() else valid)
+    sums, counts = np.empty((n, 3), np.uint64), np.empty(n, np.int64)
+    frame_sums(lo, hi, np.ascontiguousarray(wide_values(column)), weights, sums, counts)
+    words = np.empty((n, 2), np.uint64)
+    bad = read_sums(np.arange(n), sums, counts, average, *range_words(call.result), words, valid)
+    if bad >= 0:
+        raise RuntimeSqlError(
+            f"{call.kind} OVER overflows: the total of a frame does not fit {call.result}; "
+            "cast the argument to a wider type first"
+        )
+    exact = words if call.result.is_wide else words[:, 0].astype(call.result.dtype)
+    return Column(call.result, exact, None if valid.all() else valid)
+
+
+def _nullable(column: Column, call: WindowSpec) -> Column:
+    valid = column.valid
+    if valid is not None and valid.all():
+        valid = None
+    return Column(call.result, column.values, valid, column.heaps)

@@ -1,0 +1,183 @@
+"""Parts of one key's rows in an ordered spine: between two places, or next to one.
+
+A place is a pair of words (c, d) as `penstock.state.ordered` sorts them; rows with equal words
+come together or not at all.
+
+    between(spine, keys, low, high)         low ≤ (c, d) ≤ high
+    beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
+                                            the first row left out anywhere begins (see prefixes)
+    distances(spine, keys, at)              rows between each place and the one before it
+
+Cost: O(runs · log n) a place, besides the rows found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.gather import concat, take
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.kernel import kernel
+from penstock.state.ordered import OrderedRun, OrderedSpine
+from penstock.state.run import KEY_SEED, _expand, _find
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """One place a row: uint64[n] each."""
+
+    c: U64
+    d: U64
+
+    def __len__(self) -> int:
+        return len(self.c)
+
+    def take(self, at: npt.NDArray[Any]) -> Places:
+        return Places(self.c[at], self.d[at])
+
+    def is_below(self, other: Places) -> npt.NDArray[np.bool_]:
+        below: npt.NDArray[np.bool_] = (self.c < other.c) | (
+            (self.c == other.c) & (self.d < other.d)
+        )
+        return below
+
+
+def between(
+    spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places
+) -> tuple[I64, Batch]:
+    """For row i of `keys` all rows from low[i] to high[i], both included: (needle, rows) as of
+    `Spine.probe`."""
+    needles = hash_columns(keys, KEY_SEED, n=len(low))
+    parts: list[tuple[I64, Batch]] = []
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        first, last = np.empty_like(start), np.empty_like(stop)
+        _search(run.c, run.d, start, stop, low.c, low.d, False, first)
+        _search(run.c, run.d, start, stop, high.c, high.d, True, last)
+        found = _found(spine, run, keys, first, np.maximum(first, last))
+        if found is not None:
+            parts.append(found)
+    return _joined(spine, parts)
+
+
+def beside(
+    spine: OrderedSpine, keys: Sequence[Column], at: Places, width: int, *, ahead: bool
+) -> tuple[I64, Batch, npt.NDArray[np.bool_]]:
+    """For row i of `keys` the rows after (or before) at[i] up to some place: (needle, rows,
+    complete), where `complete[i]` says that these are all on that side."""
+    n = len(at)
+    needles = hash_columns(keys, KEY_SEED, n=n)
+    complete = np.ones(n, bool)
+    bound = Places(
+        np.full(n, TOP if ahead else 0, np.uint64), np.full(n, TOP if ahead else 0, np.uint64)
+    )
+    found: list[tuple[OrderedRun, I64, I64]] = []
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        edge = np.empty_like(start)
+        _search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
+        if ahead:
+            first, last = edge, np.minimum(stop, edge + width)
+            cut = np.flatnonzero(last < stop)
+            out = last[cut]
+        else:
+            first, last = np.maximum(start, edge - width), edge
+            cut = np.flatnonzero(first > start)
+            out = first[cut] - 1
+        if len(cut):
+            complete[cut] = False
+            limit = Places(run.c[out], run.d[out])
+            mine = bound.take(cut)
+            closer = limit.is_below(mine) if ahead else mine.is_below(limit)
+            bound.c[cut[closer]], bound.d[cut[closer]] = limit.c[closer], limit.d[closer]
+        found.append((run, first, last))
+    parts: list[tuple[I64, Batch]] = []
+    for run, first, last in found:
+        inside = np.empty_like(first)
+        # what lies beyond the bound, or on it, may be incomplete
+        _search(run.c, run.d, first, last, bound.c, bound.d, not ahead, inside)
+        inside = np.where(complete, last if ahead else first, inside)
+        part = _found(spine, run, keys, *((first, inside) if ahead else (inside, last)))
+        if part is not None:
+            parts.append(part)
+    return *_joined(spine, parts), complete
+
+
+def distances(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
+    """int64[n]: for place i how many rows of its key lie from place i - 1 up to it, where both
+    have the same key (rows that cancel out are counted; collisions of the hash too)."""
+    needles = hash_columns(keys, KEY_SEED, n=len(at))
+    total = np.zeros(len(at), np.int64)
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        edge = np.empty_like(start)
+        _search(run.c, run.d, start, stop, at.c, at.d, False, edge)
+        total[1:] += edge[1:] - edge[:-1]
+    return total
+
+
+def _runs(spine: OrderedSpine) -> list[OrderedRun]:
+    return [run for run in spine.runs() if isinstance(run, OrderedRun)]
+
+
+def _of_key(run: OrderedRun, needles: U64) -> tuple[I64, I64]:
+    low, high = np.empty(len(needles), np.int64), np.empty(len(needles), np.int64)
+    _find(run.k, run.table, run.shift, needles, low, high)
+    return low, high
+
+
+def _found(
+    spine: OrderedSpine, run: OrderedRun, keys: Sequence[Column], first: I64, last: I64
+) -> tuple[I64, Batch] | None:
+    """Rows first[i] .. last[i] of `run` that have key i."""
+    total = int((last - first).sum())
+    if not total:
+        return None
+    needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+    _expand(first, last, needle, row)
+    stored = [run.batch.columns[i] for i in spine.key]
+    same = rows_equal(keys, needle, stored, row)
+    if not same.all():
+        kept = np.flatnonzero(same)
+        needle, row = needle[kept], row[kept]
+    return needle, take(run.batch, row)
+
+
+def _joined(spine: OrderedSpine, parts: list[tuple[I64, Batch]]) -> tuple[I64, Batch]:
+    if not parts:
+        return np.zeros(0, np.int64), empty_batch(spine.schema)
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([at for at, _ in parts]), concat([rows for _, rows in parts])
+
+
+@kernel(
+    "void(uint64[::1], uint64[::1], int64[::1], int64[::1], uint64[::1], uint64[::1], boolean, "
+    "int64[::1])"
+)
+def _search(
+    c: Any, d: Any, start: Any, stop: Any, at_c: Any, at_d: Any, behind: Any, out: Any
+) -> None:
+    """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""
+    for i in range(start.shape[0]):
+        a, b = start[i], stop[i]
+        x, y = at_c[i], at_d[i]
+        while a < b:
+            m = (a + b) >> 1
+            if c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y))):
+                a = m + 1
+            else:
+                b = m
+        out[i] = a

@@ -1,0 +1,139 @@
+"""Window functions equal their definitions after any history, and cost what a change touches."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import penstock.data.hash as hashing
+from penstock.circuit import Circuit, Frame, Order, WindowSpec
+from penstock.data.types import (
+    BIGINT,
+    DATE,
+    DOUBLE,
+    INTEGER,
+    UBIGINT,
+    VARCHAR,
+    Field,
+    Schema,
+    SqlType,
+    decimal,
+    schema,
+)
+from tests.oracle import windows as oracle
+from tests.oracle.drive import as_one_step, run, table
+
+T = schema(
+    p=INTEGER, o=INTEGER, n=INTEGER.with_nullable(False), u=UBIGINT, d=decimal(9, 2), t=DATE,
+    f=DOUBLE, s=VARCHAR,
+)  # fmt: skip
+LONG = "a string that does not fit a view "
+NUMBER = BIGINT.with_nullable(False)
+
+
+def maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+rows = st.tuples(
+    maybe(1),
+    maybe(*range(-3, 9)),
+    st.sampled_from([-(2**31), *range(6), 2**31 - 1]),
+    maybe(0, 1, 2, 2**64 - 1, 2**64 - 2),
+    maybe(*(Decimal(i) / 100 for i in (0, 1, -1, 150, 200))),
+    maybe(*(datetime.date(2024, 2, 27) + datetime.timedelta(i) for i in range(4))),
+    maybe(0.5, -1.5, 8.25),
+    maybe("", "a", LONG + "1", LONG + "2"),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, list[Any]]]:
+    """Rows come and go, some go before they come; in the end none is owed."""
+    pool = draw(st.lists(rows, min_size=1, max_size=12))
+    delta = st.lists(
+        st.tuples(st.sampled_from(pool), st.sampled_from([1, 1, 1, 1, 2, -1, -2])), max_size=8
+    )
+    steps = [{"t": step} for step in draw(st.lists(delta, min_size=1, max_size=6))]
+    owed = [(row, -w) for row, w in table(steps, "t").items() if w < 0]
+    return [*steps, {"t": owed}]
+
+
+def frames(unit: str) -> st.SearchStrategy[Frame]:
+    start, end = st.integers(-4, 2), st.integers(-2, 4)
+    return st.builds(Frame, st.just(unit), st.one_of(st.none(), start), st.one_of(st.none(), end))
+
+
+def result_of(kind: str, type: SqlType) -> SqlType:
+    return NUMBER if kind == "COUNT" else type.with_nullable(True)
+
+
+@st.composite
+def calls(draw: st.DrawFn, how: str) -> WindowSpec:
+    """A call that is felt in the way of `how`: by rows, by a range or everywhere."""
+    column = draw(st.sampled_from(["o", "d", "f", "s", "t"]))
+    at = T.index(column)
+    type = T.types[at]
+    if how == "rank":
+        return WindowSpec(draw(st.sampled_from(["ROW_NUMBER", "RANK", "DENSE_RANK"])), (), NUMBER)
+    if how == "shift":
+        kind = draw(st.sampled_from(["LAG", "LEAD"]))
+        default = draw(st.booleans())
+        return WindowSpec(
+            kind, (at, at) if default else (at,), type, None, draw(st.integers(0, 3)),
+            draw(st.sampled_from([False, False, True])),
+        )  # fmt: skip
+    if how == "edge":
+        is_first = draw(st.booleans())
+        ends = draw(st.sampled_from([(None, None), (None, 0) if is_first else (0, None)]))
+        frame = Frame(draw(st.sampled_from(["RANGE", "ROWS"])), *ends)
+        name = "FIRST_VALUE" if is_first else "LAST_VALUE"
+        return WindowSpec(name, (at,), type, frame, 1, draw(st.booleans()))
+    options = ["COUNT", "MIN", "MAX", *(["SUM", "AVG"] if column in "odf" else [])]
+    kind = draw(st.sampled_from(options))
+    return WindowSpec(kind, (at,), result_of(kind, type), draw(frames(how)))
+
+
+ONE = st.sampled_from(["o", "n", "u", "d", "t"])
+MANY = st.sampled_from([("o", "s"), ("s",), ("f", "t"), ("d", "s", "o")])
+
+
+@pytest.fixture(params=[hashing.ALL_BITS, 0b1], ids=["true", "colliding"], autouse=True)
+def _hashes(request: pytest.FixtureRequest) -> Any:
+    before, hashing._test_mask = hashing._test_mask, request.param
+    yield
+    hashing._test_mask = before
+
+
+@given(data=st.data(), history=histories(), partition=st.sampled_from([(), (0,)]))
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    database=None,
+)
+def test_a_window_function_is_what_it_is_defined_to_be(
+    data: Any, history: Any, partition: Any
+) -> None:
+    how = data.draw(st.sampled_from([
+        ["RANGE"], ["RANGE"], ["ROWS"], ["ROWS", "shift"], ["shift"], ["rank"],
+        ["RANGE", "rank", "edge"], ["ROWS", "shift", "edge"],
+    ]))  # fmt: skip
+    drawn = data.draw(st.lists(st.sampled_from(how), min_size=1, max_size=3))
+    specs = [data.draw(calls(each)) for each in drawn]
+    names = (data.draw(ONE),) if "RANGE" in how else data.draw(st.one_of(st.tuples(ONE), MANY))
+    order = [(T.index(c), data.draw(st.booleans()), data.draw(st.booleans())) for c in names]
+    fields = tuple(Field(f"w{i}", s.result) for i, s in enumerate(specs))
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*T.fields, *fields))
+        return c.window(streams["t"], partition, [Order(*o) for o in order], specs, out)
+
+    expected = oracle.window(table(history, "t"), partition, order, specs)
+    assert run({"t": T}, build, history)[0] == expected
+    assert run({"t": T}, build, as_one_step(history))[0] == expected
