@@ -148,6 +148,7 @@ def topk(
     order: Sequence[tuple[int, bool, bool]],
     limit: int | None,
     offset: int,
+    ranks: str = "ROW_NUMBER",
 ) -> Bag:
     """`order`: (column, descending, nulls first); ties by the remaining columns."""
     compare = comparison(order, len(next(iter(a), ())))
@@ -155,6 +156,14 @@ def topk(
     for row in sorted(a, key=cmp_to_key(compare)):
         parts[tuple(row[p] for p in partition)] += [row] * max(0, a[row])
     end = None if limit is None else offset + limit
+    if ranks != "ROW_NUMBER" and end is not None:
+        out: Bag = Counter()
+        for rows in parts.values():
+            keys = [tuple(row[c] for c, _, _ in order) for row in rows]
+            for row, key in zip(rows, keys, strict=True):
+                before = keys[: keys.index(key)]
+                out[row] += len(before if ranks == "RANK" else set(before)) < end
+        return +out
     return Counter(row for rows in parts.values() for row in rows[offset:end])
 
 

@@ -311,6 +311,95 @@ def _top(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     return f"SELECT * FROM {name} ORDER BY {', '.join(order)} LIMIT {limit}", dict(columns)
 
 
+def _order(draw: st.DrawFn, columns: list[str]) -> str:
+    """ORDER BY `columns`, the place of NULLs said (the defaults differ)."""
+    items = [
+        f"{c} {draw(st.sampled_from(['ASC', 'DESC']))} "
+        f"NULLS {draw(st.sampled_from(['FIRST', 'LAST']))}"
+        for c in columns
+    ]
+    return f"ORDER BY {', '.join(items)}"
+
+
+def _windowed(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
+    """A window function and the kind of its result. Where functions count rows all columns order
+    them, so that there is one answer."""
+    names = sorted(columns)
+    partition = draw(st.sampled_from(["", *(f"PARTITION BY {c} " for c in names)]))
+    column = draw(st.sampled_from(names))
+    kind = columns[column]
+    total = _order(draw, draw(st.permutations(names)))
+    some = _order(draw, draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)))
+    aggregates = [("COUNT(*)", "big"), (f"COUNT({column})", "big")]
+    if kind != "bool":
+        aggregates += [(f"MIN({column})", kind), (f"MAX({column})", kind)]
+    if kind in NUMERIC:
+        aggregates += [(f"SUM({column})", kind)]
+    call, result = draw(st.sampled_from(aggregates))
+    offset = draw(st.integers(0, 2))
+    shifts = [f"({column})", f"({column}, {offset})", f"({column}, {offset}, {column})"]
+    rows = ["UNBOUNDED PRECEDING", "2 PRECEDING", "CURRENT ROW", "1 FOLLOWING",
+            "UNBOUNDED FOLLOWING"]  # fmt: skip
+    first, last = sorted(draw(st.tuples(st.integers(0, 4), st.integers(0, 4))))
+    first, last = min(first, 3), max(last, 1)
+    between = f"BETWEEN {rows[first]} AND {rows[last]}"
+    numbers = [c for c, k in columns.items() if k in _RANGES]
+    forms = [
+        (f"{draw(st.sampled_from(['RANK()', 'DENSE_RANK()']))} OVER ({partition}{some})", "big"),
+        (f"ROW_NUMBER() OVER ({partition}{total})", "big"),
+        (f"{draw(st.sampled_from(['LAG', 'LEAD']))}{draw(st.sampled_from(shifts))} "
+         f"OVER ({partition}{total})", kind),
+        (f"{call} OVER ({partition}{some})", result),
+        (f"{call} OVER ({partition.strip()})", result),
+        (f"{call} OVER ({partition}{total} ROWS {between})", result),
+        (f"FIRST_VALUE({column}) OVER ({partition}{total})", kind),
+        (f"LAST_VALUE({column}) OVER ({partition}{total} ROWS BETWEEN CURRENT ROW AND "
+         "UNBOUNDED FOLLOWING)", kind),
+    ]  # fmt: skip
+    if numbers:
+        key = draw(st.sampled_from(numbers))
+        back, ahead = _RANGES[columns[key]]
+        rows[1], rows[3] = f"{back} PRECEDING", f"{ahead} FOLLOWING"
+        between = f"BETWEEN {rows[first]} AND {rows[last]}"
+        one = _order(draw, [key])
+        forms += [(f"{call} OVER ({partition}{one} RANGE {between})", result)] * 3
+    return draw(st.sampled_from(forms))
+
+
+#: offsets before and after the row, by kind of the order column
+_RANGES = {
+    "int": ("2", "1"), "big": ("2", "1"), "short": ("2", "1"), "dec": ("1.50", "0.25"),
+    "date": ("INTERVAL '1' DAY", "INTERVAL '2' DAY"),
+    "stamp": ("INTERVAL '1' DAY", "INTERVAL '1' HOUR"),
+}  # fmt: skip
+
+
+def _window(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    kept = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=2, unique=True))
+    calls = {f"w{len(relations)}_{i}": _windowed(draw, columns)
+             for i in range(draw(st.integers(1, 3)))}  # fmt: skip
+    listed = ", ".join([*kept, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
+    out = {c: columns[c] for c in kept} | {n: kind for n, (_, kind) in calls.items()}
+    return f"SELECT {listed} FROM {name}", out
+
+
+def _ranked(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    """The first of every partition, with or without their ranks."""
+    name, columns = _relation(draw, relations)
+    names = sorted(columns)
+    partition = draw(st.sampled_from(["", *(f"PARTITION BY {c} " for c in names)]))
+    rank = draw(st.sampled_from(["ROW_NUMBER", "RANK", "DENSE_RANK"]))
+    keys = draw(st.permutations(names)) if rank == "ROW_NUMBER" else [draw(st.sampled_from(names))]
+    call = f"{rank}() OVER ({partition}{_order(draw, keys)})"
+    test = draw(st.sampled_from(["<= 2", "< 2", "= 1", "<= 3"]))
+    if draw(st.booleans()):
+        return f"SELECT * FROM {name} QUALIFY {call} {test}", dict(columns)
+    found = f"r{len(relations)}"
+    inner = f"SELECT *, {call} AS {found} FROM {name}"
+    return f"SELECT * FROM ({inner}) WHERE {found} {test}", dict(columns) | {found: "big"}
+
+
 def _expression(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
     column = draw(st.sampled_from(sorted(columns)))
     kind = columns[column]
@@ -362,6 +451,7 @@ def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
 
 _FORMS = [
     _select, _select, _join, _three, _looked_up, _group, _global, _distinct, _union, _top,
+    _window, _window, _ranked,
 ]  # fmt: skip
 
 

@@ -217,11 +217,18 @@ ORDERS = [
     order=st.sampled_from(ORDERS),
     limit=st.sampled_from([None, 0, 1, 3]),
     offset=st.sampled_from([0, 0, 1, 2]),
+    ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
 )
-@settings(quick, max_examples=80)
-def test_topk(history: Any, partition: Any, order: Any, limit: Any, offset: Any) -> None:
+@settings(quick, max_examples=120)
+def test_topk(
+    history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str
+) -> None:
     orders = [Order(*o) for o in order]
-    expected = oracle.topk(table(history, "t"), partition, order, limit, offset)
+    offset = offset if ranks == "ROW_NUMBER" else 0
+    expected = oracle.topk(table(history, "t"), partition, order, limit, offset, ranks)
     check(
-        {"t": T}, lambda c, s: c.topk(s["t"], partition, orders, limit, offset), history, expected
+        {"t": T},
+        lambda c, s: c.topk(s["t"], partition, orders, limit, offset, ranks),
+        history,
+        expected,
     )

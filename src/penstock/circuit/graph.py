@@ -171,9 +171,12 @@ class Circuit:
         order: Sequence[Order],
         limit: int | None,
         offset: int = 0,
+        ranks: str = "ROW_NUMBER",
     ) -> Stream:
-        """Rows offset .. offset+limit of every partition in `order`, ties by the other columns."""
-        return self._add(TopK(stream.node, tuple(partition), tuple(order), limit, offset))
+        """Rows offset .. offset+limit of every partition in `order`, ties by the other columns;
+        with `ranks` RANK or DENSE_RANK the rows of such a rank up to `limit`."""
+        node = TopK(stream.node, tuple(partition), tuple(order), limit, offset, ranks)
+        return self._add(node)
 
     def fixpoint(
         self,

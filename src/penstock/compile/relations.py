@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from penstock.circuit.graph import Circuit, Stream
-from penstock.circuit.spec import AggregateSpec, Order
+from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
+from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.compile.hops import hop
 from penstock.data.batch import Batch
@@ -34,10 +35,13 @@ from penstock.plan.nodes import (
     Node,
     Project,
     Scan,
+    SortKey,
     TopK,
     UnionAll,
     Unnest,
     Values,
+    Window,
+    WindowCall,
 )
 
 MapFunction = Callable[[Batch], Batch]
@@ -93,9 +97,15 @@ class RelationCompiler:
                 meaning = ("hop", node.column, node.size, node.slide, node.offset)
                 return self.circuit.map(self.stream(node.input), hop(node), node.schema, meaning)
             case TopK():
-                order = [Order(k.column, k.descending, k.nulls_first) for k in node.order]
-                stream = self.stream(node.input)
-                return self.circuit.topk(stream, node.partition, order, node.limit, node.offset)
+                return self.circuit.topk(
+                    self.stream(node.input), node.partition, _order(node.order), node.limit,
+                    node.offset, node.ranks,
+                )  # fmt: skip
+            case Window():
+                calls = [_window_call(c) for c in node.calls]
+                return self.circuit.window(
+                    self.stream(node.input), node.partition, _order(node.order), calls, node.schema
+                )
             case Unnest():
                 return self.circuit.flat_map(
                     self.stream(node.input), node.column, node.keep, node.ordinality, node.schema
@@ -184,6 +194,17 @@ class RelationCompiler:
             typed = tuple(c.with_type(t) for c, t in zip(columns, node.schema.types, strict=True))
             rows.append(Batch(node.schema, typed, one_row.weights))
         return concat(rows, node.schema) if rows else empty_batch(node.schema)
+
+
+def _order(keys: tuple[SortKey, ...]) -> list[Order]:
+    return [Order(k.column, k.descending, k.nulls_first) for k in keys]
+
+
+def _window_call(call: WindowCall) -> WindowSpec:
+    bounds, frame = call.frame, None
+    if bounds is not None:
+        frame = WindowFrame(bounds.unit, bounds.start, bounds.end)
+    return WindowSpec(call.kind, call.args, call.result, frame, call.offset, call.ignore_nulls)
 
 
 def _then(first: MapFunction, second: MapFunction) -> MapFunction:

@@ -15,6 +15,7 @@ everywhere: a row has an integer multiplicity.
     Difference      multiset difference, by position
     Hop             one copy of a row for every window of time it falls in
     TopK            first rows per partition in an order
+    Window          every row with what window functions say of it
     Unnest          one row per element of an array or entry of a map
 
 `ProgramPlan` is what the SQL front end hands over: tables, views in dependency order, indexes.
@@ -30,7 +31,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from penstock.data.types import Schema
+from penstock.data.types import Schema, SqlType
 from penstock.errors import CompilerMessage, Span
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import Expr
@@ -153,13 +154,58 @@ class SortKey:
 class TopK(Node):
     """Rows offset .. offset+limit of each partition in `order` (multiplicities count as rows).
     Ties beyond `order` are broken by the remaining columns, so that the result is a function of
-    the input. `limit` None: no bound. Output schema = input schema."""
+    the input. `limit` None: no bound. Output schema = input schema. `ranks`: what is bound by
+    `limit`, ROW_NUMBER as said, or RANK or DENSE_RANK, which peers share (offset 0 then)."""
 
     input: Node
     partition: tuple[int, ...]
     order: tuple[SortKey, ...]
     limit: int | None
     offset: int = 0
+    ranks: str = "ROW_NUMBER"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A window frame: from `start` to `end` relative to the row, counted forward in the order;
+    None: unbounded. `unit`: ROWS, or RANGE in units of the order column's numbers (µs of a
+    TIMESTAMP, days of a DATE, the last digit of a DECIMAL); in a RANGE peers come together."""
+
+    unit: str
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCall:
+    """One window function over input columns `args`: ROW_NUMBER, RANK, DENSE_RANK; LAG, LEAD (args:
+    value and perhaps default; `offset` rows away); FIRST_VALUE, LAST_VALUE, COUNT, SUM, AVG, MIN,
+    MAX over `frame`."""
+
+    kind: str
+    args: tuple[int, ...]
+    result: SqlType
+    frame: Bounds | None = None
+    offset: int = 1
+    ignore_nulls: bool = False
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it depends on the order of rows that ORDER BY does not tell apart."""
+        if self.frame is None:
+            return self.kind in ("ROW_NUMBER", "LAG", "LEAD")
+        return self.frame.unit == "ROWS" or self.kind in ("FIRST_VALUE", "LAST_VALUE")
+
+
+@dataclass(frozen=True, slots=True)
+class Window(Node):
+    """The input's columns, then one per call: its value for the row among those of its partition
+    in `order` (ties are broken by the remaining columns)."""
+
+    input: Node
+    partition: tuple[int, ...]
+    order: tuple[SortKey, ...]
+    calls: tuple[WindowCall, ...]
 
 
 @dataclass(frozen=True, slots=True)

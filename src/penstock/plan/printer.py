@@ -37,6 +37,8 @@ from penstock.plan.nodes import (
     UnionAll,
     Unnest,
     Values,
+    Window,
+    WindowCall,
 )
 from penstock.plan.text import column_names, format_expression
 
@@ -55,7 +57,7 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Scan() | Values():
             return ()
-        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Hop() | Unnest():
+        case Filter() | Project() | Aggregate() | Distinct() | TopK() | Window() | Hop() | Unnest():
             return (node.input,)
         case Join() | Difference():
             return (node.left, node.right)
@@ -129,6 +131,8 @@ def describe(node: Node) -> str:
             return _hop(node)
         case TopK():
             return _top(node)
+        case Window():
+            return _window(node)
         case Unnest():
             text = f"Unnest {column_names(node.input.schema.names)[node.column]}"
             return f"{text} with ordinality" if node.ordinality else text
@@ -190,7 +194,7 @@ def _aggregate_call(call: AggCall, names: list[str]) -> str:
 
 def _top(node: TopK) -> str:
     names = column_names(node.schema.names)
-    text = "TopK"
+    text = "TopK" if node.ranks == "ROW_NUMBER" else f"TopK by {node.ranks}"
     if node.partition:
         text += f" partition by {', '.join(names[p] for p in node.partition)}"
     if node.order:
@@ -205,6 +209,33 @@ def _hop(node: Hop) -> str:
     if node.slide != node.size:
         text += f" slide {node.slide} µs"
     return f"{text} offset {node.offset} µs" if node.offset else text
+
+
+def _window(node: Window) -> str:
+    names = column_names(node.input.schema.names)
+    text = "Window"
+    if node.partition:
+        text += f" partition by {', '.join(names[p] for p in node.partition)}"
+    if node.order:
+        text += f" order by {', '.join(_sort_key(k, names) for k in node.order)}"
+    width = len(names)
+    calls = [
+        f"{_window_call(call, names)}{f' AS {out}' if out else ''}"
+        for call, out in zip(node.calls, node.schema.names[width:], strict=True)
+    ]
+    return f"{text}: {', '.join(calls)}"
+
+
+def _window_call(call: WindowCall, names: list[str]) -> str:
+    args = [names[a] for a in call.args] or (["*"] if call.kind == "COUNT" else [])
+    if call.kind in ("LAG", "LEAD"):
+        args.insert(1, str(call.offset))
+    text = f"{call.kind}({', '.join(args)}){' IGNORE NULLS' * call.ignore_nulls}"
+    frame = call.frame
+    if frame is None or (frame.unit, frame.start, frame.end) == ("RANGE", None, 0):
+        return text
+    start, end = ("unbounded" if b is None else str(b) for b in (frame.start, frame.end))
+    return f"{text} {frame.unit} {start} … {end}"
 
 
 def _sort_key(key: SortKey, names: list[str]) -> str:

@@ -44,9 +44,10 @@ from penstock.plan.nodes import (
     UnionAll,
     Unnest,
     Values,
+    Window,
 )
 
-_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Hop, Unnest)
+_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Window, Hop, Unnest)
 
 
 def inputs(node: Node) -> tuple[Node, ...]:

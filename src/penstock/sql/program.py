@@ -41,7 +41,6 @@ from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.functions import UserFunction, declare
 from penstock.sql.bind.query import bind_query
-from penstock.sql.bind.ranks import lower_ranks
 from penstock.sql.bind.report import (
     BindError,
     Poisoned,
@@ -415,7 +414,7 @@ class _Program:
     def _view(self, v: ast.CreateView) -> None:
         name = v.name.name
         own = None if name in self.recursive else name
-        query = lower_ranks(bind_query(v.query, self._catalog(own=own)))
+        query = bind_query(v.query, self._catalog(own=own))
         node = renamed(query, v.columns, f"view {name}")
         if name in self.recursive:
             node = self._as_declared(node, v.name)

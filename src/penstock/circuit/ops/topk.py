@@ -1,46 +1,62 @@
 """The first rows of every partition in an order.
 
-partitions of the delta ──► their first offset+limit rows, sorted ──► cut ──► new
-                                        what was emitted for them before ──► old
+    delta ──► partitions ──► rows that may get in ──► with the rows held, sorted ──► cut ──► held
+      └──► all rows, sorted when somebody looks           too few left? read them back ──┘
+
+A partition *holds* its first rows, up to the limit. Once it is full, rows behind the last one held
+change nothing, and most rows of a stream that only grows are that: one comparison each. All rows
+are kept in a log that is sorted behind the scenes, and read only when rows held go away.
+
+A retraction before its insertion leaves a negative total; a partition with one among its first
+rows is in debt, and is read back at every change until that is settled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.arrange import distinct_keys
-from penstock.circuit.dense import Ids
+from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, take, take_column
+from penstock.data.gather import concat, take
 from penstock.data.kernel import kernel
-from penstock.data.types import BIGINT
+from penstock.state.changes import Arrays, Changes
+from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
+from penstock.state.ranges import TOP
 from penstock.state.spine import Spine
 
-_POSITION = BIGINT.with_nullable(False)
 _NO_LIMIT = np.iinfo(np.int64).max
-#: rows read beyond those wanted, for the ones that later runs took back
+#: rows read back beyond those wanted, for the ones that later runs took back
 _SLACK = 8
+#: what is bound by the limit
+_RANKS = {"ROW_NUMBER": 0, "RANK": 1, "DENSE_RANK": 2}
+#: of a partition: holds all its rows; the first; too few; (a flag) misses insertions
+_ALL, _FULL, _STALE, _OWES = 0, 1, 2, 4
 
 
 class TopK(Node):
-    """Rows offset .. offset+limit of each partition; copies of a row count as rows.
+    """Rows offset .. offset+limit of each partition; copies of a row count as rows. With `ranks`
+    RANK or DENSE_RANK all rows of a rank up to the limit.
 
     Reference:   sort each partition by the order, then by all columns, repeat every row as often
                  as its weight says, cut.
-    Incremental: cut the delta's partitions again, reading only their first rows; emit the
-                 difference to what they held.
-    State: the input by partition, in order; the output by partition.
-    Cost:  O(log n + offset + limit) per touched partition; all of it without a limit, or when
-           nearly all rows are equal in the first two columns of the order.
+    Incremental: sort the delta's rows that are not behind the last row held together with those;
+                 emit the difference of what the partition shows.
+    State: the input by partition, in order; the first offset+limit rows by partition, and the place
+           of the last of them.
+    Cost:  O(|delta|), besides O(offset + limit) for partitions whose first rows change and O(log n)
+           more where some of them go away; all rows of those without a limit, or when nearly all
+           rows are equal in the first two columns of the order.
     """
 
     def __init__(
@@ -50,86 +66,282 @@ class TopK(Node):
         order: tuple[Order, ...],
         limit: int | None,
         offset: int,
+        ranks: str = "ROW_NUMBER",
     ) -> None:
         super().__init__(source.schema, (source,))
+        assert not offset or ranks == "ROW_NUMBER"
+        types = self.schema.types
         self._partition = partition
         self._order = RowOrder(len(self.schema), order)
         self._first = offset
         self._end = _NO_LIMIT if limit is None else offset + limit
+        self._ranks = ranks
+        # peers of the last row held get in: its place must not tell them apart
+        self._is_coarse = ranks != "ROW_NUMBER" and (
+            not order or (len(order) == 1 and not types[order[0].column].nullable)
+        )
         self._rows = OrderedSpine(self.schema, partition, self._order.directions)
-        self._emitted = Spine(self.schema, partition)
+        self._held = Spine(self.schema, partition)
+        self._table = GroupTable(tuple(types[p] for p in partition)) if partition else None
+        self._state = np.zeros(16, dtype=np.uint8)
+        self._bound = np.zeros((16, 2), dtype=np.uint64)
+        self._size = np.zeros(16, dtype=np.int64)
+        self._touched = Touched()
+        self._sweep = Sweep()
+        self._changes = Changes(self)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
-        self._rows.insert(delta)
-        keys, count = distinct_keys(tuple(delta.columns[p] for p in self._partition), len(delta))
-        _, old = self._emitted.probe(keys, count)
-        gone = Batch(old.schema, old.columns, -old.weights)
-        change = consolidate(concat([gone, *self._first_rows(keys, count)]))
-        self._emitted.insert(change)
-        return change
+        ids = self._ids(delta)
+        self._rows.insert_later(delta)
+        near = self._not_behind(delta, ids)
+        if not len(near):
+            return None
+        touched, slots = self._touched.find(ids[near], len(self._state))
+        self._changes.note(touched)
+        at, held = self._held.probe(self._keys(touched), len(touched))
+        before = self._state[touched]
+        now = self._cut(
+            np.concatenate((at, slots)), concat((held, take(delta, near))), len(touched),
+            before == _FULL, len(at),
+        )  # fmt: skip
+        is_settled = (now.state < _STALE) & (before < _STALE)
+        self._settle(touched, now, is_settled)
+        kept = [now.of(is_settled)]
+        left = np.flatnonzero(~is_settled)
+        if len(left):
+            kept += [(rows, left[p]) for rows, p in self._read_back(touched[left])]
+        return self._emit((held, at), kept)
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._partition, self._order.order, self._first, self._end
+        return self._partition, self._order.order, self._first, self._end, self._ranks
 
     def parts(self) -> Mapping[str, Part]:
-        return {"rows": self._rows, "emitted": self._emitted}
+        known = {} if self._table is None else {"partitions": self._table}
+        return {"rows": self._rows, "held": self._held, "entries": self._changes, **known}
+
+    def entries(self) -> Arrays:
+        return {"state": self._state, "bound": self._bound, "size": self._size}
+
+    def entry_count(self) -> int:
+        return 1 if self._table is None else len(self._table)
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        state, bound, size = (arrays[name] for name in ("state", "bound", "size"))
+        assert isinstance(state, np.ndarray) and isinstance(bound, np.ndarray)
+        assert isinstance(size, np.ndarray)
+        self._state, self._bound, self._size = state, bound, size
 
     def state_rows(self) -> int:
-        return len(self._rows) + len(self._emitted)
+        return len(self._rows) + len(self._held)
 
-    def _first_rows(self, keys: tuple[Column, ...], count: int) -> list[Batch]:
-        """The visible rows of the partitions `keys`."""
+    # partitions
+
+    def _ids(self, delta: Batch) -> Ids:
+        """The partition of every row."""
+        if self._table is None:
+            return np.zeros(len(delta), dtype=np.int64)
+        if self._sweep.is_due(len(self._table)):
+            self._forget(self._table)
+        ids = self._table.lookup_or_insert(
+            tuple(delta.columns[p] for p in self._partition), len(delta)
+        )
+        self._state = grown(self._state, len(self._table))
+        self._bound = grown(self._bound, len(self._table))
+        self._size = grown(self._size, len(self._table))
+        return ids
+
+    def _forget(self, table: GroupTable) -> None:
+        """Drop the partitions that have no rows, if they are many."""
+        n = len(table)
+        kept = np.flatnonzero((self._size[:n] > 0) | (self._state[:n] != _ALL))
+        if self._sweep.is_worth_it(len(kept), n):
+            self._table, ids = renumbered(table, kept)
+            self._state = moved(self._state, kept, ids)
+            self._bound = moved(self._bound, kept, ids)
+            self._size = moved(self._size, kept, ids)
+            self._changes.renumbered()
+
+    def _keys(self, ids: Ids) -> tuple[Column, ...]:
+        return () if self._table is None else self._table.take(ids)
+
+    def _not_behind(self, delta: Batch, ids: Ids) -> Ids:
+        """The rows of `delta` that are not behind the last one that their full partition holds."""
+        full = self._state[ids] == _FULL
+        if not full.any():
+            return np.arange(len(ids))
+        c, d = self._rows.words(delta)
+        bound_c, bound_d = self._bound[ids, 0], self._bound[ids, 1]
+        behind = (c > bound_c) | ((c == bound_c) & (d > bound_d))
+        return np.flatnonzero(~(full & behind))
+
+    def _settle(self, ids: Ids, now: _Held, at: npt.NDArray[np.bool_]) -> None:
+        """Remember what the partitions `ids` hold now, where `at` says so."""
+        self._state[ids[at]] = now.state[at]
+        self._bound[ids[at]] = now.bound[at]
+        self._size[ids[at]] = now.size[at]
+
+    # rows
+
+    def _cut(
+        self, places: Ids, rows: Batch, count: int, has_more: npt.NDArray[np.bool_], held: int
+    ) -> _Held:
+        """The first of `rows` of each of `count` partitions. `has_more`: there may be others, all
+        behind the last of the first `held` of `rows`, or (held < 0) behind all."""
+        ranks, peers, same = self._order.sort(places, rows)
+        weights, where = rows.weights[ranks], places[ranks]
+        kept = np.zeros(len(ranks), dtype=np.int64)
+        last = np.full(count, -1, dtype=np.int64)
+        state = np.zeros(count, dtype=np.uint8)
+        _first_rows(
+            where, weights, same, peers, (ranks < held).astype(np.uint8), has_more, held < 0,
+            self._end, _RANKS[self._ranks], kept, last, state,
+        )  # fmt: skip
+        at = np.flatnonzero(kept)
+        found = take(rows, ranks[at])
+        batch = Batch(self.schema, found.columns, kept[at])
+        bound = np.zeros((count, 2), dtype=np.uint64)
+        there = np.flatnonzero(last >= 0)
+        if len(there):
+            c, d = self._rows.words(take(rows, ranks[last[there]]))
+            bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
+        size = np.bincount(where[at], minlength=count)
+        return _Held(batch, where[at], state, bound, size)
+
+    def _read_back(self, ids: Ids) -> list[tuple[Batch, Ids]]:
+        """The first rows of partitions `ids` from all their rows: (rows, positions in `ids`)."""
+        parts: list[tuple[Batch, Ids]] = []
         width = min(self._end, 2**40) + _SLACK
-        parts: list[Batch] = []
-        while count:
-            at, rows, complete = self._rows.prefixes(keys, count, width)
-            visible, reached = self._cut(at, rows, count)
-            short = np.flatnonzero((reached < self._end) & ~complete)
-            if not len(short):
-                return [*parts, visible[0]]
-            settled = np.ones(count, dtype=bool)
-            settled[short] = False
-            parts.append(take(visible[0], np.flatnonzero(settled[visible[1]])))
-            keys, count = tuple(take_column(k, short) for k in keys), len(short)
+        left = np.arange(len(ids))
+        while len(left):
+            keys = self._keys(ids[left])
+            places, rows, complete = self._rows.prefixes(keys, len(left), width)
+            now = self._cut(places, rows, len(left), ~complete, -1)
+            is_settled = (now.state & _STALE) == 0
+            self._settle(ids[left], now, is_settled)
+            found, at = now.of(is_settled)
+            parts.append((found, left[at]))
+            left = left[~is_settled]
             width *= 8
         return parts
 
-    def _cut(self, partitions: Ids, rows: Batch, count: int) -> tuple[tuple[Batch, Ids], Ids]:
-        """The visible rows with their partitions, weights clipped at the ends; and how many rows
-        (up to the end) each partition has among `rows`."""
-        ranks, _, same = self._order.sort(partitions, rows)
-        ordered, partitions = take(rows, ranks), partitions[ranks]
-        visible = np.zeros(len(ranks), dtype=np.int64)
-        reached = np.zeros(count, dtype=np.int64)
-        _clip(partitions, ordered.weights, same, self._first, self._end, visible, reached)
-        at = np.flatnonzero(visible)
-        shown = Batch(self.schema, take(ordered, at).columns, visible[at])
-        return (shown, partitions[at]), reached
+    def _emit(self, before: tuple[Batch, Ids], after: list[tuple[Batch, Ids]]) -> Batch:
+        """Take over the rows held, and the change of the rows shown."""
+        held, at = before
+        gone = Batch(self.schema, held.columns, -held.weights)
+        change = consolidate(concat([gone, *(rows for rows, _ in after)]))
+        self._held.insert(change)
+        if not self._first:
+            return change
+        shown = [self._skip(rows, places) for rows, places in after]
+        old = self._skip(held, at)
+        return consolidate(concat([Batch(self.schema, old.columns, -old.weights), *shown]))
+
+    def _skip(self, rows: Batch, places: Ids) -> Batch:
+        """`rows`, all that their partitions hold, without the first `offset`."""
+        found = self._order.settled(places, rows)
+        shown = np.zeros(len(found.place), dtype=np.int64)
+        _behind(found.place, found.rows.weights, self._first, shown)
+        at = np.flatnonzero(shown)
+        return Batch(self.schema, take(found.rows, at).columns, shown[at])
 
 
-@kernel("void(int64[::1], int64[::1], uint8[::1], int64, int64, int64[::1], int64[::1])")
-def _clip(
-    partitions: Any, weights: Any, same: Any, first: Any, end: Any, visible: Any, reached: Any
-) -> None:
-    """visible[i] = copies of row i between positions first and end of its partition;
-    reached[p] = rows of partition p."""
-    rows = partitions.shape[0]
-    position = 0
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """`rows`, row i of place place[i]; and by place its state, the words of its last row and the
+    number of rows."""
+
+    rows: Batch
+    place: Ids
+    state: npt.NDArray[np.uint8]
+    bound: npt.NDArray[np.uint64]
+    size: Ids
+
+    def of(self, places: npt.NDArray[np.bool_]) -> tuple[Batch, Ids]:
+        """The rows of the places that are chosen."""
+        if places.all():
+            return self.rows, self.place
+        at = np.flatnonzero(places[self.place])
+        return take(self.rows, at), self.place[at]
+
+
+@kernel(
+    "void(int64[::1], int64[::1], uint8[::1], uint8[::1], uint8[::1], boolean[::1], boolean, "
+    "int64, int64, int64[::1], int64[::1], uint8[::1])"
+)
+def _first_rows(
+    places: Any, weights: Any, same: Any, peers: Any, is_held: Any, has_more: Any, is_prefix: Any,
+    end: Any, ranks: Any, kept: Any, last: Any, state: Any,
+) -> None:  # fmt: skip
+    """kept[i] = copies of row i up to the limit, last[p] = the last such row of place p, state[p].
+
+    Rows come by place, in order; same[i], peers[i]: row i equals the one before, is its peer.
+    Where there may be more rows, only those up to the last held one (and its peers, where those
+    share a rank) are known to be the first; `is_prefix`: all are, but the last one's peers.
+    """
+    n = places.shape[0]
+    for p in range(state.shape[0]):
+        # a place without any row
+        state[p] = 2 if has_more[p] and end > 0 else (1 if end == 0 else 0)
     i = 0
-    while i < rows:
-        start = i
-        if start == 0 or partitions[start] != partitions[start - 1]:
-            position = 0
-        copies = weights[i]
-        i += 1
-        while i < rows and same[i]:
-            copies += weights[i]
+    while i < n:
+        place = places[i]
+        stop = i
+        certain = i
+        while stop < n and places[stop] == place:
+            stop += 1
+            if is_held[stop - 1]:
+                certain = stop
+        if is_prefix or not has_more[place]:
+            certain = stop
+        else:
+            while (
+                certain < stop and certain > i and (same[certain] if ranks == 0 else peers[certain])
+            ):
+                certain += 1
+        position, groups, group_start = 0, 0, 0
+        is_new, owes = True, False
+        while i < certain:
+            start = i
+            copies = weights[i]
+            is_new = is_new or peers[i] == 0
             i += 1
-        if copies > 0:
-            shown = min(position + copies, end) - max(position, first)
+            while i < stop and same[i]:
+                copies += weights[i]
+                i += 1
+            owes = owes or (copies < 0 and (ranks > 0 or position < end))
+            if copies <= 0:
+                continue
+            if is_new:
+                groups += 1
+                group_start = position
+                is_new = False
+            shown = 0
+            if ranks == 0:
+                shown = min(position + copies, end) - position
+            elif (group_start if ranks == 1 else groups - 1) < end:
+                shown = copies
             if shown > 0:
-                visible[start] = shown
+                kept[start] = shown
+                last[place] = start
             position += copies
-        reached[partitions[start]] = position
+        reached = position if ranks < 2 else groups
+        if is_prefix and has_more[place] and ranks > 0:
+            # peers of the last row may be missing, until a row behind them is seen
+            reached = group_start if ranks == 1 else groups - 1
+        state[place] = 1 if reached >= end else (2 if has_more[place] else 0)
+        if owes:
+            state[place] |= 4
+        i = stop
+
+
+@kernel("void(int64[::1], int64[::1], int64, int64[::1])")
+def _behind(places: Any, weights: Any, first: Any, shown: Any) -> None:
+    """shown[i] = copies of row i that lie behind the first `first` of its place."""
+    position = 0
+    for i in range(places.shape[0]):
+        if i > 0 and places[i] != places[i - 1]:
+            position = 0
+        shown[i] = max(0, position + weights[i] - max(position, first))
+        position += weights[i]

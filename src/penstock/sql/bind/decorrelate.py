@@ -39,11 +39,11 @@ from penstock.plan.nodes import (
     UnionAll,
     Unnest,
     Values,
+    Window,
 )
 from penstock.plan.rewrite import conjuncts, parts
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import Outer, descend, has, outers
-from penstock.sql.bind.ranks import Numbered
 from penstock.sql.bind.report import unsupported
 from penstock.sql.passes.join_keys import joined_fields, pick, references
 
@@ -234,14 +234,18 @@ class _Lift:
                 return Distinct(self._schema(node), self.node(below))
             case UnionAll(inputs=branches):
                 return UnionAll(self._schema(node), tuple(self.node(b) for b in branches))
-            case TopK() | Numbered():
-                return replace(
+            case TopK() | Window():
+                lifted = replace(
                     node,
                     schema=self._schema(node),
                     input=self.node(node.input),
                     partition=(*range(self.width), *self._moved(node.partition)),
                     order=tuple(replace(k, column=k.column + self.width) for k in node.order),
                 )
+                if isinstance(lifted, Window):
+                    calls = (replace(c, args=self._moved(c.args)) for c in lifted.calls)
+                    return replace(lifted, calls=tuple(calls))
+                return lifted
             case Difference(left=left, right=right):
                 return Difference(self._schema(node), self.node(left), self.node(right))
             case Hop(input=below):

@@ -2,27 +2,28 @@
 
     a + 1.5     a INTEGER     →     Call "+"(CAST(a AS DECIMAL(10, 0)), 1.5)
 
-Aggregates, sub-queries and ROW_NUMBER become placeholders (`forms`). Everything of the dialect
-that this version does not compile is refused by name, at the word.
+Aggregates, sub-queries and window functions become placeholders (`forms`). Everything of the
+dialect that this version does not compile is refused by name, at the word.
 
 Not here: implicit casts and result types (`build`), names (`scope`), relations (`query`).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
+from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
-from penstock.sql.bind import build, later, literals, nested, periods
+from penstock.sql.bind import build, later, literals, nested, periods, windows
 from penstock.sql.bind.catalog import Catalog, Inlined
-from penstock.sql.bind.forms import Aggregated, Outer, Ranked, has
+from penstock.sql.bind.forms import Aggregated, Outer, Windowed, has
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
 from penstock.sql.bind.types import UserTypes, bind_type
@@ -154,8 +155,8 @@ class ExpressionBinder:
             raise BindError(
                 e.span, f"{name} is an aggregate, which cannot be used in {self._no_aggregates}"
             )
-        if self._windows is None and has(found, Ranked):
-            raise BindError(e.span, f"{name} is a ROW_NUMBER, which cannot be used here")
+        if self._windows is None and has(found, Windowed):
+            raise BindError(e.span, f"{name} is a window function, which cannot be used here")
         return replace(found, span=e.span)
 
     def _literal(self, e: ast.Literal) -> Expr:
@@ -301,7 +302,7 @@ class ExpressionBinder:
     def _call(self, e: ast.FunctionCall) -> Expr:
         name = e.name.name.upper()
         if e.over is not None:
-            return self._window(e, name, e.over)
+            return self._window(e, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
         if name in LAMBDA_FUNCTIONS:
@@ -398,32 +399,14 @@ class ExpressionBinder:
             function = replace(function, result=function.result.with_nullable(False))
         return Aggregated(function.result, function, wanted, e.distinct, keep, span=e.span)
 
-    def _window(
-        self, e: ast.FunctionCall, name: str, over: ast.WindowSpec | ast.Identifier
-    ) -> Expr:
-        if name != "ROW_NUMBER":
-            raise unsupported(e.span, f"the window function {name}(…) OVER (…)")
+    def _window(self, e: ast.FunctionCall, over: ast.WindowSpec | ast.Identifier) -> Expr:
         if self._windows is None:
-            raise BindError(e.span, f"{name} cannot be used here; QUALIFY filters by it")
-        if e.args:
-            raise BindError(e.span, f"{name} takes no arguments")
-        if isinstance(over, ast.Identifier):
-            if over.name not in self._windows:
-                hint = did_you_mean(over.name, self._windows)
-                raise BindError(over.span, f"there is no window {over.name}{hint}")
-            over = self._windows[over.name]
-        if over.base is not None:
-            raise unsupported(over.base.span, "a window based on another window")
-        if over.frame is not None:
-            raise BindError(over.frame.span, f"{name} takes no frame")
-        partition = tuple(self.bind(p) for p in over.partition_by)
-        order = []
-        for item in over.order_by:
-            if item.expr is None:
-                raise BindError(item.span, "ORDER BY ALL in a window")
-            first = item.nulls_first if item.nulls_first is not None else not item.descending
-            order.append((self.bind(item.expr), item.descending, first))
-        return Ranked(BIGINT.with_nullable(False), partition, tuple(order), span=e.span)
+            raise BindError(
+                e.span, f"{e.name.name.upper()} OVER cannot be used here; QUALIFY filters by it"
+            )
+        inside = copy.copy(self)
+        inside._windows = None
+        return windows.bind_call(inside, e, over, self._windows)
 
     # sub-queries
 

@@ -3,7 +3,7 @@
     SUM(x)                   Aggregated      a column of an Aggregate        (`select`)
     (SELECT MAX(x) FROM t)   Scalar          a column joined to the frame    (`frame`)
     EXISTS (…), x IN (…)     Exists, In      a semi or anti join, or a column
-    ROW_NUMBER() OVER (…)    Ranked          a column of a `Numbered` node   (`ranks`)
+    SUM(x) OVER (…)          Windowed        a column of a Window            (`windows`)
     o.x in a sub-query       Outer           a column of the query around it
 
 Placeholders are expressions of the binder only: no plan that leaves it holds one. `has` and
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import Expr
-from penstock.plan.nodes import Node
+from penstock.plan.nodes import Bounds, Node
 from penstock.plan.rewrite import (
     expressions,
     inputs,
@@ -70,11 +70,17 @@ class In(Expr):
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked(Expr):
-    """ROW_NUMBER() OVER (PARTITION BY … ORDER BY …); `order`: (key, descending, nulls first)."""
+class Windowed(Expr):
+    """A window function (see `plan.nodes.WindowCall`) over the rows of `partition` in `order`:
+    (key, descending, nulls first)."""
 
+    kind: str
+    args: tuple[Expr, ...]
     partition: tuple[Expr, ...]
     order: tuple[tuple[Expr, bool, bool], ...]
+    frame: Bounds | None = None
+    offset: int = 1
+    ignore_nulls: bool = False
 
 
 SUBQUERIES = (Scalar, Exists, In)
@@ -86,8 +92,8 @@ def _inside(expr: Expr) -> tuple[Expr, ...]:
             return args if condition is None else (*args, condition)
         case In(operand=operand):
             return (operand,)
-        case Ranked(partition=partition, order=order):
-            return (*partition, *(key for key, _, _ in order))
+        case Windowed(args=args, partition=partition, order=order):
+            return (*args, *partition, *(key for key, _, _ in order))
     return parts(expr)
 
 
@@ -109,8 +115,8 @@ def has(expr: Expr, *kinds: type[Expr]) -> bool:
 def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     """Rewrite top-down: where `rule` gives an expression, that is taken as it is.
 
-    Goes into the operands of IN and of rankings and into what sub-queries read of this query, not
-    into the arguments of aggregates.
+    Goes into the operands of IN and of window functions and into what sub-queries read of this
+    query, not into the arguments of aggregates.
     """
     new = rule(expr)
     if new is not None:
@@ -121,9 +127,10 @@ def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
             return replace(expr, operand=operand, query=_descend_outers(expr.query, rule))
         case Scalar() | Exists():
             return replace(expr, query=_descend_outers(expr.query, rule))
-        case Ranked():
+        case Windowed():
             return replace(
                 expr,
+                args=tuple(descend(e, rule) for e in expr.args),
                 partition=tuple(descend(e, rule) for e in expr.partition),
                 order=tuple((descend(e, rule), down, first) for e, down, first in expr.order),
             )

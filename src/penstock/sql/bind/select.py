@@ -27,18 +27,18 @@ from penstock.data.types import Field, Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import AggCall, Aggregate, Distinct, Node, Project, SortKey, TopK
-from penstock.plan.rewrite import columns_of, conjuncts
+from penstock.plan.rewrite import conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
-from penstock.sql.bind.forms import Aggregated, Outer, Ranked, descend, find, has
+from penstock.sql.bind.forms import Aggregated, Outer, Windowed, descend, find, has
 from penstock.sql.bind.frame import Frame
-from penstock.sql.bind.ranks import Numbered, numbered
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
 from penstock.sql.bind.tables import bind_table
 from penstock.sql.bind.unnest import ONE_ROW
+from penstock.sql.bind.window_plan import place_windows
 from penstock.sql.passes.join_keys import references
 
 Item = ast.Expr | Entry
@@ -118,9 +118,9 @@ class Select:
             self.frame.keep(having)
         outputs = [(n, self.frame.value(e)) for n, e in outputs]
         sort = [replace(x, expr=self.frame.value(x.expr)) for x in sort]
-        if qualify is not None and not has(qualify, Ranked):
+        if qualify is not None and not has(qualify, Windowed):
             raise BindError(qualify.span, "QUALIFY needs a window function; use WHERE or HAVING")
-        return self._number(outputs, sort, qualify)
+        return self._place_windows(outputs, sort, qualify)
 
     def _binder(
         self,
@@ -293,59 +293,20 @@ class Select:
         at = dict(zip([*keys, *calls], columns, strict=True))
         return lambda e: descend(e, lambda x: _above(x, at))
 
-    # ROW_NUMBER
+    # window functions
 
-    def _number(
+    def _place_windows(
         self, outputs: list[tuple[str, Expr]], sort: list[Sort], qualify: Expr | None
     ) -> tuple[list[tuple[str, Expr]], list[Sort]]:
-        """Add the column of ROW_NUMBER, if it is used, and filter by it."""
+        """Compute them as columns of the frame, and filter by them."""
         exprs = [e for _, e in outputs] + [x.expr for x in sort] + ([qualify] if qualify else [])
-        found: dict[Ranked, None] = {}
-        for e in exprs:
-            _collect_ranks(e, found)
-        if not found:
-            return outputs, sort
-        if len(found) > 1:
-            raise unsupported(list(found)[1].span, "a second ROW_NUMBER in one SELECT")
-        (rank,) = found
-        keys = [*rank.partition, *(e for e, _, _ in rank.order)]
-        # ties are broken by all columns, and all are kept: none but those that are used
-        used = sorted({c for e in [*exprs, *keys] for c in _columns(e)})
-        moves = {c: i for i, c in enumerate(used)}
-        kept = tuple(self.frame.column(c) for c in used)
-        schema = Schema(tuple(self.frame.node.schema.fields[c] for c in used))
-        self.frame.node = Project(schema, self.frame.node, kept)
-
-        def moved(e: Expr) -> Expr:
-            return descend(
-                e, lambda x: replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
-            )
-
-        at = self.frame.add([moved(e) for e in keys], "$w")
-        split = len(rank.partition)
-        order = tuple(
-            SortKey(c, down, first)
-            for c, (_, down, first) in zip(at[split:], rank.order, strict=True)
-        )
-        node = self.frame.node
-        self.frame.node = Numbered(
-            numbered(node.schema), node, tuple(at[:split]), order, span=rank.span
-        )
-        number = self.frame.column(len(node.schema))
-
-        def placed(e: Expr) -> Expr:
-            return descend(
-                e,
-                lambda x: (
-                    replace(number, span=x.span)
-                    if isinstance(x, Ranked)
-                    else (replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None)
-                ),
-            )
-
+        placed = place_windows(self.frame, exprs)
         if qualify is not None:
-            self.frame.keep(placed(qualify))
-        return [(n, placed(e)) for n, e in outputs], [replace(x, expr=placed(x.expr)) for x in sort]
+            self.frame.keep(placed.pop())
+        names = [n for n, _ in outputs]
+        values, keys = placed[: len(names)], placed[len(names) :]
+        moved = [replace(x, expr=e) for x, e in zip(sort, keys, strict=True)]
+        return list(zip(names, values, strict=True)), moved
 
     # ORDER BY, DISTINCT, LIMIT
 
@@ -429,22 +390,6 @@ def _collect(e: Expr, into: dict[Aggregated, None]) -> None:
         return None
 
     descend(e, note)
-
-
-def _collect_ranks(e: Expr, into: dict[Ranked, None]) -> None:
-    def note(x: Expr) -> Expr | None:
-        if isinstance(x, Ranked):
-            into.setdefault(x)
-            return x
-        return None
-
-    descend(e, note)
-
-
-def _columns(e: Expr) -> set[int]:
-    """The columns `e` reads outside of ROW_NUMBER."""
-    bare = descend(e, lambda x: build.TRUE if isinstance(x, Ranked) else None)
-    return columns_of(bare)
 
 
 def _name_of(e: Expr, otherwise: str) -> str:

@@ -1,6 +1,6 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ factor_conditions ─ push_filters
+    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks
                ─ prune_columns ─ merge_projects ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.plan.nodes import ProgramPlan
+from penstock.sql.passes.bound_ranks import bound_ranks
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
 from penstock.sql.passes.merge_projects import merge_projects
@@ -26,7 +27,8 @@ from penstock.sql.passes.share import share
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, prune_columns, merge_projects, share,
+    fold_constants, factor_conditions, push_filters, bound_ranks, prune_columns,
+    merge_projects, share,
 )  # fmt: skip
 
 

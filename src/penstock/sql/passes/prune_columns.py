@@ -33,6 +33,7 @@ from penstock.plan.nodes import (
     UnionAll,
     Unnest,
     Values,
+    Window,
 )
 from penstock.plan.rewrite import columns_of, remap
 from penstock.sql.passes.each_view import each_view
@@ -61,6 +62,8 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return _aggregate(node, want)
         case Unnest():
             return _unnest(node, want)
+        case Window():
+            return _window(node, want)
         case Distinct() | TopK():
             source, moves = narrow(node.input, range(len(node.schema)))
             assert moves == _same(len(node.schema)), "all columns of a whole-row node are needed"
@@ -185,6 +188,34 @@ def _unnest(node: Unnest, want: list[int]) -> tuple[Node, Moves]:
         node, schema=_pick(node.schema, columns), input=source, column=moves[node.column], keep=keep
     )
     return cut, {c: i for i, c in enumerate(columns)}
+
+
+def _window(node: Window, want: list[int]) -> tuple[Node, Moves]:
+    width = len(node.input.schema)
+    kept_calls = [i for i in range(len(node.calls)) if width + i in want]
+    if not kept_calls:
+        return narrow(node.input, want)
+    calls = [node.calls[i] for i in kept_calls]
+    if any(call.by_row for call in calls):
+        columns = list(range(width))  # ties are broken by all of them
+    else:
+        read = {
+            *node.partition,
+            *(k.column for k in node.order),
+            *(a for c in calls for a in c.args),
+        }
+        columns = sorted({*read, *(c for c in want if c < width)})
+    source = _exactly(node.input, columns)
+    moves = {c: i for i, c in enumerate(columns)}
+    kept = replace(
+        node,
+        schema=_pick(node.schema, [*columns, *(width + i for i in kept_calls)]),
+        input=source,
+        partition=tuple(moves[c] for c in node.partition),
+        order=tuple(replace(k, column=moves[k.column]) for k in node.order),
+        calls=tuple(replace(c, args=tuple(moves[a] for a in c.args)) for c in calls),
+    )
+    return kept, moves | {width + i: len(columns) + j for j, i in enumerate(kept_calls)}
 
 
 def _union(node: UnionAll, want: list[int]) -> tuple[Node, Moves]:

@@ -31,8 +31,10 @@ from penstock.plan.nodes import (
     Node,
     ProgramPlan,
     Project,
+    TopK,
     UnionAll,
     Unnest,
+    Window,
 )
 from penstock.plan.rewrite import can_fail, columns_of, conjuncts, inputs, remap, with_inputs
 from penstock.sql.passes.each_view import each_view
@@ -60,6 +62,10 @@ def push(node: Node, predicates: list[Expr]) -> Node:
             return _filtered(replace(node, input=push(node.input, moved)), above)
         case Distinct():
             below, above = _split(predicates, set(range(len(node.schema))))
+            return _filtered(replace(node, input=push(node.input, below)), above)
+        case TopK() | Window():
+            # a partition goes or stays as a whole
+            below, above = _split(predicates, set(node.partition))
             return _filtered(replace(node, input=push(node.input, below)), above)
         case Hop():
             below, above = _split(predicates, set(range(len(node.input.schema))))

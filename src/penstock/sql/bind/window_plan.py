@@ -1,0 +1,171 @@
+"""Windowed placeholders of one SELECT → nodes that compute them, and columns in their place.
+
+    SELECT x, RANK() OVER w, LAG(x) OVER w, SUM(x) OVER (PARTITION BY p) …
+
+      Join inner on p <=> p          SUM of the whole partition is its aggregate
+        Window … LAG                 what a change reaches differs: RANK the partition,
+          Window … RANK              LAG its neighbour, so they are nodes of their own
+            Project [x, p, o]        ties are broken by all columns: only those that are used
+
+Not here: the calls themselves (`windows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from penstock.data.types import Field, Schema
+from penstock.functions.aggregates import resolve_aggregate
+from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.nodes import (
+    AggCall,
+    Aggregate,
+    Join,
+    JoinKind,
+    Project,
+    SortKey,
+    Window,
+    WindowCall,
+)
+from penstock.plan.rewrite import columns_of
+from penstock.sql.bind import build
+from penstock.sql.bind.forms import Windowed, descend
+from penstock.sql.bind.frame import Frame
+
+_EVERYTHING = "everything"
+
+
+def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
+    """Add the columns of the window functions in `exprs` to `frame`; `exprs` over it."""
+    found: dict[Windowed, None] = {}
+    for e in exprs:
+        _collect(e, found)
+    if not found:
+        return list(exprs)
+    moves = _narrow(frame, [*exprs, *(x for call in found for x in _read_by(call))])
+    calls = [_moved(call, moves) for call in found]
+    at = frame.add([x for call in calls for x in _read_by(call)], "$w")
+    columns = iter(at)
+    positions = [[next(columns) for _ in _read_by(call)] for call in calls]
+    places: dict[Windowed, int] = {}
+    for group in _groups(calls):
+        reads = [positions[i] for i in group]
+        start = frame.width
+        if _is_whole(calls[group[0]]):
+            start += _join_aggregates(frame, [calls[i] for i in group], reads)
+        else:
+            _window(frame, [calls[i] for i in group], reads)
+        for offset, i in enumerate(group):
+            places[calls[i]] = start + offset
+
+    def rule(x: Expr) -> Expr | None:
+        if isinstance(x, Windowed):
+            return replace(frame.column(places[_moved(x, moves)]), span=x.span)
+        return replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
+
+    return [descend(e, rule) for e in exprs]
+
+
+def _collect(e: Expr, into: dict[Windowed, None]) -> None:
+    def note(x: Expr) -> Expr | None:
+        if isinstance(x, Windowed):
+            into.setdefault(x)
+            return x
+        return None
+
+    descend(e, note)
+
+
+def _read_by(call: Windowed) -> tuple[Expr, ...]:
+    return (*call.args, *call.partition, *(key for key, _, _ in call.order))
+
+
+def _narrow(frame: Frame, exprs: Iterable[Expr]) -> dict[int, int]:
+    """Keep the columns that `exprs` read; where they are now."""
+    used = sorted({c for e in exprs for c in columns_of(_bare(e))})
+    kept = tuple(frame.column(c) for c in used)
+    schema = Schema(tuple(frame.node.schema.fields[c] for c in used))
+    frame.node = Project(schema, frame.node, kept)
+    return {c: i for i, c in enumerate(used)}
+
+
+def _bare(e: Expr) -> Expr:
+    return descend(e, lambda x: build.TRUE if isinstance(x, Windowed) else None)
+
+
+def _moved(call: Windowed, moves: dict[int, int]) -> Windowed:
+    def rule(x: Expr) -> Expr | None:
+        return replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
+
+    moved = descend(call, rule)
+    assert isinstance(moved, Windowed)
+    return moved
+
+
+def _groups(calls: Sequence[Windowed]) -> list[list[int]]:
+    """Calls that one node computes: over the same rows, in the same order, reaching alike."""
+    groups: dict[object, list[int]] = {}
+    for i, call in enumerate(calls):
+        order = () if _is_whole(call) else call.order
+        groups.setdefault((call.partition, order, _reach(call)), []).append(i)
+    return list(groups.values())
+
+
+def _reach(call: Windowed) -> str:
+    if _is_whole(call):
+        return _EVERYTHING
+    if call.kind in ("LAG", "LEAD"):
+        return "IGNORE NULLS" if call.ignore_nulls else "ROWS"
+    frame = call.frame
+    if frame is not None and frame.start is not None and frame.end is not None:
+        return frame.unit
+    return "partition"
+
+
+def _is_whole(call: Windowed) -> bool:
+    """Whether it is an aggregate of the whole partition."""
+    is_open = call.frame is not None and call.frame.start is call.frame.end is None
+    return is_open and call.kind not in ("FIRST_VALUE", "LAST_VALUE")
+
+
+def _window(frame: Frame, calls: Sequence[Windowed], reads: Sequence[list[int]]) -> None:
+    first, columns = calls[0], reads[0]
+    split = len(first.args) + len(first.partition)
+    order = zip(columns[split:], first.order, strict=True)
+    fields = tuple(Field(f"$window{i}", call.type) for i, call in enumerate(calls))
+    frame.node = Window(
+        Schema((*frame.node.schema.fields, *fields)),
+        frame.node,
+        tuple(columns[len(first.args) : split]),
+        tuple(SortKey(c, down, nulls_first) for c, (_, down, nulls_first) in order),
+        tuple(_call(call, at) for call, at in zip(calls, reads, strict=True)),
+        span=first.span,
+    )
+
+
+def _call(call: Windowed, reads: list[int]) -> WindowCall:
+    args = tuple(reads[: len(call.args)])
+    return WindowCall(call.kind, args, call.type, call.frame, call.offset, call.ignore_nulls)
+
+
+def _join_aggregates(frame: Frame, calls: Sequence[Windowed], reads: Sequence[list[int]]) -> int:
+    """Every row beside the aggregates of its partition; how many columns come before those."""
+    first = calls[0]
+    keys = reads[0][len(first.args) : len(first.args) + len(first.partition)]
+    node = frame.node
+    aggregates = tuple(
+        AggCall(
+            replace(resolve_aggregate(c.kind, [a.type for a in c.args]), result=c.type),
+            tuple(at[: len(c.args)]),
+        )
+        for c, at in zip(calls, reads, strict=True)
+    )
+    fields = [node.schema.fields[k] for k in keys]
+    fields += [Field(f"$window{i}", c.type) for i, c in enumerate(calls)]
+    grouped = Aggregate(Schema(tuple(fields)), node, tuple(keys), aggregates, span=first.span)
+    pairs = tuple((k, i) for i, k in enumerate(keys))
+    schema = Schema((*node.schema.fields, *fields))
+    safe = (True,) * len(pairs)
+    frame.node = Join(schema, JoinKind.INNER, node, grouped, pairs, safe, span=first.span)
+    return len(keys)
