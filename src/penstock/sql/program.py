@@ -54,6 +54,7 @@ from penstock.sql.bind.types import bind_type, declared_type
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
+from penstock.sql.passes.each_view import TooDeep
 from penstock.sql.passes import PASSES, optimise
 from penstock.sql.passes.join_keys import references
 
@@ -81,8 +82,8 @@ def compile_program(text: str, udf: str = "") -> ProgramPlan:
     plan = bind_program(text, udf)
     try:
         return optimise(plan)
-    except RecursionError:
-        raise SqlError([message(text, None, _TOO_DEEP)]) from None
+    except TooDeep as e:
+        raise SqlError([message(text, e.span, _TOO_DEEP)]) from None
 
 
 def check_udf(udf: str) -> None:
