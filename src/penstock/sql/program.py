@@ -54,8 +54,8 @@ from penstock.sql.bind.types import bind_type, declared_type
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
-from penstock.sql.passes.each_view import TooDeep
 from penstock.sql.passes import PASSES, optimise
+from penstock.sql.passes.each_view import TooDeep
 from penstock.sql.passes.join_keys import references
 
 _TABLE_PROPERTIES = (

@@ -46,7 +46,10 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW w AS SELECT [NTILE(2) OVER ()] AS x FROM t", "no such window function"),
         ("CREATE VIEW w AS SELECT [UPPER(v) OVER ()] AS x FROM t", "UPPER is no window function"),
         ("CREATE VIEW w AS SELECT [RANK(n) OVER ()] AS x FROM t", "RANK takes no arguments"),
-        ("CREATE VIEW w AS SELECT [SUM(DISTINCT n) OVER ()] AS x FROM t", "no DISTINCT in a window"),
+        (
+            "CREATE VIEW w AS SELECT [SUM(DISTINCT n) OVER ()] AS x FROM t",
+            "no DISTINCT in a window",
+        ),
         ("CREATE VIEW w AS SELECT LAG(n, [id]) OVER (ORDER BY n) AS x FROM t", "is a constant"),
         ("CREATE VIEW w AS SELECT RANK() OVER [x] AS x FROM t", "there is no window x"),
         (
