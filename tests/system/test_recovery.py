@@ -22,8 +22,10 @@ import psycopg
 import pytest
 
 from penstock.pipeline import failpoints
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, postgres
 from tests.system.conftest import Pipeline, System
+
+__all__ = ["postgres"]
 
 FILE_ROWS, MADE_ROWS = 3000, 2500
 

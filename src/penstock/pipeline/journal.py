@@ -32,6 +32,7 @@ Not here: when a step happens (`loop`), which checkpoint it begins from (`recove
 
 from __future__ import annotations
 
+import mmap
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -226,8 +227,12 @@ def decode_record(body: bytes, schemas: Mapping[str, Schema]) -> JournalRecord:
 
 
 def _bodies(path: Path) -> Iterator[bytes]:
-    """The bodies of one segment, without a last one that is not whole."""
-    data = path.read_bytes()
+    """The bodies of one segment, without a last one that is not whole. The file is mapped: a
+    segment may be larger than memory."""
+    if path.stat().st_size == 0:
+        return
+    with path.open("rb") as f:
+        data = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     at = 0
     while at < len(data):
         body = _body_at(data, at)
@@ -244,7 +249,7 @@ def _whole_bytes(path: Path) -> int:
     return sum(_HEAD + len(body) for body in _bodies(path))
 
 
-def _body_at(data: bytes, at: int) -> bytes | None:
+def _body_at(data: mmap.mmap, at: int) -> bytes | None:
     """The body of the record that begins at `at`; None if there is no whole one."""
     head = data[at : at + _HEAD]
     if len(head) < _HEAD or head[:4] != MAGIC:
@@ -258,7 +263,7 @@ def _body_at(data: bytes, at: int) -> bytes | None:
     return body
 
 
-def _later_record(data: bytes, at: int) -> bool:
+def _later_record(data: mmap.mmap, at: int) -> bool:
     """Is there a whole record behind `at`? Then what is before it is no unfinished append."""
     while (at := data.find(MAGIC, at)) >= 0:
         if _body_at(data, at) is not None:
