@@ -7,6 +7,7 @@ from penstock.io.formats import ENCODERS, PARSERS
 from penstock.io.inputs.datagen import Datagen
 from penstock.io.inputs.empty_input import EmptyInput
 from penstock.io.inputs.file_input import FileInput
+from penstock.io.inputs.kafka_input import KafkaInput
 from penstock.io.inputs.url_input import UrlInput
 from penstock.io.outputs import OUTPUTS
 
@@ -14,6 +15,7 @@ INPUTS: dict[str, type[InputConnector]] = {
     "datagen": Datagen,
     "empty_input": EmptyInput,
     "file_input": FileInput,
+    "kafka_input": KafkaInput,
     "url_input": UrlInput,
 }
 #: inputs that make rows themselves and take no `format`

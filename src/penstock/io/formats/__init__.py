@@ -16,10 +16,15 @@ from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
 from penstock.io.formats.json_encoder import JsonEncoder
 from penstock.io.formats.json_parser import JsonParser
+from penstock.io.formats.raw_parser import RawParser
 
 T = TypeVar("T")
 
-PARSERS: dict[str, Callable[..., Parser]] = {"json": JsonParser, "csv": CsvParser}
+PARSERS: dict[str, Callable[..., Parser]] = {
+    "json": JsonParser,
+    "csv": CsvParser,
+    "raw": RawParser,
+}
 ENCODERS: dict[str, Callable[..., Encoder]] = {"json": JsonEncoder, "csv": CsvEncoder}
 
 

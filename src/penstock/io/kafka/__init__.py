@@ -6,6 +6,7 @@ writer.py      transactions on one topic under a fence, with the marker in the s
 reading.py     a topic read back: committed records, and what an append topic shows
 messages.py    rows → messages: keys, values, headers, bounded in size
 records.py     the control records that make an append topic readable as a view
+values.py      values of records → rows;  filters.py: which records by their headers
 keyed_store.py a snapshot by key on local disk, held against what the topic has
 
 The connectors are `penstock.io.outputs.kafka_output` and `penstock.io.inputs.kafka_input`.

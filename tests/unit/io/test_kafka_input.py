@@ -1,0 +1,228 @@
+"""kafka_input against a real broker."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.data.types import BIGINT, VARBINARY, VARCHAR, Schema, schema
+from penstock.errors import PenstockError, UserError
+from penstock.io.contracts import InputContext
+from penstock.io.formats import make_parser
+from penstock.io.inputs.kafka_input import KafkaInput
+from penstock.io.kafka.values import ValueParser
+from tests.kafka_server import KafkaServer
+from tests.unit.io.conftest import KeepingIntake, until
+
+TABLE = schema(id=BIGINT, name=VARCHAR)
+JSON = {"name": "json", "config": {"update_format": "raw"}}
+
+
+def connector(
+    kafka: KafkaServer, topic: str, format: Any = JSON, table: Schema = TABLE, **config: Any
+) -> KafkaInput:
+    config = {"topic": topic, "start_from": "earliest", **kafka.client(), **config}
+    made = KafkaInput(InputContext("t", "c", table, (), config, format))
+    made.validate()
+    return made
+
+
+def to_the_end(kafka: KafkaServer, topic: str, **config: Any) -> KafkaInput:
+    return connector(kafka, topic, **{"enable.partition.eof": True, **config})
+
+
+def message(i: int, partition: int = 0, **more: Any) -> dict[str, Any]:
+    return {"value": b'{"id": %d, "name": "n"}' % i, "partition": partition, **more}
+
+
+def ids(intake: KeepingIntake) -> list[int]:
+    return sorted(r[0] for r in intake.rows)
+
+
+def test_a_topic_is_read_from_its_beginning_to_its_end(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic(2)
+    kafka.produce(topic, *(message(i, i % 2) for i in range(500)), {"value": None, "key": b"gone"})
+    to_the_end(kafka, topic).run(intake)
+
+    assert ids(intake) == list(range(500))
+    assert intake.ended.is_set() and not intake.errors
+    assert intake.positions[0] == {"offsets": {"0": 0, "1": 0}}
+    assert intake.positions[-1] is not None
+    assert sum(intake.positions[-1]["offsets"].values()) == 501
+
+
+def test_it_goes_on_where_it_was_and_reads_new_partitions_from_their_beginning(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic(2)
+    kafka.produce(topic, *(message(i, i % 2) for i in range(20)))
+    again = to_the_end(kafka, topic, start_from="latest")
+    again.resume({"offsets": {"0": 7}})
+    again.run(intake)
+
+    expected = [i for i in range(20) if i % 2 == 1 or i // 2 >= 7]
+    assert ids(intake) == expected
+
+
+def test_where_to_begin_is_latest_an_offset_or_a_time(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic(2)
+    now = int(time.time() * 1000)
+    old, new = now - 100_000, now - 1_000
+    kafka.produce(topic, *(message(i, i % 2, timestamp=old) for i in range(6)))
+    kafka.produce(topic, *(message(10 + i, 1, timestamp=new) for i in range(3)))
+    to_the_end(kafka, topic, start_from={"timestamp": now - 50_000}).run(intake)
+    assert ids(intake) == [10, 11, 12]
+    intake.parsed = []
+    to_the_end(kafka, topic, start_from={"offsets": [2, 5]}).run(intake)
+    assert ids(intake) == [4, 12]
+    intake.parsed = []
+    to_the_end(kafka, topic, partitions=[0]).run(intake)
+    assert ids(intake) == [0, 2, 4]
+    intake.parsed, intake.positions = [], []
+    intake.run(connector(kafka, topic, start_from="latest"))
+    until(lambda: intake.positions)
+    kafka.produce(topic, message(99, 1))
+    until(lambda: intake.rows)
+    assert ids(intake) == [99]
+
+
+def test_a_bad_record_does_not_spoil_its_neighbours(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic()
+    bad = [b'{"id": 3, "na', b'{"id": "x"}', b"}", b'{"id": 4} {"id"']
+    good = [b'{"id": 1}', b'{"id": 2}\n', b'{"id": 5}{"id": 6}']
+    values = [good[0], bad[0], good[1], bad[1], bad[2], good[2], bad[3]]
+    kafka.produce(topic, *({"value": v} for v in values))
+    to_the_end(kafka, topic).run(intake)
+
+    assert ids(intake) == [1, 2, 4, 5, 6]
+    assert len(intake.parse_errors) == 4
+
+
+def test_records_are_chosen_by_their_headers(kafka: KafkaServer, intake: KeepingIntake) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(
+        topic,
+        message(1, headers={"kind": b"order", "region": b"eu"}),
+        message(2, headers={"kind": b"orders", "region": b"us"}),
+        message(3, headers={"kind": b"order", "region": b"us"}),
+        message(4),
+    )
+    kind = {"header": {"name": "kind", "pattern": "order"}}
+    region = {"header": {"name": "region", "pattern": "u."}}
+    for f, expected in (
+        (kind, [1, 3]),
+        ({"and": [kind, region]}, [3]),
+        ({"or": [kind, region]}, [1, 2, 3]),
+        ({"not": kind}, [2, 4]),
+    ):
+        intake.parsed = []
+        to_the_end(kafka, topic, header_filter=f).run(intake)
+        assert ids(intake) == expected
+
+
+def test_data_that_expired_before_they_were_read_are_fatal_unless_they_may_be_skipped(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, *(message(i) for i in range(10)))
+    kafka.admin.delete_records([TopicPartition(topic, 0, 6)])[TopicPartition(topic, 0, 6)].result(
+        30
+    )
+    strict = to_the_end(kafka, topic)
+    strict.resume({"offsets": {"0": 2}})
+    with pytest.raises(PenstockError, match="has the offsets 6 to 10, the next one to read is 2"):
+        strict.run(intake)
+    lenient = to_the_end(kafka, topic, resume_earliest_if_data_expires=True)
+    lenient.resume({"offsets": {"0": 2}})
+    lenient.run(intake)
+
+    assert ids(intake) == [6, 7, 8, 9]
+    assert [fatal for _, fatal in intake.errors] == [False]
+
+
+def test_a_topic_that_comes_later_is_waited_for(kafka: KafkaServer, intake: KeepingIntake) -> None:
+    topic = kafka.new_name()
+    intake.run(connector(kafka, topic))
+    until(lambda: intake.errors)
+    kafka.create(topic)
+    kafka.produce(topic, message(1))
+    until(lambda: intake.rows)
+    assert len(intake.errors) == 1 and not intake.errors[0][1]
+
+
+def test_raw_records_are_rows_as_they_are(kafka: KafkaServer, intake: KeepingIntake) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, {"value": b"\xff\0"}, {"value": b"a\nb"}, {"value": b""})
+    to_the_end(kafka, topic, format={"name": "raw"}, table=schema(data=VARBINARY)).run(intake)
+    assert Counter(intake.rows) == Counter([(b"\xff\0",), (b"a\nb",), (b"",)])
+    intake.parsed = []
+    text = {"name": "raw", "config": {"mode": "lines", "column_name": "name"}}
+    to_the_end(kafka, topic, format=text).run(intake)
+    assert Counter(intake.rows) == Counter([(None, "a"), (None, "b")])
+    assert "VARBINARY" in str(intake.parse_errors[0].suggestion)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"topic": None}, "'topic' is required"),
+        ({"topic": None, "topics": ["a", "b"]}, "a list of one topic"),
+        ({"start_from": "yesterday"}, "start_from"),
+        ({"start_from": {"offsets": [-1]}}, "start_from"),
+        ({"partitions": [0, -1]}, "partition numbers"),
+        ({"header_filter": {"header": {"name": "x"}}}, "is expected"),
+        ({"header_filter": {"header": {"name": "x", "pattern": "("}}}, "pattern"),
+        ({"include_headers": True}, "not supported yet"),
+        ({"no.such.option": 1}, "No such configuration property"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused_by_name(
+    kafka: KafkaServer, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        connector(kafka, **{"topic": "t", **config})
+
+
+def test_partitions_and_offsets_that_do_not_fit_the_topic_are_fatal(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    topic = kafka.new_topic(2)
+    with pytest.raises(PenstockError, match="2 partitions to read, start_from has 1 offsets"):
+        connector(kafka, topic, start_from={"offsets": [0]}).run(intake)
+    with pytest.raises(PenstockError, match=r"has partitions \[0, 1\], but not \[7\]"):
+        connector(kafka, topic, partitions=[0, 7]).run(intake)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.lists(
+        st.sampled_from(
+            [b'{"id": 1}', b'{"id": 2', b'"name": "x"}', b"[", b"]", b"}", b'{"id": 3} ', b"",
+             b'{"id":', b"7", b'{"id": 4}{"id": 5}', b'"a,b', b'1,"x"', b'2,"y', b'z"']
+        ),
+        max_size=6,
+    ),
+    name=st.sampled_from(["json", "csv"]),
+)  # fmt: skip
+def test_parsing_many_values_at_once_is_parsing_each(values: list[bytes], name: str) -> None:
+    form = {"name": name, "config": {"update_format": "raw"} if name == "json" else {}}
+    at_once = KeepingIntake()
+    at_once.push(ValueParser(form, make_parser(form, TABLE)).parse(values), 0)
+    one_by_one = KeepingIntake()
+    for value in values:
+        one_by_one.push(ValueParser(form, make_parser(form, TABLE)).parse([value]), 0)
+
+    assert at_once.rows == one_by_one.rows
+    assert len(at_once.parse_errors) == len(one_by_one.parse_errors)
