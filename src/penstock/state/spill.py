@@ -28,7 +28,7 @@ from penstock.data.batch import Array
 from penstock.errors import StateCorrupt
 from penstock.state.run import Run
 from penstock.state.spine import Spine
-from penstock.state.storage import StateStore, plain
+from penstock.state.storage import StateStore, one_by_one, plain
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Spill:
                 return spine.mapped(file, self.store.get(file))
             except StateCorrupt:
                 log.warning("spill_again file=%s", file)  # gone or damaged; the run is here
-        mapped = spine.mapped(*self.store.put_mapped("run", {}, [plain(run.arrays())]))
+        mapped = spine.mapped(*self.store.put_mapped("run", {}, one_by_one(run.arrays())))
         run.written.file = mapped.written.file
         return mapped
 
@@ -143,7 +143,7 @@ def _pieces(spine: Spine, lower: Run, upper: Run) -> Iterator[dict[str, Array]]:
     for i in range(pieces):
         a, b = (r.part(e[i], e[i + 1]) for r, e in zip((lower, upper), edges, strict=True))
         merged = spine.merged_in_memory(a, b)
-        arrays = plain(merged.arrays())
+        arrays = dict(plain(merged.arrays()))
         del arrays["table"], arrays["shift"]
         for name in has_nulls:
             arrays.setdefault(name, np.ones(len(merged), np.uint8))

@@ -93,7 +93,7 @@ class StateStore:
     def put(self, name_hint: str, arrays: Mapping[str, Array | Column]) -> str:
         """Store `arrays` durably; returns the file's id. Raises OSError where the disk does, and
         then there is no such file."""
-        return self._put(name_hint, {}, [plain(arrays)], lambda _: None)[0]
+        return self._put(name_hint, {}, one_by_one(arrays), lambda _: None)[0]
 
     def put_mapped(
         self, name_hint: str, room: Mapping[str, Array], pieces: Iterable[Mapping[str, Array]]
@@ -187,12 +187,13 @@ def column(arrays: Mapping[str, Array], name: str, type: SqlType) -> Column:
     return Column(type, values, arrays.get(f"{name}.valid"), heaps)
 
 
-def plain(arrays: Mapping[str, Array | Column]) -> dict[str, Array]:
+def one_by_one(arrays: Mapping[str, Array | Column]) -> Iterator[dict[str, Array]]:
+    """`arrays` as pieces of one array, so that strings are gathered for one column at a time."""
+    return ({name: array} for name, array in plain(arrays))
+
+
+def plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
     """Columns as the arrays that are stored of them."""
-    return dict(_plain(arrays))
-
-
-def _plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
     for name, array in arrays.items():
         if not isinstance(array, Column):
             yield name, np.ascontiguousarray(array)

@@ -99,3 +99,27 @@ def test_state_of_another_version_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Conflict, match="version 0"):
         circuit.bootstrap(store, {**saved, "version": 0})
+
+
+EDGES = "CREATE TABLE edge (s INT NOT NULL, t INT NOT NULL) WITH ('materialized' = 'true');"
+PATHS = """
+DECLARE RECURSIVE VIEW path (s INT NOT NULL, t INT NOT NULL);
+CREATE LOCAL VIEW longer AS SELECT p.s, e.t FROM path p JOIN edge e ON p.t = e.s;
+CREATE MATERIALIZED VIEW path AS SELECT s, t FROM edge UNION ALL SELECT s, t FROM longer;
+"""
+ENDS = "CREATE MATERIALIZED VIEW ends AS SELECT s, MAX(t) AS far FROM path GROUP BY s;"
+
+
+def test_a_recursive_view_keeps_its_state_below_a_new_view(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    saved = saved_by(EDGES + PATHS, store, edge=[((1, 2), 1), ((2, 3), 1), ((3, 1), 1)])
+    plan, circuit = started(EDGES + PATHS + ENDS)
+    steady = started(EDGES + PATHS + ENDS)
+    feed(*steady, edge=[((1, 2), 1), ((2, 3), 1), ((3, 1), 1)])
+
+    emitted = circuit.bootstrap(store, saved)
+    assert {n: dict(batch_to_rows(b)) for n, b in emitted.items()} == {
+        "ends": {(1, 3): 1, (2, 3): 1, (3, 3): 1}
+    }
+    for rows in ([((3, 1), -1)], [((3, 4), 1)], [((1, 2), -1), ((4, 1), 1)]):
+        assert feed(plan, circuit, edge=rows) == feed(*steady, edge=rows)
