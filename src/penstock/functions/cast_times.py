@@ -10,6 +10,7 @@ import numpy as np
 
 from penstock.data.batch import Column
 from penstock.data.types import INTEGERS, Kind, SqlType
+from penstock.functions import calendar
 from penstock.functions.cast_numbers import decimal_to_integer, float_to_integer, number, rescaled
 from penstock.functions.cast_parts import Bad, Converter, fixed, retype, then
 
@@ -81,3 +82,13 @@ def number_to_scaled(src: SqlType, dst: SqlType, unit: int) -> Converter:
 def to_number(src: SqlType, dst: SqlType, divisor: int) -> Converter:
     whole = _divided_by(_INT64, divisor)
     return whole if dst.kind is Kind.INT64 else then(whole, number(_INT64, dst))
+
+
+def within_calendar(dst: SqlType) -> Converter:
+    """Timestamps outside the years 1 to 9999 are bad: they could not be written down."""
+
+    def convert(column: Column) -> tuple[Column, Bad]:
+        days = column.values // _DAY_US
+        return column.with_type(dst), (days < calendar.FIRST_DAY) | (days > calendar.LAST_DAY)
+
+    return convert

@@ -15,18 +15,38 @@ import numpy as np
 
 from penstock.data.batch import Column
 from penstock.data.build import null_column
-from penstock.data.types import BINARIES, FLOATS, INTEGERS, NUMBERS, STRINGS, Kind, SqlType
+from penstock.data.types import (
+    BINARIES,
+    FLOATS,
+    INTEGERS,
+    NUMBERS,
+    STRINGS,
+    VARCHAR,
+    Kind,
+    SqlType,
+)
 from penstock.data.variant import wrap
+from penstock.errors import RuntimeSqlError
+from penstock.functions import text
 from penstock.functions.cast_binary import binary_to_text, binary_to_uuid, to_binary
 from penstock.functions.cast_numbers import number
-from penstock.functions.cast_parts import Converter, retype
+from penstock.functions.cast_parts import Converter, retype, then
 from penstock.functions.cast_text import from_text, text_to_text, to_text
-from penstock.functions.cast_times import TIMESTAMPS, datetime_cast, number_to_scaled, to_number
+from penstock.functions.cast_times import (
+    TIMESTAMPS,
+    datetime_cast,
+    number_to_scaled,
+    to_number,
+    within_calendar,
+)
 from penstock.functions.coercion import DATETIMES, INTERVALS
-from penstock.functions.definition import Kernel, fail_where
+from penstock.functions.definition import Kernel
 from penstock.functions.interval_units import unit_size
 from penstock.functions.nested_casts import masked_converter, nested_converter
 from penstock.functions.variant_casts import from_variant
+
+#: values longer than this are cut in messages
+_LONGEST = 80
 
 
 def _converter(src: SqlType, dst: SqlType) -> Converter | None:
@@ -53,7 +73,7 @@ def _converter(src: SqlType, dst: SqlType) -> Converter | None:
     if s in DATETIMES and d in DATETIMES:
         return datetime_cast(src, dst)
     if s in NUMBERS and d in TIMESTAMPS:
-        return number_to_scaled(src, dst, 1000)
+        return then(number_to_scaled(src, dst, 1000), within_calendar(dst))
     if s in TIMESTAMPS and d in NUMBERS:
         return to_number(src, dst, 1000)
     if s in NUMBERS and d in INTERVALS:
@@ -128,7 +148,22 @@ def cast_kernel(src: SqlType, dst: SqlType, safe: bool = False) -> Kernel:
             return out
         if safe:
             return Column(out.type, out.values, (~bad).astype(np.uint8), out.heaps)
-        fail_where(bad, args, f"value cannot be cast to {target}")
+        rows = bad if column.valid is None else bad & (column.valid == 1)
+        if rows.any():
+            row = int(np.argmax(rows))
+            raise RuntimeSqlError(f"{_spelled(column, row)} cannot be cast to {target}", row=row)
         return out
 
     return kernel
+
+
+def _spelled(column: Column, row: int) -> str:
+    """The value of a row, for a message."""
+    one = Column(column.type, column.values[row : row + 1], None, column.heaps)
+    if column.type.kind in STRINGS:
+        shown = repr(text.to_list(one)[0])
+    elif column.type.children or column.type.kind in BINARIES or not _converter(one.type, VARCHAR):
+        return f"this {column.type.with_nullable(True)}"
+    else:
+        shown = text.to_list(cast_kernel(one.type, VARCHAR)([one], 1))[0]
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

@@ -41,6 +41,7 @@ from penstock.functions.interval_units import MICROSECONDS, MONTHS, canonical_un
 from penstock.functions.params import FLOAT8, INT
 
 TIMESTAMPS = (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+OUT_OF_CALENDAR = "result is outside the years 1 to 9999"
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 
 
@@ -60,6 +61,12 @@ def microseconds(column: Column) -> Array:
     if column.type.kind is Kind.DATE:
         return column.values.astype(np.int64) * DAY_US
     return column.values // 1000 if column.type.kind is Kind.TIME else column.values
+
+
+def in_calendar(days: Array, args: Sequence[Column]) -> None:
+    """Raise for the first row whose day is outside the years 1 to 9999."""
+    outside = (days < calendar.FIRST_DAY) | (days > calendar.LAST_DAY)
+    fail_where(outside, args, OUT_OF_CALENDAR)
 
 
 # fields --------------------------------------------------------------------------------------
@@ -176,7 +183,17 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
         if compute is None:
             return None
         out = t
-        return Overload((t, VARCHAR), t, lambda args, n: Column(out, compute(args[0].values)))
+        # going down only decades leave the calendar: they begin with the year 0
+        if t.kind is Kind.TIME or not (up or unit == "DECADE"):
+            return Overload((t, VARCHAR), t, lambda args, n: Column(out, compute(args[0].values)))
+
+        def kernel(args: Sequence[Column], n: int) -> Column:
+            rounded = Column(out, compute(args[0].values))
+            days = microseconds(rounded) // DAY_US
+            in_calendar(days, args)
+            return rounded
+
+        return Overload((t, VARCHAR), t, kernel, can_fail=True)
 
     return resolver
 

@@ -29,7 +29,14 @@ from penstock.data.types import (
 from penstock.functions import calendar
 from penstock.functions.calendar import DAY_US
 from penstock.functions.coercion import common_type
-from penstock.functions.dates import microseconds, moment_type, unit_of, whole_units
+from penstock.functions.dates import (
+    OUT_OF_CALENDAR,
+    in_calendar,
+    microseconds,
+    moment_type,
+    unit_of,
+    whole_units,
+)
 from penstock.functions.definition import (
     Kernel,
     Literals,
@@ -43,11 +50,6 @@ from penstock.functions.params import INT
 
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 _TIME_NS = 86_400_000_000_000
-_RANGE = "result is outside the years 1 to 9999"
-
-
-def _in_range(days: Array, args: Sequence[Column]) -> None:
-    fail_where((days < calendar.FIRST_DAY) | (days > calendar.LAST_DAY), args, _RANGE)
 
 
 def _add_months(us: Array, months: Array, args: Sequence[Column]) -> Array:
@@ -55,14 +57,14 @@ def _add_months(us: Array, months: Array, args: Sequence[Column]) -> Array:
     count = np.clip(months.astype(np.int64), -240_000, 240_000)
     days = us // DAY_US
     moved = calendar.add_months(days, count)
-    _in_range(moved, args)
+    in_calendar(moved, args)
     return np.asarray(moved * DAY_US + (us - days * DAY_US))
 
 
 def _add_short(us: Array, span: Array, args: Sequence[Column]) -> Array:
     out = us + span
-    fail_where(((us ^ out) & (span ^ out)) < 0, args, _RANGE)
-    _in_range(out // DAY_US, args)
+    fail_where(((us ^ out) & (span ^ out)) < 0, args, OUT_OF_CALENDAR)
+    in_calendar(out // DAY_US, args)
     return out
 
 
@@ -233,7 +235,7 @@ def timestampadd(types: Types, literals: Literals) -> Overload | None:
     def kernel(args: Sequence[Column], n: int) -> Column:
         _unit, count, at = args
         limit = np.iinfo(np.int64).max // size
-        fail_where(np.abs(count.values) > limit, args, _RANGE)
+        fail_where(np.abs(count.values) > limit, args, OUT_OF_CALENDAR)
         span = Column(interval, count.values * size, count.valid)
         return shift((at, span), n)
 

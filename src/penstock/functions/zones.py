@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from penstock.data.batch import Array, Column
 from penstock.data.types import TIMESTAMP, VARCHAR, Kind
 from penstock.errors import RuntimeSqlError
+from penstock.functions import calendar
 from penstock.functions.definition import Literals, Overload, Types, define_typed
 from penstock.functions.distinct import groups
 from penstock.functions.params import MOMENT, STRING
@@ -82,6 +83,8 @@ def _convert(source: Column, target: Column, at: Column) -> Column:
         if a is not None and b is not None:
             utc, ok[here] = _to_utc(us[here], a)
             us[here] = _from_utc(utc, b)
+    days = us // calendar.DAY_US
+    ok &= (days >= calendar.FIRST_DAY) & (days <= calendar.LAST_DAY)
     return Column(TIMESTAMP, us, ok.astype(np.uint8))
 
 
