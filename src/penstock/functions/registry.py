@@ -61,6 +61,8 @@ FAMILIES = (
 )  # fmt: skip
 
 _DAYS = SqlType(Kind.INTERVAL_SHORT, unit="DAY")
+#: functions for which an untyped NULL is wrong: the key of a map is never NULL
+_EXACT = frozenset(("MAP",))
 #: the number that text is read as where any number would do (the base library's choice)
 _NUMBER = decimal(38, 19)
 
@@ -104,7 +106,7 @@ def _stand_ins(name: str, given: Types) -> Iterator[Types]:
     """What the arguments are taken for where no overload takes them as they are: an untyped NULL
     for another argument's type or a number, text, a span of days; then text for a number."""
     kinds = {t.kind for t in given}
-    if Kind.NULL in kinds:
+    if Kind.NULL in kinds and name.upper() not in _EXACT:
         others = [t for t in given if t.kind is not Kind.NULL]
         for candidate in (*others, INTEGER, VARCHAR, _DAYS):
             yield tuple(candidate if t.kind is Kind.NULL else t for t in given)
