@@ -21,14 +21,16 @@ each order of writes leaves something that can be told apart after a crash:
               unfinished delta: the next append begins at the covered length, over it
 
 A file that somebody changed, removed or replaced does not match its marker; deltas are then
-appended to what is there, on a line of their own, and a reset puts it right. Power loss may lose
-the last appends; the file is then shorter than covered, so no marker is reported and the pipeline
-starts over.
+appended to what is there, on a line of their own, and a reset puts it right.
+
+A delta counts as taken once its bytes, the marker, and the marker's name are synced, so power loss
+takes nothing back. An append that it cuts short is told by the marker before it, or leaves a file
+that does not match its marker.
 
 Writers of one directory exclude each other by a lock on it, so reading a marker and writing under
 it are one (reset.md rule 5).
 
-Cost: O(bytes written), two small files a delta.
+Cost: O(bytes written), two small files and four syncs a delta.
 """
 
 from __future__ import annotations
@@ -106,7 +108,10 @@ class Sidecar:
             "appending": self.is_appending,
         }
         new = path.with_name(path.name + ".new")
-        new.write_text(json.dumps(body))
+        with new.open("w") as f:
+            f.write(json.dumps(body))
+            f.flush()
+            os.fsync(f.fileno())
         os.replace(new, path)
 
 
@@ -243,7 +248,9 @@ class FileSink(Sink):
             file.flush()
             end = file.tell()
             file.truncate(end)
+            os.fsync(file.fileno())
             Sidecar(marker, inode, end, False).write(self._sidecar)
+            _sync_folder(self._path.absolute().parent)
 
     def _current_file(self) -> BinaryIO:
         """The file that the path names, open: somebody may have replaced or removed it."""
