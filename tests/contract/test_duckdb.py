@@ -259,3 +259,28 @@ def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
     text = replace(good, config={"path": str(tmp_path / "text"), "table": "t"})
     with pytest.raises(SinkRejected, match="not a DuckDB file"):
         DuckDbSink(text).open()
+
+
+def test_nested_values_are_lists_maps_and_structs(tmp_path: Path) -> None:
+    schema = T.schema(
+        k=T.BIGINT, list=T.array_of(T.decimal(8, 2)), map=T.map_of(T.VARCHAR, T.INTEGER),
+        row=T.row_of(x=T.VARCHAR, Y=T.array_of(T.DATE)), variant=T.VARIANT,
+    )  # fmt: skip
+    day = datetime.date(2024, 2, 29)
+    values = (1, [Decimal("1.50"), None], {"a": None}, ("ŭ", [day]), '{"b":[1.5]}')
+    context = SinkContext("p", "v", "c", schema, {"path": str(tmp_path / "a"), "table": "t"})
+    sink = DuckDbSink(context)
+    sink.open()
+    sink.validate()
+    rows = [values, (2, None, None, None, None)]
+    sink.apply(batch_from_rows(schema, rows), marker(1, 1, 2, pipeline_id="p", view="v"))
+    sink.validate()
+    with duckdb.connect(str(tmp_path / "a"), read_only=True) as db:
+        assert db.execute("SELECT * FROM t ORDER BY k").fetchall() == [
+            (1, [Decimal("1.50"), None], {"a": None}, {"x": "ŭ", "Y": [day]}, '{"b":[1.5]}'),
+            rows[1],
+        ]
+    sink.apply(batch_from_rows(schema, [values], [-1]), marker(1, 2, 1, pipeline_id="p", view="v"))
+    with duckdb.connect(str(tmp_path / "a"), read_only=True) as db:
+        assert db.execute("SELECT k FROM t").fetchall() == [(2,)]
+    sink.close()

@@ -168,18 +168,19 @@ def test_every_type_arrives_as_it_is(target: PlainTarget) -> None:
         dec=T.decimal(30, 4), big=T.BIGINT, ubig=T.UBIGINT, real=T.REAL, double=T.DOUBLE,
         text=T.VARCHAR, short=T.varchar(3), blob=T.VARBINARY, day=T.DATE, time=T.TIME,
         stamp=T.TIMESTAMP, zoned=T.TIMESTAMP_TZ, id=T.UUID, flag=T.BOOLEAN,
+        list=T.array_of(T.INTEGER), row=T.row_of(x=T.VARCHAR), variant=T.VARIANT,
     )  # fmt: skip
     texts = ["tab\t, newline\n, return\r, \\ and \\N, \"quotes\" 'n' {braces}", "\\.", ""]
     full: list[tuple[Any, ...]] = [
         (Decimal(f"-12345678901234567890.123{i}"), -(2**63), 2**64 - 1, 0.1, 1e300, text, "äöü",
          b"\0\xff\\", datetime.date(1969, 12, 31), datetime.time(1, 2, 3, 4),
          datetime.datetime(2024, 2, 29, 12, 0, 0, 1), datetime.datetime(2024, 2, 29, 12),
-         uuid.UUID(int=5), True)
+         uuid.UUID(int=5), True, [1, None], (text,), '{"b": [1.5, "ü"]}')
         for i, text in enumerate(texts)
     ]  # fmt: skip
     odd: list[tuple[Any, ...]] = [
-        (Decimal("7.0000"), *([None] * 13)),
-        (Decimal("8.0000"), None, None, float("nan"), float("-inf"), *([None] * 9)),
+        (Decimal("7.0000"), *([None] * 16)),
+        (Decimal("8.0000"), None, None, float("nan"), float("-inf"), *([None] * 12)),
     ]
     context = SinkContext("p", "v", "c", schema, {"uri": target.uri, "table": "t"}, key=(0,))
     sink = PostgresSink(context)
@@ -191,7 +192,7 @@ def test_every_type_arrives_as_it_is(target: PlainTarget) -> None:
     sink.publish(1, m)
     select = (
         'SELECT dec, big, ubig, real::float8, double, text, short, blob, day, "time", stamp, '
-        "zoned AT TIME ZONE 'UTC', id, flag FROM t ORDER BY dec"
+        "zoned AT TIME ZONE 'UTC', id, flag, list, row, variant FROM t ORDER BY dec"
     )
     by_copy = target.run(select)
     keys = [r[0] for r in by_copy]
@@ -204,7 +205,10 @@ def test_every_type_arrives_as_it_is(target: PlainTarget) -> None:
     assert keys == sorted(r[0] for r in [*full, *odd])
     assert repr(by_copy) == repr(by_delta)
     float32 = 0.10000000149011612
-    expected = [tuple(float32 if v == 0.1 else v for v in r) for r in full]
+    expected = [
+        (*(float32 if v == 0.1 else v for v in r[:-2]), {"x": r[5]}, {"b": [1.5, "ü"]})
+        for r in full
+    ]
     assert by_copy[:3] == expected[::-1]
     assert repr(by_copy[3:]) == repr(odd)
 

@@ -32,11 +32,13 @@ def test_every_type_has_one_exact_form(tmp_path: Path) -> None:
     schema = T.schema(
         big=T.BIGINT, ubig=T.UBIGINT, real=T.REAL, dec=T.decimal(30, 4), text=T.VARCHAR,
         blob=T.VARBINARY, day=T.DATE, time=T.TIME, stamp=T.TIMESTAMP, id=T.UUID, flag=T.BOOLEAN,
+        list=T.array_of(T.INTEGER), row=T.row_of(x=T.VARCHAR), variant=T.VARIANT,
     )  # fmt: skip
     values = (
         -(2**63), 2**64 - 1, 0.5, Decimal("-12345678901234567890.1230"), "ŭ\0\"'", b"\0\xff",
         datetime.date(1969, 12, 31), datetime.time(1, 2, 3),
         datetime.datetime(2024, 2, 29, 12, 0, 0, 1), uuid.UUID(int=5), True,
+        [1, None], ("ŭ",), '{"b": 1.50}',
     )  # fmt: skip
     none = (None,) * len(values)
     nan = (*none[:2], float("nan"), *none[3:])
@@ -49,7 +51,7 @@ def test_every_type_has_one_exact_form(tmp_path: Path) -> None:
     assert run(path, "SELECT * FROM t ORDER BY rowid") == [
         (-(2**63), str(2**64 - 1), 0.5, "-12345678901234567890.1230", "ŭ\0\"'", b"\0\xff",
          "1969-12-31", "01:02:03.000000000", "2024-02-29 12:00:00.000001",
-         "00000000-0000-0000-0000-000000000005", 1),
+         "00000000-0000-0000-0000-000000000005", 1, "[1,null]", '{"x":"ŭ"}', '{"b":1.5}'),
         none,
         (None, None, "NaN", *none[3:]),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from penstock.data.types import Field, Kind, Schema, SqlType
+from penstock.data.types import Field, Kind, Schema, SqlType, has_kind
 from penstock.errors import Span, SqlError, UserError
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
@@ -70,7 +70,7 @@ _OPTIONS = (
 _IGNORE = "feldera_ignore_warning_"
 _TOO_DEEP = "this statement is nested too deeply; split it over several views"
 _SYSTEM_VIEWS = ("error_view",)
-_INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG, Kind.NULL)
+_INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 
 
 def compile_program(text: str, udf: str = "") -> ProgramPlan:
@@ -287,7 +287,7 @@ class _Program:
         if any(f.name == c.name.name for f in before):
             raise BindError(c.name.span, f"there are two columns {c.name.name}")
         type = bind_type(c.type, self.types)
-        if type.kind in _INTERVALS:
+        if has_kind(type, *_INTERVALS):
             raise BindError(c.type.span, "an INTERVAL cannot be stored in a table")
         if c.primary_key is not None and type.nullable:
             raise BindError(c.span, f"column {c.name.name} of a PRIMARY KEY must be NOT NULL")
@@ -426,7 +426,7 @@ class _Program:
                     v.name.span, f"view {name} has two columns {n}; give one an alias with AS"
                 )
         for f in node.schema.fields:
-            if v.kind != "local" and f.type.kind in _INTERVALS:
+            if v.kind != "local" and (f.type.kind is Kind.NULL or has_kind(f.type, *_INTERVALS)):
                 raise BindError(
                     v.name.span,
                     f"column {f.name} of view {name} is {build.bare(f.type)}, which only a LOCAL "

@@ -7,7 +7,7 @@
      … WITH TZ      the same in UTC                          2024-02-29 12:00:00.000000+00:00
     INTERVAL        PostgreSQL's spelling                    90 microseconds, 14 months
     BINARY          PostgreSQL's hex form                    \\x00ff
-    ARRAY MAP ROW VARIANT   refused (`check_no_nested`)
+    ARRAY MAP ROW VARIANT   JSON without blanks              {"a":[1,null]}
 
 Fixed width makes the texts sort as the values do. NULL is None in every list.
 
@@ -27,10 +27,11 @@ from penstock.data.batch import Batch, Column
 from penstock.data.build import column_to_python
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, Kind, Schema
 from penstock.errors import UserError
+from penstock.io.formats.spelling import csv_values
 
 
 def check_no_nested(schema: Schema, transport: str) -> None:
-    """Raise UserError for columns that a table of scalar columns cannot hold."""
+    """Raise UserError for columns that a table of scalar columns without JSON cannot hold."""
     for f in schema.fields:
         if f.type.kind in NESTED:
             raise UserError(
@@ -79,6 +80,8 @@ def _with_nulls(values: list[Any], column: Column) -> list[Any]:
 
 def _texts(column: Column) -> list[Any]:
     kind, values = column.type.kind, column.values
+    if kind in NESTED:
+        return csv_values(column)
     if kind in INTEGERS:
         return list(map(str, values.tolist()))
     if kind in FLOATS:

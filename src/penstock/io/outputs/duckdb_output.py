@@ -44,7 +44,6 @@ from penstock.io.contracts import (
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
-from penstock.io.outputs.column_text import check_no_nested
 from penstock.io.outputs.duckdb_file import Connection, DuckDbFile, configure, run
 from penstock.io.outputs.duckdb_table import DuckDbTable
 from penstock.io.outputs.fencing import (
@@ -85,7 +84,6 @@ class DuckDbSink(Sink):
         memory_limit = o.text("memory_limit", "512MB")
         self._file = DuckDbFile(path, memory_limit, o.boolean("keep_open", False))
         o.done()
-        check_no_nested(context.schema, "duckdb_output")
         self._table = DuckDbTable(name, context.schema, context.key)
         self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{name[1]}' of '{path}'"

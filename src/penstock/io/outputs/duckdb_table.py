@@ -14,6 +14,8 @@
     DATE TIMESTAMP [TZ] UUID the same
     TIME                     TIME_NS            TIME, which keeps microseconds
     INTERVAL                 INTERVAL
+    T ARRAY, MAP, ROW        T[], MAP, STRUCT   the same with equal children
+    VARIANT                  VARCHAR            JSON; it holds JSON text
 
 Every type fits into VARCHAR. Rows come and go as Arrow tables: nothing is done row by row.
 
@@ -62,6 +64,16 @@ def created_type(type: SqlType) -> str:
         return "VARCHAR"
     if type.kind in BINARIES:
         return "BLOB"
+    if type.kind is Kind.VARIANT:
+        return "VARCHAR"
+    parts = [created_type(t) for t in type.children]
+    if type.kind is Kind.ARRAY:
+        return f"{parts[0]}[]"
+    if type.kind is Kind.MAP:
+        return f"MAP({parts[0]}, {parts[1]})"
+    if type.kind is Kind.ROW:
+        named = zip(type.names, parts, strict=True)
+        return f"STRUCT({', '.join(f'{quoted(n)} {p}' for n, p in named)})"
     return _TYPES.get(type.kind, "INTEGER" if type.kind is Kind.NULL else type.kind.value)
 
 
@@ -70,6 +82,11 @@ def fits(type: SqlType, found: str) -> bool:
     made = created_type(type)
     if found in (made, "VARCHAR"):
         return True
+    if type.kind is Kind.VARIANT:
+        return found == "JSON"
+    if type.children:
+        # DuckDB quotes only the field names that need it
+        return found.replace('"', "") == made.replace('"', "")
     if type.kind in INTEGERS:
         low, high = _INTEGERS[made]
         least, most = _INTEGERS.get(found, (0, -1))

@@ -40,7 +40,6 @@ from penstock.io.contracts import (
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, keyed_changes
-from penstock.io.outputs.column_text import check_no_nested
 from penstock.io.outputs.fencing import (
     Staging,
     check_complete,
@@ -108,7 +107,6 @@ class PostgresSink(Sink):
                 f'INDEX an_index ON {context.view} (…) and give the connector "index": "an_index"',
                 code=TRANSPORT_ERROR,
             )
-        check_no_nested(context.schema, "postgres_output")
         self._table = PostgresTable(name, context.schema, context.key)
         self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{name[1]}'"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
-from penstock.data.types import BINARIES, STRINGS, Schema
+from penstock.data.types import Schema
 from penstock.io.contracts import Marker, SinkRejected
 from penstock.io.outputs.column_text import column_text
 from penstock.io.outputs.identifiers import quoted
@@ -356,7 +356,7 @@ def copy_text(rows: Batch) -> str:
     columns = []
     for column in rows.columns:
         texts = column_text(column)
-        if column.type.kind in STRINGS | BINARIES:
+        if column.type.is_view:
             texts = [None if t is None else t.translate(_ESCAPES) for t in texts]
         if column.valid is not None:
             texts = ["\\N" if t is None else t for t in texts]

@@ -13,6 +13,7 @@
     BINARY, VARBINARY        bytea
     DATE TIME TIMESTAMP …    date time timestamp …
     INTERVAL, UUID           interval, uuid
+    ARRAY MAP ROW VARIANT    jsonb
 
 Every type fits into text and varchar. TIME keeps microseconds, as PostgreSQL does.
 
@@ -21,7 +22,7 @@ Not here: rendering values as text (`column_text`).
 
 from __future__ import annotations
 
-from penstock.data.types import BINARIES, STRINGS, Kind, SqlType
+from penstock.data.types import BINARIES, NESTED, STRINGS, Kind, SqlType
 
 _INTEGER_NAMES = ("int2", "int4", "int8", "numeric")
 #: position in _INTEGER_NAMES of the narrowest type that holds every value
@@ -55,6 +56,8 @@ def created_type(type: SqlType) -> str:
         return "bytea"
     if kind in STRINGS and type.precision is not None:
         return f"varchar({type.precision})"
+    if kind in NESTED:
+        return "jsonb"
     return _PLAIN[kind][0] if kind in _PLAIN else "text"
 
 
@@ -74,6 +77,8 @@ def fits(type: SqlType, name: str, typmod: int) -> bool:
         return name in ("bpchar", "citext")
     if kind in BINARIES:
         return name == "bytea"
+    if kind in NESTED:
+        return name == "jsonb"  # not json, whose values cannot be compared
     if kind is Kind.REAL and name == "float8":
         return True
     return kind in _PLAIN and name == _PLAIN[kind][1]

@@ -42,7 +42,7 @@ from penstock.io.contracts import (
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
-from penstock.io.outputs.column_text import check_no_nested, sqlite_rows, sqlite_values
+from penstock.io.outputs.column_text import sqlite_rows, sqlite_values
 from penstock.io.outputs.fencing import (
     Staging,
     check_complete,
@@ -81,7 +81,6 @@ class SqliteSink(Sink):
         if table.lower().startswith(("__penstock_", "sqlite_")):
             raise o.fail("table", f"must not begin as the names of internal tables do: {table!r}")
         o.done()
-        check_no_nested(context.schema, "sqlite_output")
         self._table = SqliteTable(table, context.schema, context.key)
         self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{table}' of '{self._path}'"

@@ -10,7 +10,7 @@
     REAL, DOUBLE        REAL          the number; NaN is the text 'NaN'
     DECIMAL(p, s)       TEXT          exactly s fraction digits
     BINARY, VARBINARY   BLOB          the bytes
-    all others          TEXT          see `column_text`
+    all others          TEXT          see `column_text`; JSON for ARRAY, MAP, ROW and VARIANT
 
 The stage takes its declared types from the target, so both compare alike and its key's index
 serves the comparison, also when the target was made by somebody else.
