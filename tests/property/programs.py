@@ -276,6 +276,24 @@ def _group(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     return f"SELECT {listed} FROM {name} GROUP BY {', '.join(keys)}{having}", out
 
 
+def _grouping_sets(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    name, columns = _relation(draw, relations)
+    keys = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=3, unique=True))
+    first, rest = keys[0], ", ".join(keys[1:])
+    whole = ", ".join(keys)
+    how = draw(st.sampled_from([
+        f"ROLLUP ({whole})", f"CUBE ({whole})", f"GROUPING SETS (({whole}), ({first}), ())",
+        f"GROUPING SETS (ROLLUP ({whole}), ({first}))",
+        f"{first}, ROLLUP ({rest})" if rest else f"ROLLUP ({whole})",
+    ]))  # fmt: skip
+    calls = _aggregates(draw, columns, len(relations))
+    calls[f"h{len(relations)}"] = (f"GROUPING({whole})", "big")
+    listed = ", ".join([*keys, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
+    having = " HAVING COUNT(*) > 1" if draw(st.integers(0, 4)) == 0 else ""
+    out = {k: columns[k] for k in keys} | {n: k for n, (_, k) in calls.items()}
+    return f"SELECT {listed} FROM {name} GROUP BY {how}{having}", out
+
+
 def _global(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     name, columns = _relation(draw, relations)
     calls = _aggregates(draw, columns, len(relations))
@@ -451,7 +469,7 @@ def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
 
 _FORMS = [
     _select, _select, _join, _three, _looked_up, _group, _global, _distinct, _union, _top,
-    _window, _window, _ranked,
+    _window, _window, _ranked, _grouping_sets,
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build, later, literals, nested, periods, windows
 from penstock.sql.bind.catalog import Catalog, Inlined
 from penstock.sql.bind.forms import Aggregated, Outer, Windowed, has
+from penstock.sql.bind.grouping import grouping_call
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
 from penstock.sql.bind.types import UserTypes, bind_type
@@ -305,6 +306,10 @@ class ExpressionBinder:
             return self._window(e, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
+        if name in ("GROUPING", "GROUPING_ID"):
+            if self._no_aggregates is not None:
+                raise BindError(e.span, f"{name} cannot be used in {self._no_aggregates}")
+            return grouping_call([build.string_of(self.bind(a)) for a in e.args], e.span)
         if name in LAMBDA_FUNCTIONS:
             return nested.lambda_call(self, name, e)
         if name in later.FUNCTIONS:

@@ -4,6 +4,7 @@
     (SELECT MAX(x) FROM t)   Scalar          a column joined to the frame    (`frame`)
     EXISTS (…), x IN (…)     Exists, In      a semi or anti join, or a column
     SUM(x) OVER (…)          Windowed        a column of a Window            (`windows`)
+    GROUPING(x)              Grouped         a constant of a grouping set    (`grouping`)
     o.x in a sub-query       Outer           a column of the query around it
 
 Placeholders are expressions of the binder only: no plan that leaves it holds one. `has` and
@@ -40,6 +41,13 @@ class Aggregated(Expr):
     args: tuple[Expr, ...]
     distinct: bool = False
     filter: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped(Expr):
+    """GROUPING(args): which of these grouping expressions the row's grouping set lacks."""
+
+    args: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,8 @@ def _inside(expr: Expr) -> tuple[Expr, ...]:
             return args if condition is None else (*args, condition)
         case In(operand=operand):
             return (operand,)
+        case Grouped(args=args):
+            return args
         case Windowed(args=args, partition=partition, order=order):
             return (*args, *partition, *(key for key, _, _ in order))
     return parts(expr)

@@ -32,8 +32,9 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
-from penstock.sql.bind.forms import Aggregated, Outer, Windowed, descend, find, has
+from penstock.sql.bind.forms import Aggregated, Grouped, Outer, Windowed, descend, find, has
 from penstock.sql.bind.frame import Frame
+from penstock.sql.bind.grouping import Grouping, grouped_union, grouping, has_sets, plain
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
 from penstock.sql.bind.tables import bind_table
@@ -94,6 +95,9 @@ class Select:
         """The named output expressions and (if `is_ordered`: else `order` is only checked) the
         sort keys, over the columns of the frame."""
         s = self.syntax
+        if has_sets(s.group_by):
+            # a key is NULL in the rows of a set without it
+            self.frame.scope = self.frame.scope.nullable()
         items = self._items()
         outputs = self._bind_items(items)
         aliases = dict(outputs)
@@ -108,10 +112,12 @@ class Select:
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
         exprs += [e for e in (having, qualify) if e is not None]
         if keys is not None or any(has(e, Aggregated) for e in exprs):
-            rewrite = self._aggregate(keys or [], exprs)
+            rewrite = self._aggregate(keys or plain([]), exprs)
             outputs = [(n, rewrite(e)) for n, e in outputs]
             sort = [replace(x, expr=rewrite(x.expr)) for x in sort]
             having, qualify = having and rewrite(having), qualify and rewrite(qualify)
+        elif any(has(e, Grouped) for e in exprs):
+            raise BindError(s.span, "GROUPING needs GROUP BY")
         elif s.having is not None:
             raise BindError(s.having.span, "HAVING needs GROUP BY or an aggregate; use WHERE")
         if having is not None:
@@ -135,7 +141,9 @@ class Select:
             aggregates=place,
             aliases=aliases,
             catalog=self.catalog,
-            grouped=group is not None and (group.all or any(map(_has_key, group.items))),
+            grouped=group is not None
+            and not has_sets(group)
+            and (group.all or any(map(_has_key, group.items))),
             windows={w.name.name: w.spec for w in self.syntax.windows} if windows else None,
         )
 
@@ -225,22 +233,18 @@ class Select:
 
     def _group_keys(
         self, items: Sequence[tuple[str, Item]], aliases: Mapping[str, Expr]
-    ) -> list[Expr] | None:
-        """The grouping expressions without repetition, None without GROUP BY."""
+    ) -> Grouping | None:
+        """The grouping expressions and their sets, None without GROUP BY."""
         group = self.syntax.group_by
         if group is None:
             return None
         if group.all and not group.items:
-            return list(dict.fromkeys(e for e in aliases.values() if not has(e, Aggregated)))
-        keys: list[Expr] = []
-        for item in group.items:
-            if isinstance(item, ast.GroupingSets):
-                raise unsupported(item.span, item.kind)
-            for e in item.exprs if isinstance(item, ast.GroupingSet) else (item,):
-                bound = self._attempt(e, lambda x: self._group_key(x, items, aliases))
-                if bound is not None:
-                    keys.append(bound)
-        return list(dict.fromkeys(keys))
+            return plain([e for e in aliases.values() if not has(e, Aggregated, Grouped)])
+
+        def bind(e: ast.Expr) -> Expr:
+            return self._group_key(e, items, aliases)
+
+        return grouping(group, lambda e: self._attempt(e, bind))
 
     def _group_key(
         self, e: ast.Expr, items: Sequence[tuple[str, Item]], aliases: Mapping[str, Expr]
@@ -252,16 +256,18 @@ class Select:
                 return what.expr
             e = what
         bound = build.string_of(self._binder(None, aliases).bind(e))
-        aggregate = find(bound, Aggregated)
+        aggregate = find(bound, Aggregated, Grouped)
         if aggregate is not None:
             raise BindError(e.span, "GROUP BY cannot group by an aggregate")
         return bound
 
-    def _aggregate(self, keys: list[Expr], exprs: Sequence[Expr]) -> Callable[[Expr], Expr]:
+    def _aggregate(self, group: Grouping, exprs: Sequence[Expr]) -> Callable[[Expr], Expr]:
         """Put the Aggregate in place; what rewrites the expressions above it to its columns."""
+        keys = group.keys
         calls: dict[Aggregated, None] = {}
+        tests: dict[Grouped, None] = {}
         for e in exprs:
-            _collect(e, calls)
+            _collect(e, calls, tests)
         feed: dict[Expr, int] = {}
         for e in keys:
             feed.setdefault(e, len(feed))
@@ -271,27 +277,30 @@ class Select:
         computed = tuple(self.frame.value(e) for e in feed)
         below = Schema(tuple(Field(_name_of(e, f"$a{i}"), e.type) for i, e in enumerate(computed)))
         source = Project(below, self.frame.node, computed)
-        fields = [Field(_name_of(e, f"$k{i}"), e.type) for i, e in enumerate(keys)]
+        fields = [Field(_name_of(e, f"$k{i}"), group.type_of(i)) for i, e in enumerate(keys)]
         fields += [Field(f"$r{i}", call.function.result) for i, call in enumerate(calls)]
-        plan = Aggregate(
-            Schema(tuple(fields)),
-            source,
-            tuple(feed[e] for e in keys),
-            tuple(
-                AggCall(
-                    c.function,
-                    tuple(feed[a] for a in c.args),
-                    c.distinct,
-                    None if c.filter is None else feed[c.filter],
-                )
-                for c in calls
-            ),
-            span=self.syntax.span,
+        fields += [Field(f"$g{i}", test.type) for i, test in enumerate(tests)]
+        schema = Schema(tuple(fields))
+        aggregates = tuple(
+            AggCall(
+                c.function,
+                tuple(feed[a] for a in c.args),
+                c.distinct,
+                None if c.filter is None else feed[c.filter],
+            )
+            for c in calls
         )
-        self.frame.node = plan
-        columns = references(plan.schema)
-        at = dict(zip([*keys, *calls], columns, strict=True))
-        return lambda e: descend(e, lambda x: _above(x, at))
+        at = tuple(feed[e] for e in keys)
+        span = self.syntax.span
+        if group.is_plain and not tests:
+            self.frame.node = Aggregate(schema, source, at, aggregates, span=span)
+        else:
+            self.frame.node = grouped_union(
+                schema, source, group, at, aggregates, list(tests), span
+            )
+        columns = references(schema)
+        above = dict(zip([*keys, *calls, *tests], columns, strict=True))
+        return lambda e: descend(e, lambda x: _above(x, above))
 
     # window functions
 
@@ -382,10 +391,13 @@ def ordinal(e: ast.Expr, count: int, clause: str) -> int | None:
     return e.value - 1
 
 
-def _collect(e: Expr, into: dict[Aggregated, None]) -> None:
+def _collect(e: Expr, calls: dict[Aggregated, None], tests: dict[Grouped, None]) -> None:
     def note(x: Expr) -> Expr | None:
         if isinstance(x, Aggregated):
-            into.setdefault(x)
+            calls.setdefault(x)
+            return x
+        if isinstance(x, Grouped):
+            tests.setdefault(x)
             return x
         return None
 
