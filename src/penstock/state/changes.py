@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Array, Column
-from penstock.data.gather import concat_columns, slice_column, take_column
+from penstock.data.gather import concat_columns, slice_column
 from penstock.data.heap import union
 from penstock.data.types import SqlType
 from penstock.errors import StateCorrupt
@@ -105,7 +105,8 @@ class Changes:
         self._lock = threading.Lock()
 
     def note(self, ids: Ids) -> None:
-        """The entries of `ids`, each named once, are about to change or did."""
+        """The entries of `ids`, each named once, are about to change or did. Those of new ids
+        count as zero until they are noted."""
         if self._is_noted is None or not len(ids):
             return
         if int(ids.max()) >= len(self._is_noted):
@@ -177,6 +178,11 @@ class Changes:
             later = functools.reduce(_merged, (p.loaded(store, types) for p in pieces[1:]))
             whole = _applied(whole, later)
         assert whole.arrays is not None
+        if whole.rows < count:
+            at = np.full(count, -1)
+            at[: whole.rows] = np.arange(whole.rows)
+            whole = Piece(0, count, None, {n: _take(a, at) for n, a in whole.arrays.items()})
+        assert whole.arrays is not None
         self._owner.load_entries(whole.arrays, count)
         self._pieces = tuple(pieces)
         self._captured, self._noted = count, []
@@ -212,6 +218,7 @@ def _merged(older: Piece, newer: Piece) -> Piece:
         assert older.start == 0
         count = max(older.rows, int(newer.ids.max()) + 1)
         at = np.arange(count)
+        at[older.rows :] = -1
         at[newer.ids] = older.rows + np.arange(newer.rows)
         return Piece(0, count, None, {n: _take(a, at) for n, a in arrays.items()})
     # the last of each id: the first from behind
@@ -263,7 +270,21 @@ def _copy(array: Array | Column, count: int) -> Array | Column:
 
 
 def _take(array: Array | Column, ids: Ids) -> Array | Column:
-    return take_column(array, ids) if isinstance(array, Column) else array.take(ids, axis=0)
+    """The entries at `ids`; at -1 zeros, as an array grows before anything is noted."""
+    values = array.values if isinstance(array, Column) else array
+    never = np.flatnonzero(ids < 0)
+    if len(never) and not len(values):
+        found = np.zeros((len(ids), *values.shape[1:]), values.dtype)
+    else:
+        found = values.take(ids, axis=0)
+        found[never] = 0
+    if not isinstance(array, Column):
+        return found
+    valid = None
+    if array.valid is not None:
+        valid = array.valid.take(ids) if len(array.valid) else np.zeros(len(ids), np.uint8)
+        valid[never] = 0
+    return Column(array.type, found, valid, array.heaps)
 
 
 def _concat(a: Array | Column, b: Array | Column) -> Array | Column:
