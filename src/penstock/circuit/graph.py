@@ -30,6 +30,7 @@ from penstock.circuit.ops.constant import Constant
 from penstock.circuit.ops.distinct import Distinct, Positive
 from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
 from penstock.circuit.ops.flatmap import FlatMap
+from penstock.circuit.ops.frontier import Frontier
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
@@ -176,6 +177,20 @@ class Circuit:
         """Rows offset .. offset+limit of every partition in `order`, ties by the other columns;
         with `ranks` RANK or DENSE_RANK the rows of such a rank up to `limit`."""
         node = TopK(stream.node, tuple(partition), tuple(order), limit, offset, ranks)
+        return self._add(node)
+
+    def frontier(
+        self,
+        stream: Stream,
+        bound: Stream,
+        column: int,
+        op: str,
+        predicate: Residual,
+        *,
+        rises: bool,
+    ) -> Stream:
+        """Rows whose `column` compares with the one value of `bound` (see `ops.frontier`)."""
+        node = Frontier(stream.node, bound.node, column, op, rises, predicate)
         return self._add(node)
 
     def fixpoint(

@@ -30,6 +30,7 @@ from penstock.plan.nodes import (
     Difference,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     Node,
@@ -93,6 +94,13 @@ class RelationCompiler:
                 left, right = self.stream(node.left), self.stream(node.right)
                 more = self.circuit.union([left, self.circuit.negate(right)], node.schema)
                 return self.circuit.positive(more)
+            case Frontier():
+                both = Schema((*node.input.schema.fields, *node.bound.schema.fields))
+                test = compile_predicate(node.predicate, both, self.view, self.text)
+                source, bound = self.stream(node.input), self.stream(node.bound)
+                return self.circuit.frontier(
+                    source, bound, node.column, node.op, test, rises=node.rises
+                )
             case Hop():
                 meaning = ("hop", node.column, node.size, node.slide, node.offset)
                 return self.circuit.map(self.stream(node.input), hop(node), node.schema, meaning)

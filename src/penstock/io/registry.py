@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.io.contracts import InputConnector
 from penstock.io.formats import ENCODERS, PARSERS
+from penstock.io.inputs.clock import Clock
 from penstock.io.inputs.datagen import Datagen
 from penstock.io.inputs.empty_input import EmptyInput
 from penstock.io.inputs.file_input import FileInput
@@ -12,6 +13,7 @@ from penstock.io.inputs.url_input import UrlInput
 from penstock.io.outputs import OUTPUTS
 
 INPUTS: dict[str, type[InputConnector]] = {
+    "clock": Clock,
     "datagen": Datagen,
     "empty_input": EmptyInput,
     "file_input": FileInput,
@@ -19,6 +21,6 @@ INPUTS: dict[str, type[InputConnector]] = {
     "url_input": UrlInput,
 }
 #: inputs that make rows themselves and take no `format`
-INTEGRATED_INPUTS = frozenset({"datagen", "empty_input"})
+INTEGRATED_INPUTS = frozenset({"clock", "datagen", "empty_input"})
 
 __all__ = ["ENCODERS", "INPUTS", "INTEGRATED_INPUTS", "OUTPUTS", "PARSERS"]

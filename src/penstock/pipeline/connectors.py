@@ -63,6 +63,26 @@ def make_input(
     return endpoint, connector
 
 
+def clock_config(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the clock connector (contract 1.4)."""
+    tweaks = runtime.get("dev_tweaks") or {}
+    return {
+        "clock_resolution_usecs": int(runtime.get("clock_resolution_usecs") or 1_000_000),
+        "timezone_offset_ms": _offset_ms(runtime.get("clock_timezone_offset")),
+        "now_offset_ms": tweaks.get("now_offset"),
+        "http_driven": bool(tweaks.get("now_http_driven")),
+    }
+
+
+def _offset_ms(text: str | None) -> int:
+    """Milliseconds of "+05:30"."""
+    if not text:
+        return 0
+    hours, _, minutes = text[1:].partition(":")
+    sign = -1 if text[0] == "-" else 1
+    return sign * (int(hours) * 60 + int(minutes or 0)) * 60_000
+
+
 def make_output(
     program: ProgramPlan,
     plan: ConnectorPlan,

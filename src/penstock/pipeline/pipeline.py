@@ -19,6 +19,8 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,13 @@ from penstock.data.types import Schema
 from penstock.errors import Gone, NotFound, PenstockError, TransientError, UserError
 from penstock.io.contracts import InputConnector, Parsed, SinkContext
 from penstock.io.formats import make_parser
+from penstock.io.inputs.clock import Clock
 from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.pipeline import failpoints
 from penstock.pipeline.adhoc import AdHoc
 from penstock.pipeline.bootstrap import Diff, is_empty, program_diff, program_facts, rejected
 from penstock.pipeline.checkpoints import Checkpointer
-from penstock.pipeline.connectors import make_input, make_output
+from penstock.pipeline.connectors import clock_config, make_input, make_output
 from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.ingress import IngressSession
 from penstock.pipeline.inputs import InputEndpoint
@@ -52,7 +55,7 @@ from penstock.pipeline.resets import ResetLog
 from penstock.pipeline.statistics import Statistics, input_status, output_status
 from penstock.pipeline.storage import Storage
 from penstock.pipeline.tokens import CompletionToken, decode
-from penstock.plan.nodes import ProgramPlan, TablePlan
+from penstock.plan.nodes import CLOCK, ProgramPlan, TablePlan
 from penstock.sql.program import compile_program
 
 log = logging.getLogger("penstock.pipeline")
@@ -314,6 +317,9 @@ class Pipeline:
     def _make_inputs(self) -> list[tuple[InputEndpoint, InputConnector]]:
         made = []
         for plan in self.plan.inputs:
+            if plan.relation == CLOCK:
+                config = clock_config(self._runtime)
+                plan = replace(plan, config={"transport": {"name": "clock", "config": config}})
             endpoint, connector = make_input(
                 self.plan, plan, is_running=self._running.is_set, wake=self._loop.wake
             )
@@ -512,6 +518,23 @@ class Pipeline:
         self._loop.drain()
         if self._loop.failure is None:
             checkpointer.take_last()
+
+    def advance_clock(self, delta_ms: int | None) -> dict[str, Any]:
+        """Move NOW() on by `delta_ms`, rounded up to whole ticks (None: one tick, 0: not at all);
+        the time it shows then (contract 6.6)."""
+        clock = next((c for _, c in self._connectors if isinstance(c, Clock)), None)
+        if not (self._runtime.get("dev_tweaks") or {}).get("now_http_driven"):
+            raise UserError(
+                "the clock of this pipeline follows the time of day; set "
+                "runtime_config.dev_tweaks.now_http_driven to drive it by this call"
+            )
+        if clock is None:
+            raise UserError("no view of this pipeline uses NOW(), so it has no clock to advance")
+        if delta_ms is not None and (type(delta_ms) is not int or delta_ms < 0):
+            raise UserError(f"delta_ms must be a whole number of 0 or more, not {delta_ms!r}")
+        now_us = clock.advance(None if delta_ms is None else delta_ms * 1000)
+        text = datetime.fromtimestamp(now_us / 1e6, UTC).isoformat(timespec="milliseconds")
+        return {"now_ms": now_us // 1000, "now": text.replace("+00:00", "Z")}
 
     def checkpoint(self) -> dict[str, Any]:
         """Take a checkpoint soon (contract 6.5)."""

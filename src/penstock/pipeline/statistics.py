@@ -15,6 +15,7 @@ from typing import Any
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
+from penstock.plan.nodes import CLOCK
 
 
 def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str, Any]:
@@ -148,7 +149,8 @@ class Statistics:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         total = sum(e.total_records for e in inputs)
         completed = loop.completed_records
-        configured = [e for e in inputs if ".api-ingress-" not in e.name]
+        # time does not end, but nobody shall wait for that
+        configured = [e for e in inputs if ".api-ingress-" not in e.name and e.relation != CLOCK]
         is_complete = (
             all(e.is_at_end or e.fatal_error is not None for e in configured)
             and loop.processed_records >= total

@@ -13,6 +13,7 @@ everywhere: a row has an integer multiplicity.
     Distinct        one copy of each row
     UnionAll        multiset union, by position
     Difference      multiset difference, by position
+    Frontier        rows on one side of a value that moves as time passes
     Hop             one copy of a row for every window of time it falls in
     TopK            first rows per partition in an order
     Window          every row with what window functions say of it
@@ -131,6 +132,20 @@ class Difference(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Frontier(Node):
+    """The rows of `input` for which `predicate` is TRUE: its `column` compared by `op` with the
+    one value of the one row of `bound`, which is the column behind the input's. `rises`: that
+    value never falls."""
+
+    input: Node
+    bound: Node
+    column: int
+    op: str
+    predicate: Expr
+    rises: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hop(Node):
     """Every row once for each window [start, start + size) that its TIMESTAMP in `column` falls
     in, with start = k * slide + offset for whole k (µs; the epoch is aligned). Output columns: the
@@ -219,6 +234,10 @@ class Unnest(Node):
     column: int
     keep: tuple[int, ...]
     ordinality: bool = False
+
+
+#: the table with the time of day as its one row, and the connector that feeds it
+CLOCK = "now"
 
 
 @dataclass(frozen=True, slots=True)

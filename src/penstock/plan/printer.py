@@ -26,6 +26,7 @@ from penstock.plan.nodes import (
     Difference,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     Node,
@@ -61,6 +62,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return (node.input,)
         case Join() | Difference():
             return (node.left, node.right)
+        case Frontier():
+            return (node.input, node.bound)
         case UnionAll():
             return node.inputs
         case _:
@@ -129,6 +132,9 @@ def describe(node: Node) -> str:
             return "Difference"
         case Hop():
             return _hop(node)
+        case Frontier(predicate=predicate):
+            names = (*node.input.schema.names, *node.bound.schema.names)
+            return f"Frontier {format_expression(predicate, names)}"
         case TopK():
             return _top(node)
         case Window():

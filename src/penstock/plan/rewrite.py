@@ -36,6 +36,7 @@ from penstock.plan.nodes import (
     Difference,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     Node,
@@ -56,6 +57,8 @@ def inputs(node: Node) -> tuple[Node, ...]:
         return (node.input,)
     if isinstance(node, Join | Difference):
         return (node.left, node.right)
+    if isinstance(node, Frontier):
+        return (node.input, node.bound)
     if isinstance(node, UnionAll):
         return node.inputs
     return ()
@@ -67,6 +70,8 @@ def with_inputs(node: Node, new: Sequence[Node]) -> Node:
         return node
     if isinstance(node, Join | Difference):
         return replace(node, left=new[0], right=new[1])
+    if isinstance(node, Frontier):
+        return replace(node, input=new[0], bound=new[1])
     if isinstance(node, UnionAll):
         return replace(node, inputs=tuple(new))
     return replace(node, input=new[0])  # type: ignore[call-arg]

@@ -53,7 +53,7 @@ CALLS = frozenset((
     "status", "pause", "resume", "completion_status", "completion_token", "stats", "input_stats",
     "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
     "commit_transaction", "checkpoint", "checkpoint_status", "checkpoints", "reset", "reset_status",
-    "cancel_reset", "reset_group", "audit", "metrics", "approve",
+    "cancel_reset", "reset_group", "audit", "metrics", "approve", "advance_clock",
 ))  # fmt: skip
 #: those that make sense before the pipeline is built
 _ALWAYS = frozenset(("status", "pause", "resume", "approve", "checkpoints"))

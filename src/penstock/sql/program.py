@@ -26,6 +26,7 @@ from penstock.functions.python_functions import PythonFunctions
 from penstock.functions.registry import names as builtin_names
 from penstock.plan.expressions import Cast, Expr, Literal
 from penstock.plan.nodes import (
+    CLOCK,
     ConnectorPlan,
     IndexPlan,
     Node,
@@ -36,7 +37,7 @@ from penstock.plan.nodes import (
 )
 from penstock.plan.printer import format_program
 from penstock.sql import ast
-from penstock.sql.bind import build
+from penstock.sql.bind import build, clock
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.functions import UserFunction, declare
@@ -233,11 +234,15 @@ class _Program:
         self.report.settle(self.ignored, self.warnings_are_errors)
 
     def plan(self) -> ProgramPlan:
+        tables, inputs = [*self.tables.values()], [*self.inputs]
+        if clock.is_read([v.query for v in self.views.values()]):
+            tables.append(TablePlan(CLOCK, clock.SCHEMA, clock.KEY, False))
+            inputs.append(ConnectorPlan(CLOCK, CLOCK, {"transport": {"name": CLOCK}}))
         return ProgramPlan(
-            tuple(self.tables.values()),
+            tuple(tables),
             tuple(self.views.values()),
             tuple(self.indexes),
-            tuple(self.inputs),
+            tuple(inputs),
             tuple(self.outputs),
             self.report.warnings,
             self.text,
@@ -248,6 +253,8 @@ class _Program:
             raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
         if name.name in _SYSTEM_VIEWS:
             raise BindError(name.span, f"{name.name} is the name of a system view")
+        if name.name == CLOCK:
+            raise BindError(name.span, f"{CLOCK} is the name of the table that NOW() reads")
         if name.name in self.relations:
             raise BindError(
                 name.span, f"{noun} {name.name}: a table or view of this name exists already"

@@ -184,6 +184,20 @@ class OrderedSpine(Spine):
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
         return np.concatenate(at), concat(found), complete
 
+    def between(self, low: int, high: int) -> Batch:
+        """All rows whose first word of the order is in low .. high, of a spine without a key;
+        rows of different runs may still cancel out. Cost: O(runs · log n + rows)."""
+        assert not self.key, "words of different keys are not comparable"
+        self.flush()
+        found = [empty_batch(self.schema)]
+        for run in self._runs:
+            assert isinstance(run, OrderedRun)
+            start = int(np.searchsorted(run.c, np.uint64(low), "left"))
+            stop = int(np.searchsorted(run.c, np.uint64(high), "right"))
+            if stop > start:
+                found.append(take(run.batch, np.arange(start, stop)))
+        return consolidate(concat(found))
+
     def run_of(self, delta: Batch) -> OrderedRun:
         batch = consolidate(delta)
         n = len(batch)

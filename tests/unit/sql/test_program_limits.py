@@ -164,8 +164,8 @@ _WORDS = _SPICE.split()
     [
         ("SELECT SUM(a) AS n, SUM(n) AS m FROM t", "n is an aggregate"),
         ("SELECT SUM(a) AS n, COUNT(*) FILTER (WHERE n > 1) AS m FROM t", "n is an aggregate"),
-        ("SELECT a FROM v", "a view that reads itself"),
-        ("SELECT a FROM (SELECT a FROM v) x", "a view that reads itself"),
+        ("SELECT a FROM v", "view v reads itself"),
+        ("SELECT a FROM (SELECT a FROM v) x", "view v reads itself"),
     ],
 )
 def test_what_random_edits_found_is_a_mistake_with_a_name(query: str, message: str) -> None:

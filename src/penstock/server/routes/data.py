@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from penstock.errors import PenstockError, UserError
 from penstock.server.errors import error_body
-from penstock.server.parameters import flag, json_body, required
+from penstock.server.parameters import flag, json_body, object_body, required
 from penstock.server.site import Call, RouteTable, Site
 from penstock.wire.names import fold_identifier
 
@@ -206,7 +206,14 @@ async def commit_transaction(call: Call) -> Response:
     return await call.ask("commit_transaction", timeout=120.0)
 
 
+async def advance_clock(call: Call) -> Response:
+    call.fleet.socket_of(call.pipeline())
+    body = await object_body(call.request)
+    return await call.ask("advance_clock", delta_ms=body.get("delta_ms"))
+
+
 ROUTES: RouteTable = (
+    ("POST", "/pipelines/{pipeline_name}/clock/advance", "write", advance_clock),
     ("POST", "/pipelines/{pipeline_name}/ingress/{table_name}", "write", ingress),
     ("POST", "/pipelines/{pipeline_name}/egress/{table_name}", "write", egress),
     ("GET", "/pipelines/{pipeline_name}/query", "write", query),

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from penstock.errors import UserError
 from penstock.manager.lifecycle import EnterpriseFeature
-from penstock.server.parameters import object_body
 from penstock.server.site import Call, Endpoint, RouteTable
 
 _P = "/pipelines/{pipeline_name}"
@@ -22,18 +20,6 @@ def _without(feature: str) -> Endpoint:
         raise EnterpriseFeature(feature)
 
     return refuse
-
-
-async def advance_clock(call: Call) -> Response:
-    record = call.pipeline()
-    call.fleet.socket_of(record)
-    await object_body(call.request)
-    if not record.runtime_config["dev_tweaks"].get("now_http_driven"):
-        raise UserError(
-            "The clock of this pipeline follows the time of day; set"
-            " runtime_config.dev_tweaks.now_http_driven to drive it by this call"
-        )
-    raise EnterpriseFeature("A clock driven over HTTP")
 
 
 _SYNC = _without("Checkpoints in an object store")
@@ -58,7 +44,6 @@ ROUTES: RouteTable = (
         "write",
         _without("Connector commands"),
     ),
-    ("POST", f"{_P}/clock/advance", "write", advance_clock),
     ("GET", "/tenants", "owner", _TENANTS),
     ("POST", "/tenants", "owner", _TENANTS),
     ("GET", "/tenants/{tenant_id}", "owner", _TENANTS),

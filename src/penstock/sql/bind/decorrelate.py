@@ -30,6 +30,7 @@ from penstock.plan.nodes import (
     Difference,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     JoinKind,
@@ -248,6 +249,12 @@ class _Lift:
                 return lifted
             case Difference(left=left, right=right):
                 return Difference(self._schema(node), self.node(left), self.node(right))
+            case Frontier(input=below) if not outers(node.bound):
+                predicate = self._expr(node.predicate)
+                return replace(
+                    node, schema=self._schema(node), input=self.node(below),
+                    column=node.column + self.width, predicate=predicate,
+                )  # fmt: skip
             case Hop(input=below):
                 column = node.column + self.width
                 return replace(

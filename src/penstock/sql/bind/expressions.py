@@ -23,7 +23,8 @@ from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, later, literals, nested, periods, windows
 from penstock.sql.bind.catalog import Catalog, Inlined
-from penstock.sql.bind.forms import Aggregated, Outer, Windowed, has
+from penstock.sql.bind.clock import NOW
+from penstock.sql.bind.forms import Aggregated, Now, Outer, Windowed, has
 from penstock.sql.bind.grouping import grouping_call
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry, Scope
@@ -314,6 +315,8 @@ class ExpressionBinder:
             return nested.lambda_call(self, name, e)
         if name in later.FUNCTIONS:
             raise unsupported(e.span, f"the function {name}()")
+        if name == "NOW":
+            return self._now(e)
         if e.name.name in self._types:
             return self._struct(e)
         if name in later.REFUSED and e.name.name not in self._functions:
@@ -365,6 +368,13 @@ class ExpressionBinder:
                 raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
         gone = {x.name for x in e.exclude}
         return [x for x in entries if x.name not in gone]
+
+    def _now(self, e: ast.FunctionCall) -> Expr:
+        if e.args:
+            raise BindError(e.span, "NOW takes no arguments")
+        if self._catalog is None:
+            raise BindError(e.span, "NOW() cannot be used here; it has a value in queries only")
+        return Now(NOW, span=e.span)
 
     def _time_unit(self, e: ast.Expr) -> Expr:
         if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:

@@ -5,6 +5,7 @@
     EXISTS (…), x IN (…)     Exists, In      a semi or anti join, or a column
     SUM(x) OVER (…)          Windowed        a column of a Window            (`windows`)
     GROUPING(x)              Grouped         a constant of a grouping set    (`grouping`)
+    NOW()                    Now             a column of the clock, joined   (`frame`)
     o.x in a sub-query       Outer           a column of the query around it
 
 Placeholders are expressions of the binder only: no plan that leaves it holds one. `has` and
@@ -78,6 +79,11 @@ class In(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Now(Expr):
+    """The time of day, the same for all of a step."""
+
+
+@dataclass(frozen=True, slots=True)
 class Windowed(Expr):
     """A window function (see `plan.nodes.WindowCall`) over the rows of `partition` in `order`:
     (key, descending, nulls first)."""
@@ -92,6 +98,8 @@ class Windowed(Expr):
 
 
 SUBQUERIES = (Scalar, Exists, In)
+#: what joins something to the frame
+JOINED = (*SUBQUERIES, Now)
 
 
 def _inside(expr: Expr) -> tuple[Expr, ...]:

@@ -26,13 +26,14 @@ from penstock.plan.nodes import (
     Aggregate,
     Distinct,
     Filter,
+    Frontier,
     Join,
     JoinKind,
     Node,
     Project,
 )
 from penstock.plan.rewrite import columns_of, conjuncts, remap
-from penstock.sql.bind import build
+from penstock.sql.bind import build, clock
 from penstock.sql.bind.decorrelate import (
     Grouped,
     grouped,
@@ -42,7 +43,17 @@ from penstock.sql.bind.decorrelate import (
     same,
     selection,
 )
-from penstock.sql.bind.forms import SUBQUERIES, Exists, In, Outer, Scalar, descend, has, outers
+from penstock.sql.bind.forms import (
+    JOINED,
+    Exists,
+    In,
+    Now,
+    Outer,
+    Scalar,
+    descend,
+    has,
+    outers,
+)
 from penstock.sql.bind.report import unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
@@ -54,6 +65,8 @@ class Frame:
 
     node: Node
     scope: Scope
+    #: the column of the time, once it is joined, and the node that has it
+    _now: tuple[int, Node] | None = None
 
     @property
     def width(self) -> int:
@@ -87,21 +100,44 @@ class Frame:
         """Keep the rows for which `condition` is TRUE; its sub-queries become joins."""
         plain: list[Expr] = []
         tests: list[Expr] = []
+        passing: list[tuple[Expr, str, Expr]] = []
         for c in conjuncts(condition):
+            found = clock.temporal(c)
+            if found is not None:
+                passing.append(found)
+                continue
             inner = c.operand if isinstance(c, Not) else c
             (tests if isinstance(inner, Exists | In) else plain).append(c)
         for group in (
-            [c for c in plain if not has(c, *SUBQUERIES)],
-            [c for c in plain if has(c, *SUBQUERIES)],
+            [c for c in plain if not has(c, *JOINED)],
+            [c for c in plain if has(c, *JOINED)],
         ):
             if group:
                 lowered = self.value(build.and_(group))
                 self.node = Filter(self.node.schema, self.node, lowered)
+        for e, op, limit in passing:
+            self._pass(e, op, limit)
         for test in tests:
             if isinstance(test, Not):
                 self._keep_not(test.operand)
             else:
                 self._keep(test)
+
+    def _pass(self, e: Expr, op: str, limit: Expr) -> None:
+        """Keep the rows for which `e op limit`, as the time in `limit` moves on."""
+        (column,) = self.add([e], "$time")
+        bound = clock.bound(limit)
+        value = InputRef(bound.schema.types[0], self.width)
+        predicate = build.call(op, [self.column(column), value], e.span)
+        rises = clock.rises(limit)
+        self.node = Frontier(self.node.schema, self.node, bound, column, op, predicate, rises)
+
+    def _time(self, span: Span | None) -> Expr:
+        """The column with the time of day."""
+        if self._now is None or not _extends(self.node, self._now[1]):
+            at = self._attach(JoinKind.INNER, clock.clock())
+            self._now = (at, self.node)
+        return replace(self.column(self._now[0]), span=span)
 
     def _keep(self, test: Expr) -> None:
         kind = JoinKind.SEMI
@@ -192,6 +228,8 @@ class Frame:
                     return self._exists(e)
                 case In():
                     return self._in(e)
+                case Now():
+                    return self._time(e.span)
             return None
 
         return descend(expr, rule)
@@ -319,6 +357,24 @@ class Frame:
         if is_correlated:
             columns = [build.coalesce([c, _zero()], None) for c in columns]
         return columns[0], build.call("-", columns, None)
+
+
+def _extends(node: Node, base: Node) -> bool:
+    """Whether `node` is `base` with columns added or rows dropped by this frame."""
+    while node is not base:
+        match node:
+            case Filter(input=below) | Frontier(input=below):
+                node = below
+            case Join(left=left) if len(left.schema) <= len(node.schema):
+                node = left
+            case Project(input=below, exprs=exprs) if all(
+                isinstance(e, InputRef) and e.index == i
+                for i, e in enumerate(exprs[: len(below.schema)])
+            ) and len(exprs) >= len(below.schema):
+                node = below
+            case _:
+                return False
+    return True
 
 
 def _zero() -> Literal:

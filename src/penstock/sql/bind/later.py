@@ -19,10 +19,7 @@ _VARIANTS = "CONNECTOR_METADATA"
 _AGGREGATES = """
 ARRAY_AGG
 """
-_SCALARS = """
-NOW
-"""
-FUNCTIONS = frozenset((_VARIANTS + _AGGREGATES + _SCALARS).split())
+FUNCTIONS = frozenset((_VARIANTS + _AGGREGATES).split())
 
 _RANDOM = "a view must have one answer for the same input, so functions of chance are refused"
 _NO_AGGREGATE = "the dialect has no such aggregate"

@@ -33,6 +33,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.forms import JOINED, find
 from penstock.sql.bind.report import BindError, Poisoned, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.select import Select, Sort, ordinal
@@ -97,6 +98,12 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
 def _values(values: ast.Values, catalog: Catalog) -> Node:
     binder = ExpressionBinder(Scope(), aggregates="VALUES", catalog=catalog)
     rows = [[build.string_of(binder.bind(e)) for e in row] for row in values.rows]
+    for e in (e for row in rows for e in row):
+        joined = find(e, *JOINED)
+        if joined is not None:
+            raise unsupported(
+                joined.span or values.span, "a sub-query or NOW() in VALUES", "use SELECT"
+            )
     width = len(rows[0])
     for row, written in zip(rows, values.rows, strict=True):
         if len(row) != width:

@@ -19,7 +19,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, inside, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.forms import SUBQUERIES, has, outers
+from penstock.sql.bind.forms import JOINED, has, outers
 from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.pivot import bind_pivot, bind_unpivot
 from penstock.sql.bind.report import BindError, unsupported
@@ -78,10 +78,10 @@ def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, left_scope, right_scope)]
     conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
     conditions += _on(join, both, catalog)
-    asks = [c for c in conditions if has(c, *SUBQUERIES)]
+    asks = [c for c in conditions if has(c, *JOINED)]
     if asks and kind is not JoinKind.INNER:
-        raise unsupported(asks[0].span, "a sub-query in the condition of an outer join")
-    conditions = [c for c in conditions if not has(c, *SUBQUERIES)]
+        raise unsupported(asks[0].span, "a sub-query or NOW() in the condition of an outer join")
+    conditions = [c for c in conditions if not has(c, *JOINED)]
     schema = Schema(joined_fields(kind, left.schema, right.schema))
     residual = build.and_(conditions) if conditions else None
     node: Node = Join(schema, kind, left, right, (), (), residual, span=join.span)

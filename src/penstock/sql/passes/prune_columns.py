@@ -22,6 +22,7 @@ from penstock.plan.nodes import (
     Difference,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     JoinKind,
@@ -76,6 +77,8 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return replace(node, left=left, right=right), _same(len(whole))
         case Hop():
             return _hop(node, want)
+        case Frontier():
+            return _frontier(node, want)
         case Scan() | Values():
             return _cut(node, want)
     raise AssertionError(type(node).__name__)
@@ -167,6 +170,18 @@ def _aggregate(node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
         span=node.span,
     )
     return kept, {c: i for i, c in enumerate(columns)}
+
+
+def _frontier(node: Frontier, want: list[int]) -> tuple[Node, Moves]:
+    width = len(node.input.schema)
+    source, moves = _narrow_input(node.input, {*want, node.column})
+    bound, _ = _narrow_input(node.bound, {0})
+    predicate = remap(node.predicate, {**moves, width: len(source.schema)})
+    kept = replace(
+        node, schema=source.schema, input=source, bound=bound, column=moves[node.column],
+        predicate=predicate,
+    )  # fmt: skip
+    return kept, moves
 
 
 def _hop(node: Hop, want: list[int]) -> tuple[Node, Moves]:

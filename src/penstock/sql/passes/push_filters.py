@@ -25,6 +25,7 @@ from penstock.plan.nodes import (
     Aggregate,
     Distinct,
     Filter,
+    Frontier,
     Hop,
     Join,
     JoinKind,
@@ -67,6 +68,10 @@ def push(node: Node, predicates: list[Expr]) -> Node:
             # a partition goes or stays as a whole
             below, above = _split(predicates, set(node.partition))
             return _filtered(replace(node, input=push(node.input, below)), above)
+        case Frontier():
+            below, above = _split(predicates, set(range(len(node.schema))))
+            source, bound = push(node.input, below), push(node.bound, [])
+            return _filtered(replace(node, input=source, bound=bound), above)
         case Hop():
             below, above = _split(predicates, set(range(len(node.input.schema))))
             return _filtered(replace(node, input=push(node.input, below)), above)

@@ -1,0 +1,120 @@
+"""Rows on one side of a value that moves: `ts >= NOW() - INTERVAL '1' DAY`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from penstock.circuit.node import Node
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import concat, filter_batch, take
+from penstock.data.order import value_codes
+from penstock.data.types import Field, Schema
+from penstock.state.ordered import OrderedSpine
+from penstock.state.parts import Part
+from penstock.state.spine import Spine
+
+Predicate = Callable[[Batch], np.ndarray]
+
+
+class Frontier(Node):
+    """The rows whose `column` compares with the one value of `bound` as `op` says.
+
+    Reference:   filter(A, column op v), v the row of `bound`; nothing while there is none.
+    Incremental: rows of the delta are compared with the new v; of the others only those between
+                 the old v and the new one are looked at, since no other changes sides.
+    State: the rows ordered by `column`. If v only ever `rises`, only the rows that can still
+           change sides: behind the frontier a row is in (<, <=) or out (>, >=) for good.
+    Cost:  O(|delta| + rows between the old and the new v), logarithmic in the state.
+    """
+
+    def __init__(
+        self, source: Node, bound: Node, column: int, op: str, rises: bool, predicate: Predicate
+    ) -> None:
+        """`predicate` is over the source's columns followed by the bound's one."""
+        super().__init__(source.schema, (source, bound))
+        self._column = column
+        self._op = op
+        self._rises = rises
+        self._predicate = predicate
+        fields = list(self.schema.fields)
+        key = fields[column]
+        # rows without a value are never in, so they are not kept
+        fields[column] = Field(key.name, key.type.with_nullable(False))
+        self._kept_schema = Schema(tuple(fields))
+        self._both = Schema((*self.schema.fields, *bound.schema.fields))
+        self._rows = OrderedSpine(self._kept_schema, (), [(column, False, True)])
+        self._bound = Spine(bound.schema, ())
+
+    def step(self) -> Batch | None:
+        rows, moved = (n.delta for n in self.inputs)
+        before = after = self._value()
+        if moved is not None:
+            self._bound.insert(moved)
+            after = self._value()
+        parts: list[Batch] = []
+        if moved is not None:
+            parts.append(self._crossing(before, after))
+        if rows is not None:
+            is_in = self._is_in(rows, after)
+            parts.append(filter_batch(rows, is_in))
+            self._rows.insert(self._kept(rows, is_in))
+        return concat(parts)
+
+    def _value(self) -> Batch:
+        """The bound as a batch of at most one row."""
+        return self._bound.snapshot().batch()
+
+    def _crossing(self, before: Batch, after: Batch) -> Batch:
+        """Rows that the frontier passes; they come in (+) or go out (-)."""
+        if len(before) and len(after):
+            codes = [int(value_codes(b.columns[0])[0][0]) for b in (before, after)]
+            near = self._rows.between(min(codes), max(codes))
+        else:
+            near = self._rows.between(0, 2**64 - 1)
+        typed = Batch(self.schema, _retyped(near, self.schema), near.weights)
+        change = self._is_in(typed, after).astype(np.int64) - self._is_in(typed, before)
+        at = np.flatnonzero(change)
+        crossed = take(typed, at)
+        if self._rises and len(before):
+            settled = take(near, at)
+            self._rows.insert(Batch(self._kept_schema, settled.columns, -settled.weights))
+        return Batch(self.schema, crossed.columns, crossed.weights * change[at])
+
+    def _is_in(self, rows: Batch, value: Batch) -> np.ndarray:
+        if not len(value) or not len(rows):
+            return np.zeros(len(rows), np.bool_)
+        one = take(value, np.zeros(len(rows), np.int64))
+        pairs = Batch(self._both, rows.columns + one.columns, rows.weights)
+        return self._predicate(pairs).astype(np.bool_)
+
+    def _kept(self, rows: Batch, is_in: np.ndarray) -> Batch:
+        """The rows of the delta that may still change sides."""
+        valid = rows.columns[self._column].valid
+        keeps = np.ones(len(rows), np.bool_) if valid is None else valid.view(np.bool_)
+        if self._rises and len(self._value()):
+            if self._op in (">", ">="):
+                keeps = keeps & is_in
+            elif self._op in ("<", "<="):
+                keeps = keeps & ~is_in
+        kept = filter_batch(rows, keeps)
+        return Batch(self._kept_schema, _retyped(kept, self._kept_schema), kept.weights)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._column, self._op, self._rises
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._rows, "bound": self._bound}
+
+    def state_rows(self) -> int:
+        return len(self._rows)
+
+
+def _retyped(rows: Batch, schema: Schema) -> tuple[Column, ...]:
+    """The columns of `rows` under other nullability; none is NULL where that is not allowed."""
+    return tuple(
+        c.with_type(t) if t.nullable else Column(t, c.values, None, c.heaps)
+        for c, t in zip(rows.columns, schema.types, strict=True)
+    )

@@ -1,0 +1,92 @@
+"""NOW(): the clock as a table of one row, and conditions that rows pass as time goes by.
+
+    WHERE ts >= NOW() - INTERVAL '1' HOUR
+
+      Frontier ts >= $bound
+        t
+        Project [now - INTERVAL '1' HOUR]
+          Scan now
+
+A comparison of something with a function of NOW() alone becomes a Frontier, which looks only at
+the rows that time has passed (sql-reference 4.5). Any other use joins the clock's row, so every
+tick reads all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from penstock.data.types import BOOLEAN, TIMESTAMP, Field, Kind, Schema
+from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
+from penstock.plan.nodes import CLOCK, Node, Project, Scan
+from penstock.plan.rewrite import columns_of, inputs, parts
+from penstock.sql.bind.forms import JOINED, Now, Outer, descend, has
+
+NOW = TIMESTAMP.with_nullable(False)
+#: the time, and a key, so that a new time takes the place of the old
+SCHEMA = Schema((Field(CLOCK, NOW), Field("id", BOOLEAN.with_nullable(False))))
+KEY = (1,)
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
+_TRUNCATIONS = ("DATE_TRUNC", "TIMESTAMP_TRUNC")
+
+
+def clock() -> Node:
+    """The relation that holds the time."""
+    time = InputRef(NOW, 0, CLOCK)
+    return Project(Schema((Field(CLOCK, NOW),)), Scan(SCHEMA, CLOCK), (time,))
+
+
+def is_read(queries: Sequence[Node]) -> bool:
+    """Whether any of the plans needs the clock."""
+    seen: set[int] = set()
+    stack = [*queries]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            if isinstance(node, Scan) and node.relation == CLOCK:
+                return True
+            stack += inputs(node)
+    return False
+
+
+def temporal(p: Expr) -> tuple[Expr, str, Expr] | None:
+    """(expression over the row, operator, expression over the clock) of a temporal filter."""
+    if not isinstance(p, Call) or p.function.name not in _MIRRORED:
+        return None
+    a, b = p.args
+    op = p.function.name
+    if has(a, Now):
+        a, b, op = b, a, _MIRRORED[op]
+    if has(a, *JOINED) or has(a, Outer) or not columns_of(a):
+        return None
+    if not has(b, Now) or columns_of(b) or has(b, Outer) or len(set(_joined(b))) > 1:
+        return None
+    return a, op, b
+
+
+def _joined(e: Expr) -> list[type]:
+    own: list[type] = [type(e)] if isinstance(e, JOINED) else []
+    return own + [k for x in parts(e) for k in _joined(x)]
+
+
+def bound(e: Expr) -> Node:
+    """The value of `e`, over NOW() alone, as a relation of one row."""
+    value = descend(e, lambda x: InputRef(NOW, 0, CLOCK) if isinstance(x, Now) else None)
+    return Project(Schema((Field("$bound", value.type),)), clock(), (value,))
+
+
+def rises(e: Expr) -> bool:
+    """Whether `e` never falls as time passes, as far as its form tells."""
+    match e:
+        case Now():
+            return True
+        case Call(function=f, args=(a, b)) if f.name in ("+", "-"):
+            if isinstance(b, Literal):
+                return rises(a)
+            return f.name == "+" and isinstance(a, Literal) and rises(b)
+        case Call(function=f, args=args) if f.name in _TRUNCATIONS:
+            return any(rises(a) for a in args)
+        case Cast(type=t, operand=operand):
+            return t.kind in (Kind.TIMESTAMP, Kind.DATE) and rises(operand)
+    return False
