@@ -78,7 +78,7 @@ class Frontier(Node):
         change = self._is_in(typed, after).astype(np.int64) - self._is_in(typed, before)
         at = np.flatnonzero(change)
         crossed = take(typed, at)
-        if self._rises and len(before):
+        if self._rises and self._op != "=" and len(before):
             settled = take(near, at)
             self._rows.insert(Batch(self._kept_schema, settled.columns, -settled.weights))
         return Batch(self.schema, crossed.columns, crossed.weights * change[at])
