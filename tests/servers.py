@@ -45,6 +45,7 @@ class PostgresServer:
             os.chown(folder, pwd.getpwnam(self._run_as["user"]).pw_uid, -1)
         self.port = free_port()
         self._names = count(1)
+        self._shared: str | None = None
         self._initialise()
         self.start()
 
@@ -87,6 +88,12 @@ class PostgresServer:
 
     def uri(self, database: str, user: str = "admin") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def shared_database(self) -> str:
+        """The URI of a database for tests that stay within a schema of their own."""
+        if self._shared is None:
+            self._shared = self.new_database()
+        return self._shared
 
     def new_database(self) -> str:
         """The URI of an empty database."""
@@ -138,7 +145,8 @@ def running_postgres() -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop()
+            # at once: its files are removed, so there is nothing to write down first
+            server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -126,15 +127,20 @@ class CsvFileTarget(JsonFileTarget):
             csv.writer(f).writerows([*lines[::2], ["-7", "invented", *["NULL"] * 4, "1"]])
 
 
+_schemas = count(1)
+
+
 class PostgresTarget(Target):
     transport = "postgres_output"
     is_keyed = True
     server = "postgres"
-    table = '"My schema"."the ""table"""'
 
     def __init__(self, server: PostgresServer) -> None:
-        self.uri = server.new_database()
-        self.run('CREATE SCHEMA "My schema"')
+        # a schema is made and dropped in no time, a database is hundreds of files
+        self.uri = server.shared_database()
+        schema = f'"My schema {next(_schemas)}"'
+        self.table = f'{schema}."the ""table"""'
+        self.run(f"CREATE SCHEMA {schema}")
 
     def config(self) -> dict[str, Any]:
         return {"uri": self.uri, "table": self.table}
@@ -161,6 +167,49 @@ class PostgresTarget(Target):
         self.run(f"DROP TABLE {self.table}")
 
 
+class CountedPostgresTarget(PostgresTarget):
+    """Without a key: rows may repeat."""
+
+    is_keyed = False
+    histories = 5
+
+
+class LoggedPostgresTarget(PostgresTarget):
+    """A log of changes, read by the rule of the connector's page."""
+
+    histories = 5
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "mode": "cdc"}
+
+    def look(self) -> Rows | None:
+        try:
+            found = self.run(
+                f"SELECT __feldera_op, k, v, n::text, d::text, b::int, x FROM {self.table} "
+                "WHERE __penstock_generation = "
+                f"(SELECT max(__penstock_generation) FROM {self.table}) "
+                "AND __feldera_op <> 'r' ORDER BY __feldera_ts"
+            )
+        except psycopg.errors.UndefinedTable:
+            return None
+        rows: dict[int, tuple[Any, ...]] = {}
+        for op, *row in found:
+            if op == "d":
+                rows.pop(row[0], None)
+            else:
+                rows[row[0]] = tuple(row)
+        return Counter(rows.values())
+
+    def damage(self) -> None:
+        newest = f"(SELECT max(__penstock_generation) FROM {self.table})"
+        self.run(
+            f"DELETE FROM {self.table} WHERE k % 3 = 0;"
+            f"UPDATE {self.table} SET v = 'damaged', n = NULL WHERE k % 3 = 1;"
+            f"INSERT INTO {self.table} (k, __feldera_op, __feldera_ts, __penstock_generation) "
+            f"VALUES (-7, 'i', 1, {newest})"
+        )
+
+
 TARGETS: dict[str, type[Target]] = {
     "sqlite keyed": KeyedSqliteTarget,
     "sqlite rows": SqliteTarget,
@@ -172,6 +221,8 @@ TARGETS: dict[str, type[Target]] = {
     "delta truncate": TruncatedDeltaTarget,
     "delta append": AppendedDeltaTarget,
     "postgres": PostgresTarget,
+    "postgres rows": CountedPostgresTarget,
+    "postgres cdc": LoggedPostgresTarget,
     "kafka log": KafkaLogTarget,
     "kafka upsert": KafkaUpsertTarget,
     "file json": JsonFileTarget,

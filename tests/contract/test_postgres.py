@@ -18,7 +18,7 @@ from penstock.data import types as T
 from penstock.data.build import batch_from_rows
 from penstock.errors import UserError
 from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable, StagingLost
-from penstock.io.outputs import postgres_output
+from penstock.io.outputs import postgres_output, postgres_rows
 from penstock.io.outputs.postgres_output import PostgresSink
 from tests.contract.targets import PostgresTarget
 from tests.contract.test_sinks import batch, marker, reset, row, rows
@@ -26,11 +26,11 @@ from tests.servers import PostgresServer, running_postgres
 
 
 class PlainTarget(PostgresTarget):
-    table = "app.t"
+    """In a database of its own."""
 
     def __init__(self, server: PostgresServer) -> None:
-        super().__init__(server)
         self.server = server
+        self.uri, self.table = server.new_database(), "app.t"
         self.run("CREATE SCHEMA app")
 
     def as_user(self, name: str) -> str:
@@ -305,20 +305,24 @@ def test_what_cannot_work_is_said_at_once(target: PlainTarget) -> None:
         ({"uri": target.uri}, "'table' is required"),
         ({"uri": "postgres//secret", "table": "t"}, "not a PostgreSQL connection URI"),
         ({"uri": target.uri, "table": "a.b.c"}, "schema.table"),
-        ({"uri": target.uri, "table": "t", "mode": "cdc"}, "cdc log"),
+        ({"uri": target.uri, "table": "t", "mode": "log"}, "materialized, cdc"),
+        ({"uri": target.uri, "table": "t", "extra_columns": ["a"]}, "DEFAULT"),
         ({"uri": target.uri, "table": "t", "ssl": "on"}, "'ssl' is unknown"),
     ):
         with pytest.raises(UserError, match=says) as refused:
             PostgresSink(replace(good, config=config))
         assert "secret" not in str(refused.value)
-    with pytest.raises(SinkRejected, match="CREATE INDEX an_index ON m"):
-        PostgresSink(replace(good, key=()))
+    for name in ("k%", "__feldera_op"):
+        schema = T.schema(**{name: T.BIGINT})
+        config = {"uri": target.uri, "table": "t", "mode": "cdc"}
+        with pytest.raises(SinkRejected, match="rename"):
+            PostgresSink(replace(good, schema=schema, config=config, key=()))
 
 
 def test_rows_of_many_statements_are_one_change(
     target: PlainTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_output, "STATEMENT_ROWS", 3)
+    monkeypatch.setattr(postgres_rows, "STATEMENT_ROWS", 3)
     sink = target.sink()
     reset(sink, rows(*range(10)), 1)
     delta: list[Any] = [(rows(*range(10)), -1), (rows(*range(4, 20), v="b"), 1)]

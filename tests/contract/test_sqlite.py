@@ -144,7 +144,8 @@ def test_a_stage_that_was_dropped_is_staging_lost_not_a_smaller_table(tmp_path: 
     reset(sink, rows(1, 2), 1)
     sink.begin(2, "token-2", 2)
     sink.stage(2, 0, batch((rows(3), 1)))
-    run(target.path, 'DROP TABLE "__penstock_stage_my table_g2"')
+    staged = "SELECT name FROM sqlite_master WHERE name LIKE '__penstock_stage_my table_%_g2'"
+    run(target.path, f'DROP TABLE "{run(target.path, staged)[0][0]}"')
     with pytest.raises(SinkUnavailable, match="begin again"):
         sink.stage(2, 1, batch((rows(4), 1)))
     with pytest.raises(SinkUnavailable, match="begin again"):

@@ -14,7 +14,10 @@ Cost: O(n log n) for one consolidation of the keys; nothing is done row by row i
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
+from penstock.data.arrow import to_arrow
 from penstock.data.batch import Batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
@@ -42,6 +45,41 @@ def keyed_changes(batch: Batch, key: tuple[int, ...], index: str) -> tuple[Batch
     here = Batch(inserted.schema, inserted.columns, np.full(len(inserted), _PRESENT))
     keys = consolidate(concat([here, deleted]))
     return upserts, take(keys, np.flatnonzero(keys.weights < 0))
+
+
+def logged_changes(batch: Batch, key: tuple[int, ...], index: str) -> list[tuple[str, Batch]]:
+    """A consolidated delta as rows of a log, in order: ("d", rows), ("u", rows), ("i", rows), with
+    positive weights. Without a key there are no updates; with one an update is only its new row.
+
+    Raises SinkRejected as `keyed_changes` does."""
+    gone = take(batch, np.flatnonzero(batch.weights < 0))
+    gone = Batch(gone.schema, gone.columns, -gone.weights)
+    come = take(batch, np.flatnonzero(batch.weights > 0))
+    if not key:
+        return [("d", gone), ("i", come)]
+    check_keys(come.select(key), index)
+    before, after = _keys(gone, key), _keys(come, key)
+    is_new = np.zeros(len(come), bool)
+    is_new[_without(after, before)] = True
+    return [
+        ("d", take(gone, _without(before, after))),
+        ("u", take(come, np.flatnonzero(~is_new))),
+        ("i", take(come, np.flatnonzero(is_new))),
+    ]
+
+
+def _keys(rows: Batch, key: tuple[int, ...]) -> pa.Table:
+    """The keys as Arrow columns `0`, `1`, …, and the position of each as column `row`."""
+    keys = pa.table(to_arrow(rows.select(key)).columns, names=[str(i) for i in range(len(key))])
+    return keys.append_column("row", pa.array(np.arange(len(rows))))
+
+
+def _without(left: pa.Table, right: pa.Table) -> npt.NDArray[np.int64]:
+    """Positions of the keys of `left` that are not in `right`, in order."""
+    names = left.column_names[:-1]
+    found = left.join(right.select(names), names, join_type="left anti")
+    rows: npt.NDArray[np.int64] = np.sort(found.column("row").to_numpy())
+    return rows
 
 
 def check_keys(keys: Batch, index: str) -> None:

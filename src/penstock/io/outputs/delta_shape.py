@@ -17,23 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.data.batch import Batch
-from penstock.data.gather import take
 from penstock.data.types import Schema
 from penstock.io.contracts import SinkRejected
-from penstock.io.outputs.changes import check_keys, copies
-from penstock.io.outputs.delta_types import delta_arrow_type, delta_rows, delta_schema, fits, small
+from penstock.io.outputs.changes import copies, logged_changes
+from penstock.io.outputs.delta_types import delta_rows, delta_schema, fits, small
 
 #: tells the keys to delete from the rows to upsert, in a merge
 DELETED = "__penstock_deleted"
 OP, TIMESTAMP, GENERATION = "__feldera_op", "__feldera_ts", "__penstock_generation"
 _LOG = (pa.field(OP, pa.utf8()), pa.field(TIMESTAMP, pa.int64()), pa.field(GENERATION, pa.int64()))
-#: the position of a row, while keys are compared
-_ROW = "__penstock_row"
 #: what Parquet readers of Delta tables do not take in a name unless columns are mapped
 _NOT_IN_NAMES = " ,;{}()\n\t="
 
@@ -104,22 +99,7 @@ class DeltaShape:
 
     def changes(self, rows: Batch, files: pa.Schema, generation: int, timestamp: int) -> pa.Table:
         """A delta as rows of the log."""
-        gone = take(rows, np.flatnonzero(rows.weights < 0))
-        gone = Batch(gone.schema, gone.columns, -gone.weights)
-        come = take(rows, np.flatnonzero(rows.weights > 0))
-        if not self._key:
-            return self._logged([("d", gone), ("i", come)], files, generation, timestamp)
-        check_keys(come.select(self._key), ", ".join(self.key_names))
-        before, after = self._key_table(gone), self._key_table(come)
-        left = _without(before, after)
-        new = _without(after, before)
-        is_new = np.zeros(len(come), bool)
-        is_new[new] = True
-        parts = [
-            ("d", take(gone, left)),
-            ("u", take(come, np.flatnonzero(~is_new))),
-            ("i", take(come, np.flatnonzero(is_new))),
-        ]
+        parts = logged_changes(rows, self._key, ", ".join(self.key_names))
         return self._logged(parts, files, generation, timestamp)
 
     def merge_rows(self, upserts: Batch, deletes: Batch, files: pa.Schema) -> pa.Table:
@@ -138,11 +118,6 @@ class DeltaShape:
         kept = self._rows(upserts, files).cast(nullable)
         marks = pa.array([False] * len(kept) + [True] * len(gone), pa.bool_())
         return pa.concat_tables([kept, gone]).append_column(DELETED, marks)
-
-    def _key_table(self, rows: Batch) -> pa.Table:
-        keys = rows.select(self._key)
-        types = {f.name: delta_arrow_type(f.type) for f in keys.schema.fields}
-        return delta_rows(keys, types).append_column(_ROW, pa.array(np.arange(len(rows))))
 
     def _rows(self, rows: Batch, files: pa.Schema) -> pa.Table:
         return delta_rows(copies(rows), {n: files.field(n).type for n in self.names})
@@ -179,14 +154,6 @@ def check_layout(
         raise _unfit(where, "maps column names")
     if is_replaced and properties.get("delta.appendOnly", "false").lower() == "true":
         raise _unfit(where, "is append-only: use mode append")
-
-
-def _without(left: pa.Table, right: pa.Table) -> npt.NDArray[np.int64]:
-    """Positions of the keys of `left` that are not in `right`, in order."""
-    keys = [n for n in left.column_names if n != _ROW]
-    found = left.join(right.drop_columns(_ROW), keys, join_type="left anti")
-    rows: npt.NDArray[np.int64] = np.sort(found.column(_ROW).to_numpy())
-    return rows
 
 
 def _unfit(where: str, difference: str) -> SinkRejected:

@@ -1,23 +1,27 @@
-"""postgres_output: a view as a table of a PostgreSQL database, keyed by the connector's index.
+"""postgres_output: a view as a table of a PostgreSQL database, or as the log of its changes in one.
 
     uri     where, e.g. postgresql://user@host/database?sslmode=verify-full
-    table   [schema.]table; created if absent
+    table   [schema.]table; created if absent; keyed by the connector's index if it has one
+    mode    materialized (default): the table is the view; cdc: rows are only added (`postgres_log`)
+    cdc_op_column, cdc_ts_column                                                      names in a log
     ssl_ca_location, ssl_client_location, ssl_client_key_location, verify_hostname    TLS files
 
     stage, chunk by chunk ──COPY──► a temporary table of this session
-    publish, one transaction ──► delete keys not staged, upsert rows that differ, marker
+    publish, one transaction ──► the rows that differ (`postgres_rows`), or a reset row and all rows
+                                 (`postgres_log`); marker
 
-Guarantee: atomic. Readers see the old rows until the publishing transaction commits and are never
-blocked. The target is never truncated, dropped or renamed, so its grants, indexes, triggers,
-views and the foreign keys that point to it stay (reset.md section 4).
+Guarantee: atomic; marked in mode cdc. Readers see the old rows until the publishing transaction
+commits and are never blocked. The target is never truncated, dropped or renamed, so its grants,
+comments, indexes, triggers, views and the foreign keys that point to it stay (reset.md section 4
+would swap a shadow table by its name where there is no key; that loses all of these and waits for
+every reader, so the copies of each row are counted instead).
 
-Every writing transaction first takes an advisory lock that is the target's own, then reads the
-marker, so fencing and writing are one: a commit whose reply was lost is waited for, not guessed.
+Every transaction that writes or asks for the marker first takes an advisory lock that is the
+target's own, so fencing and writing are one: a commit whose reply was lost is waited for, not
+guessed.
 
-Cost: staging is one COPY a chunk; publishing reads the table once and writes what differs; a
-delta is two statements.
-
-Not here: mode cdc (it cannot be reset, so it is refused by name).
+Cost: staging is one COPY a chunk; publishing reads the table once and writes what differs; a delta
+is two statements, of which a deletion without a key reads the table.
 """
 
 from __future__ import annotations
@@ -27,7 +31,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
-from penstock.data.gather import slice_batch
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
@@ -39,7 +42,6 @@ from penstock.io.contracts import (
     StagingLost,
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
-from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.fencing import (
     Staging,
     check_complete,
@@ -49,7 +51,9 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.identifiers import table_name
+from penstock.io.outputs.postgres_log import GENERATION, LoggedRows
 from penstock.io.outputs.postgres_reader import PostgresReader
+from penstock.io.outputs.postgres_rows import CountedRows, KeyedRows, PostgresRows
 from penstock.io.outputs.postgres_table import PostgresTable
 
 if TYPE_CHECKING:
@@ -57,8 +61,6 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-#: rows of a delta that one statement takes; bounds its parameters
-STATEMENT_ROWS = 50_000
 #: unless the URI says otherwise: a lost network is noticed in seconds, not in hours
 _CONNECTION = {"connect_timeout": "10", "tcp_user_timeout": "30000", "keepalives_idle": "10"}
 _SESSION = (
@@ -87,10 +89,11 @@ class PostgresSink(Sink):
             raise o.fail("table", "must be a table or schema.table, quoted as in SQL") from None
         if name[1].startswith("__penstock_"):
             raise o.fail("table", "must not begin as the names of internal tables do")
-        if o.text("mode", "materialized") != "materialized":
-            raise o.fail(
-                "mode", "can only be 'materialized': a cdc log is appended to and cannot be reset"
-            )
+        is_log = o.choice("mode", "materialized", ("materialized", "cdc")) == "cdc"
+        op = o.text("cdc_op_column", "__feldera_op")
+        ts = o.text("cdc_ts_column", "__feldera_ts")
+        if o.raw("extra_columns", []):
+            raise o.fail("extra_columns", "is not supported: give such columns a DEFAULT instead")
         if o.boolean("on_conflict_do_nothing", False):
             raise o.fail("on_conflict_do_nothing", "would keep rows that the view has not: omit it")
         # hints about batching, which this sink does in its own way
@@ -101,13 +104,15 @@ class PostgresSink(Sink):
         ):
             o.integer(hint, least, least=least)
         o.done()
-        if not context.key:
-            raise SinkRejected(
-                f"connector '{context.connector}': postgres_output needs a unique key: CREATE "
-                f'INDEX an_index ON {context.view} (…) and give the connector "index": "an_index"',
-                code=TRANSPORT_ERROR,
-            )
-        self._table = PostgresTable(name, context.schema, context.key)
+        log = {op: "text", ts: "bigint", GENERATION: "bigint"} if is_log else None
+        self._table = PostgresTable(name, context.schema, context.key, log)
+        self._is_log = is_log
+        self._rows: PostgresRows
+        if is_log:
+            self._rows = LoggedRows(self._table, context.schema, context.key, op, ts)
+        else:
+            kind = KeyedRows if context.key else CountedRows
+            self._rows = kind(self._table, context.schema, context.key)
         self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{name[1]}'"
         self._db: Connection | None = None
@@ -134,7 +139,9 @@ class PostgresSink(Sink):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(guarantee="atomic", stores_marker=True, needs_index=True, can_diff=True)
+        if self._is_log:
+            return Capabilities(guarantee="marked", stores_marker=True, is_log=True)
+        return Capabilities(guarantee="atomic", stores_marker=True, can_diff=True)
 
     # connecting
 
@@ -159,12 +166,15 @@ class PostgresSink(Sink):
             check_owner(self._table.read_marker(db), self.context, self._where)
 
     def marker(self) -> Marker | None:
-        with self._errors("marker"):
-            return self._table.read_marker(self._connection())
+        # after whoever is writing: a commit whose reply was lost may still be on its way
+        with self._writing("marker") as db:
+            return self._table.read_marker(db)
 
     # a snapshot
 
     def begin_diff(self, generation: int, token: str, step: int) -> None:
+        if self._is_log:
+            super().begin_diff(generation, token, step)
         self.begin(generation, token, step)  # a publish writes only what differs in any case
 
     def begin(self, generation: int, token: str, step: int) -> None:
@@ -172,25 +182,24 @@ class PostgresSink(Sink):
             db = self._connection()
             check_owner(self._table.read_marker(db), self.context, self._where)
             if self._staging is not None:
-                self._table.drop_stage(db, self._staging.generation)
-            self._table.drop_stage(db, generation)
-            self._table.create_stage(db, generation)
+                self._rows.drop_stage(db, self._staging.generation)
+            self._rows.drop_stage(db, generation)
+            self._rows.create_stage(db, generation)
         self._staging = Staging(generation)
 
     def stage(self, generation: int, chunk: int, rows: Batch) -> None:
         staging = staging_of(self._staging, generation)
         if staging.is_repetition(chunk):
             return
-        check_keys(rows.select(self.context.key), self._key_text)
         with self._errors("stage"):
             try:
-                sent = self._table.copy_into_stage(self._connection(), generation, rows)
+                sent = self._rows.stage(self._connection(), generation, rows)
             except self._psycopg.errors.UniqueViolation as e:
                 raise SinkRejected(
                     f"index ({self._key_text}) is not unique in the view: a key belongs to "
                     "several rows; add columns to the index, or aggregate in the view"
                 ) from e
-        staging.took(len(rows))
+        staging.took(int(rows.weights.sum()))
         self._bytes += sent
 
     def publish(self, generation: int, marker: Marker) -> None:
@@ -200,41 +209,38 @@ class PostgresSink(Sink):
             if check_fence(stored, marker, self._where) and self._staging is None:
                 return
             staging_of(self._staging, generation)
-            staged = self._table.staged_rows(db, generation)
+            staged = self._rows.staged_rows(db, generation)
             if staged is None:
                 raise StagingLost(f"the stage of generation {generation} is gone: begin again")
             check_complete(generation, staged, marker)
             self._table.create(db)
-            self._table.replace_from_stage(db, generation)
-            self._table.drop_stage(db, generation)
+            self._rows.replace(db, generation)
+            self._rows.drop_stage(db, generation)
             self._table.write_marker(db, marker)
         self._staging = None
 
     def abort(self, generation: int) -> None:
         with self._errors("abort"):
-            self._table.drop_stage(self._connection(), generation)
+            self._rows.drop_stage(self._connection(), generation)
         self._staging = None
 
     # deltas
 
     def apply(self, rows: Batch, marker: Marker) -> None:
-        upserts, deletes = keyed_changes(rows, self.context.key, self._key_text)
         with self._writing("apply") as db:
             stored = self._table.read_marker(db)
             check_owner(stored, self.context, self._where)
             if is_applied(stored, marker, self._where):
                 return
-            types = self._table.create(db)
-            for piece in _pieces(deletes):
-                self._table.delete(db, types, piece)
-            for piece in _pieces(upserts):
-                self._table.upsert(db, types, piece)
+            self._rows.apply(db, self._table.create(db), rows, marker.generation)
             self._table.write_marker(db, marker)
         self._bytes += sum(c.values.nbytes for c in rows.columns)
 
     # reading back
 
     def read(self) -> Contents:
+        if self._is_log:
+            return super().read()
         with self._errors("read"):
             reader = PostgresReader(self._table, self.context.schema, self._connection())
         return Contents(
@@ -302,8 +308,3 @@ def _driver() -> Any:
             code=TRANSPORT_ERROR,
         ) from e
     return psycopg
-
-
-def _pieces(rows: Batch) -> Iterator[Batch]:
-    for start in range(0, len(rows), STATEMENT_ROWS):
-        yield slice_batch(rows, start, min(start + STATEMENT_ROWS, len(rows)))

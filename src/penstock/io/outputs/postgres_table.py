@@ -1,24 +1,20 @@
-"""The SQL of one PostgreSQL table: its shape, its statements, its marker. No transactions here.
+"""The SQL of one PostgreSQL table: its shape, its marker, its lock. No transactions here.
 
     app.orders(id, …)                        the target, created if absent, never dropped
     app.__penstock_marker("table", …)        one row per target in that schema
-    pg_temp.__penstock_stage_g7(id, …)       generation 7 while it is staged, of this session only
 
-The stage has the types of the target, so both compare alike. Deltas come as one array a column.
-
-Not here: when statements run and what errors mean (`postgres_output`), which types fit
-(`postgres_types`).
+Not here: its rows (`postgres_rows`, `postgres_log`), when statements run and what errors mean
+(`postgres_output`), which types fit (`postgres_types`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.io.contracts import Marker, SinkRejected
-from penstock.io.outputs.column_text import column_text
 from penstock.io.outputs.identifiers import quoted
 from penstock.io.outputs.postgres_types import created_type, fits
 
@@ -28,8 +24,9 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 MARKER_TABLE = "__penstock_marker"
+#: column of a log that a table of others may lack; it can then be followed and not reset
+OPTIONAL = ("__penstock_generation",)
 _MARKER_FIELDS = tuple(f.name for f in fields(Marker))
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +62,25 @@ GROUP BY i.indexrelid
 
 
 class PostgresTable:
-    """Statements for the target `name`, keyed by the columns at `key`, which are not empty."""
+    """The target `name`: keyed by the columns at `key`, a multiset of rows without one, or a log
+    of changes whose `log` columns (name → type made) come after the view's."""
 
-    def __init__(self, name: tuple[str | None, str], schema: Schema, key: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        name: tuple[str | None, str],
+        schema: Schema,
+        key: tuple[int, ...],
+        log: Mapping[str, str] | None = None,
+    ) -> None:
         self._schema_name, self.name = name
         self._schema = schema
-        self._names = schema.names
+        self.names = schema.names
         self.key_names = tuple(schema.names[i] for i in key)
-        self._columns = ", ".join(map(quoted, self._names))
-        self._on_keys = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
+        self._log = log or {}
+        if odd := [n for n in (name[1], *self.names, *self._log) if "%" in n]:
+            raise self.unfit(f"cannot have a percent sign in a name, as '{odd[0]}' has: rename it")
+        if twice := [n for n in self._log if n in self.names]:
+            raise self.unfit(f"needs the column '{twice[0]}' for itself: rename the view's")
 
     # where it is and what it is like
 
@@ -82,7 +89,7 @@ class PostgresTable:
         the search path, else the first of the path."""
         if self._schema_name is not None:
             return
-        self._schema_name = _one(
+        self._schema_name = one(
             db,
             "SELECT coalesce((SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = "
             "c.relnamespace WHERE c.oid = to_regclass(%s)), current_schema())::text",
@@ -117,21 +124,29 @@ class PostgresTable:
         oid = self._oid(db, self.name)
         if oid is None:
             return None
-        if _one(db, "SELECT relkind::text FROM pg_class WHERE oid = %s", oid) not in ("r", "p"):
+        if one(db, "SELECT relkind::text FROM pg_class WHERE oid = %s", oid) not in ("r", "p"):
             raise self.unfit("is not a plain or partitioned table: name one, or an unused name")
         found = {c.name: c for c in (TargetColumn(*r) for r in db.execute(_COLUMNS, (oid,)))}
         self._check_columns(found)
-        keys = [set(k) for (k,) in db.execute(_UNIQUE_KEYS, {"oid": oid})]
-        if set(self.key_names) not in keys:
+        if not self._log:
+            self._check_keys([set(k) for (k,) in db.execute(_UNIQUE_KEYS, {"oid": oid})])
+        return found
+
+    def _check_keys(self, keys: list[set[str]]) -> None:
+        if not self.key_names and any(k <= set(self.names) for k in keys):
+            raise self.unfit(
+                "has a unique key, but the connector names no 'index', so rows may repeat"
+            )
+        if self.key_names and set(self.key_names) not in keys:
             listed = ", ".join(self.key_names)
             raise self.unfit(
                 f"has no primary key or unique constraint on ({listed}), the columns of the "
                 f"connector's index: ALTER TABLE {self.target} ADD UNIQUE ({listed})"
             )
-        return found
 
     def _check_columns(self, found: dict[str, TargetColumn]) -> None:
-        if missing := [n for n in self._names if n not in found]:
+        needed = [*self.names, *(n for n in self._log if n not in OPTIONAL)]
+        if missing := [n for n in needed if n not in found]:
             raise self.unfit(f"lacks the columns {', '.join(missing)}: add them")
         for field in self._schema.fields:
             column = found[field.name]
@@ -143,7 +158,8 @@ class PostgresTable:
             if not column.is_written:
                 raise self.unfit(f"generates column '{field.name}' itself: leave it to the view")
         for name, column in found.items():
-            if name not in self._names and column.is_written and not column.has_value_without_us:
+            is_ours = name in self.names or name in self._log
+            if not is_ours and column.is_written and not column.has_value_without_us:
                 raise self.unfit(
                     f"has the NOT NULL column '{name}', which the view has not: give it a DEFAULT"
                 )
@@ -153,9 +169,9 @@ class PostgresTable:
         if missing := [grant for grant, is_held in self.grants(db) if not is_held]:
             raise self.unfit(f"cannot be kept without more privileges: {'; '.join(missing)}")
         target = self._oid(db, self.name)
-        if target is not None and _one(db, "SELECT row_security_active(%s::oid)", target):
+        if target is not None and one(db, "SELECT row_security_active(%s::oid)", target):
             raise self.unfit(
-                f"hides rows from user {_one(db, 'SELECT current_user')} (row level security): use "
+                f"hides rows from user {one(db, 'SELECT current_user')} (row level security): use "
                 "its owner, or a user with BYPASSRLS"
             )
 
@@ -179,7 +195,7 @@ class PostgresTable:
         if target is None or markers is None:
             wanted.append(("schema", schema_oid, f"SCHEMA {schema}", "CREATE"))
         for oid, name, privileges in (
-            (target, self.target, "SELECT INSERT UPDATE DELETE"),
+            (target, self.target, "INSERT" if self._log else "SELECT INSERT UPDATE DELETE"),
             (markers, self._markers, "SELECT INSERT UPDATE"),
         ):
             if oid is not None:
@@ -187,14 +203,14 @@ class PostgresTable:
         return [
             (
                 f"GRANT {privilege} ON {thing} TO {quoted(user)}",
-                bool(_one(db, f"SELECT has_{kind}_privilege(%s::oid, %s)", oid, privilege)),
+                bool(one(db, f"SELECT has_{kind}_privilege(%s::oid, %s)", oid, privilege)),
             )
             for kind, oid, thing, privilege in wanted
         ]
 
     def _oid(self, db: Connection, table: str) -> int | None:
         """A relation of the target's schema, whether or not we may use it."""
-        found: int | None = _one(
+        found: int | None = one(
             db,
             "SELECT max(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = %s AND c.relname = %s",
@@ -204,96 +220,27 @@ class PostgresTable:
         return found
 
     def _database_oid(self, db: Connection) -> int:
-        return int(_one(db, "SELECT oid FROM pg_database WHERE datname = current_database()"))
+        return int(one(db, "SELECT oid FROM pg_database WHERE datname = current_database()"))
 
-    def create(self, db: Connection) -> dict[str, str]:
-        """Make sure that the target exists and fits; its column types without modifiers."""
+    def create(self, db: Connection) -> dict[str, TargetColumn]:
+        """Make sure that the target exists and fits; its columns."""
         columns = self.columns(db)
         if columns is None:
-            keys = ", ".join(map(quoted, self.key_names))
-            db.execute(f"CREATE TABLE {self.target} ({self._declared}, PRIMARY KEY ({keys}))")
+            parts = [self.declared, *(f"{quoted(n)} {type}" for n, type in self._log.items())]
+            if self.key_names and not self._log:
+                parts.append(f"PRIMARY KEY ({', '.join(map(quoted, self.key_names))})")
+            db.execute(f"CREATE TABLE {self.target} ({', '.join(parts)})")
             columns = self.columns(db)
             assert columns is not None
-        return {n: columns[n].base for n in self._names}
+        return columns
 
     @property
-    def _declared(self) -> str:
+    def declared(self) -> str:
+        """The view's columns as we create them."""
         return ", ".join(f"{quoted(f.name)} {created_type(f.type)}" for f in self._schema.fields)
 
-    # the stage
-
-    def stage_name(self, generation: int) -> str:
-        return f"pg_temp.{quoted(f'__penstock_stage_g{generation}')}"
-
-    def create_stage(self, db: Connection, generation: int) -> None:
-        columns = self.columns(db)
-        declared = self._declared
-        if columns is not None:
-            declared = ", ".join(f"{quoted(n)} {columns[n].type}" for n in self._names)
-        name = quoted(f"__penstock_stage_g{generation}")
-        keys = ", ".join(map(quoted, self.key_names))
-        db.execute(f"CREATE TEMP TABLE {name} ({declared}, PRIMARY KEY ({keys}))")
-
-    def copy_into_stage(self, db: Connection, generation: int, rows: Batch) -> int:
-        """COPY `rows`, each once; how many bytes that were."""
-        text = copy_text(rows).encode()
-        into = f"COPY {self.stage_name(generation)} ({self._columns}) FROM STDIN"
-        with db.cursor() as cursor, cursor.copy(into) as copy:
-            copy.write(text)
-        return len(text)
-
-    def staged_rows(self, db: Connection, generation: int) -> int | None:
-        """How many rows the stage of `generation` holds; None if there is none."""
-        stage = self.stage_name(generation)
-        if _one(db, "SELECT to_regclass(%s) IS NULL", stage):
-            return None
-        return int(_one(db, f"SELECT count(*) FROM {stage}"))
-
-    def drop_stage(self, db: Connection, generation: int) -> None:
-        db.execute(f"DROP TABLE IF EXISTS {self.stage_name(generation)}")
-
-    def replace_from_stage(self, db: Connection, generation: int) -> None:
-        """Make the target's rows those of the stage; equal rows are not written."""
-        stage = self.stage_name(generation)
-        db.execute(f"ANALYZE {stage}")
-        db.execute(
-            f"DELETE FROM {self.target} t WHERE NOT EXISTS "
-            f"(SELECT FROM {stage} s WHERE {self._on_keys})"
-        )
-        same = " AND ".join(
-            f"s.{quoted(n)} IS NOT DISTINCT FROM t.{quoted(n)}" for n in self._others()
-        )
-        equal = f"{self._on_keys} AND {same}" if same else self._on_keys
-        db.execute(
-            f"INSERT INTO {self.target} ({self._columns}) SELECT {self._columns} FROM {stage} s "
-            f"WHERE NOT EXISTS (SELECT FROM {self.target} t WHERE {equal}) {self._on_conflict()}"
-        )
-
-    # deltas
-
-    def upsert(self, db: Connection, types: dict[str, str], rows: Batch) -> None:
-        db.execute(
-            f"INSERT INTO {self.target} ({self._columns}) "
-            f"SELECT * FROM {_arrays(types, self._names)} {self._on_conflict()}",
-            [column_text(c) for c in rows.columns],
-        )
-
-    def delete(self, db: Connection, types: dict[str, str], keys: Batch) -> None:
-        listed = ", ".join(map(quoted, self.key_names))
-        db.execute(
-            f"DELETE FROM {self.target} t USING {_arrays(types, self.key_names)} AS s({listed}) "
-            f"WHERE {self._on_keys}",
-            [column_text(c) for c in keys.columns],
-        )
-
-    def _others(self) -> list[str]:
-        return [n for n in self._names if n not in self.key_names]
-
-    def _on_conflict(self) -> str:
-        keys = ", ".join(map(quoted, self.key_names))
-        others = [f"{quoted(n)} = EXCLUDED.{quoted(n)}" for n in self._others()]
-        action = f"UPDATE SET {', '.join(others)}" if others else "NOTHING"
-        return f"ON CONFLICT ({keys}) DO {action}"
+    def oid(self, db: Connection) -> int | None:
+        return self._oid(db, self.name)
 
     # the marker
 
@@ -339,26 +286,8 @@ class PostgresTable:
         )
 
 
-def _one(db: Connection, query: str, *parameters: Any) -> Any:
+def one(db: Connection, query: str, *parameters: Any) -> Any:
     """The only value of the only row."""
     row = db.execute(query, parameters).fetchone()
     assert row is not None
     return row[0]
-
-
-def _arrays(types: dict[str, str], names: tuple[str, ...]) -> str:
-    """The parameters, one array of texts a column, as a table."""
-    return f"unnest({', '.join(f'%s::text[]::{types[n]}[]' for n in names)})"
-
-
-def copy_text(rows: Batch) -> str:
-    """The rows in COPY's text format; weights are ignored."""
-    columns = []
-    for column in rows.columns:
-        texts = column_text(column)
-        if column.type.is_view:
-            texts = [None if t is None else t.translate(_ESCAPES) for t in texts]
-        if column.valid is not None:
-            texts = ["\\N" if t is None else t for t in texts]
-        columns.append(texts)
-    return "".join(["\t".join(r) + "\n" for r in zip(*columns, strict=True)])

@@ -4,7 +4,7 @@
     table          the table; created if absent, keyed by the connector's `index` if it has one
     journal_mode   wal (default), delete, truncate or persist
 
-    stage, chunk by chunk ──► __penstock_stage_<table>_g<N>
+    stage, chunk by chunk ──► __penstock_stage_<table>_<owner>_g<N>
     publish, one transaction ──► <table> made equal to the stage, marker, stage dropped
 
 Guarantee: atomic. A reader of the table sees the old rows until the publishing transaction
@@ -20,6 +20,7 @@ Cost: staging about 4 µs a row; publishing reads the table once and writes what
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -81,7 +82,9 @@ class SqliteSink(Sink):
         if table.lower().startswith(("__penstock_", "sqlite_")):
             raise o.fail("table", f"must not begin as the names of internal tables do: {table!r}")
         o.done()
-        self._table = SqliteTable(table, context.schema, context.key)
+        owner = (context.pipeline_id, context.view, context.connector)
+        short = hashlib.sha256(repr(owner).encode()).hexdigest()[:12]
+        self._table = SqliteTable(table, context.schema, context.key, short)
         self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{table}' of '{self._path}'"
         self._db: sqlite3.Connection | None = None

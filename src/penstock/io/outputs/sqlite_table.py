@@ -2,7 +2,7 @@
 
     flights(id, airline, …)                          the target, created if absent
     __penstock_marker("table", "view", …)            one row per target in the file
-    __penstock_stage_flights_g7(id, airline, …)      generation 7 while it is being staged
+    __penstock_stage_flights_<owner>_g7(id, …)       generation 7 while it is being staged
 
     SQL type            declared as   holds
     ──────────────────  ────────────  ──────────────────────────────────────────
@@ -43,8 +43,9 @@ def _declared(type: SqlType) -> str:
 class SqliteTable:
     """Statements for a target `table` with the columns of `schema`, keyed by `key` if not ()."""
 
-    def __init__(self, table: str, schema: Schema, key: tuple[int, ...]) -> None:
-        self.name, self._schema = table, schema
+    def __init__(self, table: str, schema: Schema, key: tuple[int, ...], owner: str) -> None:
+        """`owner` tells whose stages are whose; letters and digits."""
+        self.name, self._schema, self._owner = table, schema, owner
         self._names = schema.names
         self.key_names = tuple(schema.names[i] for i in key)
         folded = {n.lower() for n in self._names}
@@ -188,7 +189,7 @@ class SqliteTable:
     # the stage
 
     def stage_name(self, generation: int) -> str:
-        return f"__penstock_stage_{self.name}_g{generation}"
+        return f"__penstock_stage_{self.name}_{self._owner}_g{generation}"
 
     def create_stage(self, db: sqlite3.Connection, generation: int) -> None:
         declared = self.declared_types(db)

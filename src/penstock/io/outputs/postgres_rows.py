@@ -1,0 +1,290 @@
+"""The rows of one PostgreSQL table: a snapshot staged and put in its place, deltas. SQL only.
+
+    pg_temp.__penstock_stage_g7(id, …)       generation 7 while it is staged, of this session only
+
+    KeyedRows      delete keys that are not staged, upsert rows that differ
+    CountedRows    without a key a row may be there several times: count the copies on both sides,
+                   delete what is too many, insert what is missing
+
+Both write only what differs, in the transaction of the caller, so readers are never blocked and
+whatever hangs on the table stays: grants, comments, views, triggers, foreign keys. The stage has
+the types of the target, so both compare alike. Deltas come as one array a column.
+
+Not here: logs of changes (`postgres_log`), transactions (`postgres_output`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penstock.data.batch import Batch
+from penstock.data.gather import slice_batch, take
+from penstock.data.types import Schema
+from penstock.io.outputs.changes import check_keys, copies, keyed_changes
+from penstock.io.outputs.column_text import column_text
+from penstock.io.outputs.identifiers import quoted
+from penstock.io.outputs.postgres_table import PostgresTable, TargetColumn, one
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+#: rows of a delta that one statement takes; bounds its parameters
+STATEMENT_ROWS = 50_000
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_WEIGHT = "__penstock_weight"
+Columns = Mapping[str, TargetColumn]
+
+
+class PostgresRows(ABC):
+    """Rows of `schema` in `table`, keyed by the columns at `key` or ()."""
+
+    def __init__(self, table: PostgresTable, schema: Schema, key: tuple[int, ...]) -> None:
+        self.table, self.schema, self.key = table, schema, key
+        self.names, self.key_names = table.names, table.key_names
+        self.key_text = ", ".join(self.key_names)
+        self.listed = ", ".join(map(quoted, self.names))
+
+    # the stage
+
+    def stage_name(self, generation: int) -> str:
+        return f"pg_temp.{quoted(f'__penstock_stage_g{generation}')}"
+
+    def create_stage(self, db: Connection, generation: int) -> None:
+        columns = self.table.columns(db)
+        declared = self.table.declared
+        if columns is not None:
+            declared = ", ".join(f"{quoted(n)} {columns[n].type}" for n in self.names)
+        if self.key:
+            declared += f", PRIMARY KEY ({', '.join(map(quoted, self.key_names))})"
+        name = quoted(f"__penstock_stage_g{generation}")
+        db.execute(f"CREATE TEMP TABLE {name} ({declared})")
+
+    def stage(self, db: Connection, generation: int, rows: Batch) -> int:
+        """COPY `rows`; how many bytes that were."""
+        if self.key:
+            check_keys(rows.select(self.key), self.key_text)
+        text = copy_text(copies(rows)).encode()
+        into = f"COPY {self.stage_name(generation)} ({self.listed}) FROM STDIN"
+        with db.cursor() as cursor, cursor.copy(into) as copy:
+            copy.write(text)
+        return len(text)
+
+    def staged_rows(self, db: Connection, generation: int) -> int | None:
+        """How many rows the stage of `generation` holds; None if there is none."""
+        stage = self.stage_name(generation)
+        if one(db, "SELECT to_regclass(%s) IS NULL", stage):
+            return None
+        return int(one(db, f"SELECT count(*) FROM {stage}"))
+
+    def drop_stage(self, db: Connection, generation: int) -> None:
+        db.execute(f"DROP TABLE IF EXISTS {self.stage_name(generation)}")
+
+    @abstractmethod
+    def replace(self, db: Connection, generation: int) -> None:
+        """Make the target, which exists and fits, what is staged."""
+
+    @abstractmethod
+    def apply(self, db: Connection, columns: Columns, rows: Batch, generation: int) -> None:
+        """Apply a delta."""
+
+
+class KeyedRows(PostgresRows):
+    def __init__(self, table: PostgresTable, schema: Schema, key: tuple[int, ...]) -> None:
+        super().__init__(table, schema, key)
+        self._on_keys = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
+        self._others = [n for n in self.names if n not in self.key_names]
+        updates = ", ".join(f"{quoted(n)} = EXCLUDED.{quoted(n)}" for n in self._others)
+        action = f"UPDATE SET {updates}" if updates else "NOTHING"
+        keys = ", ".join(map(quoted, self.key_names))
+        self._on_conflict = f"ON CONFLICT ({keys}) DO {action}"
+
+    def replace(self, db: Connection, generation: int) -> None:
+        stage, target = self.stage_name(generation), self.table.target
+        db.execute(f"ANALYZE {stage}")
+        db.execute(
+            f"DELETE FROM {target} t WHERE NOT EXISTS (SELECT FROM {stage} s WHERE {self._on_keys})"
+        )
+        same = [f"s.{quoted(n)} IS NOT DISTINCT FROM t.{quoted(n)}" for n in self._others]
+        equal = " AND ".join([self._on_keys, *same])
+        differ = (
+            f"SELECT {self.listed} FROM {stage} s "
+            f"WHERE NOT EXISTS (SELECT FROM {target} t WHERE {equal})"
+        )
+        self._write(
+            db,
+            lambda: db.execute(
+                f"INSERT INTO {target} ({self.listed}) {differ} {self._on_conflict}"
+            ),
+            [(f"({differ}) AS s", ())],
+        )
+
+    def apply(self, db: Connection, columns: Columns, rows: Batch, generation: int) -> None:
+        upserts, deletes = keyed_changes(rows, self.key, self.key_text)
+        types = {n: columns[n].base for n in self.names}
+        keys = ", ".join(map(quoted, self.key_names))
+        touched = f"{arrays(types, self.key_names)} AS s({keys})"
+        for piece in pieces(deletes):
+            db.execute(
+                f"DELETE FROM {self.table.target} t USING {touched} WHERE {self._on_keys}",
+                [column_text(c) for c in piece.columns],
+            )
+
+        def upsert() -> None:
+            for piece in pieces(upserts):
+                db.execute(
+                    f"INSERT INTO {self.table.target} ({self.listed}) "
+                    f"SELECT * FROM {arrays(types, self.names)} {self._on_conflict}",
+                    [column_text(c) for c in piece.columns],
+                )
+
+        overwritten = [
+            (touched, [column_text(c) for c in piece.select(self.key).columns])
+            for piece in pieces(upserts)
+        ]
+        self._write(db, upsert, overwritten)
+
+    def _write(
+        self,
+        db: Connection,
+        upsert: Callable[[], Any],
+        overwritten: list[tuple[str, Any]],
+    ) -> None:
+        """Run `upsert`. Values that change places between rows collide on the way in a UNIQUE
+        constraint of the target's own; then the rows that are overwritten (SQL for relations `s`
+        with their keys, and its parameters) let go of theirs first."""
+        from psycopg.errors import ExclusionViolation, UniqueViolation
+
+        try:
+            with db.transaction():
+                upsert()
+        except (UniqueViolation, ExclusionViolation):
+            self._let_go(db, overwritten)
+            upsert()
+
+    def _let_go(self, db: Connection, overwritten: list[tuple[str, Any]]) -> None:
+        # those that can be deferred are checked at the end
+        db.execute("SET CONSTRAINTS ALL DEFERRED")
+        emptied: set[str] = set()
+        for columns, nullable in db.execute(_OTHER_KEYS, {"oid": self.table.oid(db)}).fetchall():
+            if set(columns or ()) == set(self.key_names):
+                continue
+            free = [n for n in nullable or () if n in self._others]
+            if not free:
+                break
+            emptied.add(free[0])
+        else:
+            sets = ", ".join(f"{quoted(n)} = NULL" for n in sorted(emptied))
+            if sets:
+                for source, parameters in overwritten:
+                    db.execute(
+                        f"UPDATE {self.table.target} t SET {sets} FROM {source} "
+                        f"WHERE {self._on_keys}",
+                        parameters,
+                    )
+            return
+        if one(db, _IS_REFERENCED, self.table.oid(db)):
+            raise self.table.unfit(
+                "has a UNIQUE constraint whose values have to change places, cannot be NULL "
+                "meanwhile, and has rows of other tables that refer to it: make the constraint "
+                "DEFERRABLE"
+            )
+        for source, parameters in overwritten:
+            db.execute(
+                f"DELETE FROM {self.table.target} t USING {source} WHERE {self._on_keys}",
+                parameters,
+            )
+
+
+class CountedRows(PostgresRows):
+    def replace(self, db: Connection, generation: int) -> None:
+        stage, difference = self.stage_name(generation), f"__penstock_diff_g{generation}"
+        db.execute(
+            f"CREATE TEMP TABLE {difference} ON COMMIT DROP AS "
+            f"SELECT {self.listed}, sum({_WEIGHT})::bigint AS {_WEIGHT} FROM ("
+            f"SELECT {self.listed}, 1 AS {_WEIGHT} FROM {stage} UNION ALL "
+            f"SELECT {self.listed}, -1 FROM {self.table.target}) u "
+            f"GROUP BY {self.listed} HAVING sum({_WEIGHT}) <> 0"
+        )
+        db.execute(f"ANALYZE {difference}")
+        self._delete(db, f"(SELECT * FROM {difference} WHERE {_WEIGHT} < 0) AS s", ())
+        db.execute(
+            f"INSERT INTO {self.table.target} ({self.listed}) SELECT {self.listed} "
+            f"FROM {difference}, generate_series(1, {_WEIGHT})"
+        )
+
+    def apply(self, db: Connection, columns: Columns, rows: Batch, generation: int) -> None:
+        types = {n: columns[n].base for n in self.names}
+        source = f"{arrays(types, self.names, '%s::bigint[]')} AS s({self.listed}, {_WEIGHT})"
+        for piece in pieces(take(rows, np.flatnonzero(rows.weights < 0))):
+            parameters = [*(column_text(c) for c in piece.columns), piece.weights.tolist()]
+            self._delete(db, source, parameters)
+        for piece in pieces(copies(take(rows, np.flatnonzero(rows.weights > 0)))):
+            db.execute(
+                f"INSERT INTO {self.table.target} ({self.listed}) "
+                f"SELECT * FROM {arrays(types, self.names)}",
+                [column_text(c) for c in piece.columns],
+            )
+
+    def _delete(self, db: Connection, source: str, parameters: Any) -> None:
+        """Delete as many copies of each row of `source` as its weight, which is negative, says.
+
+        Rows are found by a hash of the whole row, which the planner can join by, and compared."""
+        columns = [quoted(n) for n in self.names]
+        hashes = [f"hash_record(ROW({', '.join(f'{r}.{n}' for n in columns)}))" for r in "ts"]
+        same = " AND ".join(f"t.{n} IS NOT DISTINCT FROM s.{n}" for n in columns)
+        partition = ", ".join(f"t.{n}" for n in columns)
+        db.execute(
+            f"DELETE FROM {self.table.target} WHERE (tableoid, ctid) IN (SELECT o, c FROM ("
+            f"SELECT t.tableoid AS o, t.ctid AS c, s.{_WEIGHT} AS w, "
+            f"row_number() OVER (PARTITION BY {partition}) AS n "
+            f"FROM {self.table.target} t JOIN {source} ON {' = '.join(hashes)} AND {same}) x "
+            "WHERE n <= -w)",
+            parameters,
+        )
+
+
+#: of each unique index that is checked at once, and each exclusion: its columns if it has only
+#: plain ones, and those of them that may be NULL if NULLs do not collide in it
+_OTHER_KEYS = """
+SELECT CASE WHEN i.indexprs IS NULL AND i.indpred IS NULL AND i.indisunique
+            THEN array_agg(a.attname::text) END,
+       CASE WHEN NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false)
+            THEN array_agg(a.attname::text) FILTER (WHERE NOT a.attnotnull) END
+FROM pg_index i LEFT JOIN pg_attribute a
+     ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])
+WHERE i.indrelid = %(oid)s AND (i.indisunique OR i.indisexclusion) AND i.indimmediate
+GROUP BY i.indexrelid, i.indexprs, i.indpred, i.indisunique, to_jsonb(i)
+"""
+_IS_REFERENCED = """
+SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = %s)
+"""
+
+
+def arrays(types: Mapping[str, str], names: tuple[str, ...], more: str = "") -> str:
+    """The parameters, one array of texts a column, as a table."""
+    parts = [f"%s::text[]::{types[n]}[]" for n in names] + ([more] if more else [])
+    return f"unnest({', '.join(parts)})"
+
+
+def pieces(rows: Batch) -> Iterator[Batch]:
+    for start in range(0, len(rows), STATEMENT_ROWS):
+        yield slice_batch(rows, start, min(start + STATEMENT_ROWS, len(rows)))
+
+
+def copy_text(rows: Batch) -> str:
+    """The rows in COPY's text format; weights are ignored."""
+    columns = []
+    for column in rows.columns:
+        texts = column_text(column)
+        if column.type.is_view:
+            texts = [None if t is None else t.translate(_ESCAPES) for t in texts]
+        if column.valid is not None:
+            texts = ["\\N" if t is None else t for t in texts]
+        columns.append(texts)
+    return "".join(["\t".join(r) + "\n" for r in zip(*columns, strict=True)])
