@@ -198,3 +198,18 @@ def test_a_scalar_sub_query_with_two_rows_is_an_error_and_one_row_is_its_value(v
     rows["b"].pop()
     if "VALUES" not in value:
         assert _maintained(compile_program(program), rows) == Counter([plain((1, 5))])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_asof_join_takes_the_latest_row_that_is_not_later(seed: int) -> None:
+    rows = _tables(seed)
+    program = f"""{TABLES} CREATE MATERIALIZED VIEW v AS
+        SELECT a.k, a.x, b.y, b.s FROM a LEFT ASOF JOIN b MATCH_CONDITION (a.x >= b.y)
+        ON a.k = b.k"""
+    expected: Counter[Any] = Counter()
+    for k, x, _ in rows["a"]:
+        fit = [r for r in rows["b"] if r[0] == k and k is not None and x is not None and r[1] <= x]
+        best = max(fit, key=lambda r: (r[1], r[2] is not None, r[2] or ""), default=(k, None, None))
+        expected[plain((k, x, *best[1:]))] += 1
+
+    assert _maintained(compile_program(program), rows) == expected

@@ -98,3 +98,34 @@ def test_a_wrong_call_is_refused_with_what_is_wrong(call: str, says: str) -> Non
         compile_program(f"{TABLE} CREATE VIEW v AS SELECT * FROM TABLE({call})")
 
     assert says in caught.value.messages[0].message
+
+
+def session_oracle(gap: dt.timedelta, by_parity: bool) -> list[object]:
+    found: list[tuple[int, ...]] = []
+    for parity in (0, 1) if by_parity else (None,):
+        times = sorted(
+            (t, i) for i, t in enumerate(TIMES) if t and (parity is None or i % 2 == parity)
+        )
+        session: list[tuple[dt.datetime, int]] = []
+        for row, after in zip(times, [*times[1:], None], strict=True):
+            session.append(row)
+            if after is None or after[0] - row[0] >= gap:
+                ends = (session[0][0], session[-1][0] + gap)
+                found += [(i, *map(micros, (t, *ends))) for t, i in session]
+                session = []
+    return sorted(found)
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 10])
+def test_rows_less_than_the_gap_apart_share_a_session(minutes: int) -> None:
+    gap = dt.timedelta(minutes=minutes)
+    size = f"INTERVAL '{minutes}' MINUTE"
+
+    plain = rows_of(f"SELECT * FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), {size}))")
+    keyed = rows_of(
+        "SELECT id, ts, window_start, window_end FROM TABLE(SESSION(DATA => (SELECT *, id % 2 AS k "
+        f"FROM t), TIMECOL => DESCRIPTOR(ts), KEY => DESCRIPTOR(k), SIZE => {size}))"
+    )
+
+    assert plain == session_oracle(gap, by_parity=False)
+    assert keyed == session_oracle(gap, by_parity=True)

@@ -16,29 +16,36 @@ from penstock.plan.nodes import Hop, Node
 from penstock.sql import ast
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.report import BindError, did_you_mean, unsupported
+from penstock.sql.bind.report import BindError, did_you_mean
 from penstock.sql.bind.scope import Scope
+from penstock.sql.bind.sessions import sessions
 
 #: parameters in order of position; those behind None may be left out
 _PARAMETERS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "TUMBLE": (("DATA", "TIMECOL", "SIZE"), ("OFFSET",)),
     "HOP": (("DATA", "TIMECOL", "SLIDE", "SIZE"), ("OFFSET",)),
+    "SESSION": (("DATA", "TIMECOL", "SIZE"), ()),
+    # the key stands before the gap
+    "SESSION by key": (("DATA", "TIMECOL", "KEY", "SIZE"), ()),
 }
+
+_NAMES = ("TUMBLE", "HOP", "SESSION")
 
 
 def bind_table_function(ref: ast.TableFunction, catalog: Catalog) -> Node:
     """The rows of `TABLE(f(…))`. Raises BindError."""
     call = ref.call
     name = call.name.name.upper()
-    if name == "SESSION":
-        raise unsupported(ref.span, "the table function SESSION")
-    if name not in _PARAMETERS:
-        hint = did_you_mean(name, _PARAMETERS)
+    if name not in _NAMES:
+        hint = did_you_mean(name, _NAMES)
         raise BindError(call.name.span, f"there is no table function {name}{hint}")
     args = _arguments(name, call)
     data = _data(name, args["DATA"], catalog)
     column = _time_column(name, args["TIMECOL"], data.schema)
     size = _interval(name, "SIZE", args["SIZE"])
+    if name == "SESSION":
+        key = _key(args["KEY"], data.schema) if "KEY" in args else ()
+        return sessions(data, column, key, size, ref.span)
     slide = _interval(name, "SLIDE", args["SLIDE"]) if name == "HOP" else size
     offset = _interval(name, "OFFSET", args["OFFSET"], any_sign=True) if "OFFSET" in args else 0
     time = data.schema.types[column].with_nullable(False)
@@ -49,7 +56,10 @@ def bind_table_function(ref: ast.TableFunction, catalog: Catalog) -> Node:
 
 def _arguments(name: str, call: ast.FunctionCall) -> dict[str, ast.Expr]:
     """Every parameter that is given, by its name."""
-    required, optional = _PARAMETERS[name]
+    has_key = name == "SESSION" and (
+        len(call.args) > 3 or any(_is_named(a, "KEY") for a in call.args)
+    )
+    required, optional = _PARAMETERS["SESSION by key" if has_key else name]
     order = (*required, *optional)
     usage = f"{name}({', '.join(required)}{''.join(f' [, {o}]' for o in optional)})"
     found: dict[str, ast.Expr] = {}
@@ -70,6 +80,20 @@ def _arguments(name: str, call: ast.FunctionCall) -> dict[str, ast.Expr]:
         if key not in found:
             raise BindError(call.span, f"{name} lacks its argument {key}; write {usage}")
     return found
+
+
+def _is_named(e: ast.Expr, name: str) -> bool:
+    return isinstance(e, ast.NamedArgument) and e.name.name.upper() == name
+
+
+def _key(e: ast.Expr, schema: Schema) -> tuple[int, ...]:
+    if not isinstance(e, ast.Descriptor):
+        raise BindError(e.span, "SESSION needs DESCRIPTOR(column, …), the columns of the key")
+    for c in e.columns:
+        if c.name not in schema.names:
+            hint = did_you_mean(c.name, schema.names)
+            raise BindError(c.span, f"the table of SESSION has no column {c.name}{hint}")
+    return tuple(schema.names.index(c.name) for c in e.columns)
 
 
 def _data(name: str, e: ast.Expr, catalog: Catalog) -> Node:

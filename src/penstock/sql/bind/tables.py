@@ -17,6 +17,7 @@ from penstock.plan.nodes import Filter, Join, JoinKind, Node
 from penstock.plan.rewrite import conjuncts, remap
 from penstock.sql import ast
 from penstock.sql.bind import build
+from penstock.sql.bind.asof import asof_join
 from penstock.sql.bind.catalog import Catalog, inside, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import JOINED, has, outers
@@ -64,9 +65,9 @@ def _named(node: Node, alias: ast.Alias | None, name: str | None) -> tuple[Node,
 
 
 def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
-    kind = _KINDS.get(join.kind)
-    if kind is None:
-        raise unsupported(join.span, f"{join.kind} JOIN" if "ASOF" in join.kind else join.kind)
+    if "ASOF" in join.kind:
+        return _asof(join, catalog)
+    kind = _KINDS[join.kind]
     left, left_scope = bind_table(join.left, catalog)
     if isinstance(join.right, ast.DerivedTable) and (join.right.lateral or "APPLY" in join.kind):
         return _lateral(join, kind, Frame(left, left_scope), catalog)
@@ -93,6 +94,15 @@ def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
         frame.keep(build.and_(asks))
         node = frame.node
     return node, scope
+
+
+def _asof(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
+    left, left_scope = bind_table(join.left, catalog)
+    right, right_scope = bind_table(join.right, catalog)
+    width = len(left.schema)
+    both = left_scope.joined(right_scope, width, join.right.span)
+    node = asof_join(join, left, right, both, catalog)
+    return node, _padded(JoinKind.LEFT, left_scope, right_scope, width, join.span)
 
 
 def _on(join: ast.Join, both: Scope, catalog: Catalog) -> list[Expr]:
