@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import fastavro
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -19,6 +22,7 @@ from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 from tests.contract.kafka_targets import KafkaLogTarget, headers_of, row_of
 from tests.contract.test_sinks import batch, marker, reset, row, rows
 from tests.kafka_server import KafkaServer, TopicReader
+from tests.registry_server import RegistryServer
 
 
 @pytest.fixture
@@ -162,7 +166,7 @@ class Faulty:
     def commit_transaction(self, timeout: float) -> None:
         if self._is_done:
             self._producer.commit_transaction(timeout)
-        raise KafkaException(KafkaError(self._code, "the reply was lost", False, True))
+        raise KafkaException(KafkaError(self._code, "the reply was lost"))
 
 
 def make_faulty(sink: Sink, *, is_done: bool, code: int) -> None:
@@ -262,3 +266,39 @@ def test_a_delta_that_fails_half_way_leaves_no_trace_for_who_reads_committed(
 
     assert target.look() == rows(1, 5)
     sink.close()
+
+
+def test_debezium_records_carry_the_key_asked_for(
+    target: KafkaLogTarget, plain: TopicReader
+) -> None:
+    form = {"name": "json", "config": {"update_format": "debezium", "key_fields": ["k"]}}
+    sink = target.sink(format=form)
+    reset(sink, rows(1, 2), 1)
+    sink.apply(batch((rows(1), -1)), marker(1, 2, 1))
+    sink.close()
+    found = data(plain.read(target.topic))
+
+    keys = Counter((json.loads(m.key() or b"")["payload"]["k"], m.partition()) for m in found)
+    assert sorted(k for k, _ in keys) == [1, 2] and keys.total() == 3
+    gone = [json.loads(m.value() or b"")["payload"] for m in found][-1]
+    assert {json.loads(m.value() or b"")["payload"]["op"] for m in found} == {"c", "d"}
+    assert "after" in gone or "before" in gone
+
+
+def test_avro_changes_carry_their_operation_and_count_as_whole_snapshots(
+    target: KafkaLogTarget, plain: TopicReader
+) -> None:
+    with RegistryServer() as registry:
+        form = {"name": "avro", "config": {"registry_urls": [registry.url]}}
+        sink = target.sink(format=form)
+        reset(sink, rows(1, 2), 1)
+        sink.apply(batch((rows(1), -1), (rows(3), 1)), marker(1, 2, 2))
+        sink.close()
+        schema = json.loads(registry.schemas[0])
+        assert list(registry.subjects) == [f"{target.topic}-value"]
+    told = Counter(
+        (dict(m.headers() or ())["op"], fastavro.schemaless_reader(
+            io.BytesIO((m.value() or b"")[5:]), schema, None)["k"])
+        for m in data(plain.read(target.topic))
+    )  # fmt: skip
+    assert told == Counter([(b"insert", 1), (b"insert", 2), (b"delete", 1), (b"insert", 3)])

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from penstock.errors import UserError
 from penstock.io.contracts import SinkRejected, SinkUnavailable, StagingLost
@@ -16,6 +19,7 @@ from tests.contract.kafka_targets import KafkaUpsertTarget, is_between_two, newe
 from tests.contract.test_kafka import make_faulty
 from tests.contract.test_sinks import batch, marker, reset, rows
 from tests.kafka_server import KafkaServer, TopicReader
+from tests.registry_server import RegistryServer
 
 
 @pytest.fixture
@@ -140,3 +144,28 @@ def test_a_row_that_is_too_large_is_refused_and_nothing_is_written(
         sink.apply(batch((rows(2), 1), (rows(3, v="y" * 30_000), 1)), marker(1, 2, 3))
     assert target.look() == rows(1)
     sink.close()
+
+
+def test_avro_rows_are_read_by_confluents_deserializers(target: KafkaUpsertTarget) -> None:
+    with RegistryServer() as registry:
+        config = {"update_format": "confluent_jdbc", "registry_urls": [registry.url]}
+        sink = target.sink(format={"name": "avro", "config": config})
+        reset(sink, rows(1, 2), 1)
+        sink.apply(batch((rows(1), -1), (rows(3), 1)), marker(1, 2, 2))
+        sink.begin_diff(2, "token-2", 3)
+        sink.stage(2, 0, batch((rows(2, 4), 1)))
+        sink.publish(2, marker(2, 3, 2))
+        sink.close()
+        reader = TopicReader(target.kafka)
+        found = reader.read(target.topic) or []
+        reader.close()
+        assert set(registry.subjects) == {f"{target.topic}-key", f"{target.topic}-value"}
+        read = AvroDeserializer(SchemaRegistryClient({"url": registry.url}))
+        held: dict[int, Any] = {}
+        for m in found:
+            key = read(m.key(), SerializationContext(target.topic, MessageField.KEY))
+            value = read(m.value(), SerializationContext(target.topic, MessageField.VALUE))
+            held[key["k"]] = value and value["v"]
+
+    assert held == {1: None, 2: "a", 3: None, 4: "a"}
+    assert len(found) == 6  # two, two, and of the last reset one value and one null value

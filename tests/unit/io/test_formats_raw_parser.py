@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.data.build import column_to_python
@@ -22,6 +22,7 @@ def rows(*parsed: Parsed) -> list[Any]:
     return [v for p in parsed for b in p.batches for v in column_to_python(b.columns[0])]
 
 
+@settings(deadline=None)
 @given(text=st.binary(max_size=40), cuts=st.lists(st.integers(0, 40), max_size=4))
 def test_however_the_bytes_arrive_the_rows_are_the_same(text: bytes, cuts: list[int]) -> None:
     for mode, expected in (

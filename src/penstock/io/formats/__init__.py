@@ -12,6 +12,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.contracts import Encoder, Parser
+from penstock.io.formats.avro_parser import AvroParser
 from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
 from penstock.io.formats.json_encoder import JsonEncoder
@@ -24,6 +25,7 @@ PARSERS: dict[str, Callable[..., Parser]] = {
     "json": JsonParser,
     "csv": CsvParser,
     "raw": RawParser,
+    "avro": AvroParser,
 }
 ENCODERS: dict[str, Callable[..., Encoder]] = {"json": JsonEncoder, "csv": CsvEncoder}
 

@@ -2,6 +2,7 @@
 
     insert_delete   {"insert": row} | {"delete": row}
     debezium        {"payload": {"op": "c", "after": row}} | {"payload": {"op": "d", "before": row}}
+                    key_fields: columns of the message's key {"payload": {…}} (Kafka)
     snowflake       the row's columns, __action, __stream_id, __seq_number
 
 Source: contract sections 4 and 7.5.
@@ -20,7 +21,7 @@ from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch
 from penstock.data.types import Schema
 from penstock.errors import UserError
-from penstock.io.contracts import Encoder
+from penstock.io.contracts import EncodedMessage, Encoder
 from penstock.io.formats.flavors import FLAVORS
 from penstock.io.formats.options import ENCODER_ERROR, Options
 from penstock.io.formats.ordering import copies
@@ -40,6 +41,7 @@ class JsonEncoder(Encoder):
         self._update_format = _update_format(o)
         flavor = _DEFAULT_FLAVOR.get(self._update_format, "default")
         self._flavor = FLAVORS[o.choice("json_flavor", flavor, tuple(FLAVORS))]
+        self._key = _key_fields(o, self._update_format, schema)
         self._is_array = o.boolean("array", False)
         self._size = o.integer("buffer_size_records", 10_000)
         o.done()
@@ -62,6 +64,16 @@ class JsonEncoder(Encoder):
                 out.append(self._buffer(records[i : i + self._size]))
         return out
 
+    def messages(self, rows: Batch) -> Iterator[EncodedMessage]:
+        """With key_fields each message has the key of its row."""
+        values = self.encode(rows)
+        keys: list[bytes | None] = [None] * len(values)
+        if self._key:
+            repeated, _ = copies(rows)
+            keyed = self._records_of(repeated.select(self._key))
+            keys = [orjson.dumps({"payload": key}, option=_NUMPY) for key in keyed]
+        return ((key, value, ()) for key, value in zip(keys, values, strict=True))
+
     def _buffer(self, records: list[Record]) -> bytes:
         if self._is_array:
             return orjson.dumps(records, option=_NUMPY)
@@ -69,14 +81,16 @@ class JsonEncoder(Encoder):
 
     def _records(self, rows: Batch, deletes: int) -> Iterator[Record]:
         """One record a row; the first `deletes` are deletes."""
+        for i, row in enumerate(self._records_of(rows)):
+            yield self._record(row, i < deletes)
+
+    def _records_of(self, rows: Batch) -> list[Record]:
+        """Each row as an object of its columns."""
         names = rows.schema.names
         columns = [json_values(c, self._flavor) for c in rows.columns]
         if not columns:
-            dicts: list[Record] = [{} for _ in range(len(rows))]
-        else:
-            dicts = [dict(zip(names, v, strict=True)) for v in zip(*columns, strict=True)]
-        for i, row in enumerate(dicts):
-            yield self._record(row, i < deletes)
+            return [{} for _ in range(len(rows))]
+        return [dict(zip(names, v, strict=True)) for v in zip(*columns, strict=True)]
 
     def _record(self, row: Record, is_delete: bool) -> Record:
         match self._update_format:
@@ -102,6 +116,19 @@ def json_lines(rows: Batch, flavor: str) -> list[bytes]:
         orjson.dumps(dict(zip(names, values, strict=True)), option=_LINE)
         for values in zip(*columns, strict=True)
     ]
+
+
+def _key_fields(o: Options, update_format: str, schema: Schema) -> tuple[int, ...]:
+    given = o.raw("key_fields", None)
+    if given is None:
+        return ()
+    if update_format != "debezium":
+        raise o.fail("key_fields", "is for update_format debezium")
+    if not isinstance(given, list) or not given:
+        raise o.fail("key_fields", "must name the columns of the key")
+    if unknown := [name for name in given if name not in schema.names]:
+        raise o.fail("key_fields", f"names {unknown[0]!r}, which is no column of the view")
+    return tuple(schema.index(name) for name in given)
 
 
 def _update_format(o: Options) -> str:

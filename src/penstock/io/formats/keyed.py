@@ -2,8 +2,8 @@
 
     json    key {"id": 1}     value {"id": 1, "v": "a"}     a gone key has no value
 
-Equal keys have equal bytes, so a target may compare bytes. `update_format` is "raw" (or left out);
-`json_flavor` as for the json encoder.
+Avro rows are another implementation (`avro_encoder`). Equal keys have equal bytes, so a target may
+compare bytes. `update_format` is "raw" (or left out); `json_flavor` as for the json encoder.
 
 Source: contract section 7.5 has json without an index only; with one it is ours.
 Cost: about 1 µs a row and 100 ns a column.
@@ -12,7 +12,7 @@ Cost: about 1 µs a row and 100 ns a column.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -39,7 +39,7 @@ class KeyedEncoder(ABC):
 
 
 class JsonRows(KeyedEncoder):
-    def __init__(self, config: Mapping[str, Any] | None, schema: Schema, key: Schema) -> None:
+    def __init__(self, config: Mapping[str, Any] | None, schema: Schema) -> None:
         o = Options.of("json encoder", ENCODER_ERROR, config)
         update_format = o.text("update_format", "raw")
         if update_format != "raw":
@@ -63,21 +63,3 @@ class JsonRows(KeyedEncoder):
             orjson.dumps(dict(zip(names, values, strict=True)), option=_OPTIONS)
             for values in zip(*columns, strict=True)
         ]
-
-
-KEYED_ENCODERS: dict[str, Callable[..., KeyedEncoder]] = {"json": JsonRows}
-
-
-def make_keyed_encoder(
-    format: Mapping[str, Any], schema: Schema, key: tuple[int, ...]
-) -> KeyedEncoder:
-    """The encoder that `format` asks for, of rows of `schema` with the key columns `key`."""
-    name = str(format.get("name"))
-    if name not in KEYED_ENCODERS:
-        raise UserError(
-            f"format {name!r} has no keys: with an index use {', '.join(sorted(KEYED_ENCODERS))}",
-            code="ConfigError.OutputFormatNotSupported",
-            details={"format": name},
-        )
-    key_schema = Schema(tuple(schema.fields[i] for i in key))
-    return KEYED_ENCODERS[name](format.get("config"), schema, key_schema)

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError, TransientError
-from penstock.io.contracts import InputConnector, InputContext, Intake, Position
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import parser_of, sleep
 from penstock.io.kafka.client import TRY_S, Cluster, client_options
@@ -123,6 +123,7 @@ class _Reading:
         self._resumed = offsets
         self._ended: set[int] = set()
         self._is_troubled = False
+        self._parsed = Parsed(())
 
     def run(self) -> None:
         self._patiently(self._begin)
@@ -232,8 +233,13 @@ class _Reading:
             if value is not None and self._passes(m):
                 values.append(value)
         if has_moved:
+            # patiently: a parser may have to ask a schema registry
+            self._patiently(lambda: self._parse(values))
             size = sum(map(len, values))
-            self._intake.push(self._values.parse(values), size, position=self._position())
+            self._intake.push(self._parsed, size, position=self._position())
+
+    def _parse(self, values: list[bytes]) -> None:
+        self._parsed = self._values.parse(values)
 
     def _passes(self, m: Message) -> bool:
         f = self._config._filter

@@ -5,6 +5,7 @@ topic.py       what a topic is and must be, and how it is made
 writer.py      transactions on one topic under a fence, with the marker in the same transaction
 reading.py     a topic read back: committed records, and what an append topic shows
 messages.py    rows → messages: keys, values, headers, bounded in size
+encoders.py    which encoder a format and an index ask for
 records.py     the control records that make an append topic readable as a view
 values.py      values of records → rows;  filters.py: which records by their headers
 keyed_store.py a snapshot by key on local disk, held against what the topic has

@@ -126,6 +126,8 @@ class Cluster:
         self._lock = threading.Lock()
         self._trouble = ""
         self._admin: AdminClient | None = None
+        #: no broker could be reached, some time since this was last set to False
+        self.is_down = False
 
     def producer(self, **options: Any) -> Producer:
         with self.rejecting_options():
@@ -150,8 +152,10 @@ class Cluster:
         return {"error_cb": self._remember, **self.options, **options}
 
     def _remember(self, error: KafkaError) -> None:
-        if error.name() != "_ALL_BROKERS_DOWN":
-            with self._lock:
+        with self._lock:
+            if error.name() == "_ALL_BROKERS_DOWN":
+                self.is_down = True
+            else:
                 self._trouble = error.str()
 
     @contextmanager

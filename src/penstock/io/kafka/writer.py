@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
 COMMIT_S = 60.0
+#: how often a wait for the brokers looks whether any of them is there
+SLICE_S = 1.0
 #: how long to wait for a transaction that is about to end before the state is claimed
 STABLE_S = 2.0
 #: open snapshots remembered; more than one only while writers of one connector compete
@@ -275,26 +277,44 @@ class TopicWriter:
         producer = self._producer
         assert producer is not None and self._consumer is not None
         self._delivery_error = None
+        self._cluster.is_down = False
         try:
             producer.begin_transaction()
             for m in write.records:
                 self._produce(producer, m, counts)
             if write.tail is not None:
-                producer.flush(COMMIT_S)  # only then it is known who went where
+                self._flush(producer)  # only then it is known who went where
                 for m in write.tail(counts):
                     self._produce(producer, m, None)
             offset = self._cluster.kafka.TopicPartition(self.topic.name, 0, 0, state.to_text())
             group = self._consumer.consumer_group_metadata()
             producer.send_offsets_to_transaction([offset], group, TRY_S)
-            producer.commit_transaction(COMMIT_S)
+            self._finish(producer)
         except self._cluster.kafka.KafkaException as e:
             raise self._failed(e.args[0]) from e
         except BaseException:
             # the records could not be made; what was sent of them is void
-            with suppress(self._cluster.kafka.KafkaException):
-                producer.abort_transaction(TRY_S)
-            self._drop_producer()
+            self._abort(producer)
             raise
+
+    def _flush(self, producer: Producer) -> None:
+        """Wait for the records to be delivered, as long as a broker can be reached."""
+        until = time.monotonic() + COMMIT_S
+        while producer.flush(SLICE_S) > 0:
+            if self._cluster.is_down or time.monotonic() > until:
+                raise SinkUnavailable(f"topic '{self.topic.name}': the brokers take no records")
+
+    def _finish(self, producer: Producer) -> None:
+        """Commit; a commit that takes its time is asked for again while a broker can be reached."""
+        until = time.monotonic() + COMMIT_S
+        while True:
+            try:
+                producer.commit_transaction(SLICE_S)
+                return
+            except self._cluster.kafka.KafkaException as e:
+                is_slow = e.args[0].name() == "_TIMED_OUT" and e.args[0].retriable()
+                if not is_slow or self._cluster.is_down or time.monotonic() > until:
+                    raise
 
     def _produce(self, producer: Producer, m: Message, counts: list[int] | None) -> None:
         def delivered(error: KafkaError | None, message: Any) -> None:
@@ -313,7 +333,7 @@ class TopicWriter:
                 break
             except BufferError as e:
                 producer.poll(0.1)
-                if time.monotonic() > until:
+                if self._cluster.is_down or time.monotonic() > until:
                     raise SinkUnavailable(
                         f"topic '{self.topic.name}': the brokers take no records"
                     ) from e
@@ -323,15 +343,20 @@ class TopicWriter:
     def _failed(self, error: KafkaError) -> PenstockError | _Undecided:
         """The transaction failed, or its outcome is unknown. Give the producer up in any case:
         the next claim settles it."""
-        producer = self._producer
-        if error.txn_requires_abort() and producer is not None:
-            with suppress(self._cluster.kafka.KafkaException):
-                producer.abort_transaction(TRY_S)
+        if error.txn_requires_abort() and self._producer is not None:
+            self._abort(self._producer)
         self._drop_producer()
         cause = self._delivery_error or error
         if error.fatal() or {error.name(), cause.name()} & _UNDECIDED:
             return _Undecided()
         return self._cluster.translated("writing", cause)
+
+    def _abort(self, producer: Producer) -> None:
+        """Spare readers the wait for the transaction's time-out, if a broker can be told."""
+        if not self._cluster.is_down:
+            with suppress(self._cluster.kafka.KafkaException):
+                producer.abort_transaction(TRY_S)
+        self._drop_producer()
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None

@@ -32,8 +32,8 @@ from penstock.io.contracts import (
     StagingLost,
     not_supported,
 )
-from penstock.io.formats import make_encoder
 from penstock.io.kafka import records
+from penstock.io.kafka.encoders import log_encoder
 from penstock.io.kafka.messages import LogMessages, Message
 from penstock.io.kafka.reading import PartKey, Shown, marks_of, part_of
 from penstock.io.kafka.records import Headers
@@ -59,7 +59,7 @@ class KafkaLogSink(Sink):
         self._writer = writer
         self._headers = headers
         self._format = context.format
-        self._encoder = make_encoder(context.format, context.schema)
+        self._encoder = log_encoder(context, writer.topic.name)
         self._messages = LogMessages(self._encoder)
         self._where = f"topic '{writer.topic.name}'"
         self._staging: Staging | None = None

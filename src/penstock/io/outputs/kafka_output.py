@@ -11,7 +11,7 @@
 
     format                                    index   topic is     guarantee
     ────────────────────────────────────────  ──────  ───────────  ─────────
-    json, csv, avro raw                       –       appended to  marked     `kafka_log`
+    json, csv, avro raw (this one also keyed)  –       appended to  marked     `kafka_log`
     json, avro confluent_jdbc                 yes     compacted    per_key    `kafka_upsert`
 
 Everything is written in transactions, so a reader with isolation.level=read_committed sees
@@ -26,6 +26,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import Sink, SinkContext
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.kafka.client import Cluster, client_options, nested_options
+from penstock.io.kafka.encoders import is_upsert
 from penstock.io.kafka.records import Headers
 from penstock.io.kafka.topic import Topic, TopicSpec
 from penstock.io.kafka.writer import TopicWriter
@@ -51,12 +52,12 @@ def kafka_output(context: SinkContext) -> Sink:
         )
     spec = TopicSpec(
         topic,
-        is_compacted=bool(context.key),
+        is_compacted=is_upsert(context.format, context.key),
         partitions=_count(o, "partitions"),
         replication_factor=_count(o, "replication_factor"),
         config=nested_options(o, "topic_config", o.raw("topic_config", {})),
     )
-    kind = KafkaUpsertSink if context.key else KafkaLogSink
+    kind = KafkaUpsertSink if spec.is_compacted else KafkaLogSink
     return kind(context, _writer(o, spec), headers)
 
 

@@ -38,7 +38,7 @@ from penstock.io.contracts import (
     SinkRejected,
     StagingLost,
 )
-from penstock.io.formats.keyed import make_keyed_encoder
+from penstock.io.kafka.encoders import keyed_encoder
 from penstock.io.kafka.keyed_store import PIECE_ROWS, KeyedStore
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
 from penstock.io.kafka.records import Headers
@@ -68,10 +68,9 @@ class _CameBetween(Exception):
 class KafkaUpsertSink(Sink):
     def __init__(self, context: SinkContext, writer: TopicWriter, headers: Headers) -> None:
         super().__init__(context)
-        assert context.format is not None
         self._writer = writer
         self._headers = headers
-        self._encoder = make_keyed_encoder(context.format, context.schema, context.key)
+        self._encoder = keyed_encoder(context, writer.topic.name)
         self._where = f"topic '{writer.topic.name}'"
         self._index = ", ".join(context.schema.names[i] for i in context.key)
         self._staging: Staging | None = None

@@ -1,0 +1,166 @@
+"""Avro schemas of relations, and values between columns and fastavro.
+
+    SQL                          Avro
+    ───────────────────────────  ──────────────────────────────────────────────
+    BOOLEAN                      boolean
+    integers up to 32 bits       int           BIGINT, unsigned INTEGER: long
+    BIGINT UNSIGNED              bytes, decimal(20, 0)
+    REAL, DOUBLE                 float, double
+    DECIMAL(p, s)                bytes, decimal(p, s)
+    CHAR, VARCHAR, VARIANT       string (a VARIANT as JSON text)
+    BINARY, VARBINARY            bytes
+    DATE                         int, date
+    TIME                         long, time-micros (what is below a microsecond is cut off)
+    TIMESTAMP, … WITH TIME ZONE  long, timestamp-micros
+    UUID                         string, uuid
+    ARRAY, MAP (text keys), ROW  array, map, record
+    intervals, other MAPs        refused
+
+A nullable type is the union ["null", T]. Source: contract section 7.5; the Avro specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from penstock.data.batch import Column
+from penstock.data.build import column_to_python
+from penstock.data.types import BINARIES, STRINGS, Kind, Schema, SqlType
+from penstock.errors import UserError
+
+Json = dict[str, Any]
+
+
+def library() -> Any:
+    """The module `fastavro`; UserError if it is not installed."""
+    try:
+        import fastavro
+    except ImportError as e:
+        raise UserError(
+            "the avro format needs the package fastavro: pip install 'penstock[kafka]'",
+            code="ConfigError.UnknownFormat",
+        ) from e
+    return fastavro
+
+
+_PLAIN: dict[Kind, Any] = {
+    Kind.BOOLEAN: "boolean",
+    Kind.INT8: "int",
+    Kind.INT16: "int",
+    Kind.INT32: "int",
+    Kind.INT64: "long",
+    Kind.UINT8: "int",
+    Kind.UINT16: "int",
+    Kind.UINT32: "long",
+    Kind.UINT64: {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0},
+    Kind.REAL: "float",
+    Kind.DOUBLE: "double",
+    Kind.VARIANT: "string",
+    Kind.DATE: {"type": "int", "logicalType": "date"},
+    Kind.TIME: {"type": "long", "logicalType": "time-micros"},
+    Kind.TIMESTAMP: {"type": "long", "logicalType": "timestamp-micros"},
+    Kind.TIMESTAMP_TZ: {"type": "long", "logicalType": "timestamp-micros"},
+    Kind.UUID: {"type": "string", "logicalType": "uuid"},
+}
+
+
+def record_schema(schema: Schema, name: str, namespace: str | None = None) -> Json:
+    """The schema of rows of `schema` as a record called `name`.
+
+    Raises UserError for a column that Avro cannot carry or name."""
+    fields = []
+    for f in schema.fields:
+        if not f.name.isidentifier() or not f.name.isascii():
+            raise _refused(f.name, "is no Avro name (letters, digits and _): rename it in the view")
+        fields.append({"name": f.name, "type": _type(f.type, f"{name}_{f.name}", f.name)})
+        if f.type.nullable:
+            fields[-1]["default"] = None
+    record: Json = {"type": "record", "name": name, "fields": fields}
+    return record | ({"namespace": namespace} if namespace else {})
+
+
+def _type(t: SqlType, name: str, column: str) -> Any:
+    made = _bare(t, name, column)
+    return ["null", made] if t.nullable else made
+
+
+def _bare(t: SqlType, name: str, column: str) -> Any:
+    if t.kind in STRINGS:
+        return "string"
+    if t.kind in BINARIES:
+        return "bytes"
+    match t.kind:
+        case Kind.DECIMAL:
+            return {
+                "type": "bytes", "logicalType": "decimal",
+                "precision": t.precision or 38, "scale": t.scale or 0,
+            }  # fmt: skip
+        case Kind.ARRAY:
+            return {"type": "array", "items": _type(t.children[0], name, column)}
+        case Kind.MAP if t.children[0].kind in STRINGS:
+            return {"type": "map", "values": _type(t.children[1], name, column)}
+        case Kind.ROW:
+            fields = [
+                {"name": n, "type": _type(c, f"{name}_{n}", column)}
+                for n, c in zip(t.names, t.children, strict=True)
+            ]
+            return {"type": "record", "name": name, "fields": fields}
+    if t.kind in _PLAIN:
+        return _PLAIN[t.kind]
+    raise _refused(column, f"is {t}, which the avro format cannot carry: cast it in the view")
+
+
+def _refused(column: str, problem: str) -> UserError:
+    return UserError(
+        f"column '{column}' {problem}",
+        code="ConfigError.InvalidEncoderConfig",
+        details={"column": column},
+    )
+
+
+def avro_values(column: Column) -> list[Any]:
+    """The column as values that fastavro writes under its type of the table above."""
+    convert = _converter(column.type)
+    values = column_to_python(column)
+    return values if convert is None else [None if v is None else convert(v) for v in values]
+
+
+def _converter(t: SqlType) -> Callable[[Any], Any] | None:
+    match t.kind:
+        case Kind.TIME:
+            return lambda v: v // 1000
+        case Kind.UINT64:
+            return Decimal
+        case Kind.ARRAY:
+            inner = _nullable(t.children[0])
+            return lambda v: list(map(inner, v))
+        case Kind.MAP:
+            inner = _nullable(t.children[1])
+            return lambda v: {k: inner(x) for k, x in v.items()}
+        case Kind.ROW:
+            parts = list(zip(t.names, map(_nullable, t.children), strict=True))
+            return lambda v: {n: f(x) for (n, f), x in zip(parts, v, strict=True)}
+    return None
+
+
+def _nullable(t: SqlType) -> Callable[[Any], Any]:
+    convert = _converter(t)
+    return lambda v: v if v is None or convert is None else convert(v)
+
+
+def sql_value(t: SqlType, value: Any) -> Any:
+    """A value that fastavro has read as one that `column_from_python` takes."""
+    if value is None:
+        return None
+    match t.kind:
+        case Kind.ARRAY:
+            return [sql_value(t.children[0], v) for v in value]
+        case Kind.MAP:
+            return {k: sql_value(t.children[1], v) for k, v in value.items()}
+        case Kind.ROW:
+            return tuple(
+                sql_value(c, value.get(n)) for n, c in zip(t.names, t.children, strict=True)
+            )
+    return value
