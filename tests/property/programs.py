@@ -294,6 +294,19 @@ def _grouping_sets(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str
     return f"SELECT {listed} FROM {name} GROUP BY {how}{having}", out
 
 
+def _arrays(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
+    """Arrays of groups; later views do not look at them."""
+    name, columns = _relation(draw, relations)
+    key, column, by = (draw(st.sampled_from(sorted(columns))) for _ in range(3))
+    distinct = draw(st.booleans())
+    order = _order(draw, [column] if distinct or by == column else [by, column])
+    call = f"ARRAY_AGG({'DISTINCT ' * distinct}{column} {order})"
+    if draw(st.integers(0, 2)) == 0:
+        call += f" FILTER (WHERE {_predicate(draw, columns)})"
+    query = f"SELECT {key}, {call} AS l{len(relations)} FROM {name} GROUP BY {key}"
+    return query, {key: columns[key]}
+
+
 def _global(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     name, columns = _relation(draw, relations)
     calls = _aggregates(draw, columns, len(relations))
@@ -469,7 +482,7 @@ def _predicate(draw: st.DrawFn, columns: dict[str, str], depth: int = 0) -> str:
 
 _FORMS = [
     _select, _select, _join, _three, _looked_up, _group, _global, _distinct, _union, _top,
-    _window, _window, _ranked, _grouping_sets,
+    _window, _window, _ranked, _grouping_sets, _arrays,
 ]  # fmt: skip
 
 
@@ -499,6 +512,8 @@ def plain(row: Any) -> tuple[Any, ...]:
 def _plain(v: Any) -> Any:
     if isinstance(v, bool) or v is None:
         return v
+    if isinstance(v, list | tuple):
+        return tuple(_plain(x) for x in v)
     if isinstance(v, datetime.datetime):  # ours is a number of microseconds
         v = (v - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
     if isinstance(v, datetime.time):  # and this of nanoseconds

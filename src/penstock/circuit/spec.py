@@ -29,6 +29,8 @@ class AggregateSpec:
     filter: int | None = None
     #: per argument; empty: none does
     takes_nulls: tuple[bool, ...] = ()
+    #: ARRAY_AGG: (descending, nulls first) of each argument behind the first
+    order: tuple[tuple[bool, bool], ...] = ()
 
     def strict_args(self) -> tuple[int, ...]:
         """The columns in which a NULL keeps a row from counting."""

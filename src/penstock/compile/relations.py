@@ -189,6 +189,7 @@ class RelationCompiler:
                 c.distinct,
                 c.filter,
                 c.function.takes_nulls,
+                c.function.order,
             )
             for c in node.calls
         ]

@@ -37,12 +37,14 @@ Types = tuple[SqlType, ...]
 @dataclass(frozen=True, slots=True)
 class AggregateFunction:
     """`kind`: COUNT (rows where all args are non-NULL; no args: all rows), COUNTIF, SUM, AVG,
-    MIN, MAX, ARG_MIN, ARG_MAX, MODE, EVERY, SOME, BIT_AND, BIT_OR, BIT_XOR, {VAR,STDDEV,COVAR}_POP
-    and _SAMP, REGR_SXX, REGR_SYY."""
+    MIN, MAX, ARG_MIN, ARG_MAX, MODE, ARRAY_AGG, EVERY, SOME, BIT_AND, BIT_OR, BIT_XOR,
+    {VAR,STDDEV,COVAR}_POP and _SAMP, REGR_SXX, REGR_SYY."""
 
     kind: str
     arg_types: Types
     result: SqlType
+    #: ARRAY_AGG: (descending, nulls first) of each argument behind the first, which order it
+    order: tuple[tuple[bool, bool], ...] = ()
 
     @property
     def is_count(self) -> bool:
@@ -59,6 +61,8 @@ class AggregateFunction:
         """Per argument, whether a row counts although it is NULL."""
         if self.kind in ("ARG_MIN", "ARG_MAX"):
             return (True, False)
+        if self.kind == "ARRAY_AGG":
+            return (True,) * len(self.arg_types)
         return (False,) * len(self.arg_types)
 
 
@@ -114,6 +118,12 @@ def _value_by_key(types: Types) -> tuple[Types, SqlType] | None:
     return (types, types[0]) if _are(types, _VALUES, 2) else None
 
 
+def _array(types: Types) -> tuple[Types, SqlType] | None:
+    if not types or any(t.kind is Kind.NULL for t in types):
+        return None
+    return types, SqlType(Kind.ARRAY, children=(types[0].with_nullable(True),))
+
+
 def _are(types: Types, kinds: Collection[Kind], count: int) -> bool:
     return len(types) == count and all(t.kind in kinds for t in types)
 
@@ -131,6 +141,7 @@ _TABLE: dict[str, _Entry] = {
     "ARG_MIN": _Entry("ARG_MIN(value, key)", _value_by_key),
     "ARG_MAX": _Entry("ARG_MAX(value, key)", _value_by_key),
     "MODE": _Entry("MODE(value)", _one(_VALUES), distinct=False),
+    "ARRAY_AGG": _Entry("ARRAY_AGG(value)", _array),
     "EVERY": _Entry("EVERY(condition)", _BOOLEAN),
     "BOOL_AND": _Entry("BOOL_AND(condition)", _BOOLEAN, kind="EVERY"),
     "LOGICAL_AND": _Entry("LOGICAL_AND(condition)", _BOOLEAN, kind="EVERY"),

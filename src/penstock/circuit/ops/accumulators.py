@@ -5,14 +5,16 @@
     VAR STDDEV COVAR REGR_S…       moments        three sums
     BIT_… EVERY SOME               Bits           a count per bit
     MIN MAX ARG_MIN ARG_MAX MODE   Extremum       the best row, all others behind it in order
+    ARRAY_AGG                      Collect        all rows
 
-All but the last line are linear: a row taken back leaves nothing behind.
+All but the last two lines are linear: a row taken back leaves nothing behind.
 """
 
 from __future__ import annotations
 
 from penstock.circuit.ops.accumulate import Accumulator, Count, ExactSum, FloatSum
 from penstock.circuit.ops.bits import Bits
+from penstock.circuit.ops.collect import Collect
 from penstock.circuit.ops.extremum import Extremum
 from penstock.circuit.ops.mode import Mode
 from penstock.circuit.ops.moments import KINDS as MOMENTS
@@ -36,6 +38,8 @@ def accumulator(spec: AggregateSpec) -> Accumulator:
         return Bits(kind.removeprefix("BIT_"), argument, spec.result)
     if kind in ("EVERY", "SOME") or (argument.kind is Kind.BOOLEAN and kind in ("MIN", "MAX")):
         return Bits("AND" if kind in ("EVERY", "MIN") else "OR", argument, spec.result)
+    if kind == "ARRAY_AGG":
+        return Collect(spec)
     if kind == "MODE":
         return Mode(argument, spec.result)
     if kind in ("ARG_MIN", "ARG_MAX"):

@@ -31,7 +31,7 @@ from penstock.circuit.spec import AggregateSpec
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import concat, take_column
 from penstock.data.hash import rows_equal
-from penstock.data.types import BIGINT, Schema
+from penstock.data.types import BIGINT, Schema, SqlType
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
@@ -211,7 +211,11 @@ class Call:
         self._serials = Serials()
         self.accumulator = accumulator(spec)
         if spec.distinct and spec.kind not in _INSENSITIVE:
-            types = tuple(t.with_nullable(False) for t in spec.arg_types)
+            takes_nulls = spec.takes_nulls or (False,) * len(spec.args)
+            types = tuple(
+                t.with_nullable(t.nullable and takes)
+                for t, takes in zip(spec.arg_types, takes_nulls, strict=True)
+            )
             self._arguments = Crossings((_GROUP, *types))
 
     def add(self, rows: GroupedRows) -> None:
@@ -286,7 +290,9 @@ class Call:
         assert self._arguments is not None
         at = np.flatnonzero(weights)
         names = Column(_GROUP, self._serials.of(rows.groups[at]))
-        keys = (names, *(_not_null(take_column(a, at)) for a in args))
+        rows_at = (take_column(a, at) for a in args)
+        types = self._arguments.types[1:]
+        keys = (names, *(_typed(c, t) for c, t in zip(rows_at, types, strict=True)))
         ids, sign = self._arguments.add(keys, weights[at])
         serials, *values = self._arguments.rows(ids)
         groups = self._serials.ids_of(serials.values)
@@ -294,5 +300,6 @@ class Call:
         return GroupedRows(groups, sign, tuple(values), rows.touched, nothing)
 
 
-def _not_null(column: Column) -> Column:
-    return Column(column.type.with_nullable(False), column.values, None, column.heaps)
+def _typed(column: Column, type: SqlType) -> Column:
+    valid = column.valid if type.nullable else None
+    return Column(type, column.values, valid, column.heaps)

@@ -30,6 +30,7 @@ class Crossings:
 
     def __init__(self, types: tuple[SqlType, ...], *, at_most: int | None = 1) -> None:
         self._at_most = at_most
+        self.types = types
         self._table = GroupTable(types)
         self._totals = np.zeros(16, dtype=np.int64)
         self._touched = Touched()

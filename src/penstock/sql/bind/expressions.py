@@ -386,12 +386,14 @@ class ExpressionBinder:
     def _aggregate(self, e: ast.FunctionCall, name: str) -> Expr:
         if self._no_aggregates is not None:
             raise BindError(e.span, f"the aggregate {name} cannot be used in {self._no_aggregates}")
+        is_array = name == "ARRAY_AGG"
         for given, what in (
-            (e.order_by, "ORDER BY"), (e.nulls, "IGNORE NULLS"),
+            (e.order_by and not is_array, "ORDER BY"),
+            (e.nulls and not is_array, "IGNORE NULLS"),
             (e.within_distinct, "WITHIN DISTINCT"), (e.within_group, "WITHIN GROUP"),
         ):  # fmt: skip
             if given:
-                raise unsupported(e.span, f"{what} in an aggregate")
+                raise unsupported(e.span, f"{what} in {name}")
         inner = ExpressionBinder(
             self._scope, aggregates=f"an argument of {name}", aliases=self._aliases,
             catalog=self._catalog,
@@ -401,12 +403,22 @@ class ExpressionBinder:
             raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
         if not e.args and name == "COUNT":
             raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
+        if is_array and len(args) != 1:
+            raise BindError(e.span, "ARRAY_AGG takes one value")
+        order = [windows.order_item(inner, item) for item in e.order_by]
+        if e.distinct and any(key != args[0] for key, _, _ in order):
+            raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
+        args += [key for key, _, _ in order]
         try:
             function = resolve_aggregate(name, [a.type for a in args])
         except UserError as error:
             raise BindError(e.span, error.message) from None
+        function = replace(function, order=tuple((down, first) for _, down, first in order))
         wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
         keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
+        if e.nulls == "IGNORE":
+            is_there = build.is_null(args[0], e.span, negated=True)
+            keep = is_there if keep is None else build.and_([keep, is_there])
         if e.distinct and not takes_distinct(name):
             raise BindError(e.span, f"{name} takes no DISTINCT")
         is_full = not function.needs_two and not any(a.type.nullable for a in args)

@@ -15,11 +15,7 @@ CLOCKS = frozenset((
     "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp",
 ))  # fmt: skip
 
-_VARIANTS = "CONNECTOR_METADATA"
-_AGGREGATES = """
-ARRAY_AGG
-"""
-FUNCTIONS = frozenset((_VARIANTS + _AGGREGATES).split())
+FUNCTIONS = frozenset(("CONNECTOR_METADATA",))
 
 _RANDOM = "a view must have one answer for the same input, so functions of chance are refused"
 _NO_AGGREGATE = "the dialect has no such aggregate"

@@ -55,7 +55,7 @@ def bind_call(
     name = e.name.name.upper()
     spec = _spec(over, named)
     partition = tuple(binder.bind(p) for p in spec.partition_by)
-    order = tuple(_order(binder, item) for item in spec.order_by)
+    order = tuple(order_item(binder, item) for item in spec.order_by)
     for given, what in (
         (e.distinct, "DISTINCT"), (e.order_by, "ORDER BY"), (e.within_distinct, "WITHIN DISTINCT"),
         (e.within_group, "WITHIN GROUP"),
@@ -115,9 +115,10 @@ def _named(name: ast.Identifier, named: Mapping[str, ast.WindowSpec]) -> ast.Win
     return named[name.name]
 
 
-def _order(binder: Binder, item: ast.OrderItem) -> tuple[Expr, bool, bool]:
+def order_item(binder: Binder, item: ast.OrderItem) -> tuple[Expr, bool, bool]:
+    """(key, descending, nulls first) of an ORDER BY inside a call or a window."""
     if item.expr is None:
-        raise BindError(item.span, "ORDER BY ALL in a window")
+        raise BindError(item.span, "ORDER BY ALL orders whole queries only")
     # NULL is the smallest value (contract 10.4)
     first = item.nulls_first if item.nulls_first is not None else not item.descending
     return binder.bind(item.expr), item.descending, first
