@@ -38,9 +38,10 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Column
 from penstock.data.build import null_column
 from penstock.data.gather import take_column
+from penstock.data.hash import rows_equal
 from penstock.data.heap import heap_addresses
 from penstock.data.kernel import kernel
-from penstock.data.order import sort_indices
+from penstock.data.order import sort_within
 from penstock.data.pointers import load_u8
 from penstock.data.types import FLOATS, UNSIGNED, Kind, SqlType
 from penstock.data.views import copy_out, make_views
@@ -48,7 +49,6 @@ from penstock.data.views import copy_out, make_views
 Offsets = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.uint8]
 _NO_MASK: Mask = np.zeros(0, np.uint8)
-_INT64 = SqlType(Kind.INT64, False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -342,27 +342,13 @@ def build_map(
 ) -> Column:
     """Maps of `type` from entries in any order; of equal keys in one map the last wins."""
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    owner = Column(_INT64, rows)
-    order = sort_indices([owner, keys], [(False, True)] * 2)
-    owner, sorted_keys = take_column(owner, order), take_column(keys, order)
-    kept = order
+    kept = order = sort_within(keys, offsets)
     if len(order) > 1:
-        entry = implode(
-            SqlType(Kind.ROW, children=(_INT64, keys.type), names=("o", "k")),
-            np.arange(len(order) + 1), (owner, sorted_keys),
-        )  # fmt: skip
-        last = np.append(~_equal_neighbours(entry), True)
-        kept = order[last]
+        same = rows_equal([keys], order[:-1], [keys], order[1:]).view(np.bool_)
+        kept = order[np.append(~same | (rows[1:] != rows[:-1]), True)]
     counts = np.bincount(rows[kept], minlength=len(offsets) - 1)
     new = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
     return implode(type, new, (take_column(keys, kept), take_column(values, kept)), valid)
-
-
-def _equal_neighbours(column: Column) -> npt.NDArray[np.bool_]:
-    from penstock.data.hash import rows_equal
-
-    here = np.arange(len(column) - 1)
-    return rows_equal([column], here, [column], here + 1).view(np.bool_)
 
 
 def fields(column: Column) -> tuple[Column, ...]:

@@ -18,7 +18,7 @@ from penstock.data.batch import Column
 from penstock.data.heap import heap_addresses
 from penstock.data.kernel import kernel
 from penstock.data.pointers import load_u8, load_u64
-from penstock.data.types import UNSIGNED, Kind
+from penstock.data.types import UNSIGNED, Kind, SqlType
 from penstock.data.views import compare, prefixes
 
 U64 = npt.NDArray[np.uint64]
@@ -78,6 +78,21 @@ def sort_indices(
         words = (dense_ranks(column),) if column.type.is_view else value_codes(column)
         keys.extend(~w if descending else w for w in words)
     return np.lexsort(keys[::-1])
+
+
+def sort_within(column: Column, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Stable exact ascending order of each part offsets[i]:offsets[i + 1] of a column, NULL first:
+    positions, part after part."""
+    if column.type.is_view and column.valid is None:
+        order = np.arange(len(column))
+        values = np.ascontiguousarray(column.values)
+        ends = np.ascontiguousarray(offsets[1:])
+        starts = np.ascontiguousarray(offsets[:-1])
+        _sort_runs(values, heap_addresses(), starts, ends, order, np.empty_like(order))
+        return order
+    parts = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    owner = Column(SqlType(Kind.INT64, False), parts)
+    return sort_indices([owner, column], [(False, True)] * 2)
 
 
 def dense_ranks(column: Column) -> U64:

@@ -20,7 +20,7 @@ from penstock.data.batch import Column
 from penstock.data.gather import concat_columns, spread, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.nested import Exploded, Offsets
-from penstock.data.order import sort_indices
+from penstock.data.order import sort_indices, sort_within
 from penstock.data.types import Kind, SqlType
 
 _INT64 = SqlType(Kind.INT64, False)
@@ -84,9 +84,7 @@ class Groups:
 
 def groups(owner: Offsets, child: Column, *, descending: bool = False) -> Groups:
     """Equal children of one value, NULL equal to NULL and first (last where `descending`)."""
-    order = sort_indices(
-        [Column(_INT64, owner), child], [(False, True), (descending, not descending)]
-    )
+    order = _ordered(owner, child, descending=descending)
     owners, sorted_child = owner[order], take_column(child, order)
     first = np.ones(len(order), np.bool_)
     if len(order) > 1:
@@ -94,3 +92,12 @@ def groups(owner: Offsets, child: Column, *, descending: bool = False) -> Groups
         same = rows_equal([sorted_child], here, [sorted_child], here + 1).view(np.bool_)
         first[1:] = ~same | (owners[1:] != owners[:-1])
     return Groups(order, owners, first)
+
+
+def _ordered(owner: Offsets, child: Column, *, descending: bool) -> Offsets:
+    if not descending and len(owner) and (owner[1:] >= owner[:-1]).all():
+        counts = np.bincount(owner, minlength=int(owner[-1]) + 1)
+        return sort_within(child, offsets_of(counts))
+    return sort_indices(
+        [Column(_INT64, owner), child], [(False, True), (descending, not descending)]
+    )

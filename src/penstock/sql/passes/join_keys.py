@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from penstock.data.types import FLOATS, NESTED, STRINGS, Field, Schema, SqlType
+from penstock.data.types import FLOATS, STRINGS, Field, Schema, SqlType
 from penstock.functions.coercion import common_type
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, conjunction
 from penstock.plan.nodes import Join, JoinKind, Node, Project
@@ -139,7 +139,7 @@ def equality(p: Expr, width: int) -> tuple[Expr, Expr, bool] | None:
     if max(used_a) >= width or min(used_b) < width:
         return None
     common = common_type([a.type, b.type])
-    if common is None or common.kind in NESTED:
+    if common is None:
         return None
     if {a.type.kind, b.type.kind} <= STRINGS:
         return a, b, p.function.name in _NULL_SAFE
