@@ -43,7 +43,7 @@ def build(circuit: Any, streams: Any) -> Any:
     return circuit.flat_map(streams["t"], 1, (0,), True, OUT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(steps, max_size=4))
 def test_the_sum_of_its_changes_is_the_oracle_of_the_sum(history: Any) -> None:
     total, _ = run({"t": T}, build, history)

@@ -75,7 +75,7 @@ def deep_filter(v: Any) -> Any:
     return v
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(objects, objects), min_size=1, max_size=4))
 def test_whole_columns_agree_with_python(rows: list[tuple[Any, Any]]) -> None:
     exprs = (
