@@ -140,6 +140,8 @@ def _parsed(pattern: str) -> Regex:
                 raise ValueError(f"unknown group ({pattern[at : at + 2]}")
             else:
                 groups += 1
+                if m["name"] in names:
+                    raise ValueError(f"two groups are named {m['name']}")
                 if m["name"]:
                     names[m["name"]] = groups
                 pieces.append(groups)
