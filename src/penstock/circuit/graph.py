@@ -41,6 +41,7 @@ from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
+from penstock.circuit.waterline import Bounds, Punctual
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import Conflict
@@ -90,12 +91,20 @@ class Circuit:
 
     # Building ------------------------------------------------------------------------------
 
-    def source(self, name: str, schema: Schema, key: Sequence[int] = ()) -> Stream:
-        """A table. `key`: its PRIMARY KEY's column positions; rows are then upserts."""
+    def source(
+        self, name: str, schema: Schema, key: Sequence[int] = (), lateness: Bounds = ()
+    ) -> Stream:
+        """A table. `key`: its PRIMARY KEY's column positions; rows are then upserts. `lateness`:
+        see `waterline`."""
         assert name not in self._sources, f"table {name!r} is there already"
-        node = KeyedSource(schema, tuple(key)) if key else Source(schema)
+        node = KeyedSource(schema, tuple(key), lateness) if key else Source(schema)
         self._sources[name] = node
-        return self._add(node, f"source {name}")
+        stream = self._add(node, f"source {name}")
+        return self.punctual(stream, lateness) if lateness and not key else stream
+
+    def punctual(self, stream: Stream, lateness: Bounds) -> Stream:
+        """Without the rows that come too late (see `waterline`)."""
+        return self._add(Punctual(stream.node, lateness))
 
     def inlet(self, name: str, schema: Schema) -> Stream:
         """A stream of another circuit, fed as batches (see `ops.fixpoint`)."""

@@ -19,7 +19,7 @@ from penstock.compile.recursion import Body, components, is_recursive
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
 from penstock.data.types import Schema
-from penstock.plan.nodes import ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.nodes import Lateness, ProgramPlan, TablePlan, ViewPlan
 
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
@@ -29,7 +29,7 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     relations = RelationCompiler(circuit, plan.text)
     kept = frozenset(materialize)
     for table in plan.tables:
-        stream = circuit.source(table.name, table.schema, table.key)
+        stream = circuit.source(table.name, table.schema, table.key, bounds(table.lateness))
         relations.relations[table.name] = stream
         # a keyed source keeps its own integral; every table has a sink, for subscribers
         keeps = not table.key and (table.materialized or table.name in kept)
@@ -40,12 +40,19 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
         else:
             (view,) = component
             relations.view = view.name
-            relations.relations[view.name] = relations.stream(view.query)
+            stream = relations.stream(view.query)
+            if view.lateness:
+                stream = circuit.punctual(stream, bounds(view.lateness))
+            relations.relations[view.name] = stream
         for view in component:
             if view.kind != "local":
                 keeps = view.kind == "materialized" or view.name in kept
                 circuit.sink(view.name, relations.relations[view.name], keeps)
     return circuit
+
+
+def bounds(lateness: Lateness) -> tuple[tuple[int, int], ...]:
+    return tuple((column, behind) for column, behind, _ in lateness)
 
 
 def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str, Stream]:

@@ -240,6 +240,10 @@ class Unnest(Node):
 CLOCK = "now"
 
 
+#: (column, how far behind the largest value a row may come, in the column's units, as written)
+Lateness = tuple[tuple[int, int, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TablePlan:
     """A declared table. `key`: positions of the PRIMARY KEY columns, empty without one.
@@ -252,6 +256,7 @@ class TablePlan:
     case_sensitive: bool = False
     defaults: tuple[Expr | None, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    lateness: Lateness = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +269,7 @@ class ViewPlan:
     kind: str
     case_sensitive: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    lateness: Lateness = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,16 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.data.types import Schema, json_type
-from penstock.plan.nodes import ConnectorPlan, Node, ProgramPlan, Project, Scan, TablePlan, ViewPlan
+from penstock.plan.nodes import (
+    ConnectorPlan,
+    Lateness,
+    Node,
+    ProgramPlan,
+    Project,
+    Scan,
+    TablePlan,
+    ViewPlan,
+)
 from penstock.plan.rewrite import columns_of, inputs
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
@@ -59,7 +68,7 @@ def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
 
 
 def _table(table: TablePlan, text: str, used: set[int]) -> dict[str, Any]:
-    fields = _fields(table.schema)
+    fields = _fields(table.schema, table.lateness)
     for i, f in enumerate(fields):
         f["unused"] = i not in used
         default = table.defaults[i] if table.defaults else None
@@ -79,25 +88,26 @@ def _view(view: ViewPlan) -> dict[str, Any]:
     return {
         "name": view.name,
         "case_sensitive": view.case_sensitive,
-        "fields": _fields(view.schema),
+        "fields": _fields(view.schema, view.lateness),
         "materialized": view.kind == "materialized",
         "primary_key": None,
         "properties": dict(view.properties),
     }
 
 
-def _fields(schema: Schema) -> list[dict[str, Any]]:
+def _fields(schema: Schema, lateness: Lateness) -> list[dict[str, Any]]:
+    late = {column: text for column, _, text in lateness}
     return [
         {
             "name": f.name,
             "case_sensitive": f.name != f.name.lower(),
             "columntype": json_type(f.type),
             "unused": False,
-            "lateness": None,
+            "lateness": late.get(i),
             "default": None,
             "watermark": None,
         }
-        for f in schema.fields
+        for i, f in enumerate(schema.fields)
     ]
 
 

@@ -29,6 +29,7 @@ from penstock.plan.nodes import (
     CLOCK,
     ConnectorPlan,
     IndexPlan,
+    Lateness,
     Node,
     ProgramPlan,
     Project,
@@ -41,6 +42,7 @@ from penstock.sql.bind import build, clock
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.functions import UserFunction, declare
+from penstock.sql.bind.lateness import lateness
 from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.report import (
     BindError,
@@ -135,6 +137,8 @@ class _Program:
     functions: dict[str, UserFunction | None] = field(default_factory=dict)
     #: what CREATE TYPE has named; None where its definition failed
     types: dict[str, SqlType | None] = field(default_factory=dict)
+    #: LATENESS statements, which may stand before their views
+    late_views: list[ast.Lateness] = field(default_factory=list)
     #: declared recursive views that are not defined yet
     recursive: dict[str, Span] = field(default_factory=dict)
     #: the `connectors` property of every output connector
@@ -178,7 +182,7 @@ class _Program:
             case ast.DeclareRecursiveView():
                 self._declare_recursive(statement)
             case ast.Lateness():
-                raise unsupported(statement.view.span, "LATENESS")
+                self.late_views.append(statement)
             case _:
                 raise unsupported(statement.span, type(statement).__name__)
 
@@ -221,6 +225,9 @@ class _Program:
 
     def finish(self) -> None:
         """Checks that need the whole program."""
+        for statement in self.late_views:
+            with self.report.attempt(statement.span):
+                self._late_view(statement)
         for name, span in self.recursive.items():
             self.report.error(span, f"recursive view {name} is declared, but never defined")
         for connector, span in self.spans:
@@ -279,18 +286,22 @@ class _Program:
         flag = properties.get("materialized", {}).get("value", "false")
         name = t.name.name
         self.tables[name] = TablePlan(
-            name, schema, key, flag.lower() == "true", name != name.lower(), defaults, properties
+            name,
+            schema,
+            key,
+            flag.lower() == "true",
+            name != name.lower(),
+            defaults,
+            properties,
+            self._lateness(t, schema),
         )
         self._foreign_keys(t, self.tables[name])
         self.relations[name] = schema
         self._connectors(t.properties, Owner(name, True, bool(key)), self.inputs)
 
     def _column(self, c: ast.ColumnDef, before: Sequence[Field]) -> Field:
-        for given, what in (
-            (c.lateness, "LATENESS"), (c.watermark, "WATERMARK"),
-        ):  # fmt: skip
-            if given is not None:
-                raise unsupported(given.span, what)
+        if c.watermark is not None:
+            raise unsupported(c.watermark.span, "WATERMARK")
         if any(f.name == c.name.name for f in before):
             raise BindError(c.name.span, f"there are two columns {c.name.name}")
         type = bind_type(c.type, self.types)
@@ -299,6 +310,34 @@ class _Program:
         if c.primary_key is not None and type.nullable:
             raise BindError(c.span, f"column {c.name.name} of a PRIMARY KEY must be NOT NULL")
         return Field(c.name.name, type)
+
+    def _late_view(self, s: ast.Lateness) -> None:
+        name = s.view.name
+        view = self.views.get(name)
+        if view is None:
+            if self.relations.get(name, 0) is None:
+                raise Poisoned
+            raise BindError(s.view.span, f"there is no view {name}{did_you_mean(name, self.views)}")
+        column = s.column[0]
+        if len(s.column) > 1:
+            raise BindError(s.column[1].span, "LATENESS is for columns, not for fields of them")
+        if column.name not in view.schema.names:
+            hint = did_you_mean(column.name, view.schema.names)
+            raise BindError(column.span, f"view {name} has no column {column.name}{hint}")
+        at = view.schema.index(column.name)
+        behind = lateness(s.expr, view.schema.types[at])
+        text = self.text[s.expr.span.start : s.expr.span.end]
+        self.views[name] = replace(view, lateness=(*view.lateness, (at, behind, text)))
+
+    def _lateness(self, t: ast.CreateTable, schema: Schema) -> Lateness:
+        found = []
+        for c in t.columns:
+            if c.lateness is not None and c.name.name in schema.names:
+                with self.report.attempt(c.lateness.span):
+                    at = schema.index(c.name.name)
+                    text = self.text[c.lateness.span.start : c.lateness.span.end]
+                    found.append((at, lateness(c.lateness, schema.types[at]), text))
+        return tuple(found)
 
     def _primary_key(self, t: ast.CreateTable, schema: Schema) -> tuple[int, ...]:
         declared: list[tuple[list[ast.Identifier], ast.PrimaryKey]] = [

@@ -9,14 +9,15 @@ Not here: parsing (`penstock.io.formats`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from penstock.circuit.node import Node
+from penstock.circuit.waterline import Bounds, Waterline
 from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, Column, InputBatch
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, concat_columns, take, take_column
+from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
 from penstock.state.groups import GroupTable
@@ -88,13 +89,19 @@ class KeyedSource(Node):
     Reference:   fold the operations in order of arrival: INSERT sets the row of its key, DELETE
                  drops it, UPDATE overwrites the columns it has in a row that exists.
     Incremental: fold only the keys of the input, over the rows they have now.
-    State: the table's rows, in a spine by key (which is also its snapshot).
+                 With LATENESS a change of a row that is late, or would be, is ignored as a whole.
+    State: the table's rows, in a spine by key (which is also its snapshot); the largest values of
+           columns with LATENESS.
     Cost:  one probe per distinct key of the input.
     """
 
-    def __init__(self, schema: Schema, key: tuple[int, ...]) -> None:
+    scalars: ClassVar[tuple[str, ...]] = (*Node.scalars, "highest", "late_records")
+
+    def __init__(self, schema: Schema, key: tuple[int, ...], lateness: Bounds = ()) -> None:
         super().__init__(schema, ())
         self._key = key
+        self._line = Waterline(lateness)
+        self.late_records = 0
         self._fed: list[InputBatch] = []
         self.integral = Spine(schema, key)
 
@@ -135,14 +142,29 @@ class KeyedSource(Node):
             np.ones(len(kept), dtype=np.int64),
         )
         gone = Batch(self.schema, old.columns, -old.weights)
+        if self._line.bounds:
+            late = np.zeros(slot_count, np.bool_)
+            late[found[self._line.late(gone)]] = True
+            late[kept[self._line.late(new)]] = True
+            self.late_records += int(late.sum())
+            gone, new = filter_batch(gone, ~late[found]), filter_batch(new, ~late[kept])
         return consolidate(concat([gone, new]))
 
     def commit(self) -> None:
         if self.delta is not None:
             self.integral.insert(self.delta)
+            self._line.advance(self.delta)
+
+    @property
+    def highest(self) -> list[int | None]:
+        return self._line.highest
+
+    @highest.setter
+    def highest(self, values: list[int | None]) -> None:
+        self._line.highest = list(values)
 
     def parameters(self) -> tuple[Any, ...]:
-        return self.name, self.schema, self._key
+        return self.name, self.schema, self._key, self._line.bounds
 
     def parts(self) -> Mapping[str, Part]:
         return {"integral": self.integral}
