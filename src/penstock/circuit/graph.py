@@ -352,8 +352,8 @@ class Circuit:
 
     def spill_to(self, store: StateStore, budget: int) -> None:
         """Keep at most about `budget` bytes of runs in memory, the others in files of `store`
-        (see `penstock.state.spill`). Nobody else has to know those files: they are those of the
-        next checkpoint, and one that is removed meanwhile lives as long as it is used."""
+        (see `penstock.state.spill`). Nobody else has to know those files: the next checkpoint
+        names those it needs, and one that is removed meanwhile lives as long as it is used."""
         spines = [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
         self._spill = Spill(store, budget, spines)
 

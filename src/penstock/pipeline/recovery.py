@@ -36,6 +36,7 @@ from penstock.pipeline.journal import JournalRecord, decode_record
 from penstock.pipeline.manifests import Manifest
 from penstock.pipeline.output_position import OutputPosition
 from penstock.pipeline.storage import Storage
+from penstock.state.storage import referenced_files
 
 log = logging.getLogger("penstock.pipeline.recovery")
 
@@ -103,6 +104,7 @@ def recover(
             log, "checkpoint_restored", sequence=sequence, step=checkpoint.step,
             skipped=len(skipped), changed=",".join(changed) or "-",
         )  # fmt: skip
+        _remove_left_over(storage)
         return circuit, checkpoint
     if skipped:
         raise CorruptState(
@@ -110,7 +112,20 @@ def recover(
             "pipeline's storage to start anew, or restore it from a backup",
             details={"errors": skipped},
         )
+    _remove_left_over(storage)
     return make_circuit(), None
+
+
+def _remove_left_over(storage: Storage) -> None:
+    """Remove the state files of an earlier life that no checkpoint names."""
+    named: set[str] = set()
+    for sequence in storage.manifests.sequences():
+        try:
+            named |= referenced_files(storage.manifests.read(sequence).body)
+        except CorruptState:
+            return  # it may name any of them
+    if left := storage.state.files() - named:
+        storage.state.remove(left)
 
 
 def _read(

@@ -35,12 +35,23 @@ KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
 
 
+class Claim:
+    """What all runs of one file share: when it is gone, nobody uses the file any more. `is_named`
+    holds True once a manifest may name the file, whose owner then sees to it."""
+
+    __slots__ = ("__weakref__", "is_named")
+
+    def __init__(self) -> None:
+        self.is_named = [False]
+
+
 @dataclass(slots=True)
 class Written:
     """Where a run was written, once it was, and whether its arrays are that file's."""
 
     file: str | None = None
     is_mapped: bool = False
+    claim: Claim = field(default_factory=Claim)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +82,13 @@ class Run:
         return 0 if self.written.is_mapped else self.nbytes
 
     def write(self, store: StateStore) -> str:
-        """Write it if it is not in `store` yet; its file's id."""
-        if self.written.file is None or not store.has(self.written.file):
-            self.written.file = store.put("run", self.arrays())
-        return self.written.file
+        """Write it if it is not in `store` yet, for a manifest; its file's id."""
+        file = self.written.file
+        if file is None or not store.has(file):
+            self.written.file = file = store.put("run", self.arrays())
+        # after the file was read, because it may just have been spilled (see `spill`)
+        self.written.claim.is_named[0] = True
+        return file
 
     def part(self, start: int, stop: int) -> Run:
         """Rows start..stop, to be merged: its index is of no use."""

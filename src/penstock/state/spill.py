@@ -8,7 +8,8 @@
 A mapped run answers like any other; the system keeps its hot pages and drops the others. Runs are
 written in a thread of their own, while the resident ones keep answering; only when memory is at
 twice the budget does the step wait. A run that a checkpoint has written already is just mapped,
-and one that was spilled is not written again by the next checkpoint.
+and one that was spilled is not written again by the next checkpoint. Files that no checkpoint
+ever named are removed when their last run is gone; a run in a snapshot counts.
 
 Not counted: what cannot be dropped. Group tables and accumulators are read and written at random
 places by every step, so they stay in memory, and so do the deltas of a step.
@@ -19,6 +20,8 @@ Cost: writing a run once, at the speed of the disk; a cold look-up is a page fau
 from __future__ import annotations
 
 import logging
+import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -48,6 +51,8 @@ class Spill:
         self.budget = budget
         self._spines = tuple(spines)
         self._writing: Future[list[tuple[Spine, Run, Run]]] | None = None
+        #: files whose last run is gone, and whether a manifest may name them
+        self._left: deque[tuple[str, list[bool]]] = deque()
         for spine in self._spines:
             spine.merge_large = self.merge
 
@@ -58,6 +63,8 @@ class Spill:
         """To be called between two steps. Raises OSError if the disk fails."""
         if self._writing is not None and self._writing.done():
             self._adopt()
+        if self._left:
+            self._clean()
         resident = self.resident_bytes()
         if resident <= self.budget:
             return
@@ -74,7 +81,7 @@ class Spill:
         if bytes < MIN_RUN_BYTES or 8 * bytes < self.budget:
             return None
         room = _room(lower, upper)
-        return spine.mapped(*self.store.put_mapped("run", room, _pieces(spine, lower, upper)))
+        return self._put(spine, room, _pieces(spine, lower, upper))
 
     def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
         """The largest resident runs, enough to free `bytes`."""
@@ -95,12 +102,30 @@ class Spill:
         file = run.written.file
         if file is not None:
             try:
-                return spine.mapped(file, self.store.get(file))
+                mapped = spine.mapped(file, self.store.get(file))
+                mapped.written.claim = run.written.claim
+                return mapped
             except StateCorrupt:
                 log.warning("spill_again file=%s", file)  # gone or damaged; the run is here
-        mapped = spine.mapped(*self.store.put_mapped("run", {}, one_by_one(run.arrays())))
+        mapped = self._put(spine, {}, one_by_one(run.arrays()))
+        # the claim first: whoever sees the file, for a manifest, then finds its claim
+        run.written.claim = mapped.written.claim
         run.written.file = mapped.written.file
         return mapped
+
+    def _put(self, spine: Spine, room: dict[str, Array], pieces: Iterator[dict[str, Array]]) -> Run:
+        file, arrays = self.store.put_mapped("run", room, pieces)
+        run = spine.mapped(file, arrays)
+        claim = run.written.claim
+        weakref.finalize(claim, self._left.append, (file, claim.is_named)).atexit = False
+        return run
+
+    def _clean(self) -> None:
+        """Remove the files that nobody needs."""
+        left = [self._left.popleft() for _ in range(len(self._left))]
+        unnamed = {file for file, is_named in left if not is_named[0]}
+        if unnamed:
+            self.store.remove(unnamed)
 
     def _adopt(self) -> None:
         """Have the spines use what was written, once it is."""

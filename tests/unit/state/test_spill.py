@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -13,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 
 import penstock.state.spill as spill_module
 import penstock.state.spine as spine_module
+from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import batch_to_rows, column_from_python
 from penstock.errors import StateCorrupt
 from penstock.sql.program import compile_program
 from penstock.state.spine import Spine
-from penstock.state.storage import StateStore
+from penstock.state.storage import StateStore, referenced_files
 from tests.oracle.drive import Unsynced
 from tests.property.programs import History, Program, histories, programs
 from tests.property.test_saved_state import bags, contents, inputs_of
@@ -36,7 +38,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small")
 @given(program=programs(), history=histories())
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
@@ -74,14 +76,21 @@ def filled(directory: Path, budget: int | None, rows: int = 60_000) -> tuple[Any
     circuit = compile_circuit(plan)
     if budget is not None:
         circuit.spill_to(StateStore(directory, Unsynced()), budget)
-    texts = column_from_python(plan.tables[0].schema.types[1], [TEXT + str(i) for i in range(1000)])
-    most = 0
-    for at in range(0, rows, 1000):
-        keys = Column(plan.tables[0].schema.types[0], np.arange(at, at + 1000))
-        ops = np.full(1000, INSERT, np.uint8)
-        circuit.step({"t": [InputBatch(plan.tables[0].schema, (keys, texts), ops)]})
-        most = max(most, sum(r.resident_bytes for r in runs_of(circuit)))
+    most = feed(circuit, 0, rows)
     return circuit, most, sum(r.nbytes for r in runs_of(circuit))
+
+
+def feed(circuit: Circuit, start: int, stop: int) -> int:
+    """Rows of t; the most bytes of runs in memory after a step."""
+    table = compile_program(PROGRAM).tables[0].schema
+    texts = column_from_python(table.types[1], [TEXT + str(i) for i in range(1000)])
+    most = 0
+    for at in range(start, stop, 1000):
+        keys = Column(table.types[0], np.arange(at, at + 1000))
+        ops = np.full(1000, INSERT, np.uint8)
+        circuit.step({"t": [InputBatch(table, (keys, texts), ops)]})
+        most = max(most, sum(r.resident_bytes for r in runs_of(circuit)))
+    return most
 
 
 def runs_of(circuit: Any) -> list[Any]:
@@ -113,3 +122,22 @@ def test_a_removed_file_is_used_as_long_as_it_is_mapped_and_written_again(tmp_pa
     store.remove(store.files())
     with pytest.raises(StateCorrupt):
         compile_circuit(compile_program(PROGRAM)).restore(store, saved)
+
+
+def test_files_that_no_checkpoint_names_go_with_their_last_run(tmp_path: Path) -> None:
+    circuit, _, _ = filled(tmp_path, 1 << 16, 4000)
+    store = StateStore(tmp_path)
+    saved = circuit.capture().write(store)
+    before = Counter(dict(batch_to_rows(circuit.snapshot("t").batch())))
+    pinned = circuit.snapshot("t")
+    feed(circuit, 4000, 12_000)
+    gc.collect()
+    feed(circuit, 12_000, 13_000)
+    used = {r.written.file for r in runs_of(circuit)} | referenced_files(saved)
+
+    # one more may be under way
+    assert len(store.files() - used) <= 4
+    assert Counter(dict(batch_to_rows(pinned.batch()))) == before
+    again = compile_circuit(compile_program(PROGRAM))
+    again.restore(store, saved)
+    assert Counter(dict(batch_to_rows(again.snapshot("t").batch()))) == before
