@@ -1,10 +1,10 @@
 """Columns and batches from Python values, and back: for tests, constants and other edges.
 
 Python values by type: bool, int, float, str, bytes, decimal.Decimal, datetime.date for DATE,
-uuid.UUID; list for ARRAY, dict (or a list of pairs) for MAP, tuple or dict for ROW, the JSON text
-of a VARIANT; TIME as int nanoseconds, TIMESTAMP as int microseconds, intervals as int microseconds
-or months (the conventions of `plan.expressions.Literal`). None is NULL. As input, datetime.time and
-datetime.datetime are taken too.
+uuid.UUID; list for ARRAY, dict for MAP (pairs where keys are nested), tuple or dict for ROW, the
+JSON text of a VARIANT; TIME as int nanoseconds, TIMESTAMP as int microseconds, intervals as int
+microseconds or months (the conventions of `plan.expressions.Literal`). None is NULL. As input,
+datetime.time and datetime.datetime are taken too.
 
 Cost: a Python loop over rows; never in the step path.
 """
@@ -171,7 +171,7 @@ def _nested_values(column: Column) -> list[Any]:
 
         return column_to_python(to_json(column))
     values = nested_to_python(column, column_to_python)
-    if column.type.kind is Kind.MAP:
+    if column.type.kind is Kind.MAP and not column.type.children[0].children:
         return [None if v is None else dict(v) for v in values]
     return values
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from penstock.data.batch import Column
 from penstock.data.gather import concat_columns, take_column
-from penstock.data.nested import build_map, explode, implode
+from penstock.data.nested import build_map, explode, fields, implode
 from penstock.data.types import BOOLEAN, Kind, SqlType, array_of
 from penstock.functions.arrays import picked
 from penstock.functions.coercion import common_type
@@ -51,6 +51,24 @@ def map_(types: Types, literals: Literals) -> Overload | None:
 
     wanted = type.children * (len(types) // 2)
     return Overload(wanted, type, kernel, strict=False, nullable=False)
+
+
+@define_typed("$MAP_OF", "array of (key, value)")
+def map_of_entries(types: Types, literals: Literals) -> Overload | None:
+    """MAP(SELECT key, value …) from its sorted entries, so that the largest value wins."""
+    if len(types) != 1 or types[0].kind is not Kind.ARRAY:
+        return None
+    entry = types[0].children[0]
+    type = map_type(entry.children[:1], entry.children[1:]) if len(entry.children) == 2 else None
+    if type is None:
+        return None
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        x = explode(args[0])
+        keys, values = fields(x.columns[0])
+        return build_map(type, x.offsets, keys, values)
+
+    return Overload(types, type, kernel)
 
 
 def _key_type(map_: SqlType, given: SqlType) -> SqlType | None:

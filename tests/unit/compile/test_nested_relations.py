@@ -10,6 +10,7 @@ import pytest
 from penstock.compile.program import compile_circuit, default_columns
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows, column_to_python
+from penstock.errors import SqlError
 from penstock.sql.program import compile_program, explain
 
 TABLES = (
@@ -57,10 +58,22 @@ def answer(query: str) -> list[Any]:
         ("SELECT a FROM t UNION SELECT b FROM s", [([1, None],), ([],), (None,)]),
         ("SELECT a FROM t EXCEPT SELECT CAST(b AS INT ARRAY) FROM s WHERE b IS NOT NULL",
          [(None,)]),
+        ("SELECT ARRAY(SELECT k FROM t WHERE k < 3) AS x", [([1, 2],)]),
+        ("SELECT CARDINALITY(ARRAY(SELECT k, a FROM t)) AS x", [(4,)]),
+        ("SELECT ARRAY(SELECT k FROM t WHERE k > 9) AS x", [([],)]),
+        ("SELECT MAP(SELECT k % 2, k FROM t) AS x", [({0: 4, 1: 3},)]),
+        ("SELECT MAP(SELECT a, k FROM t WHERE k < 4) AS x", [([([], 3), ([1, None], 2)],)]),
+        ("SELECT k, MAP(SELECT 1, k FROM s WHERE s.b = t.a) AS x FROM t WHERE k > 2",
+         [(3, {1: 3}), (4, {})]),
     ],
 )  # fmt: skip
 def test_nested_columns_group_join_and_order_as_values(query: str, expected: list[Any]) -> None:
     assert answer(query) == sorted(expected, key=str)
+
+
+def test_a_map_of_a_query_wants_two_columns() -> None:
+    with pytest.raises(SqlError, match="two columns, key and value, not 1"):
+        answer("SELECT MAP(SELECT k FROM t) AS x")
 
 
 def test_a_join_on_arrays_has_them_as_keys() -> None:

@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, SqlType, char
+from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, Schema, SqlType, char
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, later, literals, nested, periods, windows
-from penstock.sql.bind.catalog import Catalog, Inlined
+from penstock.sql.bind.catalog import Catalog, Inlined, inside
 from penstock.sql.bind.clock import NOW
 from penstock.sql.bind.forms import Aggregated, Now, Outer, Windowed, has
 from penstock.sql.bind.grouping import grouping_call
@@ -356,6 +356,12 @@ class ExpressionBinder:
             raise BindError(e.span, f"{e.name.name} is not a struct; write CAST(… AS {type})")
         return nested.struct(e.name.name, type, [self.bind(a) for a in e.args], e.span)
 
+    def query_schema(self, query: ast.Query) -> Schema:
+        """The columns of a sub-query."""
+        if self._catalog is None:
+            raise unsupported(query.span, "a sub-query in this place")
+        return self._catalog.bind_query(query, inside(self._catalog, self._scope)).schema
+
     def star(self, e: ast.Star) -> list[Entry]:
         """The columns that a `*` inside ROW(…) stands for."""
         qualifier = e.qualifier[0].name if e.qualifier else None
@@ -478,8 +484,6 @@ def _unit(unit: str, span: Span | None) -> Literal:
 
 _OPERATORS = frozenset(("+", "-", "*", "/", "%", "||", "=", "<>", "<", "<=", ">", ">=", "<=>"))
 _NAMES: dict[type, str] = {
-    ast.ArrayQuery: "ARRAY(SELECT …)",
-    ast.MapQuery: "MAP(SELECT …)",
     ast.Lambda: "a lambda in this place",
     ast.Star: "* in this place",
     ast.NamedArgument: "a named argument",

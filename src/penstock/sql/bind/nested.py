@@ -1,6 +1,7 @@
 """Syntax of arrays, maps, rows and lambdas → typed expressions.
 
     ARRAY[1, 2]  MAP['a', 1]  ROW(1, 2)  (1, 2)  t(1, 2)        values
+    ARRAY(SELECT x …)  MAP(SELECT k, v …)                       values of sub-queries
     a[i]  a[SAFE_OFFSET(i)]  m[k]  v['k']  r.f  v.k             looking into them
     TRANSFORM(a, x -> x + 1)                                    lambdas
 
@@ -13,7 +14,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from penstock.data.types import VARCHAR, Kind, SqlType
+from penstock.data.types import VARCHAR, Kind, Schema, SqlType
 from penstock.errors import Span, UserError
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.rows import field_access, row_constructor
@@ -32,6 +33,8 @@ class Binder(Protocol):
     def bind(self, e: ast.Expr) -> Expr: ...
 
     def star(self, e: ast.Star) -> list[Entry]: ...
+
+    def query_schema(self, query: ast.Query) -> Schema: ...
 
 
 def array(binder: Binder, e: ast.ArrayConstructor) -> Expr:
@@ -54,6 +57,41 @@ def map_(binder: Binder, e: ast.MapConstructor) -> Expr:
     keys = build.unify(keys, e.span, "the keys of MAP")[0]
     values = build.unify(values, e.span, "the values of MAP")[0]
     return build.call("MAP", [x for pair in zip(keys, values, strict=True) for x in pair], e.span)
+
+
+_QUERY = ast.Identifier(Span(0, 0), "$q")
+
+
+def array_query(binder: Binder, e: ast.ArrayQuery) -> Expr:
+    """ARRAY(SELECT …): COALESCE((SELECT ARRAY_AGG(x) FROM (SELECT …)), ARRAY()); rows of several
+    columns become ROWs."""
+    names = binder.query_schema(e.query).names
+    element: ast.Expr = ast.RowConstructor(e.span, (ast.Star(e.span, (_QUERY,)),))
+    if len(names) == 1:
+        element = ast.ColumnRef(e.span, (_QUERY, ast.Identifier(e.span, names[0])))
+    collected = _collected(e.span, e.query, element)
+    return binder.bind(_call(e.span, "coalesce", collected, ast.ArrayConstructor(e.span, ())))
+
+
+def map_query(binder: Binder, e: ast.MapQuery) -> Expr:
+    """MAP(SELECT key, value …); of equal keys the largest value wins."""
+    width = len(binder.query_schema(e.query))
+    if width != 2:
+        raise BindError(e.span, f"MAP(…) takes a query of two columns, key and value, not {width}")
+    entry = ast.RowConstructor(e.span, (ast.Star(e.span, (_QUERY,)),))
+    entries = _call(e.span, "sort_array", _collected(e.span, e.query, entry))
+    made = _call(e.span, "$map_of", entries)
+    return binder.bind(_call(e.span, "coalesce", made, ast.MapConstructor(e.span, ())))
+
+
+def _call(span: Span, name: str, *args: ast.Expr) -> ast.FunctionCall:
+    return ast.FunctionCall(span, ast.Identifier(span, name), args)
+
+
+def _collected(span: Span, query: ast.Query, element: ast.Expr) -> ast.Expr:
+    rows = ast.DerivedTable(span, query, ast.Alias(span, _QUERY))
+    item = ast.SelectItem(span, _call(span, "array_agg", element))
+    return ast.ScalarSubquery(span, ast.Query(span, ast.Select(span, (item,), rows)))
 
 
 def row(binder: Binder, e: ast.RowConstructor) -> Expr:
@@ -164,6 +202,8 @@ RULES: dict[type, Callable[..., Expr]] = {
     ast.ArrayConstructor: array,
     ast.MapConstructor: map_,
     ast.RowConstructor: row,
+    ast.ArrayQuery: array_query,
+    ast.MapQuery: map_query,
     ast.Index: index,
     ast.FieldAccess: field_of,
 }
