@@ -33,6 +33,7 @@ while one is being written.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from penstock.data.batch import Batch
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -54,6 +56,7 @@ from penstock.io.formats.options import TRANSPORT_ERROR
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.column_text import check_no_nested
 from penstock.io.outputs.delta_config import DeltaConfig
+from penstock.io.outputs.delta_reader import DeltaReader
 from penstock.io.outputs.delta_shape import GENERATION, DeltaShape, check_layout
 from penstock.io.outputs.fencing import (
     Staging,
@@ -278,6 +281,25 @@ class DeltaSink(Sink):
         upserts, deletes = keyed_changes(rows, self.context.key, self._key_text)
         changes = self._shape.merge_rows(upserts, deletes, self._file_schema(table))
         return self._target.merge(table, changes, self._shape, properties)
+
+    # reading back
+
+    def read(self) -> Contents:
+        if not self._is_table:
+            return super().read()
+        with self._target.errors("read"):
+            table = self._target.load()
+            schema = self._shape.created if table is None else self._check(table)
+            files = self._shape.file_schema(schema)
+            reader = DeltaReader(table, files, self._shape, self.context.schema)
+        return Contents(reader.schema, self.context.key, self._guarded(reader.rows()), reader.spell)
+
+    def _guarded(self, pieces: Iterator[Batch]) -> Iterator[Batch]:
+        with self._target.errors("read"):
+            yield from pieces
+
+    def privileges(self) -> Sequence[str]:
+        return (f"list, read, write and delete objects under '{self._uri}'",)
 
     def transmitted_bytes(self) -> int:
         return self._bytes + (0 if self._stage is None else self._stage.files.bytes)

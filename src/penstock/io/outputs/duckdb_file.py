@@ -131,6 +131,10 @@ class DuckDbFile:
         finally:
             run(db, "DETACH __penstock_stage")
 
+    def reading(self) -> Connection:
+        """A connection of the caller's own, beside the sink's; the caller closes it."""
+        return self._new_connection()
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
@@ -144,18 +148,21 @@ class DuckDbFile:
             raise SinkUnavailable(
                 f"duckdb_output: '{self.path}' was removed or replaced; it is opened again"
             )
-        for attempt in Retrying(
-            retry=retry_if_exception_type((duckdb.IOException, duckdb.ConnectionException)),
-            stop=stop_after_delay(BUSY_TIMEOUT_S),
-            wait=wait_fixed(0.02),
-            reraise=True,
-        ):
-            with attempt:
-                self._db = duckdb.connect(str(self.path))
-        assert self._db is not None
+        self._db = self._new_connection()
         configure(self._db, self._memory_limit)
         self._identity = _identity(self.path)
         return self._db
+
+    def _new_connection(self) -> Connection:
+        for attempt in Retrying(
+            retry=retry_if_exception_type((duckdb.IOException, duckdb.ConnectionException)),
+            stop=stop_after_delay(BUSY_TIMEOUT_S),
+            wait=wait_fixed(0.005),
+            reraise=True,
+        ):
+            with attempt:
+                return duckdb.connect(str(self.path))
+        raise AssertionError("tenacity raises what the last attempt raised")
 
 
 def configure(db: Connection, memory_limit: str) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +33,7 @@ import numpy as np
 
 from penstock.data.batch import Batch
 from penstock.data.gather import concat, take
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -45,6 +46,7 @@ from penstock.io.contracts import (
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
 from penstock.io.outputs.duckdb_file import Connection, DuckDbFile, configure, run
+from penstock.io.outputs.duckdb_reader import DuckDbReader
 from penstock.io.outputs.duckdb_table import DuckDbTable
 from penstock.io.outputs.fencing import (
     Staging,
@@ -97,7 +99,7 @@ class DuckDbSink(Sink):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(guarantee="atomic", stores_marker=True)
+        return Capabilities(guarantee="atomic", stores_marker=True, can_diff=bool(self.context.key))
 
     # connecting
 
@@ -126,6 +128,11 @@ class DuckDbSink(Sink):
             return self._table.read_marker(db)
 
     # a snapshot
+
+    def begin_diff(self, generation: int, token: str, step: int) -> None:
+        if not self.context.key:
+            super().begin_diff(generation, token, step)
+        self.begin(generation, token, step)  # with a key, equal rows are not written in any case
 
     def begin(self, generation: int, token: str, step: int) -> None:
         self._drop_staging()
@@ -236,6 +243,21 @@ class DuckDbSink(Sink):
                 self._table.insert(db, types, copies(come))
             self._table.write_marker(db, marker, stored)
         self._bytes += _size(rows)
+
+    # reading back
+
+    def read(self) -> Contents:
+        with self._errors("read"):
+            db = self._file.reading() if self._file.exists else None
+            reader = DuckDbReader(self._table, self.context.schema, db)
+        return Contents(reader.schema, self.context.key, self._guarded(reader.rows()), reader.spell)
+
+    def _guarded(self, pieces: Iterator[Batch]) -> Iterator[Batch]:
+        with self._errors("read"):
+            yield from pieces
+
+    def privileges(self) -> Sequence[str]:
+        return (f"write to '{self._file.path}'", "write to its directory")
 
     def transmitted_bytes(self) -> int:
         return self._bytes

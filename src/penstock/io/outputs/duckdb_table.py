@@ -281,6 +281,20 @@ class DuckDbTable:
             f"FROM {self.target} t JOIN ({gone}) s ON {same}) WHERE n <= w)",
         )
 
+    @property
+    def created_types(self) -> dict[str, str]:
+        """The types of a target that we create."""
+        return {f.name: created_type(f.type) for f in self._schema.fields}
+
+    def spelt(self, db: Connection, rows: Batch, types: dict[str, str], texts: str) -> pa.Table:
+        """The expressions `texts` of `rows` as they would be in a target of `types`, in order."""
+        db.register(_DELTA, _as_table(rows))
+        try:
+            query = f"SELECT {texts} FROM ({self._rows(self._schema, types)})"
+            return db.sql(query).to_arrow_table()
+        finally:
+            db.unregister(_DELTA)
+
     def _rows(self, schema: Schema, types: dict[str, str], more: str = "") -> str:
         """The registered Arrow table as a query with the target's names and types."""
         values = ", ".join(
@@ -291,9 +305,7 @@ class DuckDbTable:
         return f"SELECT {values}{more} FROM {_DELTA}"
 
     def _with_rows(self, db: Connection, rows: Batch, statement: str) -> None:
-        batch = to_arrow(rows, weights=True)
-        names = [f"c{i}" for i in range(len(rows.columns))] + ["w"]
-        db.register(_DELTA, pa.Table.from_batches([batch]).rename_columns(names))
+        db.register(_DELTA, _as_table(rows))
         try:
             run(db, statement)
         finally:
@@ -341,3 +353,10 @@ class DuckDbTable:
             db,
             f'CREATE TABLE IF NOT EXISTS {self._markers} ("table" VARCHAR PRIMARY KEY, {columns})',
         )
+
+
+def _as_table(rows: Batch) -> pa.Table:
+    """Columns c0, c1, … and the weights as w: names of the view's own might differ in case only."""
+    batch = to_arrow(rows, weights=True)
+    names = [f"c{i}" for i in range(len(rows.columns))] + ["w"]
+    return pa.Table.from_batches([batch]).rename_columns(names)

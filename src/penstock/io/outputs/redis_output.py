@@ -31,11 +31,13 @@ Not here: clusters (scripts need all keys in one place), expiry.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.data.batch import Batch
+from penstock.data.types import VARCHAR, Field, Schema
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -57,6 +59,7 @@ from penstock.io.outputs.fencing import (
 )
 from penstock.io.outputs.key_check import not_unique
 from penstock.io.outputs.redis_rows import RedisRows
+from penstock.io.outputs.words import of_columns
 
 if TYPE_CHECKING:
     from penstock.io.outputs.redis_store import RedisStore, Stored
@@ -97,7 +100,7 @@ class RedisSink(Sink):
             guarantee = "none"
         else:
             guarantee = "per_key" if self._is_in_place else "atomic"
-        return Capabilities(guarantee=guarantee, stores_marker=True)
+        return Capabilities(guarantee=guarantee, stores_marker=True, pins_reads=False)
 
     # connecting
 
@@ -252,6 +255,32 @@ class RedisSink(Sink):
                     continue
                 return
         raise SinkUnavailable(f"redis_output: {ATTEMPTS} other writers of {self._where} came first")
+
+    # reading back
+
+    def read(self) -> Contents:
+        """Keys without their prefix, and values; a key that comes twice is given once."""
+        if not self._prefix:
+            return super().read()
+        with self._store.errors("read"):
+            prefix = self._live_prefix(self._store.stored().data)
+        schema = Schema((Field("key", VARCHAR), Field("value", VARCHAR)))
+
+        def rows() -> Iterator[Batch]:
+            with self._store.errors("read"):
+                for pairs in self._store.values(prefix):
+                    yield of_columns(schema, list(zip(*pairs, strict=True)))
+
+        def spell(rows: Batch) -> Batch:
+            texts = [(k.decode(), v.decode()) for k, v in self._rows.pairs(rows, "")]
+            columns = [[k for k, _ in texts], [v for _, v in texts]]
+            return of_columns(schema, columns, rows.weights)
+
+        return Contents(schema, (0,), rows(), spell)
+
+    def privileges(self) -> Sequence[str]:
+        names = f"~{self._prefix}* ~__penstock_*"
+        return (f"+@read +@write +@scripting +info +ping on {names}",)
 
     def transmitted_bytes(self) -> int:
         return self._bytes

@@ -149,6 +149,24 @@ class RedisStore:
             if cursor == 0:
                 return
 
+    def values(self, prefix: str) -> Iterator[list[tuple[str, str]]]:
+        """Keys that begin with `prefix`, without it, each once, and their values as text."""
+        skip = len(prefix.encode())
+        seen: set[bytes] = set()
+        for found in self.keys(prefix):
+            names = [k for k in found if k not in seen]
+            seen.update(names)
+            pipe = self._db.pipeline(transaction=False)
+            for name in names:
+                pipe.get(name)
+            pairs = [
+                (_readable(k[skip:]), _readable(v if isinstance(v, bytes) else str(v).encode()))
+                for k, v in zip(names, pipe.execute(raise_on_error=False), strict=True)
+                if v is not None
+            ]
+            if pairs:
+                yield pairs
+
     # writing under the fence
 
     def write(
@@ -271,3 +289,8 @@ class RedisStore:
 def _literally(text: str) -> str:
     """`text` as a pattern of Redis that matches it only."""
     return re.sub(r"([*?\[\]\\^-])", r"\\\1", text)
+
+
+def _readable(raw: bytes) -> str:
+    """Text; bytes that are no UTF-8 are shown as \\xNN."""
+    return raw.decode("utf-8", "backslashreplace")

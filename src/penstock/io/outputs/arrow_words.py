@@ -1,0 +1,28 @@
+"""Arrow columns as words, which is how targets that are read as Arrow are compared (`contents`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from penstock.data.arrow import column_from_arrow
+from penstock.data.batch import Batch
+from penstock.data.types import VARCHAR, Schema
+
+
+def of_arrow(
+    schema: Schema, columns: Sequence[pa.Array], weights: npt.NDArray[np.int64] | None = None
+) -> Batch:
+    """Columns of one length as a batch of `schema`, which is that of `words.words_schema`."""
+    made = tuple(column_from_arrow(VARCHAR, _texts(c)) for c in columns)
+    count = len(columns[0])
+    return Batch(schema, made, np.ones(count, np.int64) if weights is None else weights)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    if pa.types.is_binary(column.type):
+        return pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.utf8())
+    return column.cast(pa.utf8())
