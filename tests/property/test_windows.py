@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit, Frame, Order, WindowSpec
+from penstock.circuit.ops.window import Window
 from penstock.data.types import (
     BIGINT,
     DATE,
@@ -26,7 +27,7 @@ from penstock.data.types import (
     schema,
 )
 from tests.oracle import windows as oracle
-from tests.oracle.drive import as_one_step, run, table
+from tests.oracle.drive import as_input, as_one_step, run, table
 
 T = schema(
     p=INTEGER, o=INTEGER, n=INTEGER.with_nullable(False), u=UBIGINT, d=decimal(9, 2), t=DATE,
@@ -137,3 +138,39 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     expected = oracle.window(table(history, "t"), partition, order, specs)
     assert run({"t": T}, build, history)[0] == expected
     assert run({"t": T}, build, as_one_step(history))[0] == expected
+
+
+FRAMES = {
+    "range": WindowSpec("SUM", (1,), INTEGER, Frame("RANGE", -5, 0)),
+    "rows": WindowSpec("COUNT", (), NUMBER, Frame("ROWS", -3, 2)),
+    "lag": WindowSpec("LAG", (1,), INTEGER, None, 2),
+    "lead": WindowSpec("LEAD", (1,), INTEGER),
+}
+
+
+@pytest.mark.parametrize("which", FRAMES)
+def test_a_late_row_costs_its_neighbourhood_not_the_partition(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    evaluate = Window._evaluate
+
+    def counting(self: Any, segments: Any, segment: Any, rows: Any) -> Any:
+        looked_at.append(len(rows))
+        return evaluate(self, segments, segment, rows)
+
+    monkeypatch.setattr(Window, "_evaluate", counting)
+    t = schema(p=INTEGER, x=INTEGER)
+    spec = FRAMES[which]
+    circuit = Circuit()
+    stream = circuit.source("t", t)
+    out = Schema((*t.fields, Field("w", spec.result)))
+    circuit.sink("out", circuit.window(stream, (0,), [Order(1)], [spec], out))
+    circuit.step({"t": [as_input(t, [((1, 2 * i), 1) for i in range(5000)])]})
+    looked_at.clear()
+
+    late = [((1, 2001), 1), ((1, 8001), 1)]
+    change = circuit.step({"t": [as_input(t, late)]})["out"]
+
+    assert sum(looked_at) < 150
+    assert 2 <= len(change) < 30

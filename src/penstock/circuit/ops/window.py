@@ -82,8 +82,8 @@ class Window(Node):
         at, old = between(self._rows, segments.keys, segments.low, segments.high)
         among, new = between(fresh, segments.keys, segments.low, segments.high)
         self._rows.insert(delta)
-        before = self._evaluate(at, old)
-        after = self._evaluate(np.concatenate((at, among)), concat((old, new)))
+        before = self._evaluate(segments, at, old)
+        after = self._evaluate(segments, np.concatenate((at, among)), concat((old, new)))
         gone = Batch(before.schema, before.columns, -before.weights)
         return consolidate(concat((gone, after)))
 
@@ -96,14 +96,23 @@ class Window(Node):
     def state_rows(self) -> int:
         return len(self._rows)
 
-    def _evaluate(self, segment: Ids, rows: Batch) -> Batch:
-        """`rows` (row i of segment segment[i], not consolidated) with the calls' values."""
+    def _evaluate(self, segments: Segments, segment: Ids, rows: Batch) -> Batch:
+        """The rows of `rows` (row i of segment segment[i], not consolidated) that may feel the
+        changes, with the calls' values."""
         found = self._order.settled(segment, rows)
         elements = Elements.of(found, self._order.order, by_row=self._by_row)
         values = [evaluate(call, elements) for call in self._calls]
-        columns = [take_column(c, elements.row) for c in found.rows.columns] + values
+        row, weights = elements.row, elements.weights
+        if segments.felt is not None:
+            low, high = segments.felt
+            at = Places(*self._rows.words(found.rows))
+            outside = at.is_below(low.take(found.place)) | high.take(found.place).is_below(at)
+            kept = np.flatnonzero(~outside[row])
+            row, weights = row[kept], weights[kept]
+            values = [take_column(v, kept) for v in values]
+        columns = [take_column(c, row) for c in found.rows.columns] + values
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-        return Batch(self.schema, tuple(typed), elements.weights)
+        return Batch(self.schema, tuple(typed), weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,24 +150,34 @@ class _Changes:
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`."""
+    """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`.
+    `felt`: the places within that a change is felt from and to, None: all."""
 
     keys: tuple[Column, ...]
     low: Places
     high: Places
+    felt: tuple[Places, Places] | None = None
 
     @staticmethod
-    def joined(changes: _Changes, key: Ids, low: Places, high: Places) -> Segments:
-        """Of overlapping ones; `key`, `low` and `high` ascend together."""
+    def joined(
+        changes: _Changes,
+        key: Ids,
+        low: Places,
+        high: Places,
+        felt: tuple[Places, Places] | None = None,
+    ) -> Segments:
+        """Of overlapping ones; `key`, `low`, `high` and what is `felt` ascend together."""
         if not len(key):
-            return Segments(changes.keys_at(key), low, high)
+            return Segments(changes.keys_at(key), low, high, felt)
         apart = np.ones(len(key), bool)
         before = high.take(np.arange(len(key) - 1))
         after = low.take(np.arange(1, len(key)))
         apart[1:] = (key[1:] != key[:-1]) | before.is_below(after)
         first = np.flatnonzero(apart)
         last = np.append(first[1:], len(key)) - 1
-        return Segments(changes.keys_at(key[first]), low.take(first), high.take(last))
+        if felt is not None:
+            felt = (felt[0].take(first), felt[1].take(last))
+        return Segments(changes.keys_at(key[first]), low.take(first), high.take(last), felt)
 
 
 class _Reach(Protocol):
@@ -180,18 +199,23 @@ class _Within:
     column; `in_second`: its number is a place's second word, the first says whether it is NULL."""
 
     def __init__(self, back: int, ahead: int, *, in_second: bool) -> None:
-        self._reach = np.uint64(min(back + ahead, int(TOP)))
+        self._back, self._ahead = back, ahead
         self._in_second = in_second
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
-        at, far = changes.at, self._reach
+        at, reach = changes.at, self._back + self._ahead
+        felt = self._around(at, self._ahead, self._back)
+        return Segments.joined(changes, changes.key, *self._around(at, reach, reach), felt)
+
+    def _around(self, at: Places, before: int, behind: int) -> tuple[Places, Places]:
+        """The first and last place not further from `at` than that."""
         number = at.d if self._in_second else at.c
-        low = np.where(number >= far, number - far, np.uint64(0))
-        high = np.where(number <= TOP - far, number + far, TOP)
+        before_, behind_ = (np.uint64(min(n, int(TOP))) for n in (before, behind))
+        low = np.where(number >= before_, number - before_, np.uint64(0))
+        high = np.where(number <= TOP - behind_, number + behind_, TOP)
         if self._in_second:
-            return Segments.joined(changes, changes.key, Places(at.c, low), Places(at.c, high))
-        zero, top = np.zeros_like(low), np.full_like(high, TOP)
-        return Segments.joined(changes, changes.key, Places(low, zero), Places(high, top))
+            return Places(at.c, low), Places(at.c, high)
+        return Places(low, np.zeros_like(low)), Places(high, np.full_like(high, TOP))
 
 
 class _Rows:
