@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
+from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, behind, first_rows
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
-from penstock.data.kernel import kernel
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
@@ -38,10 +38,6 @@ from penstock.state.spine import Spine
 _NO_LIMIT = np.iinfo(np.int64).max
 #: rows read back beyond those wanted, for the ones that later runs took back
 _SLACK = 8
-#: what is bound by the limit
-_RANKS = {"ROW_NUMBER": 0, "RANK": 1, "DENSE_RANK": 2}
-#: of a partition: holds all its rows; the first; too few; (a flag) misses insertions
-_ALL, _FULL, _STALE, _OWES = 0, 1, 2, 4
 
 
 class TopK(Node):
@@ -104,9 +100,9 @@ class TopK(Node):
         before = self._state[touched]
         now = self._cut(
             np.concatenate((at, slots)), concat((held, take(delta, near))), len(touched),
-            before == _FULL, len(at),
+            before == FULL, len(at),
         )  # fmt: skip
-        is_settled = (now.state < _STALE) & (before < _STALE)
+        is_settled = (now.state < STALE) & (before < STALE)
         self._settle(touched, now, is_settled)
         kept = [now.of(is_settled)]
         left = np.flatnonzero(~is_settled)
@@ -155,7 +151,7 @@ class TopK(Node):
     def _forget(self, table: GroupTable) -> None:
         """Drop the partitions that have no rows, if they are many."""
         n = len(table)
-        kept = np.flatnonzero((self._size[:n] > 0) | (self._state[:n] != _ALL))
+        kept = np.flatnonzero((self._size[:n] > 0) | (self._state[:n] != ALL))
         if self._sweep.is_worth_it(len(kept), n):
             self._table, ids = renumbered(table, kept)
             self._state = moved(self._state, kept, ids)
@@ -168,7 +164,7 @@ class TopK(Node):
 
     def _not_behind(self, delta: Batch, ids: Ids) -> Ids:
         """The rows of `delta` that are not behind the last one that their full partition holds."""
-        full = self._state[ids] == _FULL
+        full = self._state[ids] == FULL
         if not full.any():
             return np.arange(len(ids))
         c, d = self._rows.words(delta)
@@ -194,9 +190,9 @@ class TopK(Node):
         kept = np.zeros(len(ranks), dtype=np.int64)
         last = np.full(count, -1, dtype=np.int64)
         state = np.zeros(count, dtype=np.uint8)
-        _first_rows(
+        first_rows(
             where, weights, same, peers, (ranks < held).astype(np.uint8), has_more, held < 0,
-            self._end, _RANKS[self._ranks], kept, last, state,
+            self._end, RANKS[self._ranks], kept, last, state,
         )  # fmt: skip
         at = np.flatnonzero(kept)
         found = take(rows, ranks[at])
@@ -218,7 +214,7 @@ class TopK(Node):
             keys = self._keys(ids[left])
             places, rows, complete = self._rows.prefixes(keys, len(left), width)
             now = self._cut(places, rows, len(left), ~complete, -1)
-            is_settled = (now.state & _STALE) == 0
+            is_settled = (now.state & STALE) == 0
             self._settle(ids[left], now, is_settled)
             found, at = now.of(is_settled)
             parts.append((found, left[at]))
@@ -242,7 +238,7 @@ class TopK(Node):
         """`rows`, all that their partitions hold, without the first `offset`."""
         found = self._order.settled(places, rows)
         shown = np.zeros(len(found.place), dtype=np.int64)
-        _behind(found.place, found.rows.weights, self._first, shown)
+        behind(found.place, found.rows.weights, self._first, shown)
         at = np.flatnonzero(shown)
         return Batch(self.schema, take(found.rows, at).columns, shown[at])
 
@@ -264,84 +260,3 @@ class _Held:
             return self.rows, self.place
         at = np.flatnonzero(places[self.place])
         return take(self.rows, at), self.place[at]
-
-
-@kernel(
-    "void(int64[::1], int64[::1], uint8[::1], uint8[::1], uint8[::1], boolean[::1], boolean, "
-    "int64, int64, int64[::1], int64[::1], uint8[::1])"
-)
-def _first_rows(
-    places: Any, weights: Any, same: Any, peers: Any, is_held: Any, has_more: Any, is_prefix: Any,
-    end: Any, ranks: Any, kept: Any, last: Any, state: Any,
-) -> None:  # fmt: skip
-    """kept[i] = copies of row i up to the limit, last[p] = the last such row of place p, state[p].
-
-    Rows come by place, in order; same[i], peers[i]: row i equals the one before, is its peer.
-    Where there may be more rows, only those up to the last held one (and its peers, where those
-    share a rank) are known to be the first; `is_prefix`: all are, but the last one's peers.
-    """
-    n = places.shape[0]
-    for p in range(state.shape[0]):
-        # a place without any row
-        state[p] = 2 if has_more[p] and end > 0 else (1 if end == 0 else 0)
-    i = 0
-    while i < n:
-        place = places[i]
-        stop = i
-        certain = i
-        while stop < n and places[stop] == place:
-            stop += 1
-            if is_held[stop - 1]:
-                certain = stop
-        if is_prefix or not has_more[place]:
-            certain = stop
-        else:
-            while (
-                certain < stop and certain > i and (same[certain] if ranks == 0 else peers[certain])
-            ):
-                certain += 1
-        position, groups, group_start = 0, 0, 0
-        is_new, owes = True, False
-        while i < certain:
-            start = i
-            copies = weights[i]
-            is_new = is_new or peers[i] == 0
-            i += 1
-            while i < stop and same[i]:
-                copies += weights[i]
-                i += 1
-            owes = owes or (copies < 0 and (ranks > 0 or position < end))
-            if copies <= 0:
-                continue
-            if is_new:
-                groups += 1
-                group_start = position
-                is_new = False
-            shown = 0
-            if ranks == 0:
-                shown = min(position + copies, end) - position
-            elif (group_start if ranks == 1 else groups - 1) < end:
-                shown = copies
-            if shown > 0:
-                kept[start] = shown
-                last[place] = start
-            position += copies
-        reached = position if ranks < 2 else groups
-        if is_prefix and has_more[place] and ranks > 0:
-            # peers of the last row may be missing, until a row behind them is seen
-            reached = group_start if ranks == 1 else groups - 1
-        state[place] = 1 if reached >= end else (2 if has_more[place] else 0)
-        if owes:
-            state[place] |= 4
-        i = stop
-
-
-@kernel("void(int64[::1], int64[::1], int64, int64[::1])")
-def _behind(places: Any, weights: Any, first: Any, shown: Any) -> None:
-    """shown[i] = copies of row i that lie behind the first `first` of its place."""
-    position = 0
-    for i in range(places.shape[0]):
-        if i > 0 and places[i] != places[i - 1]:
-            position = 0
-        shown[i] = max(0, position + weights[i] - max(position, first))
-        position += weights[i]

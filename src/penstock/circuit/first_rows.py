@@ -1,0 +1,101 @@
+"""Kernels of the first rows of every place: which rows are within the limit, and whether that is
+certain.
+
+    place 0    7 7 9 │ 12 15        limit 3: full; 12 is behind
+    place 1    3                    holds all it has
+    place 2    4 (-1) 8             misses an insertion: it owes
+
+See `penstock.circuit.ops.topk`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.data.kernel import kernel
+
+#: what is bound by the limit
+RANKS = {"ROW_NUMBER": 0, "RANK": 1, "DENSE_RANK": 2}
+#: of a place: holds all its rows; the first; too few; (a flag) misses insertions
+ALL, FULL, STALE, OWES = 0, 1, 2, 4
+
+
+@kernel(
+    "void(int64[::1], int64[::1], uint8[::1], uint8[::1], uint8[::1], boolean[::1], boolean, "
+    "int64, int64, int64[::1], int64[::1], uint8[::1])"
+)
+def first_rows(
+    places: Any, weights: Any, same: Any, peers: Any, is_held: Any, has_more: Any, is_prefix: Any,
+    end: Any, ranks: Any, kept: Any, last: Any, state: Any,
+) -> None:  # fmt: skip
+    """kept[i] = copies of row i up to the limit, last[p] = the last such row of place p, state[p].
+
+    Rows come by place, in order; same[i], peers[i]: row i equals the one before, is its peer.
+    Where there may be more rows, only those up to the last held one (and its peers, where those
+    share a rank) are known to be the first; `is_prefix`: all are, but the last one's peers.
+    """
+    n = places.shape[0]
+    for p in range(state.shape[0]):
+        # a place without any row
+        state[p] = STALE if has_more[p] and end > 0 else (FULL if end == 0 else ALL)
+    i = 0
+    while i < n:
+        place = places[i]
+        stop = i
+        certain = i
+        while stop < n and places[stop] == place:
+            stop += 1
+            if is_held[stop - 1]:
+                certain = stop
+        if is_prefix or not has_more[place]:
+            certain = stop
+        else:
+            while (
+                certain < stop and certain > i and (same[certain] if ranks == 0 else peers[certain])
+            ):
+                certain += 1
+        position, groups, group_start = 0, 0, 0
+        is_new, owes = True, False
+        while i < certain:
+            start = i
+            copies = weights[i]
+            is_new = is_new or peers[i] == 0
+            i += 1
+            while i < stop and same[i]:
+                copies += weights[i]
+                i += 1
+            owes = owes or (copies < 0 and (ranks > 0 or position < end))
+            if copies <= 0:
+                continue
+            if is_new:
+                groups += 1
+                group_start = position
+                is_new = False
+            shown = 0
+            if ranks == 0:
+                shown = min(position + copies, end) - position
+            elif (group_start if ranks == 1 else groups - 1) < end:
+                shown = copies
+            if shown > 0:
+                kept[start] = shown
+                last[place] = start
+            position += copies
+        reached = position if ranks < 2 else groups
+        if is_prefix and has_more[place] and ranks > 0:
+            # peers of the last row may be missing, until a row behind them is seen
+            reached = group_start if ranks == 1 else groups - 1
+        state[place] = FULL if reached >= end else (STALE if has_more[place] else ALL)
+        if owes:
+            state[place] |= OWES
+        i = stop
+
+
+@kernel("void(int64[::1], int64[::1], int64, int64[::1])")
+def behind(places: Any, weights: Any, first: Any, shown: Any) -> None:
+    """shown[i] = copies of row i that lie behind the first `first` of its place."""
+    position = 0
+    for i in range(places.shape[0]):
+        if i > 0 and places[i] != places[i - 1]:
+            position = 0
+        shown[i] = max(0, position + weights[i] - max(position, first))
+        position += weights[i]
