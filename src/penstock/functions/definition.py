@@ -135,12 +135,13 @@ def define(
     rest: Param | None = None,
     strict: bool = True,
     can_fail: bool = False,
-    nullable: bool | None = None,
+    nullable: bool | Callable[[Types], bool] | None = None,
 ) -> Callable[[Callable[..., Column]], Callable[..., Column]]:
     """Declare a function (or several spellings of one) with a fixed parameter list.
 
     `result` is a type or a function of the argument types after coercion; `rest` the family of
-    any further arguments. The kernel is called as `kernel(*columns, n)`.
+    any further arguments; `nullable` as in `Overload`, or a function of the argument types. The
+    kernel is called as `kernel(*columns, n)`.
     """
     spellings = [names] if isinstance(names, str) else list(names)
 
@@ -153,7 +154,8 @@ def define(
             if wanted is None:
                 return None
             out = result if isinstance(result, SqlType) else result(wanted)
-            return Overload(wanted, out, call, can_fail, strict, nullable)
+            null = nullable(types) if callable(nullable) else nullable
+            return Overload(wanted, out, call, can_fail, strict, null)
 
         labels = ", ".join([p.label for p in params] + ([f"{rest.label}, …"] if rest else []))
         for name in spellings:

@@ -129,7 +129,14 @@ def _nothing_for_null(column: Column) -> Column:
     return Column(VARCHAR, column.values, None, column.heaps)
 
 
-@define("CONCAT_WS", [ANY_TEXT], VARCHAR, rest=ANY_TEXT, strict=False)
+@define(
+    "CONCAT_WS",
+    [ANY_TEXT],
+    VARCHAR,
+    rest=ANY_TEXT,
+    strict=False,
+    nullable=lambda types: types[0].nullable,
+)
 def concat_ws(*args: Any) -> Column:
     """NULL only if the separator is; other NULLs are left out."""
     separator, *columns, _n = args
