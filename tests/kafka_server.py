@@ -41,7 +41,7 @@ from tests.servers import Unavailable, free_port
 
 ROOT = Path(__file__).parent.parent
 POM = Path(__file__).parent / "kafka" / "pom.xml"
-START_S = 90.0
+START_S = 180.0
 #: client options that spare tests the back-offs meant for networks
 QUICK = {"retry.backoff.ms": 5, "reconnect.backoff.ms": 10, "log_level": 0}
 PROPERTIES = """

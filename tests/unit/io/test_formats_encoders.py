@@ -30,7 +30,7 @@ from penstock.data.types import (
     UUID,
     VARBINARY,
     VARCHAR,
-    VARIANT,
+    Kind,
     Schema,
     SqlType,
     decimal,
@@ -187,7 +187,7 @@ def test_bad_options_are_refused(format: str, config: dict[str, Any], code: str)
 
 def test_a_column_that_cannot_be_written_yet_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="'v'"):
-        make_encoder({"name": "json"}, schema(v=VARIANT))
+        make_encoder({"name": "json"}, schema(v=SqlType(Kind.INTERVAL_SHORT, unit="DAY")))
 
 
 TABLE = schema(

@@ -3,6 +3,7 @@
 client.py      options of librdkafka, clients, and what their errors mean
 topic.py       what a topic is and must be, and how it is made
 writer.py      transactions on one topic under a fence, with the marker in the same transaction
+state.py       what a topic's writers leave for each other
 reading.py     a topic read back: committed records, and what an append topic shows
 messages.py    rows → messages: keys, values, headers, bounded in size
 encoders.py    which encoder a format and an index ask for

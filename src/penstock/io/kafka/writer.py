@@ -24,22 +24,21 @@ Not here: which records (`messages`, `records`), when to write (the sinks).
 
 from __future__ import annotations
 
-import json
 import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
-from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
+from penstock.io.contracts import SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
 from penstock.io.kafka.reading import ends_of, scan
+from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic
-from penstock.io.outputs.fencing import marker_from_json, marker_to_json
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer
@@ -51,38 +50,10 @@ COMMIT_S = 60.0
 SLICE_S = 1.0
 #: how long to wait for a transaction that is about to end before the state is claimed
 STABLE_S = 2.0
-#: open snapshots remembered; more than one only while writers of one connector compete
-_OPEN = 8
 #: UNKNOWN is what brokers answer to a commit that meets a claim half-way
 _UNDECIDED = frozenset(
     ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "_FATAL", "UNKNOWN")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TopicState:
-    """`marker`: what is published. `open`: generation → attempt of snapshots being staged.
-    `write`: the name of the transaction that left this state."""
-
-    marker: Marker | None = None
-    open: Mapping[int, str] = field(default_factory=dict)
-    write: str = ""
-
-    def to_text(self) -> str:
-        marker = None if self.marker is None else marker_to_json(self.marker)
-        newest = sorted(self.open)[-_OPEN:]
-        still_open = {str(g): self.open[g] for g in newest}
-        return json.dumps({"marker": marker, "open": still_open, "write": self.write})
-
-    @staticmethod
-    def from_text(text: str | None) -> TopicState:
-        """ValueError, KeyError or TypeError if it is not ours."""
-        if not text:
-            return TopicState()
-        found = json.loads(text)
-        marker = found["marker"] and marker_from_json(found["marker"])
-        still_open = {int(g): str(a) for g, a in found["open"].items()}
-        return TopicState(marker, still_open, found["write"])
 
 
 @dataclass(frozen=True, slots=True)

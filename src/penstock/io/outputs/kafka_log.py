@@ -37,7 +37,8 @@ from penstock.io.kafka.encoders import log_encoder
 from penstock.io.kafka.messages import LogMessages, Message
 from penstock.io.kafka.reading import PartKey, Shown, marks_of, part_of
 from penstock.io.kafka.records import Headers
-from penstock.io.kafka.writer import TopicState, TopicWriter, Write
+from penstock.io.kafka.state import TopicState
+from penstock.io.kafka.writer import TopicWriter, Write
 from penstock.io.outputs.fencing import (
     Staging,
     check_complete,

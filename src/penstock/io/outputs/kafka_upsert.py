@@ -42,7 +42,8 @@ from penstock.io.kafka.encoders import keyed_encoder
 from penstock.io.kafka.keyed_store import PIECE_ROWS, KeyedStore
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
 from penstock.io.kafka.records import Headers
-from penstock.io.kafka.writer import TopicState, TopicWriter, Write
+from penstock.io.kafka.state import TopicState
+from penstock.io.kafka.writer import TopicWriter, Write
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.fencing import (
     Staging,
