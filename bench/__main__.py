@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import checkpoint, compiling, demo, queries, startup
+from bench import checkpoint, compiling, demo, nexmark, queries, startup
 
-SUITES = (queries.run, compiling.run, startup.run, checkpoint.run, demo.run)
+SUITES = (queries.run, nexmark.run, compiling.run, startup.run, checkpoint.run, demo.run)
 
 
 def main() -> int:
@@ -17,7 +17,9 @@ def main() -> int:
             figure.print()
             printed += 1
     if not printed:
-        names = ", ".join([*queries.QUERIES, "compiling", "startup", "checkpoint", "demo"])
+        names = ", ".join(
+            [*queries.QUERIES, "nexmark", "compiling", "startup", "checkpoint", "demo"]
+        )
         print(f"there is no benchmark '{only}': expected one of {names}, or SUITE/CASE")
     return 0 if printed else 2
 

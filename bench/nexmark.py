@@ -1,0 +1,109 @@
+"""Nexmark: every query through the real compiler and engine, one worker, state in memory.
+
+Input is made before the clock starts. Event time is 10 ms an event. Environment variables:
+`NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (10,000).
+
+    nexmark/q4            events/s, all events in steps of NEXMARK_STEP
+    nexmark/q4/p50, p99   milliseconds a step
+
+A query that the compiler refuses prints a line with `value` 0 and the reason as `unit`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bench.figure import Figure, without_peer
+from bench.nexmark_events import tables
+from penstock.compile.program import compile_circuit
+from penstock.data.arrow import column_from_arrow
+from penstock.data.batch import INSERT, InputBatch
+from penstock.errors import SqlError
+from penstock.plan.nodes import ProgramPlan
+from penstock.sql.program import compile_program
+
+PROGRAM = (Path(__file__).parent / "nexmark.sql").read_text()
+QUERIES = [f"q{i}" for i in (*range(10), *range(12, 23))]
+Steps = list[dict[str, list[InputBatch]]]
+
+
+def run(only: str | None) -> Iterator[Figure]:
+    wanted = [q for q in QUERIES if only in (None, "nexmark", f"nexmark/{q}")]
+    if not wanted:
+        return
+    events = int(os.environ.get("NEXMARK_EVENTS", "1000000"))
+    size = int(os.environ.get("NEXMARK_STEP", "10000"))
+    made = tables(events)
+    for query in wanted:
+        try:
+            plan = compile_program(_only(query))
+        except SqlError as e:
+            yield without_peer(f"nexmark/{query}", 0, str(e))
+            continue
+        yield from _figures(query, plan, _steps(plan, made, events, size), events)
+
+
+def _only(query: str) -> str:
+    """The program with the tables and what `query` reads."""
+    statements = [s.strip() for s in PROGRAM.split(";\n") if s.strip()]
+    kept = []
+    for s in statements:
+        name = re.search(r"CREATE (LOCAL )?VIEW (\w+)", s)
+        if name is None or name.group(2) == query or (name.group(1) and query == "q5"):
+            kept.append(s)
+    return ";\n".join(kept)
+
+
+def _steps(plan: ProgramPlan, made: dict, events: int, size: int) -> Steps:  # type: ignore[type-arg]
+    schemas = {t.name: t.schema for t in plan.tables}
+    steps: Steps = [{} for _ in range(0, events, size)]
+    for name, (rows, numbers) in made.items():
+        columns = [
+            column_from_arrow(t, rows[f].combine_chunks())
+            for f, t in zip(rows.column_names, schemas[name].types, strict=True)
+        ]
+        cuts = np.searchsorted(numbers, np.arange(0, events + size, size))
+        for i, (a, b) in enumerate(pairwise(cuts)):
+            part = tuple(
+                type(c)(c.type, np.ascontiguousarray(c.values[a:b]),
+                        None if c.valid is None else c.valid[a:b].copy(), c.heaps)
+                for c in columns
+            )  # fmt: skip
+            ops = np.full(b - a, INSERT, np.uint8)
+            if i < len(steps) and b > a:
+                steps[i][name] = [InputBatch(schemas[name], part, ops)]
+    return steps
+
+
+def _side_input(plan: ProgramPlan) -> InputBatch:
+    """10,000 rows (i, "i")."""
+    schema = next(t.schema for t in plan.tables if t.name == "side_input")
+    n = range(10_000)
+    time = pa.array([0] * len(n)).cast(pa.timestamp("us"))
+    arrays = (pa.array(n, pa.int64()), pa.array([str(i) for i in n]), time)
+    columns = tuple(column_from_arrow(t, a) for t, a in zip(schema.types, arrays, strict=True))
+    return InputBatch(schema, columns, np.full(len(n), INSERT, np.uint8))
+
+
+def _figures(query: str, plan: ProgramPlan, steps: Steps, events: int) -> Iterator[Figure]:
+    warm = compile_circuit(plan)
+    for step in steps[:2]:
+        warm.step(step)  # kernels that nobody has used yet are loaded now
+    circuit = compile_circuit(plan)
+    circuit.step({"side_input": [_side_input(plan)]})
+    took = []
+    for step in steps:
+        started = time.perf_counter()
+        circuit.step(step)
+        took.append(time.perf_counter() - started)
+    yield without_peer(f"nexmark/{query}", events / sum(took), "events/s")
+    for p in (50, 99):
+        yield without_peer(f"nexmark/{query}/p{p}", float(np.percentile(took, p)) * 1e3, "ms")
