@@ -6,6 +6,7 @@ import time
 
 import pandas as pd
 from feldera import FelderaClient, PipelineBuilder
+from feldera.enums import BootstrapPolicy, PipelineStatus
 
 from tests.system.conftest import System
 
@@ -59,6 +60,20 @@ def test_a_whole_life_of_a_pipeline(system: System) -> None:
     assert pipeline.status().name == "PAUSED"
     pipeline.resume()
     assert pipeline.status().name == "RUNNING"
+
+    assert pipeline.checkpoint(wait=True, timeout_s=30) >= 1
+    assert pipeline.checkpoints()[0].processed_records == 4
+    pipeline.stop(force=False)
+    changed = PROGRAM.replace("SUM(amount)", "MAX(amount)")
+    assert pipeline.diff(program_code=changed)["program_diff"]["modified_views"] == ["totals"]
+    pipeline.modify(sql=changed)
+    pipeline.start(bootstrap_policy=BootstrapPolicy.AWAIT_APPROVAL)
+    assert pipeline.status().name == "AWAITINGAPPROVAL"
+    pipeline.approve()
+    pipeline.wait_for_status(PipelineStatus.RUNNING, timeout=30)
+    rows = sorted(pipeline.query("SELECT * FROM totals"), key=lambda r: r["customer"])
+    assert [str(r["amount"]) for r in rows] == ["10.50", "1.00", "7.00"]
+
     pipeline.stop(force=True)
     assert pipeline.status().name == "STOPPED"
     pipeline.clear_storage()
