@@ -48,7 +48,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for(claim: Callable[[], bool], seconds: float = 15) -> None:
+def wait_for(claim: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < deadline, "it did not become true"

@@ -277,8 +277,9 @@ def main() -> None:
     logging.Formatter.converter = time.gmtime
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    load_kernels()
+    # before the kernels, which may take long: a server that is gone leaves nothing behind
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    load_kernels()
     config = uvicorn.Config(
         build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
         timeout_graceful_shutdown=2, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
