@@ -16,6 +16,7 @@ Not here: how a part is pinned and written (`penstock.state.parts`).
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ class Captured:
 
 
 def captured(node: Node, fingerprint: str) -> CapturedNode:
-    scalars = {name: getattr(node, name) for name in node.scalars}
+    # copies, because a list would move on with its node
+    scalars = {name: copy.deepcopy(getattr(node, name)) for name in node.scalars}
     parts = {name: part.capture() for name, part in node.parts().items()}
     return CapturedNode(fingerprint, node.name, scalars, parts)
 

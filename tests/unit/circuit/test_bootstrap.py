@@ -123,3 +123,16 @@ def test_a_recursive_view_keeps_its_state_below_a_new_view(tmp_path: Path) -> No
     }
     for rows in ([((3, 1), -1)], [((3, 4), 1)], [((1, 2), -1), ((4, 1), 1)]):
         assert feed(plan, circuit, edge=rows) == feed(*steady, edge=rows)
+
+
+def test_what_was_captured_does_not_move_on_with_the_circuit(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    text = "CREATE TABLE t (k INT NOT NULL LATENESS 10, x INT) WITH ('materialized' = 'true');"
+    plan, circuit = started(text)
+    feed(plan, circuit, t=[((20, 1), 1)])
+    pinned = circuit.capture()
+    feed(plan, circuit, t=[((50, 1), 1)])
+    _, again = started(text)
+    again.restore(store, pinned.write(store))
+
+    assert feed(plan, again, t=[((12, 1), 1), ((9, 1), 1)]) == {"t": {(12, 1): 1}}

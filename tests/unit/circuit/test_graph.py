@@ -269,4 +269,4 @@ def test_every_operator_says_what_it_computes_and_what_it_remembers() -> None:
     assert len(Node.__subclasses__()) >= 12
     for operator in Node.__subclasses__():
         assert "parameters" in vars(operator), operator
-        assert ("parts" in vars(operator)) == ("state_rows" in vars(operator)), operator
+        assert "parts" in vars(operator) or "state_rows" not in vars(operator), operator
