@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 WARM   := $(VENV)/.warm
 SOURCES := $(shell find src/penstock -name '*.py' 2>/dev/null)
 
-.PHONY: help demo test test-all bench check fmt setup clean
+.PHONY: help demo test test-all mutations bench check fmt setup clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -34,6 +34,9 @@ test: $(WARM)    ## the tests that CI runs
 
 test-all: $(WARM) ## the slow matrices too
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutations: $(WARM) ## make every known mistake once; the tests must notice
+	@$(BIN)/python -m tests.mutations --write
 
 bench: $(WARM)   ## one JSON line a figure, peer and ours in one run (ONLY=suite or suite/case)
 	@$(BIN)/python -m bench $(ONLY)

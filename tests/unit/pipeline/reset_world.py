@@ -1,9 +1,10 @@
 """A connector without threads: the real table, state, delivery and reset log, one event at a time.
 
 The delivery's work stops between any two calls of the sink (it is an iterator), so an explorer
-can put every event there: a step, a reset, a cancellation, a pause, damage by hand, the end of
-the process, or a failure of the very next call. `check` says what must hold at every instant,
-`settle` what must hold in the end (spec/reset.md sections 2 and 3).
+can put every event there: a step, a reset, a cancellation, a pause, damage by hand, a checkpoint,
+the end of the process (with or without one to go on from), or a failure of the very next call.
+`check` says what must hold at every instant, `settle` what must hold in the end (spec/reset.md
+sections 2 and 3).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from penstock.io.contracts import SinkContext, SinkRejected
 from penstock.pipeline.delivery import Delivery, Identity, Work
 from penstock.pipeline.delivery_facts import Cut
 from penstock.pipeline.delivery_state import DeliveryState
+from penstock.pipeline.output_position import OutputPosition, Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
@@ -64,12 +66,14 @@ class WatchedSink(MemorySink):
 
     world: World
 
+    def begin(self, generation: int, token: str, step: int) -> None:
+        # rule 1: the intent is durable before anything touches the sink
+        assert self.world.log_generation() >= generation, "the sink knows before the record does"
+        super().begin(generation, token, step)
+
     def _enter(self, call: str) -> bool:
         w = self.world
         w.position += f" {call}"
-        if call == "begin":
-            # rule 1: the intent is durable before anything touches the sink
-            assert w.log_generation() >= w.state.record.generation
         failure, w.failure = w.failure, None
         if failure == "reject":
             raise SinkRejected(f"{call}: refused for good")
@@ -78,14 +82,26 @@ class WatchedSink(MemorySink):
         return super()._enter(call)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: where the output was, and the circuit."""
+
+    position: OutputPosition
+    step: int
+    view: Contents
+    steps: int
+
+
 class World:
     """One connector and its target. Worlds may share a log: each has a name of its own in it."""
 
     numbers = itertools.count()
 
-    def __init__(self, log: ResetLog) -> None:
+    def __init__(self, log: ResetLog, *, is_journaled: bool = True) -> None:
+        """`is_journaled`: a restart makes the steps behind its checkpoint again, as they were;
+        without a journal they are lost and come anew, and every cut takes a checkpoint (rule 4)."""
         self.target = Target()
-        self.log = log
+        self.log, self.is_journaled = log, is_journaled
         self.name = f"v.c{next(self.numbers)}"
         self.view: Contents = Counter()
         self.failure: str | None = None
@@ -99,8 +115,16 @@ class World:
     # the process
 
     def start(self) -> None:
+        """A life without a checkpoint: the inputs are read again, steps count from 0."""
         self.history: list[Contents] = [Counter(self.view)]
-        self.state = DeliveryState(self.name, OutputSettings(snapshot=True), self.log)
+        #: the delta of each step of this life
+        self.made: list[Batch] = [BATCHES[-1]]
+        self.saved: Saved | None = None
+        self._begin(None)
+
+    def _begin(self, recovered: Recovered | None) -> None:
+        settings = OutputSettings(snapshot=True)
+        self.state = DeliveryState(self.name, settings, self.log, recovered)
         context = SinkContext(pipeline_id="p", view="v", connector="c", schema=SCHEMA, config={})
 
         def make_sink() -> WatchedSink:
@@ -123,7 +147,10 @@ class World:
     def take_cut(self, relation: str, begin: Callable[[Cut], bool], /) -> bool:
         now = len(self.history) - 1
         contents = tuple(sorted((k, w) for (k,), w in self.view.items()))
-        return begin(Cut(now, now, Pinned(contents)))
+        is_taken = begin(Cut(now, now, Pinned(contents)))
+        if is_taken and not self.is_journaled:
+            self.checkpoint()
+        return is_taken
 
     def note(self) -> None:
         self.histories.setdefault(self.state.record.generation, self.history)
@@ -138,6 +165,7 @@ class World:
         self.view = +self.view
         self.history.append(Counter(self.view))
         now = len(self.history) - 1
+        self.made.append(BATCHES[self.steps])
         self.state.push(now, now, BATCHES[self.steps])
         self.steps += 1
         return True
@@ -187,6 +215,32 @@ class World:
         self.start()
         return True
 
+    def checkpoint(self) -> bool:
+        position = self.state.position("config", "schema")
+        self.saved = Saved(position, len(self.history) - 1, Counter(self.view), self.steps)
+        return True
+
+    def restart(self) -> bool:
+        """The process ends where it is, and the next one goes on from the checkpoint."""
+        saved = self.saved
+        if saved is None:
+            return False
+        horizon = len(self.history) - 1
+        if not self.is_journaled:
+            horizon = saved.step
+            lost, self.history = self.history, self.history[: horizon + 1]
+            self.made = self.made[: horizon + 1]
+            self.view, self.steps = Counter(saved.view), saved.steps
+            m = self.target.marker
+            for generation, history in self.histories.items():
+                is_ahead = m is not None and m.generation == generation and m.step > horizon
+                if history is lost and not is_ahead:
+                    self.histories[generation] = self.history
+        self._begin(Recovered(saved.position, horizon))
+        for step in range(saved.step + 1, horizon + 1):
+            self.state.push(step, step, self.made[step])
+        return True
+
     def rest(self) -> bool:
         """Everything that can be done is done."""
         self._run()
@@ -213,7 +267,8 @@ class World:
         published = self.target.calls.count("publish")
         try:
             next(self.work)
-            self.position += ";"
+            # work in progress remembers what it saw: when that was is part of where it is
+            self.position += f"; {len(self.history) - 1}/{self.state.record.generation}"
         except StopIteration:
             self.work = None
         except TransientError as e:
@@ -312,4 +367,14 @@ class World:
             ),
             frozenset(self.target.rows.items()), None if m is None else (m.generation, m.step),
             self.is_dirty, self.steps, len(self.history),
+            s.marker_step, s.skip_to, s.unverified is not None and s.unverified.horizon,
+            None if self.saved is None else _told(self.saved),
         )  # fmt: skip
+
+
+def _told(saved: Saved) -> Any:
+    p = saved.position
+    return (
+        saved.step, p.generation, p.is_owed, p.completed_step, p.marker_step, p.is_paused,
+        p.is_failed, tuple(e.step for e in p.queue),
+    )  # fmt: skip

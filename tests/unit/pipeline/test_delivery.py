@@ -207,13 +207,14 @@ def test_buffered_deltas_never_surface_after_the_snapshot(bench: Bench) -> None:
     bench.send((1, "buffered"))
     wait_until(lambda: out.queued[0] == 1)
     bench.send((1, "buffered"), op=0)
-    wait_until(lambda: out.queued[0] == 2)
+    bench.send((2, "buffered too"))
+    wait_until(lambda: out.queued[0] == 3)
     out.request_reset()
     wait_until(lambda: out.phase is Phase.FOLLOWING)
     out.flush()
     time.sleep(0.05)
 
-    assert bench.target.rows == Counter() == bench.total
+    assert bench.target.rows == bench.total == Counter({(2, "buffered too"): 1})
     assert bench.target.calls.count("apply") == 0
 
 

@@ -17,6 +17,7 @@ from tests.unit.pipeline.reset_world import World
 
 WORK = "advance"
 EVENTS = ("step", "reset", "cancel", "pause", "resume", "damage", "crash", "fail", "lose", "reject")
+RECOVERY = ("step", "reset", "cancel", "pause", "fail", "lose", "checkpoint", "restart")
 #: longer than any run without events
 DEPTH = 40
 
@@ -30,9 +31,9 @@ def quiet() -> Iterator[None]:
     logger.setLevel(logging.NOTSET)
 
 
-def play(log: ResetLog, path: Sequence[str]) -> World | None:
+def play(log: ResetLog, path: Sequence[str], is_journaled: bool) -> World | None:
     """The world after `path`; None if its last event cannot happen there."""
-    world = World(log)
+    world = World(log, is_journaled=is_journaled)
     for name in path:
         if not getattr(world, name)():
             return None
@@ -40,7 +41,13 @@ def play(log: ResetLog, path: Sequence[str]) -> World | None:
     return world
 
 
-def explore(start: Sequence[str], budget: int, events: Sequence[str] = EVENTS) -> int:
+def explore(
+    start: Sequence[str],
+    budget: int,
+    events: Sequence[str] = EVENTS,
+    *,
+    is_journaled: bool = True,
+) -> int:
     """Go on from `start` in every way with at most `budget` events; how many states there are."""
     seen: dict[object, int] = {}
     todo = [(tuple(start), budget)]
@@ -48,7 +55,7 @@ def explore(start: Sequence[str], budget: int, events: Sequence[str] = EVENTS) -
     while todo:
         path, left = todo.pop()
         try:
-            world = play(log, path)
+            world = play(log, path, is_journaled)
             if world is None or len(path) > DEPTH:
                 continue
             state = world.fingerprint()
@@ -79,8 +86,24 @@ def test_any_event_around_a_reset_of_a_following_connector_leaves_the_target_rig
 
 
 def test_a_cancelled_reset_goes_on_without_a_loss_wherever_it_is_cancelled() -> None:
-    states = explore((*FOLLOWING, "step", "reset"), 3, ("step", "cancel", "fail", "lose"))
-    assert states > 200
+    events = ("step", "cancel", "fail", "lose")
+    assert explore((*FOLLOWING, "step", "reset"), 2, events) > 200
+
+
+@pytest.mark.parametrize("is_journaled", [True, False], ids=["journal", "no journal"])
+def test_a_restart_from_a_checkpoint_anywhere_around_a_reset_leaves_the_target_right(
+    is_journaled: bool,
+) -> None:
+    start = (*FOLLOWING, "checkpoint", "step", "reset")
+    events = ("step", "reset", "lose", "restart")
+    assert explore(start, 2, events, is_journaled=is_journaled) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_journaled", [True, False], ids=["journal", "no journal"])
+def test_three_events_around_restarts_leave_the_target_right(is_journaled: bool) -> None:
+    for start in ((*FOLLOWING, "checkpoint", "step", "reset"), FOLLOWING):
+        assert explore(start, 3, RECOVERY, is_journaled=is_journaled) > 1000
 
 
 @pytest.mark.slow
