@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,16 +215,3 @@ def test_a_program_that_almost_makes_sense_gets_messages_inside_its_text(text: s
 )  # fmt: skip
 def test_a_mangled_program_gets_messages_inside_its_text(text: str) -> None:
     _compiles_or_explains(text)
-
-
-def test_three_hundred_views_compile_within_two_seconds() -> None:
-    """It takes a fifth of a second alone; the bound leaves room for a busy machine."""
-    views = "".join(
-        f"CREATE VIEW v{i} AS SELECT a, COUNT(*) AS n, SUM(k) AS m FROM t WHERE a > {i} "
-        "GROUP BY a;\n"
-        for i in range(300)
-    )
-    start = time.perf_counter()
-    compile_program(TABLES + views)
-
-    assert time.perf_counter() - start < 2
