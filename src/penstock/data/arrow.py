@@ -149,6 +149,17 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks)
+    if type.kind is Kind.VARIANT:
+        from penstock.data.variant_json import parse_json
+
+        texts = column_from_arrow(VARCHAR, array)
+        found = parse_json(texts)
+        nulls = 0 if found.valid is None else int(np.count_nonzero(found.valid == 0))
+        if nulls > array.null_count:
+            raise UserError(f"{nulls - array.null_count} values are not JSON, as a VARIANT must be")
+        return found.with_type(type)
+    if type.children:
+        return nested_from_arrow(type, array, column_from_arrow)
     wanted = arrow_type(type)
     if type.kind is Kind.NULL:
         return Column(type, np.zeros(len(array), np.uint8), np.zeros(len(array), np.uint8))
@@ -157,12 +168,6 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
             array = array.cast(wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
             raise UserError(f"cannot take {array.type} as {type}: {e}") from e
-    if type.kind is Kind.VARIANT:
-        from penstock.data.variant_json import parse_json
-
-        return parse_json(column_from_arrow(VARCHAR, array)).with_type(type)
-    if type.children:
-        return nested_from_arrow(type, array, column_from_arrow)
     n = len(array)
     valid = None
     if array.null_count:

@@ -16,10 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from penstock.data.batch import Column
+from penstock.data.build import null_column
 from penstock.data.nested import build_map, build_row, explode, fields, implode
 from penstock.data.types import Kind, SqlType
+from penstock.errors import UserError
 
 ToArrow = Callable[[Column], pa.Array]
+_IS_OF: dict[Kind, Callable[[pa.DataType], bool]] = {
+    Kind.ARRAY: lambda t: pa.types.is_list(t) or pa.types.is_large_list(t),
+    Kind.MAP: pa.types.is_map,
+    Kind.ROW: pa.types.is_struct,
+}
 FromArrow = Callable[[SqlType, pa.Array], Column]
 ArrowType = Callable[[SqlType], pa.DataType]
 
@@ -54,14 +61,31 @@ def nested_to_arrow(column: Column, type: pa.DataType, child: ToArrow) -> pa.Arr
     return pa.Array.from_buffers(type, n, [valid, offsets], nulls, children=parts)
 
 
+def _fields_from_arrow(type: SqlType, array: pa.Array, child: FromArrow) -> list[Column]:
+    """The fields of a struct array by name, in any case where that is unambiguous."""
+    found = [array.type.field(i).name for i in range(array.type.num_fields)]
+    columns = []
+    for name, t in zip(type.names, type.children, strict=True):
+        at = [i for i, n in enumerate(found) if n == name]
+        at = at or [i for i, n in enumerate(found) if n.lower() == name.lower()]
+        if len(at) > 1 or not (at or t.nullable):
+            told = "several fields" if at else "no field"
+            raise UserError(f"a struct with {told} '{name}' cannot be {type.with_nullable(True)}")
+        column = child(t, pc.struct_field(array, at)) if at else null_column(t, len(array))
+        columns.append(column)
+    return columns
+
+
 def nested_from_arrow(type: SqlType, array: pa.Array, child: FromArrow) -> Column:
-    """A column of `type` from a list, map or struct array."""
+    """A column of `type` from a list, map or struct array. Raises UserError where that is no such
+    array."""
+    if not _IS_OF[type.kind](array.type):
+        raise UserError(f"cannot take {array.type} as {type.with_nullable(True)}")
     valid = None
     if array.null_count:
         valid = np.asarray(pc.is_valid(array).to_numpy(zero_copy_only=False)).astype(np.uint8)
     if type.kind is Kind.ROW:
-        columns = [child(t, pc.struct_field(array, [i])) for i, t in enumerate(type.children)]
-        return build_row(type, columns, valid)
+        return build_row(type, _fields_from_arrow(type, array, child), valid)
     offsets = np.asarray(array.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
     lengths = np.diff(offsets)
     if valid is not None:

@@ -30,7 +30,7 @@ from penstock.data.types import (
     UUID,
     VARBINARY,
     VARCHAR,
-    VARIANT,
+    Kind,
     Schema,
     SqlType,
     schema,
@@ -431,4 +431,4 @@ def test_an_unknown_format_is_named() -> None:
 
 def test_a_column_that_json_cannot_fill_yet_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="'v'"):
-        JsonParser({}, schema(v=VARIANT))
+        JsonParser({}, schema(v=SqlType(Kind.INTERVAL_LONG)))

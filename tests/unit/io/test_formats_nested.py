@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 
 from penstock.data.arrow import column_from_arrow, to_arrow
 from penstock.data.batch import Batch
-from penstock.data.build import batch_to_rows
+from penstock.data.build import batch_to_rows, column_to_python
 from penstock.data.types import INTEGER, VARCHAR, VARIANT, Schema, SqlType, decimal, schema
+from penstock.errors import UserError
 from penstock.io.contracts import Parsed
 from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
@@ -159,3 +162,20 @@ def test_types_are_spelled_for_clients() -> None:
     struct: SqlType = schema(p=SCHEMA.types[3]).types[0]
     names = [(f["name"], f["case_sensitive"]) for f in json_type(struct)["fields"]]
     assert names == [("name", False), ("price", False), ("Tags", True)]
+
+
+def test_structs_of_arrow_are_read_by_field_name() -> None:
+    type = SCHEMA.types[3]
+    found = column_from_arrow(type, pa.array([{"Tags": ["x"], "price": Decimal(1), "NAME": "a"}]))
+    assert column_to_python(found) == [("a", Decimal("1.00"), ["x"])]
+    missing = column_from_arrow(type, pa.array([{"name": "a"}]))
+    assert column_to_python(missing) == [("a", None, None)]
+    with pytest.raises(UserError, match="no field 'name'"):
+        column_from_arrow(type, pa.array([{"price": 1}]))
+
+
+def test_what_arrow_has_in_another_shape_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot take int64 as"):
+        column_from_arrow(SCHEMA.types[0], pa.array([1]))
+    with pytest.raises(UserError, match="1 values are not JSON"):
+        column_from_arrow(VARIANT, pa.array(["{bad", None, "1"]))

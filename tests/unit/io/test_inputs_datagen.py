@@ -24,9 +24,13 @@ from penstock.data.types import (
     UUID,
     VARBINARY,
     VARCHAR,
+    VARIANT,
     Schema,
     SqlType,
+    array_of,
     decimal,
+    map_of,
+    row_of,
     schema,
 )
 from penstock.errors import UserError
@@ -180,3 +184,37 @@ def test_bad_settings_are_refused_by_name(config: dict[str, Any], word: str) -> 
     with pytest.raises(UserError, match=word) as caught:
         make(schema(a=INTEGER.with_nullable(False)), **config)
     assert caught.value.code == "ConfigError.InvalidTransportConfig"
+
+
+@pytest.mark.parametrize(
+    ("type_", "settings", "expected"),
+    [
+        (array_of(INTEGER), {}, [[], [1], [2, 3], [3, 4, 5], [4, 5, 6, 7], []]),
+        (array_of(VARCHAR), {"range": [1, 2], "value": {"values": ["a", "b"]}},
+         [["a"], ["b"], ["a"], ["b"], ["a"], ["b"]]),
+        (map_of(VARCHAR, INTEGER), {"range": [2, 3], "key": {"values": ["x", "y"]}},
+         [{"x": r + r % 2, "y": r + 1 - r % 2} for r in range(6)]),
+        (row_of(a=INTEGER, b=array_of(BIGINT)), {"fields": {"A": {"scale": 2}}},
+         [(0, []), (2, [1]), (4, [2, 3]), (6, [3, 4, 5]), (8, [4, 5, 6, 7]), (10, [])]),
+        (VARIANT, {"values": [{"a": 1}, "x"]}, ['{"a":1}', '"x"'] * 3),
+        (array_of(INTEGER), {"values": [[1], None]}, [[1], None] * 3),
+    ],
+)  # fmt: skip
+def test_nested_values_have_settings_inside(type_: SqlType, settings: Any, expected: Any) -> None:
+    assert values(type_, 6, **settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "settings", "words"),
+    [
+        (VARIANT, {}, "'values' is needed for a VARIANT"),
+        (array_of(INTEGER), {"value": {"strategy": "name"}}, "value: option 'strategy'"),
+        (array_of(INTEGER), {"strategy": "zipf"}, "increment or uniform"),
+        (row_of(a=INTEGER), {"fields": {"b": {}}}, "names 'b'; the fields are a"),
+    ],
+)
+def test_settings_of_nested_values_are_checked(
+    type_: SqlType, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        values(type_, **settings)

@@ -24,11 +24,12 @@ import numpy.typing as npt
 from penstock.data.batch import Column
 from penstock.data.build import canonical_floats
 from penstock.data.gather import take_column
-from penstock.data.types import BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, STRINGS, Kind, SqlType
 from penstock.io.formats import flavors, scalars
 from penstock.io.formats.columns import from_canonical
 from penstock.io.formats.options import Options
 from penstock.io.formats.scalars import Invalid
+from penstock.io.inputs.nested_generators import nested_generator
 from penstock.io.inputs.words import STRATEGIES as WORDS
 
 Rows = npt.NDArray[np.int64]
@@ -129,6 +130,12 @@ def _by_kind(type_: SqlType, o: Options, strategy: str) -> Generate:
         return _strings(type_, o, strategy)
     if kind in BINARIES:
         return _bytes(type_, o, strategy)
+    if kind in NESTED:
+        if kind in (Kind.ARRAY, Kind.MAP) and strategy == "zipf":
+            raise o.fail("strategy", "must be increment or uniform for arrays and maps")
+        is_sized = kind in (Kind.ARRAY, Kind.MAP)
+        sizes = _range(o, 0, 5, (0, 1 << 20), _whole) if is_sized else (0, 0)
+        return nested_generator(type_, o, strategy, sizes, generator)
     match kind:
         case Kind.BOOLEAN:
             return _integers(type_, o, strategy, 0, 2)
