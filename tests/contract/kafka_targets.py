@@ -72,6 +72,7 @@ class KafkaUpsertTarget(KafkaLogTarget):
     """A compacted topic with two partitions, a record a key."""
 
     is_keyed = True
+    is_slow = True
     format: ClassVar[Mapping[str, Any] | None] = {"name": "json"}
 
     def look(self) -> Rows | None:

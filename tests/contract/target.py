@@ -37,6 +37,8 @@ class Target(ABC):
     is_keyed = False
     #: the fixture of the server that it needs, if it needs one
     server: str | None = None
+    #: run by `make test-all` only; a file of its own tries the essentials in `make test`
+    is_slow = False
     histories = 12
     format: ClassVar[Mapping[str, Any] | None] = None
 

@@ -169,3 +169,24 @@ def test_avro_rows_are_read_by_confluents_deserializers(target: KafkaUpsertTarge
 
     assert held == {1: None, 2: "a", 3: None, 4: "a"}
     assert len(found) == 6  # two, two, and of the last reset one value and one null value
+
+
+def test_deltas_damage_and_resets_end_in_the_view(target: KafkaUpsertTarget) -> None:
+    sink = target.sink()
+    sink.validate()
+    assert target.look() is None and sink.marker() is None
+    reset(sink, rows(*range(6)), 1)
+    sink.apply(batch((rows(0, 1), -1), (rows(1, v="b"), 1), (rows(9), 1)), marker(1, 2, 6))
+    sink.apply(batch((rows(0, 1), -1), (rows(1, v="b"), 1), (rows(9), 1)), marker(1, 2, 6))
+    assert target.look() == rows(2, 3, 4, 5, 9) + rows(1, v="b")
+    target.damage()
+    damaged = target.look()
+    sink.begin(2, "token-2", 3)
+    sink.stage(2, 0, batch((rows(2, 3), 1)))
+    assert target.look() == damaged != rows(2, 3)
+    sink.abort(2)
+    reset(sink, rows(2, 3), 3, step=3)
+    assert target.look() == rows(2, 3) and sink.marker() == marker(3, 3, 2)
+    reset(sink, rows(), 4, step=4)
+    sink.close()
+    assert target.look() == rows()

@@ -25,7 +25,12 @@ from tests.contract.target import SCHEMA, Rows, Target
 from tests.contract.targets import TARGETS
 
 
-@pytest.fixture(params=list(TARGETS))
+def _param(name: str) -> Any:
+    marks = [pytest.mark.slow] if TARGETS[name].is_slow else []
+    return pytest.param(name, marks=marks)
+
+
+@pytest.fixture(params=map(_param, TARGETS))
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     kind = TARGETS[request.param]
     where: Any = request.getfixturevalue(kind.server) if kind.server else tmp_path
