@@ -1,4 +1,4 @@
-"""Targets that are tables in files: DuckDB and Delta Lake."""
+"""Targets that are tables in files: DuckDB, Delta Lake, folders of Parquet."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import deltalake
 import deltalake.exceptions
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet
 
 from tests.contract.target import Rows, Target
 
@@ -156,3 +157,49 @@ class AppendedDeltaTarget(TruncatedDeltaTarget):
             else:
                 rows[r["k"]] = self.row(r)
         return Counter(rows.values())
+
+
+class ParquetFolderTarget(Target):
+    """A folder of Parquet files, read by DuckDB, which looks again when a file has gone."""
+
+    transport = "file_output"
+    format: ClassVar[Mapping[str, Any] | None] = {"name": "parquet"}
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "my rows"
+        self.db = duckdb.connect()
+
+    def config(self) -> dict[str, Any]:
+        return {"path": str(self.path)}
+
+    def look(self) -> Rows | None:
+        while True:
+            if not self.path.exists():
+                return None
+            try:
+                found = self.rows()
+            except duckdb.IOException:
+                continue
+            return Counter({tuple(row): n for *row, n in found})
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        query = (
+            "SELECT k, v, n::VARCHAR, d::VARCHAR, b::INT, x, sum(__penstock_weight)::INT AS w "
+            f"FROM '{self.path}/*.parquet' GROUP BY ALL HAVING w > 0"
+        )
+        return self.db.cursor().execute(query).fetchall()
+
+    def damage(self) -> None:
+        files = sorted(self.path.glob("*.parquet"))
+        if files:
+            table = pa.parquet.read_table(files[0])
+            row = dict.fromkeys(table.schema.names) | {
+                "k": -7,
+                "v": "invented",
+                "__penstock_weight": 1,
+            }
+            invented = pa.Table.from_pylist([row], schema=table.schema)
+            pa.parquet.write_table(pa.concat_tables([table.slice(1), invented]), files[0])
+
+    def remove(self) -> None:
+        self.path.unlink()

@@ -23,6 +23,7 @@ from tests.contract.lake_targets import (
     DeltaTarget,
     DuckDbTarget,
     KeyedDuckDbTarget,
+    ParquetFolderTarget,
     TruncatedDeltaTarget,
 )
 from tests.contract.redis_targets import GenerationsRedisTarget, RedisTarget
@@ -227,4 +228,5 @@ TARGETS: dict[str, type[Target]] = {
     "kafka upsert": KafkaUpsertTarget,
     "file json": JsonFileTarget,
     "file csv": CsvFileTarget,
+    "file parquet": ParquetFolderTarget,
 }

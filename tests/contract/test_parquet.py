@@ -1,0 +1,116 @@
+"""What is particular to file_output with format parquet: links, folders, markers, refusals."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from penstock.data import types as T
+from penstock.errors import UserError
+from penstock.io.contracts import SinkRejected, StagingLost
+from penstock.io.outputs import file_output
+from tests.contract.targets import ParquetFolderTarget
+from tests.contract.test_sinks import batch, marker, reset, rows
+
+
+def test_a_reset_replaces_the_link_and_keeps_the_folder_before(tmp_path: Path) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    sink = target.sink()
+    for generation in range(1, 5):
+        reset(sink, rows(generation), generation)
+        sink.apply(batch((rows(9), 1)), marker(generation, 2, 2))
+    sink.close()
+
+    folders = sorted(p.name.rsplit("-", 1)[0] for p in tmp_path.iterdir() if not p.is_symlink())
+    assert folders == ["my rows.g3", "my rows.g4"]
+    assert len(list(target.path.glob("*"))) == 3
+    assert target.look() == rows(4, 9)
+
+
+def test_an_empty_view_has_columns(tmp_path: Path) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, Counter(), 1)
+    sink.close()
+    (file,) = target.path.glob("*.parquet")
+
+    assert pyarrow.parquet.read_schema(file).names == ["k", "v", "n", "d", "b", "x",
+                                                       "__penstock_weight"]  # fmt: skip
+
+
+def test_a_delta_that_died_before_it_had_its_name_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    monkeypatch.setattr("os.replace", _die)
+    with pytest.raises(RuntimeError):
+        sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    monkeypatch.undo()
+    assert target.look() == rows(1)
+    again = target.sink()
+    assert again.marker() == marker(1, 1, 1)
+    for _ in range(2):
+        again.apply(batch((rows(2), 1)), marker(1, 2, 2))
+
+    assert target.look() == rows(1, 2)
+    again.close()
+
+
+def _die(*_: object) -> None:
+    raise RuntimeError("killed")
+
+
+def test_a_folder_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    shutil.rmtree(target.path.resolve())
+    sink.validate()
+    assert sink.marker() is None
+    reset(sink, rows(1, 2), 2)
+
+    assert target.look() == rows(1, 2)
+    sink.close()
+
+
+def test_a_stage_that_was_changed_is_staging_lost(tmp_path: Path) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.begin(2, "token-2", 2)
+    sink.stage(2, 0, batch((rows(2), 1)))
+    next(tmp_path.glob("my rows.g2-*/*.parquet")).unlink()
+    with pytest.raises(StagingLost):
+        sink.publish(2, marker(2, 2, 1))
+
+    assert target.look() == rows(1)
+    sink.close()
+
+
+def test_what_is_not_ours_is_refused_and_stays(tmp_path: Path) -> None:
+    target = ParquetFolderTarget(tmp_path)
+    target.path.mkdir()
+    (target.path / "a").write_text("theirs")
+    sink = target.sink()
+    with pytest.raises(SinkRejected, match="not a link to a folder"):
+        sink.validate()
+    with pytest.raises(SinkRejected, match="not a link to a folder"):
+        reset(sink, rows(1), 1)
+    assert (target.path / "a").read_text() == "theirs"
+    good = target.context()
+    for change, says in (
+        ({"format": {"name": "parquet", "config": {"compression": "x"}}}, "'compression' is unk"),
+        ({"schema": T.schema(k=T.VARIANT)}, "cannot carry"),
+    ):
+        with pytest.raises(UserError, match=says):
+            file_output(replace(good, **change))
+    absent = file_output(replace(good, config={"path": str(tmp_path / "no" / "a")}))
+    with pytest.raises(SinkRejected, match="does not exist"):
+        absent.open()
