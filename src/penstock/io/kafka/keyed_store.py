@@ -92,11 +92,10 @@ class KeyedStore:
 
     def repeated_keys(self) -> int:
         """How many staged keys are there more than once."""
-        found = self._db.execute(
+        ((found,),) = self._db.execute(
             "SELECT count(*) FROM (SELECT key FROM staged GROUP BY key HAVING count(*) > 1)"
-        ).fetchone()
-        assert found is not None
-        return int(found[0])
+        ).fetchall()
+        return int(found)
 
     def to_write(self, *, differing: bool) -> Iterator[KeyValue]:
         sql = "SELECT key, value FROM staged"
