@@ -14,7 +14,6 @@ Cost: about 1 µs a row each for staging, scanning and comparing; the disk holds
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 
@@ -37,14 +36,15 @@ class KeyedStore:
     """One snapshot's. Close it: it has a folder."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="penstock-keys-")
+        # goes with the object, should nobody close it
+        self._folder = tempfile.TemporaryDirectory(prefix="penstock-keys-")
         # in memory as far as MEMORY goes, then in files of the folder
         self._db = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": MEMORY,
                 "threads": 1,
-                "temp_directory": self._folder,
+                "temp_directory": self._folder.name,
                 "preserve_insertion_order": False,
             },
         )
@@ -130,4 +130,4 @@ class KeyedStore:
 
     def close(self) -> None:
         self._db.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
