@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from starlette.responses import Response
 
 from penstock.errors import NotFound, UserError
-from penstock.pipeline.bootstrap import diff_from_storage
 from penstock.server.answers import json_response
 from penstock.server.parameters import object_body
 from penstock.server.site import Call, RouteTable
@@ -48,7 +51,14 @@ async def diff(call: Call) -> Response:
         )
     storage, udf = call.fleet.storage_of(record), call.fleet.udf_of(record)
     text = record.program_code if code is None else code
-    return json_response(await call.thread(diff_from_storage, storage, text, udf))
+    return json_response(await call.thread(_diff, storage, text, udf))
+
+
+def _diff(storage: Path, text: str, udf: str) -> Mapping[str, Any]:
+    # the API process has no engine until somebody asks for this
+    from penstock.pipeline.bootstrap import diff_from_storage
+
+    return diff_from_storage(storage, text, udf)
 
 
 _P = "/pipelines/{pipeline_name}"
