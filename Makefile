@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 WARM   := $(VENV)/.warm
+# files of tests side by side; PARALLEL= runs them one after the other
+PARALLEL ?= -n 3 --dist loadfile
 SOURCES := $(shell find src/penstock -name '*.py' 2>/dev/null)
 
 .PHONY: help demo test test-all mutations bench check fmt setup clean
@@ -30,7 +32,7 @@ demo: $(WARM)    ## stream a year of flights, vandalise a sink, reset it, prove 
 	@$(BIN)/python -m penstock.demo $(if $(ONCE),--once)
 
 test: $(WARM)    ## the tests that CI runs
-	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -m 'not slow' $(PARALLEL) $(ARGS)
 
 test-all: $(WARM) ## the slow matrices too
 	@$(BIN)/python -m pytest $(ARGS)
