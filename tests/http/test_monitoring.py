@@ -231,7 +231,7 @@ def test_the_commands_list_and_query_and_reset(p: Pipeline) -> None:
     unknown = command("query", "nobody", "SELECT 1", url=url)
     assert unknown.returncode == 1 and "UnknownPipelineName" in unknown.stderr
     reset = command("reset", p.name, "m", "out", "--watch", url=url)
-    assert reset.returncode == 0 and "m.out: done, 0 rows" in reset.stdout
+    assert reset.returncode == 0 and "m.out: done, " in reset.stdout
 
 
 def test_check_of_a_file_that_is_not_text_says_so(tmp_path: Path) -> None:
