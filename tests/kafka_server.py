@@ -29,19 +29,22 @@ import pytest
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tests.servers import Unavailable, free_port
 
 ROOT = Path(__file__).parent.parent
 POM = Path(__file__).parent / "kafka" / "pom.xml"
 START_S = 180.0
+#: how long a reader of committed records waits for what is about to be decided
+SETTLE_S = 1.0
 #: client options that spare tests the back-offs meant for networks
 QUICK = {"retry.backoff.ms": 5, "reconnect.backoff.ms": 10, "log_level": 0}
 PROPERTIES = """
@@ -162,6 +165,7 @@ class TopicReader:
         if found.error is not None:
             return None
         ends = dict.fromkeys(found.partitions, False)
+        self._wait_until_decided(topic, list(found.partitions))
         self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in ends])
         out: list[Message] = []
         deadline = time.monotonic() + 60
@@ -176,6 +180,25 @@ class TopicReader:
                 elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return None
         return out
+
+    def _wait_until_decided(self, topic: str, partitions: list[int]) -> None:
+        """Brokers answer a commit before its partitions know of it; open transactions stay open."""
+        wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in partitions}
+
+        def ends(isolation: IsolationLevel) -> list[int]:
+            found = self._server.admin.list_offsets(wanted, isolation_level=isolation)
+            return [f.result(30).offset for f in found.values()]
+
+        deadline = time.monotonic() + SETTLE_S
+        try:
+            written = ends(IsolationLevel.READ_UNCOMMITTED)
+            while time.monotonic() < deadline:
+                decided = ends(IsolationLevel.READ_COMMITTED)
+                if all(d >= w for d, w in zip(decided, written, strict=True)):
+                    return
+        except KafkaException as e:
+            if e.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
 
     def close(self) -> None:
         self._consumer.close()

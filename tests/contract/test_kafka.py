@@ -20,7 +20,7 @@ from penstock.io.outputs import OUTPUTS
 from penstock.io.outputs.kafka_log import KafkaLogSink
 from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 from tests.contract.kafka_targets import KafkaLogTarget, headers_of, row_of
-from tests.contract.test_sinks import batch, marker, reset, row, rows
+from tests.contract.test_sinks import batch, marker, reset, row, rows, words
 from tests.kafka_server import KafkaServer, TopicReader
 from tests.registry_server import RegistryServer
 
@@ -69,6 +69,16 @@ def test_the_clients_reader_shows_every_whole_version_and_nothing_else(
 
     assert seen == versions
     assert target.look() == versions[-1]
+
+
+def test_what_was_just_committed_is_read_back(target: KafkaLogTarget) -> None:
+    # brokers answer a commit before the topic's partitions have heard of it
+    sink = target.sink()
+    for g in range(1, 25):
+        reset(sink, rows(*range(g, g + 6)), g)
+        held, wanted = words(sink, rows(*range(g, g + 6)))
+        assert held == wanted
+    sink.close()
 
 
 def test_messages_stay_within_what_the_topic_takes(

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penstock.io.contracts import SinkUnavailable
 from penstock.io.kafka.client import TRY_S, Cluster
 from penstock.io.kafka.records import END
 
@@ -27,8 +28,31 @@ PartKey = tuple[str, ...]
 
 
 def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
-    """For each partition, the offset after the last record that is decided (committed or not)."""
+    """For each partition, the offset after its last record, once every transaction up to there is
+    decided.
+
+    A commit answers when the coordinator has it; the partitions, and with them readers of
+    committed records, learn of it a moment later. So what was just committed is waited for.
+    Raises SinkUnavailable if a transaction stays open for TRY_S."""
     from confluent_kafka import IsolationLevel
+
+    ends = _offsets(cluster, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
+    until = time.monotonic() + TRY_S
+    while True:
+        decided = _offsets(cluster, topic, partitions, IsolationLevel.READ_COMMITTED)
+        if all(decided[p] >= end for p, end in ends.items()):
+            return ends
+        if time.monotonic() > until:
+            raise SinkUnavailable(
+                f"topic '{topic}': a transaction has been open for {TRY_S:.0f} s, and no reader of "
+                "committed records gets past it: wait until its producer ends it, or abort it with "
+                "kafka-transactions.sh"
+            )
+        time.sleep(0.005)
+
+
+def _offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, int]:
+    """Where each partition ends for readers of that isolation level."""
     from confluent_kafka.admin import OffsetSpec
 
     latest: Any = OffsetSpec.latest()
@@ -36,7 +60,7 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
     until = time.monotonic() + TRY_S
     while True:
         futures = cluster.admin().list_offsets(
-            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TRY_S
+            wanted, isolation_level=isolation, request_timeout=TRY_S
         )
         try:
             return {tp.partition: f.result(TRY_S + 1).offset for tp, f in futures.items()}
