@@ -171,11 +171,14 @@ def _uuids(column: Column) -> Column:
 
 
 def _by_arrow(column: Column) -> Column:
-    """Dates, times and timestamps; trailing zeros of a fraction go, and its point with them."""
+    """Dates, times and timestamps; trailing zeros of a fraction go, and its point with them.
+    An instant is written in UTC, which is how it is kept, and says so."""
     naive = Column(TIMESTAMP, column.values) if column.type.kind is Kind.TIMESTAMP_TZ else column
     words = text.to_arrow(Column(naive.type, naive.values)).cast(pa.utf8())
     if column.type.kind is not Kind.DATE:
         words = pc.utf8_rtrim(pc.utf8_rtrim(words, characters="0"), characters=".")
+    if column.type.kind is Kind.TIMESTAMP_TZ:
+        words = pc.binary_join_element_wise(words, "+00:00", "")
     return text.from_arrow(words)
 
 

@@ -33,10 +33,12 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.forms import JOINED, find
+from penstock.sql.bind.forms import JOINED, has
+from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.report import BindError, Poisoned, unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.select import Select, Sort, ordinal
+from penstock.sql.bind.unnest import ONE_ROW
 from penstock.sql.passes.join_keys import references
 
 
@@ -98,12 +100,6 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
 def _values(values: ast.Values, catalog: Catalog) -> Node:
     binder = ExpressionBinder(Scope(), aggregates="VALUES", catalog=catalog)
     rows = [[build.string_of(binder.bind(e)) for e in row] for row in values.rows]
-    for e in (e for row in rows for e in row):
-        joined = find(e, *JOINED)
-        if joined is not None:
-            raise unsupported(
-                joined.span or values.span, "a sub-query or NOW() in VALUES", "use SELECT"
-            )
     width = len(rows[0])
     for row, written in zip(rows, values.rows, strict=True):
         if len(row) != width:
@@ -114,8 +110,15 @@ def _values(values: ast.Values, catalog: Catalog) -> Node:
         build.unify(list(c), values.span, "the values of a column") for c in zip(*rows, strict=True)
     ]
     schema = Schema(tuple(Field(f"expr${i}", t) for i, (_, t) in enumerate(columns)))
-    cells = zip(*(c for c, _ in columns), strict=True)
-    return Values(schema, tuple(cells), span=values.span)
+    cells = list(zip(*(c for c, _ in columns), strict=True))
+    asks = [row for row in cells if any(has(e, *JOINED) for e in row)]
+    plain = tuple(row for row in cells if not any(has(e, *JOINED) for e in row))
+    branches: list[Node] = [Values(schema, plain, span=values.span)] if plain else []
+    for asking in asks:  # like a SELECT without FROM
+        frame = Frame(ONE_ROW, Scope())
+        exprs = tuple(frame.value(e) for e in asking)
+        branches.append(Project(schema, frame.node, exprs, span=values.span))
+    return branches[0] if len(branches) == 1 else UnionAll(schema, tuple(branches))
 
 
 def _set_operations(last: ast.SetOperation, catalog: Catalog) -> Node:

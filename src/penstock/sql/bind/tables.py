@@ -10,24 +10,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.data.types import Schema
 from penstock.errors import Span
-from penstock.plan.expressions import Expr
-from penstock.plan.nodes import Filter, Join, JoinKind, Node
-from penstock.plan.rewrite import conjuncts, remap
+from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.nodes import JoinKind, Node
+from penstock.plan.rewrite import conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.asof import asof_join
 from penstock.sql.bind.catalog import Catalog, inside, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.forms import JOINED, has, outers
+from penstock.sql.bind.forms import descend, outers
 from penstock.sql.bind.frame import Frame
+from penstock.sql.bind.joins import joined, kept
 from penstock.sql.bind.pivot import bind_pivot, bind_unpivot
 from penstock.sql.bind.report import BindError, unsupported
 from penstock.sql.bind.scope import Scope, shifted
 from penstock.sql.bind.table_functions import bind_table_function
 from penstock.sql.bind.unnest import ONE_ROW, bind_unnest
-from penstock.sql.passes.join_keys import joined_fields, pick
+from penstock.sql.passes.join_keys import pick
 
 _KINDS = {
     "COMMA": JoinKind.INNER, "CROSS": JoinKind.INNER, "INNER": JoinKind.INNER,
@@ -79,20 +79,10 @@ def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, left_scope, right_scope)]
     conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
     conditions += _on(join, both, catalog)
-    asks = [c for c in conditions if has(c, *JOINED)]
-    if asks and kind is not JoinKind.INNER:
-        raise unsupported(asks[0].span, "a sub-query or NOW() in the condition of an outer join")
-    conditions = [c for c in conditions if not has(c, *JOINED)]
-    schema = Schema(joined_fields(kind, left.schema, right.schema))
-    residual = build.and_(conditions) if conditions else None
-    node: Node = Join(schema, kind, left, right, (), (), residual, span=join.span)
+    node = joined(kind, left, right, conditions, join.span)
     scope = _padded(kind, left_scope, right_scope, width, join.span)
     if pairs:
         scope = scope.merged([(name, _merged(kind, a, b)) for name, a, b in pairs])
-    if asks:
-        frame = Frame(node, scope)
-        frame.keep(build.and_(asks))
-        node = frame.node
     return node, scope
 
 
@@ -133,10 +123,8 @@ def _lateral(join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog) -> 
     both = frame.scope.joined(right_scope, width, ref.span)
     lifted, on = frame.dependent(query) if outers(query) else (query, [])
     at = frame.width + len(lifted.schema) - len(query.schema)
-    on += [remap(c, lambda i: i if i < width else i - width + at) for c in _on(join, both, catalog)]
-    schema = Schema(joined_fields(kind, frame.node.schema, lifted.schema))
-    residual = build.and_(on) if on else None
-    node = Join(schema, kind, frame.node, lifted, (), (), residual, span=join.span)
+    on += [_placed(c, width, at) for c in _on(join, both, catalog)]
+    node = joined(kind, frame.node, lifted, on, join.span)
     columns = [*range(width), *range(at, at + len(query.schema))]
     return pick(node, columns), _padded(kind, frame.scope, right_scope, width, join.span)
 
@@ -153,9 +141,19 @@ def _unnest(
         )
     node, both = bind_unnest(unnest, left, scope, catalog)
     if join.on is not None:
-        binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
-        node = Filter(node.schema, node, binder.condition(join.on, "ON"))
+        node = kept(node, _on(join, both, catalog))
     return node, both
+
+
+def _placed(e: Expr, width: int, at: int) -> Expr:
+    """`e` with its columns from `width` on found from `at` on."""
+
+    def rule(x: Expr) -> Expr | None:
+        if isinstance(x, InputRef):
+            return x if x.index < width else replace(x, index=x.index - width + at)
+        return None
+
+    return descend(e, rule)
 
 
 def _using(join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:
