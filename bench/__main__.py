@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from bench import checkpoint, compiling, demo, nexmark, queries, startup
+from bench import checkpoint, compiling, demo, nexmark, queries, startup, step_cost
 
-SUITES = (queries.run, nexmark.run, compiling.run, startup.run, checkpoint.run, demo.run)
+SUITES = (
+    queries.run, nexmark.run, step_cost.run, compiling.run, startup.run, checkpoint.run, demo.run,
+)  # fmt: skip
 
 
 def main() -> int:
@@ -18,7 +20,7 @@ def main() -> int:
             printed += 1
     if not printed:
         names = ", ".join(
-            [*queries.QUERIES, "nexmark", "compiling", "startup", "checkpoint", "demo"]
+            [*queries.QUERIES, "nexmark", "step-cost", "compiling", "startup", "checkpoint", "demo"]
         )
         print(f"there is no benchmark '{only}': expected one of {names}, or SUITE/CASE")
     return 0 if printed else 2

@@ -1,0 +1,214 @@
+"""Does a step cost its delta or the state? One operator at a time, over states ten times apart.
+
+Each case is one query over `t`, which holds N rows: ten a key `k`, a hundred keys `g` whose
+partitions grow with N. A step deletes 500 rows and inserts 500, so the state stays as large.
+Rows are functions of their id, so any of them can be deleted later.
+
+    step-cost/<case>/state-N    milliseconds of the step's thread a step, median of STEPS
+    step-cost/<case>/p99        milliseconds a step by the clock, of the largest state
+    step-cost/<case>/growth     the largest state's over the second largest's: 1 is flat
+
+`STEP_COST_ROWS` (30000,300000) names the states, ascending. Cases whose name ends in `-long`
+have partitions of N / 100 rows and change their newest rows, as a stream does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.feed import DELETE, from_arrays, settle
+from bench.figure import Figure, without_peer
+from penstock.circuit import Circuit
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import InputBatch
+from penstock.data.types import Schema
+from penstock.sql.program import compile_program
+
+I64 = npt.NDArray[np.int64]
+
+DELTA, STEPS, CHUNK = 1_000, 40, 250_000
+ROWS_A_KEY, LONG_KEYS, RECENT = 10, 100, 10_000
+
+TABLES = """
+CREATE TABLE t (id BIGINT NOT NULL, k BIGINT NOT NULL, g BIGINT NOT NULL, x BIGINT NOT NULL,
+                ts TIMESTAMP NOT NULL);
+CREATE TABLE u (id BIGINT NOT NULL PRIMARY KEY, k BIGINT NOT NULL, g BIGINT NOT NULL,
+                x BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+CREATE TABLE d (k BIGINT NOT NULL, y BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`view` is a query, or statements where it takes more than one. `table` is what is fed;
+    `recent` draws the deletions from the newest rows."""
+
+    view: str
+    table: str = "t"
+    recent: bool = False
+
+    @property
+    def program(self) -> str:
+        is_query = self.view.startswith("SELECT")
+        return TABLES + (f"CREATE VIEW v AS {self.view};" if is_query else self.view)
+
+
+def _over(what: str, by: str = "k") -> str:
+    return f"SELECT id, {what} OVER (PARTITION BY {by} ORDER BY ts) AS v FROM t"
+
+
+CASES = {
+    "filter": Case("SELECT id, x * 3 AS x FROM t WHERE x > 500"),
+    "join": Case("SELECT t.id, t.x, d.y FROM t JOIN d ON t.k = d.k"),
+    "left-join": Case("SELECT t.id, t.x, d.y FROM t LEFT JOIN d ON t.k = d.k"),
+    "full-join": Case("SELECT t.id, t.x, d.y FROM t FULL JOIN d ON t.k = d.k"),
+    "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
+    "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),
+    "sum": Case("SELECT k, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS a FROM t GROUP BY k"),
+    "min-max": Case("SELECT k, MIN(x) AS low, MAX(x) AS high FROM t GROUP BY k"),
+    "min-max-one-group": Case("SELECT MIN(x) AS low, MAX(x) AS high FROM t"),
+    "count-distinct": Case("SELECT g, COUNT(DISTINCT x) AS n FROM t GROUP BY g"),
+    "distinct": Case("SELECT DISTINCT k FROM t"),
+    "top-k": Case(
+        "SELECT id, k, x FROM t QUALIFY ROW_NUMBER() OVER (PARTITION BY k ORDER BY x DESC) <= 3"
+    ),
+    "top-k-long": Case("SELECT id, x FROM t ORDER BY x DESC LIMIT 100"),
+    "rows-frame": Case(
+        "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN 5 PRECEDING AND "
+        "CURRENT ROW) AS s FROM t"
+    ),
+    "range-frame": Case(
+        "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN INTERVAL 10 MINUTES "
+        "PRECEDING AND CURRENT ROW) AS s FROM t"
+    ),
+    "lag": Case(_over("LAG(x)", "g")),
+    "row-number": Case(_over("ROW_NUMBER()")),
+    "row-number-long": Case(_over("ROW_NUMBER()", "g"), recent=True),
+    "rank-long": Case(_over("RANK()", "g"), recent=True),
+    "running-total": Case(_over("SUM(x)")),
+    "running-total-long": Case(_over("SUM(x)", "g"), recent=True),
+    "running-max-long": Case(_over("MAX(x)", "g"), recent=True),
+    "first-value-long": Case(_over("FIRST_VALUE(x)", "g"), recent=True),
+    "asof-join": Case(
+        "SELECT t.id, d.y FROM t LEFT ASOF JOIN d MATCH_CONDITION (t.ts >= d.ts) ON t.k = d.k"
+    ),
+    "asof-join-long": Case(
+        "SELECT t.id, e.x FROM t LEFT ASOF JOIN u e MATCH_CONDITION (t.ts >= e.ts) ON t.g = e.g"
+    ),
+    "tumble": Case(
+        "SELECT window_start, COUNT(*) AS n, SUM(x) AS s FROM TABLE(TUMBLE(TABLE t, "
+        "DESCRIPTOR(ts), INTERVAL 10 SECONDS)) GROUP BY window_start"
+    ),
+    "hop": Case(
+        "SELECT window_start, COUNT(*) AS n, SUM(x) AS s FROM TABLE(HOP(TABLE t, "
+        "DESCRIPTOR(ts), INTERVAL 5 SECONDS, INTERVAL 10 SECONDS)) GROUP BY window_start"
+    ),
+    "session": Case(
+        "SELECT k, window_start, COUNT(*) AS n FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), "
+        "DESCRIPTOR(k), INTERVAL 10 HOURS)) GROUP BY k, window_start, window_end"
+    ),
+    "session-long": Case(
+        "SELECT g, window_start, COUNT(*) AS n FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), "
+        "DESCRIPTOR(g), INTERVAL 10 MINUTES)) GROUP BY g, window_start, window_end",
+        recent=True,
+    ),
+    "upsert": Case("SELECT id, x FROM u", table="u"),
+    "recursion": Case(
+        "DECLARE RECURSIVE VIEW reach (a BIGINT NOT NULL, b BIGINT NOT NULL);"
+        "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t WHERE MOD(id, 5) > 0 UNION "
+        "SELECT r.a, t.id + 1 AS b FROM reach r JOIN t ON r.b = t.id WHERE MOD(t.id, 5) > 0;"
+    ),
+}  # fmt: skip
+
+
+def run(only: str | None) -> Iterator[Figure]:
+    """The figures of the cases whose names start with `only`."""
+    states = [int(n) for n in os.environ.get("STEP_COST_ROWS", "30000,300000").split(",")]
+    for name, case in CASES.items():
+        if only not in (None, "step-cost", f"step-cost/{name}"):
+            continue
+        medians: list[float] = []
+        clock: list[float] = []
+        for rows in states:
+            cpu, clock = measure(case, rows)
+            medians.append(float(np.median(cpu)) * 1e3)
+            yield without_peer(f"step-cost/{name}/state-{rows}", medians[-1], "ms/step")
+        p99 = float(np.percentile(clock, 99)) * 1e3
+        yield without_peer(f"step-cost/{name}/p99", p99, "ms/step")
+        if len(medians) > 1:
+            yield without_peer(f"step-cost/{name}/growth", medians[-1] / medians[-2], "x")
+
+
+def measure(case: Case, rows: int, steps: int = STEPS) -> tuple[list[float], list[float]]:
+    """Seconds a step over a state of `rows` rows: of the step's thread, and by the clock."""
+    plan = compile_program(case.program)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    data = _Data(rows)
+    _fill(circuit, schemas, case.table, data)
+    rng = np.random.default_rng(7)
+    low = rows - RECENT if case.recent else 0
+    gone = rng.permutation(np.arange(low, rows))
+    settle()
+    cpu, clock = [], []
+    half = DELTA // 2
+    for i in range(steps):
+        old = data.rows(gone[i * half % len(gone) :][:half])
+        if case.table == "u":  # a row is replaced under its key
+            changed = data.rows(gone[i * DELTA : (i + 1) * DELTA])
+            batches = [from_arrays(schemas["u"], (*changed[:3], changed[3] + 1, changed[4]))]
+        else:
+            new = data.rows(np.arange(rows + i * half, rows + (i + 1) * half))
+            batches = [from_arrays(schemas["t"], old, DELETE), from_arrays(schemas["t"], new)]
+        started, thread = time.perf_counter(), time.thread_time()
+        circuit.step({case.table: batches})
+        cpu.append(time.thread_time() - thread)
+        clock.append(time.perf_counter() - started)
+    return cpu[2:], clock[2:]
+
+
+def _fill(circuit: Circuit, schemas: dict[str, Schema], table: str, data: _Data) -> None:
+    tables: dict[str, list[InputBatch]] = {"d": [from_arrays(schemas["d"], data.dimension())]}
+    circuit.step(tables)
+    for start in range(0, data.count, CHUNK):
+        ids = np.arange(start, min(start + CHUNK, data.count))
+        inputs = {table: [from_arrays(schemas[table], data.rows(ids))]}
+        if table == "t":
+            # what an ASOF join of long histories looks into: a tenth of the times
+            inputs["u"] = [from_arrays(schemas["u"], data.rows(ids[::10]))]
+        circuit.step(inputs)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """`count` rows to begin with. Time passes by a second a row."""
+
+    count: int
+
+    @property
+    def keys(self) -> int:
+        return max(1, self.count // ROWS_A_KEY)
+
+    def rows(self, ids: I64) -> tuple[I64, ...]:
+        """id, k, g, x, ts"""
+        k = _mixed(ids, 1) % self.keys
+        return ids, k, k % LONG_KEYS, _mixed(ids, 2) % 1_000_000, ids * 1_000_000
+
+    def dimension(self) -> tuple[I64, ...]:
+        """k, y, ts for every second key"""
+        k = np.arange(0, self.keys, 2)
+        return k, _mixed(k, 3) % 1_000, _mixed(k, 4) % self.count * 1_000_000
+
+
+def _mixed(ids: I64, salt: int) -> I64:
+    """Numbers as good as drawn, the same for the same id (splitmix64)."""
+    z = ids.astype(np.uint64) + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(1)).astype(np.int64)
