@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -129,7 +130,8 @@ def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @given(
     history=histories(),
     calls=st.lists(
-        st.tuples(st.sampled_from(CALLS), st.booleans(), st.sampled_from([None, None, 7])),
+        st.tuples(st.sampled_from(CALLS), st.sampled_from(["", "DISTINCT", "WITHIN DISTINCT"]),
+                  st.sampled_from([None, None, 7])),
         min_size=1, max_size=6,
     ),
     key=st.booleans(),
@@ -142,16 +144,19 @@ def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_an_aggregate_is_what_it_is_defined_to_be(history: Any, calls: Any, key: bool) -> None:
     specs: list[Any] = []
-    for (name, columns), distinct, where in calls:
+    for (name, columns), once, where in calls:
         args = tuple(T.index(c) for c in columns)
         function = resolve(name, args)
         if function.arg_types != tuple(T.types[a] for a in args):
             continue  # the binder would insert a cast
         spec = AggregateSpec(
-            function.kind, args, function.arg_types, function.result, distinct and name != "MODE",
-            where, function.takes_nulls,
+            function.kind, args, function.arg_types, function.result,
+            once == "DISTINCT" and name != "MODE", where, function.takes_nulls,
         )  # fmt: skip
-        specs.append((name, args, spec.distinct, where, spec))
+        if once == "WITHIN DISTINCT" and name != "MODE":
+            # among rows that agree in the arguments it is the same as DISTINCT
+            spec = replace(spec, within=args, within_types=function.arg_types)
+        specs.append((name, args, spec.distinct or bool(spec.within), where, spec))
     fields = {"k": T.types[0]} if key else {}
     fields |= {f"c{i}": s[-1].result for i, s in enumerate(specs)}
     keys = (0,) if key else ()

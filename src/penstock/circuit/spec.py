@@ -31,6 +31,9 @@ class AggregateSpec:
     takes_nulls: tuple[bool, ...] = ()
     #: ARRAY_AGG: (descending, nulls first) of each argument behind the first
     order: tuple[tuple[bool, bool], ...] = ()
+    #: columns; of the rows that agree in them one counts, and none may differ in `args`
+    within: tuple[int, ...] = ()
+    within_types: tuple[SqlType, ...] = ()
 
     def strict_args(self) -> tuple[int, ...]:
         """The columns in which a NULL keeps a row from counting."""

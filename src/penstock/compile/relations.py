@@ -190,6 +190,8 @@ class RelationCompiler:
                 c.filter,
                 c.function.takes_nulls,
                 c.function.order,
+                c.within,
+                tuple(node.input.schema.types[w] for w in c.within),
             )
             for c in node.calls
         ]

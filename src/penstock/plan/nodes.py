@@ -27,8 +27,8 @@ Not here: how a node is maintained incrementally (`penstock.circuit`), printing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -95,12 +95,29 @@ class Join(Node):
 @dataclass(frozen=True, slots=True)
 class AggCall:
     """One aggregate: `function` over input columns `args`, over rows for which the BOOLEAN column
-    `filter` is TRUE (None: all rows), over distinct argument values if `distinct`."""
+    `filter` is TRUE (None: all rows), over distinct argument values if `distinct`, or over one of
+    the rows that agree in the columns `within` (they may not differ in `args`)."""
 
     function: AggregateFunction
     args: tuple[int, ...]
     distinct: bool = False
     filter: int | None = None
+    within: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """What it reads of the input."""
+        kept = () if self.filter is None else (self.filter,)
+        return (*self.args, *kept, *self.within)
+
+    def moved(self, place: Callable[[int], int]) -> AggCall:
+        """The same over an input that has column i at `place(i)`."""
+        return replace(
+            self,
+            args=tuple(map(place, self.args)),
+            filter=None if self.filter is None else place(self.filter),
+            within=tuple(map(place, self.within)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ def _aggregate(node: Aggregate) -> str:
 def _aggregate_call(call: AggCall, names: list[str]) -> str:
     args = ", ".join(names[a] for a in call.args) or "*"
     text = f"{call.function.kind}({'DISTINCT ' * call.distinct}{args})"
+    if call.within:
+        text += f" WITHIN DISTINCT ({', '.join(names[c] for c in call.within)})"
     return text if call.filter is None else f"{text} FILTER (WHERE {names[call.filter]})"
 
 

@@ -32,6 +32,7 @@ from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import concat, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.types import BIGINT, Schema, SqlType
+from penstock.errors import RuntimeSqlError
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
@@ -207,16 +208,20 @@ class Call:
         self._spec = spec
         self.accumulator: Accumulator
         self._arguments: Crossings | None = None
+        #: WITHIN DISTINCT: how many different arguments each key has
+        self._keys: Crossings | None = None
         #: what groups are called among the arguments
         self._serials = Serials()
         self.accumulator = accumulator(spec)
-        if spec.distinct and spec.kind not in _INSENSITIVE:
+        if spec.within:
+            self._keys = Crossings((_GROUP, *spec.within_types), at_most=2)
+        if spec.within or (spec.distinct and spec.kind not in _INSENSITIVE):
             takes_nulls = spec.takes_nulls or (False,) * len(spec.args)
             types = tuple(
                 t.with_nullable(t.nullable and takes)
                 for t, takes in zip(spec.arg_types, takes_nulls, strict=True)
             )
-            self._arguments = Crossings((_GROUP, *types))
+            self._arguments = Crossings((_GROUP, *spec.within_types, *types))
 
     def add(self, rows: GroupedRows) -> None:
         """Take a delta of the relation in; `rows.args` are all its columns."""
@@ -230,7 +235,12 @@ class Call:
 
     def parts(self) -> Mapping[str, Part]:
         arguments = {} if self._arguments is None else self._arguments.parts()
-        return {**{f"distinct {n}": p for n, p in arguments.items()}, **self.accumulator.parts()}
+        keys = {} if self._keys is None else self._keys.parts()
+        return {
+            **{f"distinct {n}": p for n, p in arguments.items()},
+            **{f"within {n}": p for n, p in keys.items()},
+            **self.accumulator.parts(),
+        }
 
     def state_rows(self) -> int:
         kept = 0 if self._arguments is None else len(self._arguments)
@@ -286,18 +296,31 @@ class Call:
         return weights
 
     def _once(self, rows: GroupedRows, weights: Weights, args: tuple[Column, ...]) -> GroupedRows:
-        """The change of the set of distinct arguments per group."""
+        """The change of the set of distinct arguments per group (and key of WITHIN DISTINCT)."""
         assert self._arguments is not None
+        within = tuple(rows.args[w] for w in self._spec.within)
         at = np.flatnonzero(weights)
         names = Column(_GROUP, self._serials.of(rows.groups[at]))
-        rows_at = (take_column(a, at) for a in args)
+        rows_at = (take_column(a, at) for a in (*within, *args))
         types = self._arguments.types[1:]
         keys = (names, *(_typed(c, t) for c, t in zip(rows_at, types, strict=True)))
         ids, sign = self._arguments.add(keys, weights[at])
         serials, *values = self._arguments.rows(ids)
+        if self._keys is not None:
+            self._check_keys((serials, *values[: len(within)]), sign)
+            values = values[len(within) :]
         groups = self._serials.ids_of(serials.values)
         nothing = np.zeros(0, dtype=np.int64)
         return GroupedRows(groups, sign, tuple(values), rows.touched, nothing)
+
+    def _check_keys(self, keys: tuple[Column, ...], sign: Weights) -> None:
+        assert self._keys is not None
+        ids, _ = self._keys.add(keys, sign)
+        if (self._keys.totals(ids) > 1).any():
+            raise RuntimeSqlError(
+                f"{self._spec.kind} WITHIN DISTINCT: two rows agree in the distinct columns, but "
+                "not in what is aggregated"
+            )
 
 
 def _typed(column: Column, type: SqlType) -> Column:

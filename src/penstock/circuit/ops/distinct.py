@@ -65,6 +65,9 @@ class Crossings:
             self._totals = moved(self._totals, kept, ids)
             self._changes.renumbered()
 
+    def totals(self, ids: Ids) -> Weights:
+        return self._totals[ids]
+
     def in_use(self) -> Ids:
         """The ids whose total is not zero."""
         return np.flatnonzero(self._totals[: len(self._table)])

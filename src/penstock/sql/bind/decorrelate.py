@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from penstock.data.types import BIGINT, Field, Schema
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import (
-    AggCall,
     Aggregate,
     Difference,
     Distinct,
@@ -141,7 +140,7 @@ def grouped(query: Node) -> Grouped | None:
         schema=Schema((*fields, *node.schema.fields)),
         input=feed,
         keys=tuple(range(n)),
-        calls=tuple(_moved_call(c, n) for c in node.calls),
+        calls=tuple(c.moved(lambda i: i + n) for c in node.calls),
     )
     columns = references(by_key.schema)
     result = substituted(value, columns[n:])
@@ -307,7 +306,7 @@ class _Lift:
             schema=self._schema(node),
             input=self.node(node.input),
             keys=(*range(d), *self._moved(node.keys)),
-            calls=tuple(_moved_call(c, d) for c in node.calls),
+            calls=tuple(c.moved(lambda i: i + d) for c in node.calls),
         )
         if node.keys:
             return lifted
@@ -385,11 +384,3 @@ class _Lift:
         exprs = (*keys, *(columns[i] for i in data))
         schema = Schema((*self.domain.schema.fields, *(joined.schema.fields[i] for i in data)))
         return Project(schema, joined, exprs, span=node.span)
-
-
-def _moved_call(call: AggCall, by: int) -> AggCall:
-    return replace(
-        call,
-        args=tuple(a + by for a in call.args),
-        filter=None if call.filter is None else call.filter + by,
-    )

@@ -396,7 +396,8 @@ class ExpressionBinder:
         for given, what in (
             (e.order_by and not is_array, "ORDER BY"),
             (e.nulls and not is_array, "IGNORE NULLS"),
-            (e.within_distinct, "WITHIN DISTINCT"), (e.within_group, "WITHIN GROUP"),
+            (e.within_group, "WITHIN GROUP"),
+            (e.within_distinct and (e.distinct or is_array), "WITHIN DISTINCT"),
         ):  # fmt: skip
             if given:
                 raise unsupported(e.span, f"{what} in {name}")
@@ -430,7 +431,8 @@ class ExpressionBinder:
         is_full = not function.needs_two and not any(a.type.nullable for a in args)
         if self._grouped and keep is None and is_full:
             function = replace(function, result=function.result.with_nullable(False))
-        return Aggregated(function.result, function, wanted, e.distinct, keep, span=e.span)
+        within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)
+        return Aggregated(function.result, function, wanted, e.distinct, keep, within, span=e.span)
 
     def _window(self, e: ast.FunctionCall, over: ast.WindowSpec | ast.Identifier) -> Expr:
         if self._windows is None:

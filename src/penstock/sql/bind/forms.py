@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import Expr
-from penstock.plan.nodes import Bounds, Node
+from penstock.plan.nodes import AggCall, Bounds, Node
 from penstock.plan.rewrite import (
     expressions,
     inputs,
@@ -36,12 +36,28 @@ from penstock.plan.rewrite import (
 
 @dataclass(frozen=True, slots=True)
 class Aggregated(Expr):
-    """An aggregate call over the rows of a group; `args` and `filter` are over its input."""
+    """An aggregate call over the rows of a group; all expressions in it are over its input."""
 
     function: AggregateFunction
     args: tuple[Expr, ...]
     distinct: bool = False
     filter: Expr | None = None
+    within: tuple[Expr, ...] = ()
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        kept = () if self.filter is None else (self.filter,)
+        return (*self.args, *kept, *self.within)
+
+    def placed(self, place: Callable[[Expr], int]) -> AggCall:
+        """The call over an input that has expression e in column `place(e)`."""
+        return AggCall(
+            self.function,
+            tuple(map(place, self.args)),
+            self.distinct,
+            None if self.filter is None else place(self.filter),
+            tuple(map(place, self.within)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +120,8 @@ JOINED = (*SUBQUERIES, Now)
 
 def _inside(expr: Expr) -> tuple[Expr, ...]:
     match expr:
-        case Aggregated(args=args, filter=condition):
-            return args if condition is None else (*args, condition)
+        case Aggregated():
+            return expr.operands
         case In(operand=operand):
             return (operand,)
         case Grouped(args=args):

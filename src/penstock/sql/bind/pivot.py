@@ -10,6 +10,7 @@ t UNPIVOT (x FOR k IN (a, b))
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.plan.expressions import Expr, InputRef, Literal
@@ -36,7 +37,8 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
         aggregates.append((None if item.alias is None else item.alias.name, bound))
     used = {a.index for a in axes}
     for _, call in aggregates:
-        used |= {c.index for c in call.args if isinstance(c, InputRef)}
+        read = (*call.args, *call.within)
+        used |= {c.index for c in read if isinstance(c, InputRef)}
     keys = [c for c in references(source.schema) if isinstance(c, InputRef) and c.index not in used]
     feed: list[Expr] = [*keys]
     calls: list[AggCall] = []
@@ -45,8 +47,7 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
         chosen = _chosen(value, axes, binder)
         for alias, call in aggregates:
             kept = chosen if call.filter is None else build.and_([chosen, call.filter])
-            at = [_place(e, feed) for e in (*call.args, kept)]
-            calls.append(AggCall(call.function, tuple(at[:-1]), call.distinct, at[-1]))
+            calls.append(replace(call, filter=kept).placed(lambda e: _place(e, feed)))
             names.append(_pivot_name(value, alias, len(aggregates)))
     below = Schema(tuple(Field(_name(e, i), e.type) for i, e in enumerate(feed)))
     results = [Field(n, c.function.result) for n, c in zip(names, calls, strict=True)]

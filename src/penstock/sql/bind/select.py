@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from penstock.data.types import Field, Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
-from penstock.plan.nodes import AggCall, Aggregate, Distinct, Node, Project, SortKey, TopK
+from penstock.plan.nodes import Aggregate, Distinct, Node, Project, SortKey, TopK
 from penstock.plan.rewrite import conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
@@ -272,7 +272,7 @@ class Select:
         for e in keys:
             feed.setdefault(e, len(feed))
         for call in calls:
-            for e in (*call.args, *([call.filter] if call.filter is not None else [])):
+            for e in call.operands:
                 feed.setdefault(e, len(feed))
         computed = tuple(self.frame.value(e) for e in feed)
         below = Schema(tuple(Field(_name_of(e, f"$a{i}"), e.type) for i, e in enumerate(computed)))
@@ -281,15 +281,7 @@ class Select:
         fields += [Field(f"$r{i}", call.function.result) for i, call in enumerate(calls)]
         fields += [Field(f"$g{i}", test.type) for i, test in enumerate(tests)]
         schema = Schema(tuple(fields))
-        aggregates = tuple(
-            AggCall(
-                c.function,
-                tuple(feed[a] for a in c.args),
-                c.distinct,
-                None if c.filter is None else feed[c.filter],
-            )
-            for c in calls
-        )
+        aggregates = tuple(c.placed(feed.__getitem__) for c in calls)
         at = tuple(feed[e] for e in keys)
         span = self.syntax.span
         if group.is_plain and not tests:

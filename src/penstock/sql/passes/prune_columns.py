@@ -150,23 +150,14 @@ def _aggregate(node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
     calls = [node.calls[i] for i in kept_calls]
     needed = set(node.keys)
     for call in calls:
-        needed |= set(call.args)
-        if call.filter is not None:
-            needed.add(call.filter)
+        needed |= set(call.columns)
     source, moves = _narrow_input(node.input, needed)
     columns = [*range(groups), *(groups + i for i in kept_calls)]
     kept = Aggregate(
         _pick(node.schema, columns),
         source,
         tuple(moves[k] for k in node.keys),
-        tuple(
-            replace(
-                call,
-                args=tuple(moves[a] for a in call.args),
-                filter=None if call.filter is None else moves[call.filter],
-            )
-            for call in calls
-        ),
+        tuple(call.moved(moves.__getitem__) for call in calls),
         span=node.span,
     )
     return kept, {c: i for i, c in enumerate(columns)}
