@@ -27,12 +27,15 @@ import signal
 import sys
 import threading
 import time
+import types
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import orjson
+import pyarrow as pa
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -263,6 +266,22 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
+def _keep_pyarrow_from_pandas() -> None:
+    """pyarrow imports pandas at its first array of Python objects: a second that the first rows
+    of a pipeline would wait for. A pandas too old for it is as good as none; it looks again when
+    somebody converts to pandas."""
+    if "pandas" in sys.modules:
+        return
+    sys.modules["pandas"] = types.ModuleType("pandas")
+    sys.modules["pandas"].__version__ = "0"  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pa.array([""])
+    finally:
+        del sys.modules["pandas"]
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--socket", required=True)
@@ -279,6 +298,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # before the kernels, which may take long: a server that is gone leaves nothing behind
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _keep_pyarrow_from_pandas()
     load_kernels()
     config = uvicorn.Config(
         build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
