@@ -131,7 +131,7 @@ def _nothing_for_null(column: Column) -> Column:
 
 @define(
     "CONCAT_WS",
-    [ANY_TEXT],
+    [ANY_TEXT, ANY_TEXT],
     VARCHAR,
     rest=ANY_TEXT,
     strict=False,

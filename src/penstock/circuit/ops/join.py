@@ -27,6 +27,7 @@ from penstock.circuit.arrange import Arrange, distinct_keys
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
+from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take
 from penstock.data.types import Schema
 from penstock.state.spine import Spine
@@ -46,7 +47,8 @@ class Join(Node):
                  anti: the left rows with and without a partner.
     Incremental: the product rule for pairs, changes of presence for the rest (module docstring).
     State: none of its own; the two arrangements, shared with other joins.
-    Cost:  O(matches of the deltas) probes and gathers.
+    Cost:  O(matches of the deltas) probes and gathers; where both sides retract, their pairs are
+           consolidated.
 
     `meaning` is a value that says what the residual is (see `penstock.data.identity`); without it
     the residual is known by the node's name.
@@ -83,7 +85,13 @@ class Join(Node):
         if self._kind in _KEEPS_RIGHT:
             parts += [self._right_row(p) for p in self._changes_of_presence(left_is_own=False)]
         parts = [p for p in parts if len(p)]
-        return concat(parts) if parts else None
+        if not parts:
+            return None
+        together = concat(parts)
+        # where both sides retract, the products cancel each other out: -old +new on either side
+        # are eight pairs of which two remain, and a chain of joins would multiply them
+        cancels = len(parts) > 1 and self._left.delta is not None and self._right.delta is not None
+        return consolidate(together) if cancels and together.weights.min() < 0 else together
 
     # Pairs
 
