@@ -21,29 +21,19 @@ import httpx
 import psycopg
 import pytest
 
-from penstock.pipeline import failpoints
 from tests.servers import PostgresServer, postgres
-from tests.system.conftest import Pipeline, System
+from tests.system.armed import Armed, armed_server, until
+from tests.system.conftest import Pipeline
 
 __all__ = ["postgres"]
 
 FILE_ROWS, MADE_ROWS = 3000, 2500
 
 
-class Armed:
-    """A server whose pipelines read their failpoints from `points`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.points = folder / "points"
-        self.points.write_text("")
-        self.system = System(folder / "state", environment={failpoints.VARIABLE: f"@{self.points}"})
-
-
 @pytest.fixture(scope="module")
 def armed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Armed]:
-    a = Armed(tmp_path_factory.mktemp("armed"))
-    yield a
-    a.system.stop()
+    with armed_server(tmp_path_factory.mktemp("armed")) as a:
+        yield a
 
 
 class Story:
@@ -118,7 +108,7 @@ class Story:
     # acts
 
     def start(self, points: str = "") -> None:
-        self.armed.points.write_text(points)
+        self.armed.arm(points)
         self.p.post("/start")
         self.wait_up_or_down()
 
@@ -185,17 +175,9 @@ class Story:
         assert Counter(tuple(r.values()) for r in shown) == wanted
 
     def end(self) -> None:
-        self.armed.points.write_text("")
+        self.armed.arm("")
         if self.is_up:
             self.p.stop()
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "this never became true"
-        time.sleep(0.02)
-    return found
 
 
 #: failpoint → what makes the pipeline pass it
@@ -204,7 +186,7 @@ ACTS: dict[str, Callable[[Story], object]] = {
     "cut": lambda s: s.reset("v", "db"),
     "begin": lambda s: s.reset("v", "db"),
     "stage": lambda s: s.reset("v", "db"),
-    "publish.before": lambda s: s.reset("v", "db"),
+    "publish": lambda s: s.reset("v", "db"),
     "publish.after": lambda s: s.reset("v", "db"),
     "delta": lambda s: s.send(),
     "delta.after": lambda s: s.send(),

@@ -316,6 +316,7 @@ class Checkpointer:
             self._success, self._kept = sequence, kept
             self._cond.notify_all()
         self._collect(kept)
+        failpoints.passing("checkpoint.gc.after")
         return manifest
 
     def _output(self, position: OutputPosition) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import InputConnector, InputContext, SinkContext
 from penstock.io.registry import INPUTS, OUTPUTS
 from penstock.io.secrets import resolve_secrets
-from penstock.pipeline.delivery import AwaitDurable, TakeCut
+from penstock.pipeline.delivery import STAGE_ROWS, AwaitDurable, AwaitReplayed, TakeCut
 from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.output_position import Recovered
@@ -93,10 +93,13 @@ def make_output(
     on_progress: Callable[[], None],
     recovered: Recovered | None,
     await_durable: AwaitDurable,
+    await_replayed: AwaitReplayed,
+    runtime: Mapping[str, Any],
 ) -> OutputEndpoint:
     """The endpoint of an output connector. `recovered`: what a checkpoint knows of it, if the
-    connector and its view are what they were. Raises UserError for a configuration that cannot
-    work."""
+    connector and its view are what they were; `runtime`: the runtime_config, whose
+    `dev_tweaks.stage_rows` says how many rows of a snapshot are staged at a time. Raises UserError
+    for a configuration that cannot work."""
     config = dict(plan.config)
     transport = _resolved(config.get("transport") or {})
     kind = OUTPUTS.get(transport.get("name", ""))
@@ -138,6 +141,8 @@ def make_output(
         on_progress=on_progress,
         recovered=recovered,
         await_durable=await_durable,
+        await_replayed=await_replayed,
+        stage_rows=int((runtime.get("dev_tweaks") or {}).get("stage_rows") or STAGE_ROWS),
     )
 
 

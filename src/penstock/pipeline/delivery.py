@@ -29,6 +29,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from penstock.data.consolidate import consolidate
@@ -95,6 +96,7 @@ class TakeCut(Protocol):
 
 #: see `Delivery`
 AwaitDurable = Callable[[int, Callable[[], bool]], None]
+AwaitReplayed = Callable[[Callable[[], bool]], None]
 
 
 class Delivery:
@@ -110,10 +112,15 @@ class Delivery:
         take_cut: TakeCut,
         on_progress: Callable[[], None],
         await_durable: AwaitDurable = lambda step, is_wanted: None,
+        await_replayed: AwaitReplayed = lambda is_wanted: None,
+        stage_rows: int = STAGE_ROWS,
     ) -> None:
         """`await_durable(step, is_wanted)` returns once a restart would go on from `step` or a
-        later one, or nothing is wanted any more (spec/reset.md rule 4)."""
+        later one, `await_replayed(is_wanted)` once the circuit is where it was before a restart;
+        both also when nothing is wanted any more (spec/reset.md rule 4 and section 2)."""
         self._await_durable = await_durable
+        self._await_replayed = await_replayed
+        self._stage_rows = stage_rows
         self._identity = identity
         self._state = state
         self._lock = lock
@@ -214,6 +221,7 @@ class Delivery:
         if was_open:
             sink.validate()
         yield
+        self._await_replayed(lambda: not self._is_ending)
         with self._lock:
             record = self._state.begin_attempt(sink.transmitted_bytes())
             group = self._state.group
@@ -223,6 +231,7 @@ class Delivery:
                 self._lock.notify_all()
                 return self._state.cut(record, cut)
 
+        failpoints.passing("cut.before")
         if group is None:
             self._take_cut(self._identity.view, begin)
         else:
@@ -238,16 +247,14 @@ class Delivery:
         sink = self.connected()
         yield
         begin = sink.begin_diff if record.mode == "diff" else sink.begin
-        failpoints.passing("begin")
-        begin(record.generation, record.token, cut.step)
+        failpoints.calling("begin", lambda: begin(record.generation, record.token, cut.step))
         rows, digest = 0, 0
-        for k, chunk in enumerate(cut.snapshot.chunks(STAGE_ROWS)):
+        for k, chunk in enumerate(cut.snapshot.chunks(self._stage_rows)):
             yield
             if not self._is_wanted(record, cut):
                 sink.abort(record.generation)
                 return
-            failpoints.passing("stage")
-            sink.stage(record.generation, k, chunk)
+            failpoints.calling("stage", partial(sink.stage, record.generation, k, chunk))
             rows += int(chunk.weights.sum())
             digest = (digest + batch_digest(chunk)) % 2**64
             self._state.progress.rows_staged = rows
@@ -259,9 +266,8 @@ class Delivery:
             sink.abort(record.generation)
             return
         yield
-        failpoints.passing("publish.before")
-        sink.publish(record.generation, self._identity.marker(record, cut.step, rows, digest))
-        failpoints.passing("publish.after")
+        shown = self._identity.marker(record, cut.step, rows, digest)
+        failpoints.calling("publish", lambda: sink.publish(record.generation, shown))
         yield
         with self._lock:
             self._state.published(record, cut.step, cut.processed, rows, digest)
@@ -329,9 +335,8 @@ class Delivery:
             digest = (digest + batch_digest(delta)) % 2**64
             if len(delta):
                 yield
-                failpoints.passing("delta")
-                sink.apply(delta, self._identity.marker(record, step, rows, digest))
-                failpoints.passing("delta.after")
+                shown = self._identity.marker(record, step, rows, digest)
+                failpoints.calling("delta", partial(sink.apply, delta, shown))
                 yield
         with self._lock:
             if not s.applied(record, entries, rows, digest):

@@ -111,6 +111,7 @@ class StepLoop:
         self.on_cut: Callable[[], object] = lambda: None
         self._captures: deque[Callable[[], object]] = deque()
         self._is_replaying = False
+        self._replayed = threading.Event()
         self._thread = threading.Thread(target=lambda: None)
 
     def start(self) -> None:
@@ -150,6 +151,7 @@ class StepLoop:
                     return
                 self._is_replaying = False
                 on_replayed()
+                self._replayed.set()
                 self._run()
             except PenstockError as e:
                 self._fail(e)
@@ -216,6 +218,12 @@ class StepLoop:
             if is_taken:
                 self.on_cut()
             return is_taken
+
+    def await_replayed(self, is_wanted: Callable[[], bool]) -> None:
+        """Block until what an earlier life did is done again, or nothing is wanted any more: the
+        readers of a target have seen it all, so no snapshot may show them less."""
+        while not self._replayed.wait(0.1) and is_wanted() and not self._stopping:
+            pass
 
     # progress
 

@@ -40,7 +40,15 @@ from penstock.errors import TransientError, UserError
 from penstock.io.contents import Contents
 from penstock.io.contracts import Capabilities, Marker, Sink
 from penstock.pipeline import failpoints
-from penstock.pipeline.delivery import AwaitDurable, Delivery, Identity, TakeCut, Work
+from penstock.pipeline.delivery import (
+    STAGE_ROWS,
+    AwaitDurable,
+    AwaitReplayed,
+    Delivery,
+    Identity,
+    TakeCut,
+    Work,
+)
 from penstock.pipeline.delivery_facts import Counters, Cut, Progress, SnapshotHandle
 from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.digest import config_digest, schema_hash
@@ -82,10 +90,12 @@ class OutputEndpoint:
         is_transient: bool = False,
         recovered: Recovered | None = None,
         await_durable: AwaitDurable = lambda step, is_wanted: None,
+        await_replayed: AwaitReplayed = lambda is_wanted: None,
+        stage_rows: int = STAGE_ROWS,
     ) -> None:
         """`on_progress` is told whenever `completed_step` or the queue moved. A transient endpoint
         belongs to an HTTP request and is in no checkpoint; `recovered` is what the checkpoint
-        knows of this one; `await_durable`: see `delivery`."""
+        knows of this one; `await_durable` and what follows: see `delivery`."""
         self.is_transient = is_transient
         self.name, self.relation, self.connector = name, relation, connector
         self.config = config
@@ -104,6 +114,8 @@ class OutputEndpoint:
             take_cut=take_cut,
             on_progress=on_progress,
             await_durable=await_durable,
+            await_replayed=await_replayed,
+            stage_rows=stage_rows,
         )
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"output {name}", daemon=True)
@@ -159,6 +171,7 @@ class OutputEndpoint:
         group: ResetGroup | None = None,
     ) -> ResetRecord:
         """Owe the sink a fresh snapshot under a new generation; durable on return."""
+        failpoints.passing("reset.requested")
         with self._changing():
             record = self._state.reset(reason=reason, mode=mode, reset_id=reset_id, group=group)
             failpoints.passing("reset.accepted")

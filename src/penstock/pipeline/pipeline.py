@@ -369,6 +369,8 @@ class Pipeline:
                     take_cut=self._loop.take_cut,
                     on_progress=self._loop.wake,
                     recovered=recovered,
+                    runtime=self._runtime,
+                    await_replayed=self._loop.await_replayed,
                     await_durable=checkpointer.await_step
                     if is_aligned and checkpointer is not None
                     else lambda step, is_wanted: None,

@@ -15,8 +15,10 @@ from penstock.pipeline import failpoints
 
 
 @pytest.fixture(autouse=True)
-def disarmed() -> Iterator[None]:
+def disarmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
+    monkeypatch.setenv(failpoints.VARIABLE, "")
+    failpoints.load()  # forgets the file
     failpoints.arm("")
 
 
@@ -41,7 +43,7 @@ def test_a_star_means_every_passage() -> None:
 
 
 def test_what_is_not_a_failpoint_is_refused() -> None:
-    for text in ("nonsense=crash", "stage=explode", "stage"):
+    for text in ("nonsense=crash", "stage=explode", "stage", "cut=repeat"):
         with pytest.raises(UserError, match="no failpoint"):
             failpoints.arm(text)
 
@@ -71,3 +73,29 @@ def test_a_file_is_read_at_every_load(tmp_path: Path, monkeypatch: pytest.Monkey
     failpoints.load()
     with pytest.raises(TransientError):
         failpoints.passing("begin")
+
+
+def test_a_file_that_changes_takes_effect_at_the_next_boundary_and_tells_what_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "points"
+    monkeypatch.setenv(failpoints.VARIABLE, f"@{path}")
+    failpoints.load()
+    failpoints.passing("begin")
+    path.write_text("begin=error; stage=error@2")
+    with pytest.raises(TransientError):
+        failpoints.passing("begin")
+    failpoints.passing("stage")
+    path.unlink()
+    failpoints.passing("stage")
+    assert (tmp_path / "points.fired").read_text() == "begin=error\n"
+
+
+def test_a_call_is_repeated_between_its_two_boundaries() -> None:
+    calls: list[int] = []
+    failpoints.arm("publish=repeat@2; publish.after=error@3")
+    failpoints.calling("publish", lambda: calls.append(1))
+    failpoints.calling("publish", lambda: calls.append(2))
+    with pytest.raises(TransientError):
+        failpoints.calling("publish", lambda: calls.append(3))
+    assert calls == [1, 2, 2, 3]

@@ -182,6 +182,25 @@ def test_deltas_queued_for_a_dead_sink_survive_suspension(world: World) -> None:
     assert world.generation == 1
 
 
+def test_a_reset_that_a_crash_interrupted_takes_its_cut_when_everything_is_replayed(
+    world: World,
+) -> None:
+    """Readers have seen the last step before the crash: they must not see an earlier one."""
+    world.exactly_once()
+    p = world.start()
+    for i in range(4):
+        world.settle(world.send(i))
+    failpoints.arm("cut.before=error@*")
+    token = p.reset("v", "db")["token"]
+    world.crash()
+    failpoints.arm("step.after=delay:0.1@*")
+    p = world.start()
+    wait_until(lambda: p.reset_status(token)["status"] == "complete")
+
+    assert p.reset_status(token)["step"] == 5
+    world.verify()
+
+
 @pytest.mark.parametrize("model", ["at_least_once", "exactly_once"])
 def test_a_sink_ahead_of_its_checkpoint_ends_equal_to_the_view(world: World, model: str) -> None:
     world.exactly_once(model)

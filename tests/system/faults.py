@@ -1,0 +1,337 @@
+"""One pipeline, disturbed at a boundary while readers of its targets look on.
+
+    ┌ client: batches, resets, checkpoints; asks again what got no answer
+    │      REST ──► server process ──► worker process ──► sink ──► target ◄── reader polls
+    └ failpoints (`Armed`) ─────────────────┘
+
+Every batch of rows makes one version of the view, known beforehand. Batches are idempotent and go
+in their order, so with `exactly_once` the versions stay the same whatever dies in between. What
+the reader may see follows (spec/reset.md section 2):
+
+    atomic, marked   one of the versions, never an older one after a newer; after damage by hand
+                     also what the damage left, until the reset publishes
+    per_key          of each key its row in one of those; no key doubled; none missing that was
+                     there all the time
+    always           never an empty target
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import httpx
+
+from tests.contract.target import Rows, Target
+from tests.contract.test_sinks import row
+from tests.system.armed import Armed, until
+from tests.system.conftest import Pipeline
+from tests.system.fault_targets import PAUSE_S, things
+
+BASE_ROWS = 40
+#: rows of a snapshot staged at a time: several chunks of a small view
+STAGE_ROWS = 15
+
+
+class Reader(threading.Thread):
+    """Polls the target; `looks` are the contents that followed one another."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(daemon=True)
+        self._target = target
+        self.lock = threading.Lock()
+        self.looks: list[Rows | None] = []
+        self.error: BaseException | None = None
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        pause_s = PAUSE_S
+        while not self._end.wait(pause_s):
+            started = time.thread_time()
+            try:
+                self.look()
+                # looking must not be most of what the machine does
+                pause_s = max(PAUSE_S, 5 * (time.thread_time() - started))
+            except BaseException as e:
+                self.error = e
+                return
+
+    def look(self) -> Rows | None:
+        with self.lock:
+            found = self._target.look()
+            if not self.looks or self.looks[-1] != found:
+                self.looks.append(found)
+            return found
+
+    def take(self) -> list[Rows | None]:
+        """What was seen since the last call."""
+        with self.lock:
+            found, self.looks = self.looks, []
+        return found
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join(30)
+
+
+class Stage:
+    """The pipeline, its targets, and what is known of them."""
+
+    def __init__(
+        self, armed: Armed, targets: Mapping[str, Target], model: str = "exactly_once"
+    ) -> None:
+        self.armed, self.targets = armed, dict(targets)
+        self._connectors = {name: f"c{i}" for i, name in enumerate(targets)}
+        armed.arm("")
+        self.p = Pipeline.create(
+            armed.system,
+            self._program(),
+            fault_tolerance={"model": model, "checkpoint_interval_secs": None},
+            dev_tweaks={"stage_rows": STAGE_ROWS},
+        )
+        self.p.start()
+        self.rows: dict[int, tuple[Any, ...]] = {}
+        self.versions: list[Rows] = []
+        self.token = ""
+        self.batch([(k, "base") for k in range(BASE_ROWS)])
+        self.settle()
+        self.guarantees = self.reset()
+        self.settle()
+        self.readers = {name: Reader(t) for name, t in self.targets.items()}
+        for r in self.readers.values():
+            r.start()
+        self.verify(0, {})
+        self.things = {name: things(t) for name, t in self.targets.items()}
+
+    def _program(self) -> str:
+        connectors = []
+        for name, t in self.targets.items():
+            connector: dict[str, Any] = {
+                "name": self._connectors[name],
+                "mode": "snapshot_and_follow",
+                "transport": {"name": t.transport, "config": t.config()},
+            }
+            if t.format:
+                connector["format"] = t.format
+            if t.is_keyed:
+                connector["index"] = "by_k"
+            connectors.append(connector)
+        quoted = json.dumps(connectors).replace("'", "''")
+        return f"""
+        CREATE TABLE t (k INT NOT NULL PRIMARY KEY, v VARCHAR, n DECIMAL(10, 2), d DATE,
+                        b BOOLEAN, x DOUBLE);
+        CREATE MATERIALIZED VIEW m WITH ('connectors' = '{quoted}') AS
+          SELECT k, v, n, d, b, x FROM t;
+        CREATE INDEX by_k ON m (k);
+        """
+
+    # the client
+
+    def batch(self, upserts: list[tuple[int, str]], deletes: list[int] | None = None) -> None:
+        """Rows of one version, sent until they are taken."""
+        events = []
+        for k in deletes or []:
+            events.append({"delete": {"k": k}})
+            self.rows.pop(k, None)
+        for k, v in upserts:
+            r = row(k, v)
+            record = dict(zip("kvndbx", r, strict=True)) | {"b": bool(r[4])}
+            events.append({"insert": record})
+            self.rows[k] = r
+        self.versions.append(Counter(self.rows.values()))
+        body = "\n".join(map(json.dumps, events))
+        parameters = {"format": "json", "update_format": "insert_delete"}
+        self.token = self.asked("/ingress/t", params=parameters, content=body)["token"]
+
+    def change(self) -> None:
+        """The next version: rows changed, one deleted, one new."""
+        i = len(self.versions)
+        keys = sorted(self.rows)
+        self.batch([(k, f"v{i}") for k in (*keys[2::7], keys[-1] + 1)], [keys[i % 5]])
+
+    def reset(self, twice: bool = False) -> dict[str, str]:
+        """Have every target reset, by a name, so that it can be asked for again; the guarantees."""
+        found = {}
+        tokens = []
+        for name, connector in self._connectors.items():
+            body = {"reset_id": uuid.uuid4().hex}
+            path = f"/views/m/connectors/{connector}/reset"
+            answers = [self.asked(path, json=body) for _ in range(2 if twice else 1)]
+            assert len({a["token"] for a in answers}) == 1
+            tokens.append(answers[0]["token"])
+            found[name] = str(answers[0]["guarantee"])
+        for token in tokens:
+            until(partial(self._is_reset, token), what="the reset")
+        return found
+
+    def checkpoint(self) -> None:
+        """Ask for one, and wait until it is there or has failed."""
+        number = self.asked("/checkpoint")["checkpoint_sequence_number"]
+
+        def is_over() -> bool:
+            status = self.got("/checkpoint_status") or {"success": None, "failure": None}
+            failed = (status["failure"] or {}).get("sequence_number", 0)
+            return max(status["success"] or 0, failed) >= number or bool(self.armed.fired())
+
+        until(is_over, what="the checkpoint")
+
+    def asked(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """The answer to a POST, which is made until there is one."""
+        found: dict[str, Any] = {}
+
+        def is_answered() -> bool:
+            with suppress(httpx.TransportError):
+                answer = self.p.post(path, **kwargs)
+                if answer.is_success:
+                    found.update(answer.json())
+                    return True
+                assert answer.status_code >= 500, answer.text
+            self.ensure_up()
+            return False
+
+        until(is_answered, what=f"an answer to {path}")
+        return found
+
+    def got(self, path: str, **kwargs: Any) -> dict[str, Any] | None:
+        """The answer to a GET; None if there is none now."""
+        with suppress(httpx.TransportError):
+            answer = self.p.get(path, **kwargs)
+            if answer.is_success:
+                return dict(answer.json())
+            assert answer.status_code >= 500, answer.text
+        self.ensure_up()
+        return None
+
+    def ensure_up(self) -> None:
+        """Start the pipeline if it is down; what is armed has done its work then, unless it is
+        about a start."""
+        found = self.p.system.http.get(self.p.path).json()
+        status = found["deployment_status"]
+        is_down = status == "Stopped" and found["deployment_desired_status"] == "Stopped"
+        if not is_down and status != "Failed":
+            return
+        if self.armed.fired():
+            self.armed.arm("")
+        if is_down:
+            self.p.post("/start")
+        else:
+            self.p.post("/stop", params={"force": "true"})
+
+    def kill(self) -> None:
+        self.p.kill()
+
+    def _is_reset(self, token: str) -> bool:
+        status = self.got("/reset_status", params={"token": token}) or {"status": "inprogress"}
+        assert status.get("phase") != "failed", status
+        return bool(status["status"] == "complete")
+
+    def settle(self) -> None:
+        """Wait until every row that was sent is delivered."""
+        parameters = {"token": self.token}
+        until(
+            lambda: (
+                (self.got("/completion_status", params=parameters) or {}).get("status")
+                == "complete"
+            ),
+            what="delivery",
+        )
+
+    # what must hold
+
+    def damage(self) -> dict[str, Rows | None]:
+        """Spoil every target; what it shows then."""
+        found = {}
+        for name, target in self.targets.items():
+            reader = self.readers[name]
+            with reader.lock:
+                target.damage()
+                found[name] = target.look()
+                reader.looks.append(found[name])
+        return found
+
+    def forget(self) -> int:
+        """Begin to look: forget what was seen; the number of the version that is shown."""
+        self.settle()
+        for reader in self.readers.values():
+            reader.take()
+        return len(self.versions) - 1
+
+    def verify(self, since: int, damaged: Mapping[str, Rows | None]) -> None:
+        """Every target equals the view, nothing is left over, and every look since version
+        `since` was allowed."""
+        self.settle()
+        for name, reader in self.readers.items():
+            until(lambda r=reader: r.look() == self.versions[-1], what=f"{name}: equality")
+            if since:
+                until(
+                    lambda n=name: things(self.targets[n]) == self.things[n],
+                    20,
+                    f"{name}: {self.things[name]} alone",
+                )
+            assert reader.error is None, reader.error
+            looks = reader.take()
+            try:
+                if self.guarantees[name] == "per_key":
+                    check_keys(looks, self.versions[since:], damaged.get(name))
+                else:
+                    check_versions(looks, self.versions, since, damaged.get(name))
+            except AssertionError as e:
+                raise AssertionError(f"{name}: {e}") from e
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self.readers.values():
+            reader.stop()
+        self.armed.arm("")
+        with suppress(httpx.TransportError):
+            self.p.post("/stop", params={"force": "true"})
+
+
+def check_versions(
+    looks: list[Rows | None], versions: list[Rows], since: int, damaged: Rows | None
+) -> None:
+    at = since
+    for look in looks:
+        if look == damaged and damaged is not None:
+            continue
+        seen = next((i for i in range(at, len(versions)) if versions[i] == look), None)
+        assert seen is not None, _described(look, versions[since:], damaged)
+        if seen > since:
+            damaged = None  # it has been written anew
+        at = seen
+
+
+def check_keys(looks: list[Rows | None], versions: list[Rows], damaged: Rows | None) -> None:
+    allowed = [*([] if damaged is None else [damaged]), *versions]
+    of_key: dict[Any, set[Any]] = {}
+    for version in allowed:
+        for r in version:
+            of_key.setdefault(r[0], set()).add(r)
+    always = set.intersection(*({r[0] for r in v} for v in allowed))
+    for look in looks:
+        assert look, "the target was empty"
+        keys = [r[0] for r in look]
+        assert len(keys) == len(set(keys)) and max(look.values()) == 1, "a key is doubled"
+        strange = [r for r in look if r not in of_key.get(r[0], ())]
+        assert not strange, f"rows of no version: {strange}"
+        assert always <= set(keys), f"keys are missing: {always - set(keys)}"
+
+
+def _described(look: Rows | None, versions: list[Rows], damaged: Rows | None) -> str:
+    if look is None:
+        return "the target was not there"
+    nearest = min(versions, key=lambda v: (look - v).total() + (v - look).total())
+    return (
+        f"{look.total()} rows of no version that may be seen; the nearest one is "
+        f"{versions.index(nearest)} of {len(versions)}, extra {look - nearest}, "
+        f"missing {nearest - look}; damaged {None if damaged is None else damaged.total()} rows"
+    )
