@@ -6,6 +6,8 @@ STAMP  := $(VENV)/.installed
 WARM   := $(VENV)/.warm
 # files of tests side by side; PARALLEL= runs them one after the other
 PARALLEL ?= -n 3 --dist loadfile
+# without its bytecode each process would compile all sources again, a second of CPU
+unexport PYTHONDONTWRITEBYTECODE
 SOURCES := $(shell find src/penstock -name '*.py' 2>/dev/null)
 
 .PHONY: help demo test test-all mutations bench check fmt setup clean

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.kafka_server import kafka
 
 __all__ = ["kafka"]
+
+# servers that tests start would otherwise compile all sources again: a second of CPU each
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
