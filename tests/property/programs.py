@@ -252,7 +252,8 @@ def _aggregates(draw: st.DrawFn, columns: dict[str, str], tag: int) -> dict[str,
         if kind == "float":
             options += [(f"{call}({column})", "avg") for call in ("AVG", "VAR_POP", "STDDEV_SAMP")]
         if kind == "bool":
-            options += [(f"COUNTIF({column})", "big"), (f"MAX({column})", "bool")]
+            # not COUNTIF, which of no row is NULL in DuckDB
+            options += [(f"COUNT(NULLIF({column}, FALSE))", "big"), (f"MAX({column})", "bool")]
             options += [(f"{call}({column})", "bool") for call in ("BOOL_AND", "BOOL_OR")]
         if kind in ("int", "big", "short"):
             options += [(f"BIT_{op}({column})", kind) for op in ("AND", "OR", "XOR")]

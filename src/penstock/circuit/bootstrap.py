@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.circuit.node import Node
-from penstock.circuit.ops.sink import Sink
+from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.saving import fits, restore
 from penstock.data.batch import Batch
 from penstock.data.consolidate import consolidate
@@ -75,7 +75,7 @@ class Bootstrap:
             ),
         )
 
-    def run(self, store: StateStore) -> dict[str, Batch]:
+    def run(self, store: StateStore) -> Mapping[str, Batch]:
         """Bring all nodes to the state after the saved step; the contents of changed outputs.
 
         Raises UserError for tables whose contents are unknown, StateCorrupt, and what operators
@@ -96,7 +96,7 @@ class Bootstrap:
                 restore(node, store, saved)
         return contents
 
-    def _step(self, store: StateStore) -> dict[str, Batch]:
+    def _step(self, store: StateStore) -> Mapping[str, Batch]:
         ran: list[Node] = []
         for node in self._nodes:
             if node not in self._visited:
@@ -107,7 +107,7 @@ class Bootstrap:
             elif node.is_due():
                 node.run()
                 ran.append(node)
-        contents = {s.relation: s.change() for s in self._changed()}
+        contents = StepChanges({s.relation: s.change() for s in self._changed()})
         for node in ran:
             node.commit()
         for node in self._visited:

@@ -34,7 +34,7 @@ from penstock.circuit.ops.frontier import Frontier
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
-from penstock.circuit.ops.sink import Sink
+from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
@@ -261,7 +261,8 @@ class Circuit:
     def step(
         self, inputs: Mapping[str, Sequence[InputBatch]] | Mapping[str, Sequence[Batch]]
     ) -> Mapping[str, Batch]:
-        """One pass: the consolidated change of every sink, empty ones included.
+        """One pass: the consolidated change of every sink, empty ones included (each when it is
+        looked at).
 
         The first step also emits constants and the rows of aggregates without keys, so it is
         worth taking even without input. Raises what an operator raises (RuntimeSqlError); the
@@ -278,7 +279,7 @@ class Circuit:
             if node.is_due():
                 node.run()
                 ran.append(node)
-        changes = {name: sink.change() for name, sink in self._sinks.items()}
+        changes = StepChanges({name: sink.change() for name, sink in self._sinks.items()})
         for node in ran:
             node.commit()
             node.delta = None

@@ -12,7 +12,7 @@ batches hold the same Z-set exactly when they hold the same (row, weight) pairs.
 
 Rows with equal hashes are compared; a collision costs time, never correctness.
 
-Cost: O(n log n) in the batch, one comparison a duplicate. The order of the result is unspecified.
+Cost: O(n) in the batch, one comparison a duplicate. The order of the result is unspecified.
 
 Not here: merging sorted runs (`penstock.state`).
 """
@@ -20,13 +20,15 @@ Not here: merging sorted runs (`penstock.state`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import take
+from penstock.data.gather import filter_batch, take
 from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.kernel import kernel
 
 I64 = npt.NDArray[np.int64]
 
@@ -76,13 +78,61 @@ def consolidate(batch: Batch) -> Batch:
         return _marked(batch) if n == 0 else _without_columns(batch)
     if n == 1:
         return _marked(batch) if batch.weights[0] else _marked(take(batch, np.zeros(0, np.int64)))
-    order, starts = group_rows(batch.columns, hash_columns(batch.columns))
+    hashes = hash_columns(batch.columns)
+    first = np.empty(n, np.int64)
+    if not _first_of(hashes, np.zeros(1 << (2 * n - 1).bit_length(), np.int32), first):
+        if batch.weights.all():
+            return _marked(batch)
+        return _marked(filter_batch(batch, batch.weights != 0))
+    repeats = np.flatnonzero(first != np.arange(n))
+    if not rows_equal(batch.columns, first[repeats], batch.columns, repeats).all():
+        return _consolidate_collided(batch, hashes)
+    sums = batch.weights.copy()
+    _sum_up(first, repeats, sums)
+    kept = np.flatnonzero(sums)
+    rows = take(batch, kept)
+    return Batch(rows.schema, rows.columns, sums[kept], True)
+
+
+def _consolidate_collided(batch: Batch, hashes: npt.NDArray[np.uint64]) -> Batch:
+    """The same where different rows may have one hash."""
+    order, starts = group_rows(batch.columns, hashes)
     sums = np.add.reduceat(batch.weights[order], starts)
     kept = np.flatnonzero(sums)
-    if len(kept) == n:
-        return _marked(batch)
     rows = take(batch, order[starts[kept]])
     return Batch(rows.schema, rows.columns, sums[kept], True)
+
+
+@kernel("int64(uint64[::1], int32[::1], int64[::1])")
+def _first_of(hashes: Any, slots: Any, first: Any) -> int:
+    """first[i] = the first row with the hash of row i; how many rows are not the first. `slots`
+    are zeros, a power of two and more than the rows."""
+    mask = np.uint64(slots.shape[0] - 1)
+    repeats = 0
+    for i in range(hashes.shape[0]):
+        h = hashes[i]
+        at = (h ^ (h >> np.uint64(32))) & mask
+        while True:
+            j = np.int64(slots[at]) - 1
+            if j < 0:
+                slots[at] = np.int32(i + 1)
+                first[i] = i
+                break
+            if hashes[j] == h:
+                first[i] = j
+                repeats += 1
+                break
+            at = (at + np.uint64(1)) & mask
+    return repeats
+
+
+@kernel("void(int64[::1], int64[::1], int64[::1])")
+def _sum_up(first: Any, repeats: Any, sums: Any) -> None:
+    """Add the sums of `repeats` to their first rows'."""
+    for j in range(repeats.shape[0]):
+        i = repeats[j]
+        sums[first[i]] += sums[i]
+        sums[i] = 0
 
 
 def _marked(batch: Batch) -> Batch:

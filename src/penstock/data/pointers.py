@@ -1,4 +1,4 @@
-"""Reading memory by address from inside kernels: the bytes of a heap by its id.
+"""Memory by address from inside kernels: the bytes of a heap by its id.
 
 Only for kernels; from Python use `Heap.data`.
 """
@@ -35,7 +35,21 @@ def _load_u64(typingctx: Any, address: Any) -> Any:
     return types.uint64(types.uint64), codegen
 
 
+@intrinsic
+def _store_u64(typingctx: Any, address: Any, value: Any) -> Any:
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        stored = builder.store(args[1], pointer)
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64), codegen
+
+
 #: the byte at an address (uint64)
 load_u8: Callable[[Any], Any] = cast(Any, _load_u8)
 #: the eight bytes at an address, little endian, alignment not needed
 load_u64: Callable[[Any], Any] = cast(Any, _load_u64)
+#: write eight bytes to an address, little endian, alignment not needed
+store_u64: Callable[[Any, Any], Any] = cast(Any, _store_u64)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from penstock.data.heap import Heap, heap_addresses
 from penstock.data.kernel import kernel
-from penstock.data.pointers import load_u8, load_u64
+from penstock.data.pointers import load_u8, load_u64, store_u64
 
 U64 = npt.NDArray[np.uint64]
 INLINE = 12
@@ -46,9 +46,9 @@ def _make(data: Any, offsets: Any, valid: Any, heap_id: int, heap_start: int, ou
         out[i, 1] = w1
 
 
-@kernel("void(uint64[:, ::1], uint64[::1], int64[::1], uint8[::1])")
-def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
-    """Write the bytes of view i at out[offsets[i]]."""
+@kernel("void(uint64[:, ::1], uint64[::1], int64[::1], uint8[::1], uint64)")
+def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any, address: Any) -> None:
+    """Write the bytes of view i at out[offsets[i]]; `address` is that of `out`."""
     for i in range(views.shape[0]):
         w0, w1 = views[i, 0], views[i, 1]
         length: Any = np.int64(w0 & np.uint64(0xFFFFFFFF))
@@ -60,22 +60,44 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any) -> None:
                 out[at + j] = np.uint8((w1 >> np.uint64(8 * (j - 4))) & np.uint64(0xFF))
         else:
             p = addresses[w1 & np.uint64(0xFFFFFFFF)] + (w1 >> np.uint64(32))
-            for j in range(length):
-                out[at + j] = load_u8(p + np.uint64(j))
+            q = address + np.uint64(at)
+            # the last eight bytes may overlap those before: a long string has more than eight
+            end = np.uint64(length - 8)
+            j = np.uint64(0)
+            while j < end:
+                store_u64(q + j, load_u64(p + j))
+                j += np.uint64(8)
+            store_u64(q + end, load_u64(p + end))
 
 
-@kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], int64, int64, uint64[:, ::1])")
+@kernel("int64(uint64[:, ::1])")
+def _long_bytes(views: Any) -> Any:
+    """Bytes of all long strings."""
+    total: Any = 0
+    for i in range(views.shape[0]):
+        length = np.int64(views[i, 0] & np.uint64(0xFFFFFFFF))
+        if length > 12:
+            total += length
+    return total
+
+
+@kernel("int64(uint64[:, ::1], uint64[::1], uint64, int64, int64, uint64[:, ::1])")
 def _relocate(views: Any, addresses: Any, data: Any, start: int, heap_id: int, out: Any) -> Any:
-    """Copy long strings into `data`, the bytes of heap `heap_id`, from `start` on, and point their
-    views there; returns where the next would go."""
+    """Copy long strings to address `data`, the bytes of heap `heap_id`, from `start` on, and point
+    their views there; returns where the next would go."""
     at: Any = start
     for i in range(views.shape[0]):
         w0, w1 = views[i, 0], views[i, 1]
         length = np.int64(w0 & np.uint64(0xFFFFFFFF))
         if length > 12:
             p = addresses[w1 & np.uint64(0xFFFFFFFF)] + (w1 >> np.uint64(32))
-            for j in range(length):
-                data[at + j] = load_u8(p + np.uint64(j))
+            q = data + np.uint64(at)
+            end = np.uint64(length - 8)
+            j = np.uint64(0)
+            while j < end:
+                store_u64(q + j, load_u64(p + j))
+                j += np.uint64(8)
+            store_u64(q + end, load_u64(p + end))
             w1 = np.uint64(heap_id) | (np.uint64(at) << np.uint64(32))
             at += length
         out[i, 0] = w0
@@ -109,12 +131,16 @@ def _equal(a: Any, ia: Any, b: Any, ib: Any, addresses: Any, out: Any) -> None:
             else:
                 p = addresses[a1 & low] + (a1 >> np.uint64(32))
                 q = addresses[b1 & low] + (b1 >> np.uint64(32))
-                j = 4
-                while j < length:
-                    if load_u8(p + np.uint64(j)) != load_u8(q + np.uint64(j)):
-                        out[i] = 0
+                end = np.uint64(length - 8)
+                j = np.uint64(4)
+                while j < end:
+                    if load_u64(p + j) != load_u64(q + j):
                         break
-                    j += 1
+                    j += np.uint64(8)
+                # the last eight bytes, or those that differ
+                j = min(j, end)
+                if load_u64(p + j) != load_u64(q + j):
+                    out[i] = 0
 
 
 @kernel("void(uint64[:, ::1], uint64[:, ::1], uint64[::1], int8[::1])")
@@ -221,18 +247,23 @@ def copy_out(views: U64) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     offsets = np.zeros(len(views) + 1, np.int64)
     np.cumsum(lengths_of(views), out=offsets[1:])
     out = np.empty(int(offsets[-1]), np.uint8)
-    _copy_out(np.ascontiguousarray(views), heap_addresses(), offsets, out)
+    _copy_out(np.ascontiguousarray(views), heap_addresses(), offsets, out, out.ctypes.data)
     return out, offsets
 
 
 def compact(views: U64) -> tuple[U64, tuple[Heap, ...]]:
     """The same strings with all long ones in one fresh heap (in as few as can hold them, where
     they are more than `MAX_HEAP_BYTES`), so that old heaps can go."""
-    offsets = np.zeros(len(views) + 1, np.int64)
-    np.cumsum(long_lengths(views), out=offsets[1:])
-    if offsets[-1] == 0:
+    size = _long_bytes(views)
+    if size == 0:
         return views, ()
     out = np.empty_like(views)
+    if size <= MAX_HEAP_BYTES:
+        heap = Heap(np.empty(size, np.uint8))
+        relocate(views, heap, 0, out)
+        return out, (heap,)
+    offsets = np.zeros(len(views) + 1, np.int64)
+    np.cumsum(long_lengths(views), out=offsets[1:])
     heaps: list[Heap] = []
     for a, b in _blocks(offsets):
         heaps.append(Heap(np.empty(int(offsets[b] - offsets[a]), np.uint8)))
@@ -250,7 +281,7 @@ def long_lengths(views: U64) -> npt.NDArray[np.int64]:
 def relocate(views: U64, heap: Heap, start: int, out: U64) -> int:
     """Copy the long strings of `views` into `heap` from byte `start` on and write their new views
     to `out`; returns where the next string goes."""
-    end = _relocate(views, heap_addresses(), heap.data, start, heap.id, out)
+    end = _relocate(views, heap_addresses(), heap.data.ctypes.data, start, heap.id, out)
     return int(end)
 
 

@@ -22,10 +22,12 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import compact_heaps, concat_columns, slice_batch, take, take_column
+from penstock.data.gather import concat_columns, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
+from penstock.state.merging import interleave, pick, pick_array
+from penstock.state.sorting import sort_pairs
 from penstock.state.storage import StateStore, column
 
 U64 = npt.NDArray[np.uint64]
@@ -165,34 +167,6 @@ def _expand(low: Any, high: Any, needle: Any, row: Any) -> None:
             at += 1
 
 
-@kernel("int64(uint64[::1], uint64[::1], uint64[::1], uint64[::1], int64[::1], int64[::1])")
-def _merge(ka: Any, ra: Any, kb: Any, rb: Any, source: Any, twin: Any) -> int:
-    """Interleave two sorted runs: source[i] is a row of a, or len(a) + a row of b. twin[i] is the
-    position of an equal (k, r) just before, else -1. Returns the number of twins."""
-    na, nb = ka.shape[0], kb.shape[0]
-    i, j, twins = 0, 0, 0
-    for at in range(na + nb):
-        from_a = j >= nb or (i < na and (ka[i] < kb[j] or (ka[i] == kb[j] and ra[i] <= rb[j])))
-        if from_a:
-            source[at] = i
-            i += 1
-        else:
-            source[at] = na + j
-            j += 1
-        twin[at] = -1
-        if at > 0:
-            x, y = source[at - 1], source[at]
-            kx = ka[x] if x < na else kb[x - na]
-            ky = ka[y] if y < na else kb[y - na]
-            if kx == ky:
-                rx = ra[x] if x < na else rb[x - na]
-                ry = ra[y] if y < na else rb[y - na]
-                if rx == ry:
-                    twin[at] = at - 1
-                    twins += 1
-    return twins
-
-
 def _indexed(k: U64, r: U64, batch: Batch) -> Run:
     bits = max(0, len(k).bit_length() - _BUCKET_BITS)
     table = np.empty((1 << bits) + 1, np.int32)
@@ -217,14 +191,36 @@ def run_from(arrays: Mapping[str, Array], schema: Schema) -> Run:
 
 def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
     """The run of a batch's rows; `key` are the positions of the key columns."""
-    batch = consolidate(batch)
     n = len(batch)
     k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=n)
     r = hash_columns(batch.columns, ROW_SEED, n=n)
-    if n > 1:
-        order = np.lexsort((r, k))
-        k, r, batch = k[order], r[order], take(batch, order)
-    return _indexed(k, r, batch)
+    order, twins = sort_pairs(k, r)
+    weights = batch.weights[order]
+    if twins or not weights.all():
+        k, r = k[order], r[order]
+        starts = np.flatnonzero(
+            (np.diff(k, prepend=~k[:1]) != 0) | (np.diff(r, prepend=r[:1]) != 0)
+        )
+        second = np.delete(np.arange(n), starts)
+        if not rows_equal(batch.columns, order[second - 1], batch.columns, order[second]).all():
+            # hashes of different rows collided: from here on rows are told apart by themselves
+            return _build_collided(consolidate(batch), key)
+        sums = np.add.reduceat(weights, starts)
+        kept = starts[sums != 0]
+        order, weights, k, r = order[kept], sums[sums != 0], k[kept], r[kept]
+    else:
+        k, r = k[order], r[order]
+    columns = tuple(take_column(c, order) for c in batch.columns)
+    return _indexed(k, r, Batch(batch.schema, columns, weights, True))
+
+
+def _build_collided(batch: Batch, key: tuple[int, ...]) -> Run:
+    """The run of consolidated rows, some of which have equal hashes."""
+    k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=len(batch))
+    r = hash_columns(batch.columns, ROW_SEED, n=len(batch))
+    order, _ = sort_pairs(k, r)
+    rows = take(batch, order)
+    return _indexed(k[order], r[order], Batch(rows.schema, rows.columns, rows.weights, True))
 
 
 def find(run: Run, needles: U64) -> tuple[I64, I64]:
@@ -241,27 +237,27 @@ def find(run: Run, needles: U64) -> tuple[I64, I64]:
 def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
     """One run with the rows of both, weights added, zeros dropped."""
     n = len(a) + len(b)
-    source, twin = np.empty(n, np.int64), np.empty(n, np.int64)
-    twins = _merge(a.k, a.r, b.k, b.r, source, twin)
-    columns = tuple(
-        concat_columns((x, y)) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
-    )
-    weights = np.concatenate((a.batch.weights, b.batch.weights))[source]
+    source, k, r = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+    twins = interleave(a.k, a.r, b.k, b.r, source, k, r)
+    weights = pick_array(a.batch.weights, b.batch.weights, source)
     if twins:
-        second = np.flatnonzero(twin >= 0)
+        second = 1 + np.flatnonzero((k[1:] == k[:-1]) & (r[1:] == r[:-1]))
         first = second - 1
+        columns = tuple(
+            concat_columns((x, y)) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
+        )
         same = rows_equal(columns, source[first], columns, source[second])
         if not same.all() or (np.diff(second) == 1).any():
             # hashes of different rows collided: start over from the rows themselves
             both = Batch(
                 a.batch.schema, columns, np.concatenate((a.batch.weights, b.batch.weights))
             )
-            return build_run(both, key)
+            return _build_collided(consolidate(both), key)
         weights[first] += weights[second]
         weights[second] = 0
         kept = np.flatnonzero(weights)
-        source, weights = source[kept], weights[kept]
-    gathered = tuple(compact_heaps(take_column(c, source)) for c in columns)
-    k = np.concatenate((a.k, b.k))[source]
-    r = np.concatenate((a.r, b.r))[source]
-    return _indexed(k, r, Batch(a.batch.schema, gathered, weights, True))
+        source, weights, k, r = source[kept], weights[kept], k[kept], r[kept]
+    picked = tuple(
+        pick(x, y, source) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
+    )
+    return _indexed(k, r, Batch(a.batch.schema, picked, weights, True))

@@ -270,3 +270,18 @@ def test_every_operator_says_what_it_computes_and_what_it_remembers() -> None:
     for operator in Node.__subclasses__():
         assert "parameters" in vars(operator), operator
         assert "parts" in vars(operator) or "state_rows" not in vars(operator), operator
+
+
+@pytest.mark.parametrize("is_materialized", [False, True])
+def test_an_output_says_what_is_left_of_a_step_whenever_it_is_looked_at(
+    is_materialized: bool,
+) -> None:
+    circuit = Circuit()
+    circuit.sink("out", circuit.source("t", T), is_materialized)
+    rows = ((1, 1), 1), ((2, 2), 1), ((1, 1), 1), ((2, 2), -1), ((3, 3), 1)
+    changes = circuit.step({"t": [as_input(T, rows)]})
+    circuit.step({"t": [as_input(T, [((9, 9), 1)])]})
+
+    assert list(changes) == ["out"] and len(changes) == 1
+    assert changes["out"] is changes["out"] and changes["out"].consolidated
+    assert sorted(batch_to_rows(changes["out"])) == [((1, 1), 2), ((3, 3), 1)]

@@ -1,8 +1,12 @@
-"""A named output: its change per step and, if it is materialized, its contents."""
+"""A named output: its change per step and, if it is materialized, its contents.
+
+A step hands out what every output changed; most have nobody who reads them (each table has one),
+so a change is consolidated when it is looked at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.circuit.node import Node
@@ -19,7 +23,8 @@ class Sink(Node):
     Reference:   the relation itself.
     Incremental: the delta, consolidated, so that readers see net changes only.
     State: nothing, or when materialized the integral, keyed by the whole row.
-    Cost:  one consolidation of the delta; materialized, also an insertion into a spine.
+    Cost:  one consolidation of the delta if it is looked at; materialized, also an insertion into
+           a spine.
     """
 
     def __init__(self, source: Node, relation: str, materialized: bool) -> None:
@@ -33,10 +38,10 @@ class Sink(Node):
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
-        return delta if delta.consolidated else consolidate(delta)
+        return delta if self.integral is None else consolidate(delta)
 
     def change(self) -> Batch:
-        """This step's delta, possibly empty; valid until the step's commit."""
+        """This step's delta, possibly empty and not consolidated; valid until the step's commit."""
         return self._empty if self.delta is None else self.delta
 
     def commit(self) -> None:
@@ -52,3 +57,23 @@ class Sink(Node):
 
     def state_rows(self) -> int:
         return 0 if self.integral is None else len(self.integral)
+
+
+class StepChanges(Mapping[str, Batch]):
+    """What one step changed, by output: consolidated, possibly empty. Batches never change, so it
+    may be kept and read in any thread."""
+
+    def __init__(self, changes: dict[str, Batch]) -> None:
+        self._changes = changes
+
+    def __getitem__(self, name: str) -> Batch:
+        change = self._changes[name]
+        if not change.consolidated:
+            change = self._changes[name] = consolidate(change)
+        return change
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._changes)
+
+    def __len__(self) -> int:
+        return len(self._changes)
