@@ -26,6 +26,7 @@ from penstock.circuit.arrange import Arrange
 from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
+from penstock.circuit.ops.asof import AsofJoin
 from penstock.circuit.ops.constant import Constant
 from penstock.circuit.ops.distinct import Distinct, Positive
 from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
@@ -153,6 +154,17 @@ class Circuit:
             self._arrange(right.node, tuple(k for _, k in keys), safe),
         )
         return self._add(Join(*arranged, kind, residual, schema, meaning))
+
+    def asof_join(
+        self,
+        left: Stream,
+        right: Stream,
+        keys: Sequence[tuple[int, int]],
+        times: tuple[int, int],
+        schema: Schema,
+    ) -> Stream:
+        """Each left row beside the latest right row that is not later (see `ops.asof`)."""
+        return self._add(AsofJoin(left.node, right.node, tuple(keys), times, schema))
 
     def aggregate(
         self, stream: Stream, keys: Sequence[int], calls: Sequence[AggregateSpec], schema: Schema

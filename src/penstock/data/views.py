@@ -63,10 +63,10 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any, address: Any) 
             q = address + np.uint64(at)
             # the last eight bytes may overlap those before: a long string has more than eight
             end = np.uint64(length - 8)
-            j = np.uint64(0)
-            while j < end:
-                store_u64(q + j, load_u64(p + j))
-                j += np.uint64(8)
+            k = np.uint64(0)
+            while k < end:
+                store_u64(q + k, load_u64(p + k))
+                k += np.uint64(8)
             store_u64(q + end, load_u64(p + end))
 
 

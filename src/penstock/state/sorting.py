@@ -59,7 +59,7 @@ def _radix_pass(word: Any, shift: int, counts: Any, order: Any, out: Any) -> Non
 
 
 @kernel("int64(uint64[::1], uint64[::1], int64[::1], int64)")
-def _insertion(k: Any, r: Any, order: Any, most: int) -> int:
+def _insertion(k: Any, r: Any, order: Any, most: int) -> Any:
     """Insertion sort by (k, r): the number of rows that equal the one before, or -1 when it has
     taken more than `most` moves."""
     moves: Any = 0

@@ -17,7 +17,6 @@ Those nearer to its ends may be wrong, but they are wrong alike before and after
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,13 +24,13 @@ import numpy as np
 from penstock.circuit.dense import Ids
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
+from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, WindowSpec
 from penstock.circuit.windows import BY_ROW, Elements, evaluate
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take_column
 from penstock.data.types import Schema
-from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, beside, between, distances
@@ -75,7 +74,7 @@ class Window(Node):
         assert delta is not None
         fresh = OrderedSpine(self._rows.schema, self._partition, self._order.directions)
         fresh.insert(delta)
-        changes = _Changes.of(fresh, self._partition)
+        changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
         segments = self._reach.segments(self._rows, self._order, changes)
@@ -115,80 +114,15 @@ class Window(Node):
         return Batch(self.schema, tuple(typed), weights)
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """Where a delta changed something: places in order within each partition; `key[i]` numbers
-    the partition of place i, `keys` are the partitions."""
-
-    at: Places
-    key: Ids
-    keys: tuple[Column, ...]
-
-    @staticmethod
-    def of(fresh: OrderedSpine, partition: tuple[int, ...]) -> _Changes:
-        runs = fresh.runs()
-        if not runs:
-            nothing = np.zeros(0, np.uint64)
-            return _Changes(Places(nothing, nothing), np.zeros(0, np.int64), ())
-        (run,) = runs
-        c, d = fresh.words(run.batch)
-        columns = tuple(run.batch.columns[p] for p in partition)
-        key, keys = np.zeros(len(c), np.int64), columns
-        if columns:
-            table = GroupTable(tuple(k.type for k in columns))
-            key = table.lookup_or_insert(columns, len(c))
-            keys = table.take(np.arange(len(table)))
-        order = np.lexsort((d, c, key))
-        c, d, key = c[order], d[order], key[order]
-        again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
-        kept = np.flatnonzero(np.append(True, ~again))
-        return _Changes(Places(c[kept], d[kept]), key[kept], keys)
-
-    def keys_at(self, key: Ids) -> tuple[Column, ...]:
-        return tuple(take_column(k, key) for k in self.keys)
-
-
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`.
-    `felt`: the places within that a change is felt from and to, None: all."""
-
-    keys: tuple[Column, ...]
-    low: Places
-    high: Places
-    felt: tuple[Places, Places] | None = None
-
-    @staticmethod
-    def joined(
-        changes: _Changes,
-        key: Ids,
-        low: Places,
-        high: Places,
-        felt: tuple[Places, Places] | None = None,
-    ) -> Segments:
-        """Of overlapping ones; `key`, `low`, `high` and what is `felt` ascend together."""
-        if not len(key):
-            return Segments(changes.keys_at(key), low, high, felt)
-        apart = np.ones(len(key), bool)
-        before = high.take(np.arange(len(key) - 1))
-        after = low.take(np.arange(1, len(key)))
-        apart[1:] = (key[1:] != key[:-1]) | before.is_below(after)
-        first = np.flatnonzero(apart)
-        last = np.append(first[1:], len(key)) - 1
-        if felt is not None:
-            felt = (felt[0].take(first), felt[1].take(last))
-        return Segments(changes.keys_at(key[first]), low.take(first), high.take(last), felt)
-
-
 class _Reach(Protocol):
-    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         """What to evaluate anew after `changes` of the rows in `spine`."""
 
 
 class _Everywhere:
     """A change is felt in the whole partition."""
 
-    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         n = max(1, len(changes.keys[0]) if changes.keys else 1)
         low, high = np.zeros(n, np.uint64), np.full(n, TOP)
         return Segments(changes.keys, Places(low, low), Places(high, high))
@@ -202,7 +136,7 @@ class _Within:
         self._back, self._ahead = back, ahead
         self._in_second = in_second
 
-    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         at, reach = changes.at, self._back + self._ahead
         felt = self._around(at, self._ahead, self._back)
         return Segments.joined(changes, changes.key, *self._around(at, reach, reach), felt)
@@ -224,7 +158,7 @@ class _Rows:
     def __init__(self, reach: int) -> None:
         self._reach = reach
 
-    def segments(self, spine: OrderedSpine, order: RowOrder, changes: _Changes) -> Segments:
+    def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         if not self._reach:
             return Segments.joined(changes, changes.key, changes.at, changes.at)
         # changes with fewer rows between them than they reach have one segment

@@ -1,0 +1,83 @@
+"""Where a delta changed ordered partitions, and the stretches of them that feel it.
+
+changes      p: 3, 7, 8        q: 5
+segments     p: 1 ──── 4   6 ───── 10        q: 3 ──── 7       (joined where they overlap)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from penstock.circuit.dense import Ids
+from penstock.data.batch import Column
+from penstock.data.gather import take_column
+from penstock.state.groups import GroupTable
+from penstock.state.ordered import OrderedSpine
+from penstock.state.ranges import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Where a delta changed something: places in order within each partition; `key[i]` numbers
+    the partition of place i, `keys` are the partitions."""
+
+    at: Places
+    key: Ids
+    keys: tuple[Column, ...]
+
+    @staticmethod
+    def of(fresh: OrderedSpine, partition: tuple[int, ...]) -> Changes:
+        runs = fresh.runs()
+        if not runs:
+            nothing = np.zeros(0, np.uint64)
+            return Changes(Places(nothing, nothing), np.zeros(0, np.int64), ())
+        (run,) = runs
+        c, d = fresh.words(run.batch)
+        columns = tuple(run.batch.columns[p] for p in partition)
+        key, keys = np.zeros(len(c), np.int64), columns
+        if columns:
+            table = GroupTable(tuple(k.type for k in columns))
+            key = table.lookup_or_insert(columns, len(c))
+            keys = table.take(np.arange(len(table)))
+        order = np.lexsort((d, c, key))
+        c, d, key = c[order], d[order], key[order]
+        again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
+        kept = np.flatnonzero(np.append(True, ~again))
+        return Changes(Places(c[kept], d[kept]), key[kept], keys)
+
+    def keys_at(self, key: Ids) -> tuple[Column, ...]:
+        return tuple(take_column(k, key) for k in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`.
+    `felt`: the places within that a change is felt from and to, None: all."""
+
+    keys: tuple[Column, ...]
+    low: Places
+    high: Places
+    felt: tuple[Places, Places] | None = None
+
+    @staticmethod
+    def joined(
+        changes: Changes,
+        key: Ids,
+        low: Places,
+        high: Places,
+        felt: tuple[Places, Places] | None = None,
+    ) -> Segments:
+        """Of overlapping ones; `key`, `low`, `high` and what is `felt` ascend together."""
+        if not len(key):
+            return Segments(changes.keys_at(key), low, high, felt)
+        apart = np.ones(len(key), bool)
+        before = high.take(np.arange(len(key) - 1))
+        after = low.take(np.arange(1, len(key)))
+        apart[1:] = (key[1:] != key[:-1]) | before.is_below(after)
+        first = np.flatnonzero(apart)
+        last = np.append(first[1:], len(key)) - 1
+        if felt is not None:
+            felt = (felt[0].take(first), felt[1].take(last))
+        return Segments(changes.keys_at(key[first]), low.take(first), high.take(last), felt)
