@@ -248,6 +248,12 @@ def test_queries_answer_in_every_format_with_exact_types(p: Pipeline) -> None:
     kind, data = ask("parquet")
     assert kind == "application/octet-stream"
     assert pq.read_table(io.BytesIO(data)).to_pylist() == table.to_pylist()
+    sent = p.post("/ingress/t", params={"format": "parquet"}, content=data)
+    assert sent.status_code == 200, sent.text
+    p.wait_for(sent.json()["token"])
+    assert ask("parquet")[1] == data  # the same rows under the same keys
+    spoilt = p.post("/ingress/t", params={"format": "parquet"}, content=data[:-1])
+    assert code(spoilt, 400) == "ParseErrors"
     kind, data = ask("hash")
     assert kind == "text/plain" and len(data) == len(hashlib.sha256().hexdigest())
     assert data == ask("hash", "SELECT id, v FROM m ORDER BY id DESC")[1] == data.upper()

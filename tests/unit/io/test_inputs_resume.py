@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from penstock.data.types import BIGINT, VARCHAR, schema
@@ -93,6 +95,18 @@ def test_a_file_goes_on_at_every_position(tmp_path: Path) -> None:
     path.write_bytes(lines(500))
     context = InputContext("t", "c", TABLE, (), {"path": str(path), "buffer_size_bytes": 999}, JSON)
     assert len(list(resumed_at_each_position(lambda: FileInput(context), 3))) > 5
+
+
+@pytest.mark.parametrize("format", [JSON, {"name": "parquet"}])
+def test_a_file_that_was_read_to_its_end_is_not_read_again(tmp_path: Path, format: Any) -> None:
+    path = tmp_path / "a"
+    if format is JSON:
+        path.write_bytes(b'{"id": 1}\n{"id": 2}')  # the last line has no end
+    else:
+        pq.write_table(pa.table({"id": [1, 2]}), path)
+    context = InputContext("t", "c", TABLE, (), {"path": str(path), "buffer_size_bytes": 9}, format)
+    *_, after = resumed_at_each_position(lambda: FileInput(context), 1)
+    assert after == []
 
 
 def test_a_url_goes_on_at_every_position() -> None:

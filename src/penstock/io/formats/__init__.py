@@ -17,6 +17,7 @@ from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
 from penstock.io.formats.json_encoder import JsonEncoder
 from penstock.io.formats.json_parser import JsonParser
+from penstock.io.formats.parquet_parser import ParquetParser
 from penstock.io.formats.raw_parser import RawParser
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ PARSERS: dict[str, Callable[..., Parser]] = {
     "csv": CsvParser,
     "raw": RawParser,
     "avro": AvroParser,
+    "parquet": ParquetParser,
 }
 ENCODERS: dict[str, Callable[..., Encoder]] = {"json": JsonEncoder, "csv": CsvEncoder}
 

@@ -58,10 +58,12 @@ class FileInput(InputConnector):
                 if self._position is not None and not self._seek(intake, file, parser):
                     return
                 self._read(intake, file, parser)
+                # all of it is delivered then: whoever resumes here reads nothing twice
+                rest = parser.finish()
+                intake.push(rest, 0, position=position_of(file.tell(), parser))
         except OSError as e:
             intake.error(f"file_input: reading '{self._path}' failed: {e.strerror}", fatal=True)
             return
-        intake.push(parser.finish(), 0)
         intake.end_of_input()
 
     def _read(self, intake: Intake, file: FileIO, parser: Parser) -> None:

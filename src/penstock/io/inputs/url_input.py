@@ -79,7 +79,9 @@ class UrlInput(InputConnector):
                 if is_fatal:
                     return
                 sleep(intake, _FIRST_RETRY_S * 2 ** (attempts - 1))
-        intake.push(parser.finish(), 0)
+        rest = parser.finish()
+        end = position_of(resource.offset, parser, version=resource.version)
+        intake.push(rest, 0, position=end)
         intake.end_of_input()
 
     def _deliver(self, intake: Intake, parser: Parser, resource: _Resource) -> None:
