@@ -27,6 +27,7 @@ from penstock.data.types import Schema
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -84,6 +85,9 @@ class RelationCompiler:
                 return self._project(node)
             case Join():
                 return self._join(node)
+            case AsofJoin():
+                left, right = self.stream(node.left), self.stream(node.right)
+                return self.circuit.asof_join(left, right, node.keys, node.times, node.schema)
             case Aggregate():
                 return self._aggregate(node)
             case Distinct():

@@ -9,6 +9,7 @@ everywhere: a row has an integer multiplicity.
     Filter          keep rows for which the predicate is TRUE
     Project         one expression per output column
     Join            inner | left | right | full | semi | anti, equi-keys and a residual predicate
+    AsofJoin        the latest right row that is not later, beside each left row
     Aggregate       one row per group (one row in all when there are no keys)
     Distinct        one copy of each row
     UnionAll        multiset union, by position
@@ -90,6 +91,19 @@ class Join(Node):
     keys: tuple[tuple[int, int], ...]
     null_safe: tuple[bool, ...] = ()
     residual: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsofJoin(Node):
+    """Each left row once, beside the greatest right row with equal keys among those with the
+    greatest time not above the left one's; NULLs without one. Output columns: left's, then
+    right's, which may be NULL. `keys` are pairs of column positions of equal type, `times` one of
+    whole numbers, dates, times or timestamps; a NULL in any of them matches nothing."""
+
+    left: Node
+    right: Node
+    keys: tuple[tuple[int, int], ...]
+    times: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

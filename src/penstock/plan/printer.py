@@ -23,6 +23,7 @@ from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -60,7 +61,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
         case Filter() | Project() | Aggregate() | Distinct() | TopK() | Window() | Hop() | Unnest():
             return (node.input,)
-        case Join() | Difference():
+        case Join() | AsofJoin() | Difference():
             return (node.left, node.right)
         case Frontier():
             return (node.input, node.bound)
@@ -122,6 +123,8 @@ def describe(node: Node) -> str:
             return _project(node)
         case Join():
             return _join(node)
+        case AsofJoin():
+            return _asof(node)
         case Aggregate():
             return _aggregate(node)
         case Distinct():
@@ -178,6 +181,14 @@ def _join(node: Join) -> str:
     if node.residual is not None:
         text += f" where {format_expression(node.residual, (*left, *right))}"
     return text
+
+
+def _asof(node: AsofJoin) -> str:
+    left, right = node.left.schema.names, node.right.schema.names
+    names = column_names((*left, *right))
+    pairs = [("=", k) for k in node.keys] + [(">=", node.times)]
+    conditions = (f"{names[x]} {op} {names[len(left) + y]}" for op, (x, y) in pairs)
+    return f"AsofJoin left on {' AND '.join(conditions)}"
 
 
 def _aggregate(node: Aggregate) -> str:

@@ -33,6 +33,7 @@ from penstock.plan.expressions import (
 )
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -55,7 +56,7 @@ def inputs(node: Node) -> tuple[Node, ...]:
     """The nodes `node` reads, left to right."""
     if isinstance(node, _ONE_INPUT):
         return (node.input,)
-    if isinstance(node, Join | Difference):
+    if isinstance(node, Join | AsofJoin | Difference):
         return (node.left, node.right)
     if isinstance(node, Frontier):
         return (node.input, node.bound)
@@ -68,7 +69,7 @@ def with_inputs(node: Node, new: Sequence[Node]) -> Node:
     """`node` over other inputs of the same schemas."""
     if all(a is b for a, b in zip(inputs(node), new, strict=True)):
         return node
-    if isinstance(node, Join | Difference):
+    if isinstance(node, Join | AsofJoin | Difference):
         return replace(node, left=new[0], right=new[1])
     if isinstance(node, Frontier):
         return replace(node, input=new[0], bound=new[1])

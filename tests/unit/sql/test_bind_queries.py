@@ -200,11 +200,13 @@ def test_a_scalar_sub_query_with_two_rows_is_an_error_and_one_row_is_its_value(v
         assert _maintained(compile_program(program), rows) == Counter([plain((1, 5))])
 
 
+@pytest.mark.parametrize("time", ["INT", "BIGINT", "DECIMAL(12, 2)"])
 @pytest.mark.parametrize("seed", range(6))
-def test_an_asof_join_takes_the_latest_row_that_is_not_later(seed: int) -> None:
+def test_an_asof_join_takes_the_latest_row_that_is_not_later(seed: int, time: str) -> None:
     rows = _tables(seed)
+    condition = f"CAST(a.x AS {time}) >= CAST(b.y AS {time})"
     program = f"""{TABLES} CREATE MATERIALIZED VIEW v AS
-        SELECT a.k, a.x, b.y, b.s FROM a LEFT ASOF JOIN b MATCH_CONDITION (a.x >= b.y)
+        SELECT a.k, a.x, b.y, b.s FROM a LEFT ASOF JOIN b MATCH_CONDITION ({condition})
         ON a.k = b.k"""
     expected: Counter[Any] = Counter()
     for k, x, _ in rows["a"]:

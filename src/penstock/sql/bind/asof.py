@@ -1,16 +1,23 @@
 """LEFT ASOF JOIN (sql-reference 4.7): beside each left row the latest right row that is not later.
 
+    left  (…, key, time)  ─┐
+    right (…, key, time)  ─┴─ AsofJoin        keys and times become columns
+
+Times that a word does not tell apart (DECIMAL, floats, strings) and keys that are floats have a
+join on a range instead, which reads all rows of a key:
+
     right row      10:00   10:05   10:20        one row a key and time, the greatest
     is latest      < 10:05 < 10:20   …          until the next one: LEAD
-
-so that the join is one on the keys and a range of times, with at most one match.
 """
 
 from __future__ import annotations
 
-from penstock.data.types import Field, Schema
+from collections.abc import Sequence
+
+from penstock.data.types import FLOATS, INTEGERS, Field, Kind, Schema
 from penstock.plan.expressions import Call, Expr, InputRef
 from penstock.plan.nodes import (
+    AsofJoin,
     Filter,
     Join,
     JoinKind,
@@ -39,6 +46,14 @@ def asof_join(join: ast.Join, left: Node, right: Node, both: Scope, catalog: Cat
     time, other = _times(join, both, catalog, n)
     pairs = _keys(join, both, catalog, n)
     inner = [remap(b, lambda i: i - n) for b in (*(b for _, b in pairs), other)]
+    if _is_exact(time, other) and not any(e.type.kind in FLOATS for e in inner):
+        new_left, outer_at = _with_columns(left, [*(a for a, _ in pairs), time])
+        new_right, inner_at = _with_columns(right, inner)
+        schema = Schema(joined_fields(JoinKind.LEFT, new_left.schema, new_right.schema))
+        *keys, times = zip(outer_at, inner_at, strict=True)
+        asof = AsofJoin(schema, new_left, new_right, tuple(keys), times, span=join.span)
+        start = len(new_left.schema)
+        return pick(asof, [*range(n), *range(start, start + m)])
     extra = tuple(Field(f"$k{i}", e.type) for i, e in enumerate(inner))
     keyed = Schema((*right.schema.fields, *extra))
     rows: Node = Project(keyed, right, (*references(right.schema), *inner), span=join.span)
@@ -64,6 +79,25 @@ def asof_join(join: ast.Join, left: Node, right: Node, both: Scope, catalog: Cat
     schema = Schema(joined_fields(JoinKind.LEFT, left.schema, ranged))
     joined = Join(schema, JoinKind.LEFT, left, rows, (), (), build.and_(on), span=join.span)
     return pick(joined, range(n + m))
+
+
+def _with_columns(node: Node, exprs: Sequence[Expr]) -> tuple[Node, list[int]]:
+    """`node` with the values of `exprs` as columns, and where these are."""
+    new = [e for e in exprs if not isinstance(e, InputRef)]
+    width = len(node.schema)
+    behind = iter(range(width, width + len(new)))
+    at = [e.index if isinstance(e, InputRef) else next(behind) for e in exprs]
+    if not new:
+        return node, at
+    extra = tuple(Field(f"$k{i}", e.type) for i, e in enumerate(new))
+    schema = Schema((*node.schema.fields, *extra))
+    return Project(schema, node, (*references(node.schema), *new)), at
+
+
+def _is_exact(a: Expr, b: Expr) -> bool:
+    """Whether a word tells the values of both apart, and the same word the same values."""
+    of_days = (Kind.DATE, Kind.TIME, Kind.TIMESTAMP)
+    return a.type.kind is b.type.kind and (a.type.kind in INTEGERS or a.type.kind in of_days)
 
 
 def _times(join: ast.Join, both: Scope, catalog: Catalog, width: int) -> tuple[Expr, Expr]:

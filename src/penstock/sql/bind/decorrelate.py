@@ -26,6 +26,7 @@ from penstock.data.types import BIGINT, Field, Schema
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -269,6 +270,14 @@ class _Lift:
                 )
             case Aggregate():
                 return self._aggregate(node)
+            case AsofJoin(left=left, right=right) if not outers(right):
+                return replace(
+                    node,
+                    schema=self._schema(node),
+                    left=self.node(left),
+                    keys=tuple((a + self.width, b) for a, b in node.keys),
+                    times=(node.times[0] + self.width, node.times[1]),
+                )
             case Join():
                 return self._join(node)
         raise unsupported(node.span, f"a correlated sub-query over {type(node).__name__}")

@@ -19,6 +19,7 @@ from penstock.data.types import Schema
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -59,6 +60,8 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return kept, moves
         case Join():
             return _join(node, want)
+        case AsofJoin():
+            return _asof_join(node, want)
         case Aggregate():
             return _aggregate(node, want)
         case Unnest():
@@ -136,6 +139,25 @@ def _join(node: Join, want: list[int]) -> tuple[Node, Moves]:
         span=node.span,
     )  # fmt: skip
     return kept, visible
+
+
+def _asof_join(node: AsofJoin, want: list[int]) -> tuple[Node, Moves]:
+    width, right = len(node.left.schema), len(node.right.schema)
+    left = {c for c in want if c < width} | {a for a, _ in node.keys} | {node.times[0]}
+    new_left, moves = _narrow_input(node.left, left)
+    new_width = len(new_left.schema)
+    # the greatest of the latest rows is told by all columns
+    new_right = _exactly(node.right, [*range(right)])
+    columns = [*sorted(moves), *range(width, width + right)]
+    kept = replace(
+        node,
+        schema=_pick(node.schema, columns),
+        left=new_left,
+        right=new_right,
+        keys=tuple((moves[a], b) for a, b in node.keys),
+        times=(moves[node.times[0]], node.times[1]),
+    )
+    return kept, moves | {width + i: new_width + i for i in range(right)}
 
 
 def _narrow_input(node: Node, needed: set[int]) -> tuple[Node, Moves]:

@@ -23,6 +23,7 @@ from penstock.data.types import Schema
 from penstock.plan.expressions import Call, Expr, InputRef, conjunction
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Distinct,
     Filter,
     Frontier,
@@ -55,6 +56,10 @@ def push(node: Node, predicates: list[Expr]) -> Node:
             return _region(node, predicates)
         case Join():
             return _outer(node, predicates)
+        case AsofJoin():
+            below, above = _split(predicates, set(range(len(node.left.schema))))
+            left, right = push(node.left, below), push(node.right, [])
+            return _filtered(replace(node, left=left, right=right), above)
         case Project():
             return _through_project(node, predicates)
         case Aggregate():
