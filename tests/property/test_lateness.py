@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import Kind
 from penstock.errors import SqlError
 from penstock.sql.info import program_info
 from penstock.sql.program import compile_program
@@ -100,11 +102,93 @@ def test_a_view_may_be_late_as_well_and_the_schema_shows_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "values", "kept"),
+    [
+        ("DECIMAL(10, 2) LATENESS 1.505", ["-3.00", "2.00", "0.50", "0.49", "-2.00"], 3),
+        ("DECIMAL(38, 0) LATENESS 5", [10**30, 10**30 - 5, 10**30 - 6, -(10**30)], 2),
+        ("DOUBLE LATENESS 0.5", [1.0, float("nan"), 0.5, 0.4, float("-inf"), float("inf"), 0.6], 6),
+        ("REAL LATENESS 1", [1.5, 0.5, 0.25], 2),
+        ("BIGINT UNSIGNED LATENESS 5", [3, 0, 2**63 + 1, 2**63 - 4, 2**63 - 5], 4),
+        ("TINYINT LATENESS 2 * 100", [100, -100, -101], 2),
+        ("INT LATENESS 1.5", [10, 9, 8], 2),
+        ("DATE LATENESS INTERVAL 36 HOURS", [dt.date(2024, 1, d) for d in (9, 8, 7)], 2),
+        ("TIME LATENESS INTERVAL 1 MINUTE + INTERVAL 1 MINUTE",
+         [dt.time(10, 5), dt.time(10, 3), dt.time(10, 2, 59)], 2),
+    ],
+)  # fmt: skip
+def test_every_type_that_can_be_subtracted_from_may_be_late(
+    column: str, values: list[Any], kept: int, tmp_path: Path
+) -> None:
+    plan = compile_program(f"CREATE TABLE t (n {column}); {VIEW}")
+    schema = plan.tables[0].schema
+    circuit, store = compile_circuit(plan), StateStore(tmp_path, Unsynced())
+    for value in values:
+        value = Decimal(value) if schema.types[0].kind is Kind.DECIMAL else value
+        circuit.step({"t": [as_input(schema, [((value,), 1)])]})
+        saved = json.loads(json.dumps(circuit.capture().write(store)))
+        circuit = compile_circuit(plan)
+        circuit.restore(store, saved)
+
+    assert len(contents(circuit)) == kept
+
+
+def errors(changes: Any) -> list[Any]:
+    return sorted((*row[:2], json.loads(row[2]), w) for row, w in batch_to_rows(changes))
+
+
+def test_late_records_are_in_the_error_view() -> None:
+    plan = compile_program(
+        f"""CREATE TABLE t (n INT LATENESS 5, s VARCHAR, d DECIMAL(4, 2), ts TIMESTAMP,
+                            b VARBINARY);
+            CREATE TABLE k (id INT NOT NULL PRIMARY KEY, n INT LATENESS 5);
+            {VIEW}; LATENESS v.n 1;
+            CREATE MATERIALIZED VIEW w AS SELECT table_or_view_name AS t, COUNT(*) AS c
+            FROM error_view GROUP BY table_or_view_name;"""
+    )
+    tables = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+
+    def step(**given: Any) -> list[Any]:
+        inputs = {n: [as_input(tables[n], [(r, w)])] for n, (r, w) in given.items()}
+        return errors(circuit.step(inputs)["error_view"])
+
+    start = dt.datetime(2024, 1, 1)
+    assert step(t=((20, "x", None, start, b""), 1), k=((1, 20), 1)) == []
+    text = "this record came later than the LATENESS of n allows"
+    record = {"n": 14, "s": "é", "d": 1.5, "ts": "2024-01-01 00:00:00", "b": None}
+    late = ("t", text, record, 1)
+    found = step(t=((14, "é", Decimal("1.5"), start, None), 1))
+    assert [(*x[:2], {**x[2], "d": float(x[2]["d"])}, x[3]) for x in found] == [late]
+    # late for the view, a late deletion, and late changes of a table with a key
+    (view,) = step(t=((18, None, None, None, None), 1))
+    assert view[:2] == ("v", text) and view[2]["n"] == 18
+    assert len(step(t=((2, "never there", None, None, None), -1))) == 1
+    assert step(k=((1, 14), 1)) == [("k", text, {"id": 1, "n": 14}, 1)]
+    assert step(k=((1, 30), 1)) == []
+    assert step(k=((1, 0), -1)) == [] and step(k=((2, 21), 1)) == [
+        ("k", text, {"id": 2, "n": 21}, 1)
+    ]
+    assert contents(circuit, "w") == Counter({("t", 2): 1, ("v", 1): 1, ("k", 2): 1})
+
+
+def test_every_program_has_an_error_view_which_reports_nothing_of_itself() -> None:
+    plan = compile_program("CREATE VIEW late AS SELECT LENGTH(message) AS n FROM error_view;"
+                           "LATENESS late.n 1;")  # fmt: skip
+    assert [v["name"] for v in program_info(plan)["schema"]["outputs"]] == ["late", "error_view"]
+    columns = program_info(plan)["schema"]["outputs"][1]["fields"]
+    assert [(c["name"], c["columntype"]["type"], c["columntype"]["nullable"]) for c in columns] == [
+        (name, "VARCHAR", False) for name in ("table_or_view_name", "message", "metadata")
+    ]
+    assert not len(compile_circuit(plan).step({})["error_view"])
+
+
+@pytest.mark.parametrize(
     ("program", "says"),
     [
-        ("CREATE TABLE t (n INT LATENESS INTERVAL '1' HOUR)", "whole numbers a whole number"),
+        ("CREATE TABLE t (n INT LATENESS INTERVAL '1' HOUR)", "numbers a number"),
         ("CREATE TABLE t (d DATE LATENESS INTERVAL '1' MONTH)", "an interval of days or less"),
-        ("CREATE TABLE t (s VARCHAR LATENESS 1)", "cannot be late"),
+        ("CREATE TABLE t (s VARCHAR LATENESS 1)", "LATENESS of a VARCHAR column cannot be this"),
+        ("CREATE TABLE t (n INT LATENESS NULL)", "takes a constant"),
         ("CREATE TABLE t (n INT LATENESS -1)", "neither negative"),
         ("CREATE TABLE t (n INT); LATENESS w.n 1", "no view w"),
         (f"CREATE TABLE t (n INT); {VIEW}; LATENESS v.m 1", "view v has no column m"),

@@ -33,6 +33,7 @@ from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
 from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.frontier import Frontier
 from penstock.circuit.ops.join import Join, Residual
+from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
 from penstock.circuit.ops.sink import Sink, StepChanges
@@ -42,7 +43,7 @@ from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
-from penstock.circuit.waterline import Bounds, Punctual
+from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
 from penstock.errors import Conflict
@@ -106,6 +107,15 @@ class Circuit:
     def punctual(self, stream: Stream, lateness: Bounds) -> Stream:
         """Without the rows that come too late (see `waterline`)."""
         return self._add(Punctual(stream.node, lateness))
+
+    def line(self, stream: Stream, column: int, behind: Value, schema: Schema) -> Stream:
+        """One row: the largest value of `column` so far, less `behind` (see `ops.lines`)."""
+        return self._add(Line(stream.node, column, behind, schema))
+
+    def late(self, stream: Stream) -> Stream:
+        """The records that a table or a `punctual` stream found late."""
+        assert isinstance(stream.node, Punctual | KeyedSource), "nothing is late here"
+        return self._add(Late(stream.node))
 
     def inlet(self, name: str, schema: Schema) -> Stream:
         """A stream of another circuit, fed as batches (see `ops.fixpoint`)."""

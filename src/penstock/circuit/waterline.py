@@ -3,7 +3,7 @@
     seen before this step  10:00 … 12:00     LATENESS 1 h     a row of 10:30 is late: dropped
 
 The line moves behind a step, never within it, so a row is judged by what came in earlier steps.
-NULL is never late and moves nothing.
+NULL, NaN and the infinities are never late and move nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.node import Node
-from penstock.data.batch import Batch
+from penstock.data.batch import Batch, Column
 from penstock.data.gather import filter_batch
+from penstock.data.types import FLOATS
 
+#: a value of a column as a number: units of a time, digits of a DECIMAL
+Value = int | float
 #: column, how far behind the largest value a row may be, in the column's own units
-Bounds = Sequence[tuple[int, int]]
+Bounds = Sequence[tuple[int, Value]]
+_HALF = 1 << 64
 
 
 class Waterline:
@@ -26,29 +31,64 @@ class Waterline:
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = tuple(bounds)
-        self.highest: list[int | None] = [None] * len(self.bounds)
+        self.highest: list[Value | None] = [None] * len(self.bounds)
 
-    def late(self, rows: Batch) -> np.ndarray:
+    def late(self, rows: Batch) -> npt.NDArray[np.bool_]:
         """Whether each row is behind any of the lines."""
         late = np.zeros(len(rows), np.bool_)
         for (column, lateness), highest in zip(self.bounds, self.highest, strict=True):
             if highest is not None:
                 c = rows.columns[column]
-                behind = c.values < highest - lateness
-                late |= behind if c.valid is None else behind & c.valid.view(np.bool_)
+                late |= below(c, highest - lateness) & _counts(c)
         return late
 
     def advance(self, rows: Batch) -> None:
         """Let the lines follow the rows that are there more often now."""
         for i, (column, _) in enumerate(self.bounds):
-            c = rows.columns[column]
-            seen = rows.weights > 0
-            if c.valid is not None:
-                seen &= c.valid.view(np.bool_)
-            if seen.any():
-                largest = int(c.values[seen].max())
-                before = self.highest[i]
-                self.highest[i] = largest if before is None else max(before, largest)
+            found = largest(rows.columns[column], rows.weights > 0)
+            before = self.highest[i]
+            if found is not None and (before is None or found > before):
+                self.highest[i] = found
+
+
+def largest(column: Column, counted: npt.NDArray[np.bool_]) -> Value | None:
+    """The largest of the `counted` values, None if there is none."""
+    counted = counted & _counts(column)
+    if not counted.any():
+        return None
+    values = column.values[counted]
+    if values.ndim == 2:
+        high = values[:, 1].view(np.int64)
+        top = high.max()
+        return int(top) * _HALF + int(values[high == top, 0].max())
+    most = values.max()
+    return float(most) if column.type.kind in FLOATS else int(most)
+
+
+def below(column: Column, limit: Value) -> npt.NDArray[np.bool_]:
+    """Whether each value is less than `limit`; any answer for NULL."""
+    values = column.values
+    if values.ndim == 2:
+        high, low = values[:, 1].view(np.int64), values[:, 0]
+        top, rest = np.int64(limit // _HALF), np.uint64(limit % _HALF)
+        less: npt.NDArray[np.bool_] = (high < top) | ((high == top) & (low < rest))
+        return less
+    if column.type.kind not in FLOATS:
+        smallest, most = np.iinfo(values.dtype).min, np.iinfo(values.dtype).max
+        if not smallest <= limit <= most:
+            return np.full(len(values), limit > most, np.bool_)
+    found: npt.NDArray[np.bool_] = values < limit
+    return found
+
+
+def _counts(column: Column) -> npt.NDArray[np.bool_]:
+    """Whether each value is one that can be late."""
+    there = np.ones(len(column), np.bool_)
+    if column.valid is not None:
+        there &= column.valid.view(np.bool_)
+    if column.type.kind in FLOATS:
+        there &= np.isfinite(column.values)
+    return there
 
 
 class Punctual(Node):
@@ -66,13 +106,15 @@ class Punctual(Node):
         super().__init__(source.schema, (source,))
         self._line = Waterline(bounds)
         self.late_records = 0
+        #: what this step dropped
+        self.late: Batch | None = None
 
     @property
-    def highest(self) -> list[int | None]:
+    def highest(self) -> list[Value | None]:
         return self._line.highest
 
     @highest.setter
-    def highest(self, values: list[int | None]) -> None:
+    def highest(self, values: list[Value | None]) -> None:
         self._line.highest = list(values)
 
     def step(self) -> Batch | None:
@@ -82,9 +124,11 @@ class Punctual(Node):
         if not late.any():
             return delta
         self.late_records += int(late.sum())
+        self.late = filter_batch(delta, late)
         return filter_batch(delta, ~late)
 
     def commit(self) -> None:
+        self.late = None
         if self.delta is not None:
             self._line.advance(self.delta)
 

@@ -30,7 +30,8 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     kept = frozenset(materialize)
     for table in plan.tables:
         stream = circuit.source(table.name, table.schema, table.key, bounds(table.lateness))
-        relations.relations[table.name] = stream
+        relations.punctual[table.name] = stream
+        relations.relations[table.name] = _released(table, stream, relations)
         # a keyed source keeps its own integral; every table has a sink, for subscribers
         keeps = not table.key and (table.materialized or table.name in kept)
         circuit.sink(table.name, stream, materialized=keeps)
@@ -43,15 +44,28 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
             stream = relations.stream(view.query)
             if view.lateness:
                 stream = circuit.punctual(stream, bounds(view.lateness))
+                relations.punctual[view.name] = stream
             relations.relations[view.name] = stream
         for view in component:
             if view.kind != "local":
                 keeps = view.kind == "materialized" or view.name in kept
-                circuit.sink(view.name, relations.relations[view.name], keeps)
+                stream = relations.relations[view.name]
+                if view.emitted is not None:
+                    stream = relations.stream(view.emitted)
+                circuit.sink(view.name, stream, keeps)
     return circuit
 
 
-def bounds(lateness: Lateness) -> tuple[tuple[int, int], ...]:
+def _released(table: TablePlan, stream: Stream, relations: RelationCompiler) -> Stream:
+    """What views see of a table with WATERMARK."""
+    if table.released is None:
+        return stream
+    own = RelationCompiler(relations.circuit, relations.text)
+    own.relations[table.name] = stream
+    return own.stream(table.released)
+
+
+def bounds(lateness: Lateness) -> tuple[tuple[int, int | float], ...]:
     return tuple((column, behind) for column, behind, _ in lateness)
 
 

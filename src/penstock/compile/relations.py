@@ -34,6 +34,8 @@ from penstock.plan.nodes import (
     Frontier,
     Hop,
     Join,
+    LateRows,
+    Line,
     Node,
     Project,
     Scan,
@@ -62,6 +64,8 @@ class RelationCompiler:
         self.circuit = circuit
         self.text = text
         self.relations: dict[str, Stream] = {}
+        #: relations with LATENESS, where rows are found late
+        self.punctual: dict[str, Stream] = {}
         self.view = ""
         self._known = known
         self._memo: dict[Node, Stream] = {}
@@ -118,6 +122,11 @@ class RelationCompiler:
                 return self.circuit.window(
                     self.stream(node.input), node.partition, _order(node.order), calls, node.schema
                 )
+            case Line():
+                source = self.stream(node.input)
+                return self.circuit.line(source, node.column, node.behind, node.schema)
+            case LateRows(input=Scan(relation=relation)):
+                return self.circuit.late(self.punctual[relation])
             case Unnest():
                 return self.circuit.flat_map(
                     self.stream(node.input), node.column, node.keep, node.ordinality, node.schema

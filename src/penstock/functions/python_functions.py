@@ -11,6 +11,14 @@ A function gets one Arrow array per parameter, all of the same length, of the Ar
 that length. It must depend on its arguments only, row by row: a deleted row is computed again, and
 must come out as the inserted one did.
 
+    CREATE AGGREGATE product(x DOUBLE) RETURNS DOUBLE;      an aggregate
+
+    def product(x):
+        return [math.prod(values) for values in x.to_pylist()]
+
+An aggregate gets one Arrow list array per parameter: for every group the values of its rows,
+NULLs included, in one order for all parameters; it answers a value per group, also of no rows.
+
 `PythonFunctions` reads the text without running it, so a program can be compiled where no user
 code may run; the first call runs it, once.
 """
@@ -34,6 +42,8 @@ from penstock.errors import RuntimeSqlError
 from penstock.functions.definition import Function, Kernel
 
 FILE = "udf.py"
+#: the columns of a call as what the Python function is given
+Spread = Callable[[Sequence[Column], int], list[pa.Array]]
 
 
 class PythonFunctions:
@@ -54,14 +64,28 @@ class PythonFunctions:
     def declare(self, name: str, params: Sequence[SqlType], result: SqlType) -> Function:
         """The function `name` as declared in SQL. Raises ValueError where the text has no such
         function."""
+        self._check(name, len(params))
+        kernel = self._kernel(name, result, _whole_columns)
+        return Function(name, tuple(params), result, kernel, strict=False, can_fail=True)
+
+    def declare_aggregate(self, name: str, rows: SqlType, count: int, result: SqlType) -> Function:
+        """The aggregate `name` as a function of the rows of a group: `rows` is an ARRAY of the
+        one parameter's type, or of a ROW with a field for each of the `count` parameters. Raises
+        ValueError where the text has no such function."""
+        self._check(name, count)
+        kernel = self._kernel(name, result, _lists_of(count))
+        return Function(name, (rows,), result, kernel, strict=False, can_fail=True)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._signatures
+
+    def _check(self, name: str, count: int) -> None:
         args = self._signatures.get(name)
         if args is None:
             raise ValueError(f"{FILE} defines no function {name}")
         given, least = len(args.posonlyargs) + len(args.args), len(args.defaults)
-        if args.vararg is None and not given - least <= len(params) <= given:
-            raise ValueError(f"{name} in {FILE} takes {given} arguments, not {len(params)}")
-        kernel = self._kernel(name, result)
-        return Function(name, tuple(params), result, kernel, strict=False, can_fail=True)
+        if args.vararg is None and not given - least <= count <= given:
+            raise ValueError(f"{name} in {FILE} takes {given} arguments, not {count}")
 
     def _load(self, name: str) -> Callable[..., Any]:
         with self._lock:
@@ -75,13 +99,13 @@ class PythonFunctions:
         function: Callable[..., Any] = self._namespace[name]
         return function
 
-    def _kernel(self, name: str, result: SqlType) -> Kernel:
+    def _kernel(self, name: str, result: SqlType, spread: Spread) -> Kernel:
         wanted = arrow_type(result)
 
         def kernel(args: Sequence[Column], n: int) -> Column:
             function = self._load(name)
             try:
-                answer = function(*(_whole(a, n) for a in args))
+                answer = function(*spread(args, n))
                 known = isinstance(answer, pa.Array | pa.ChunkedArray)
                 array = (answer if known else pa.array(answer)).cast(wanted)
             except Exception as e:
@@ -95,6 +119,24 @@ class PythonFunctions:
             return column_from_arrow(result, array)
 
         return kernel
+
+
+def _whole_columns(args: Sequence[Column], n: int) -> list[pa.Array]:
+    return [_whole(a, n) for a in args]
+
+
+def _lists_of(count: int) -> Spread:
+    """A list array per parameter, of one array of rows."""
+
+    def lists(args: Sequence[Column], n: int) -> list[pa.Array]:
+        array = _whole(args[0], n)
+        if count == 1:
+            return [array]
+        offsets = np.concatenate(([0], np.cumsum(array.value_lengths().to_numpy()))).astype("i4")
+        fields = array.flatten().flatten()
+        return [pa.ListArray.from_arrays(offsets, field) for field in fields]
+
+    return lists
 
 
 def _whole(column: Column, n: int) -> pa.Array:

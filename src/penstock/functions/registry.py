@@ -34,6 +34,7 @@ from penstock.functions import (
     array_sets,
     arrays,
     binary,
+    bit_strings,
     choices,
     comparison,
     dates,
@@ -55,8 +56,8 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
-    arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary, digests,
-    dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
+    arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary,
+    bit_strings, digests, dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
     variants, variant_lambdas,
 )  # fmt: skip
 

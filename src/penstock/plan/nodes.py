@@ -19,6 +19,8 @@ everywhere: a row has an integer multiplicity.
     TopK            first rows per partition in an order
     Window          every row with what window functions say of it
     Unnest          one row per element of an array or entry of a map
+    Line            one row: how far a column has come
+    LateRows        the rows that LATENESS dropped
 
 `ProgramPlan` is what the SQL front end hands over: tables, views in dependency order, indexes.
 
@@ -267,18 +269,36 @@ class Unnest(Node):
     ordinality: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Line(Node):
+    """One row: the largest value that `column` of `input`, a Scan, has had, less `behind` (in the
+    column's units); no row before there is one."""
+
+    input: Node
+    column: int
+    behind: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class LateRows(Node):
+    """The rows that came too late for `input`, a Scan of a relation with LATENESS: each once."""
+
+    input: Node
+
+
 #: the table with the time of day as its one row, and the connector that feeds it
 CLOCK = "now"
 
 
 #: (column, how far behind the largest value a row may come, in the column's units, as written)
-Lateness = tuple[tuple[int, int, str], ...]
+Lateness = tuple[tuple[int, int | float, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
     """A declared table. `key`: positions of the PRIMARY KEY columns, empty without one.
-    `defaults[i]`: constant expression of column i or None."""
+    `defaults[i]`: constant expression of column i or None. `released`: the rows that views see,
+    over a Scan of the table's own; None: those."""
 
     name: str
     schema: Schema
@@ -288,11 +308,14 @@ class TablePlan:
     defaults: tuple[Expr | None, ...] = ()
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     lateness: Lateness = ()
+    watermarks: Lateness = ()
+    released: Node | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ViewPlan:
-    """A declared view. `kind` is "local", "plain" or "materialized"."""
+    """A declared view. `kind` is "local", "plain" or "materialized". `emitted`: the rows that
+    come out, over a Scan of the view, which other views read; None: all of them."""
 
     name: str
     schema: Schema
@@ -301,6 +324,7 @@ class ViewPlan:
     case_sensitive: bool = False
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     lateness: Lateness = ()
+    emitted: Node | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

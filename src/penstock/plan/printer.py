@@ -30,6 +30,8 @@ from penstock.plan.nodes import (
     Frontier,
     Hop,
     Join,
+    LateRows,
+    Line,
     Node,
     ProgramPlan,
     Project,
@@ -60,6 +62,8 @@ def children(node: Node) -> tuple[Node, ...]:
         case Scan() | Values():
             return ()
         case Filter() | Project() | Aggregate() | Distinct() | TopK() | Window() | Hop() | Unnest():
+            return (node.input,)
+        case Line() | LateRows():
             return (node.input,)
         case Join() | AsofJoin() | Difference():
             return (node.left, node.right)
@@ -145,6 +149,10 @@ def describe(node: Node) -> str:
         case Unnest():
             text = f"Unnest {column_names(node.input.schema.names)[node.column]}"
             return f"{text} with ordinality" if node.ordinality else text
+        case Line(column=column, behind=behind):
+            return f"Line {column_names(node.input.schema.names)[column]} - {behind}"
+        case LateRows():
+            return "LateRows"
         case _:
             raise AssertionError(f"unknown node {type(node).__name__}")
 

@@ -40,6 +40,8 @@ from penstock.plan.nodes import (
     Frontier,
     Hop,
     Join,
+    LateRows,
+    Line,
     Node,
     Project,
     TopK,
@@ -49,7 +51,9 @@ from penstock.plan.nodes import (
     Window,
 )
 
-_ONE_INPUT = (Filter, Project, Aggregate, Distinct, TopK, Window, Hop, Unnest)
+_ONE_INPUT = (
+    Filter, Project, Aggregate, Distinct, TopK, Window, Hop, Unnest, Line, LateRows,
+)  # fmt: skip
 
 
 def inputs(node: Node) -> tuple[Node, ...]:

@@ -24,6 +24,7 @@ from penstock.plan.nodes import (
     ViewPlan,
 )
 from penstock.plan.rewrite import columns_of, inputs
+from penstock.sql.system_views import ERROR_VIEW
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
 FOREVER_MS = 2**64 - 1
@@ -63,12 +64,13 @@ def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
             used.setdefault(node.relation, set()).update(range(len(node.schema)))
 
     for view in program.views:
-        visit(view.query)
+        if view.name != ERROR_VIEW:
+            visit(view.query)
     return used
 
 
 def _table(table: TablePlan, text: str, used: set[int]) -> dict[str, Any]:
-    fields = _fields(table.schema, table.lateness)
+    fields = _fields(table.schema, table.lateness, table.watermarks)
     for i, f in enumerate(fields):
         f["unused"] = i not in used
         default = table.defaults[i] if table.defaults else None
@@ -95,8 +97,8 @@ def _view(view: ViewPlan) -> dict[str, Any]:
     }
 
 
-def _fields(schema: Schema, lateness: Lateness) -> list[dict[str, Any]]:
-    late = {column: text for column, _, text in lateness}
+def _fields(schema: Schema, lateness: Lateness, watermarks: Lateness = ()) -> list[dict[str, Any]]:
+    late, marks = ({column: text for column, _, text in x} for x in (lateness, watermarks))
     return [
         {
             "name": f.name,
@@ -105,7 +107,7 @@ def _fields(schema: Schema, lateness: Lateness) -> list[dict[str, Any]]:
             "unused": False,
             "lateness": late.get(i),
             "default": None,
-            "watermark": None,
+            "watermark": marks.get(i),
         }
         for i, f in enumerate(schema.fields)
     ]

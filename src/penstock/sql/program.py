@@ -37,11 +37,16 @@ from penstock.plan.nodes import (
     ViewPlan,
 )
 from penstock.plan.printer import format_program
-from penstock.sql import ast
-from penstock.sql.bind import build, clock
+from penstock.sql import ast, system_views
+from penstock.sql.bind import build, clock, waterlines
 from penstock.sql.bind.catalog import Catalog, renamed
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.functions import UserFunction, declare
+from penstock.sql.bind.functions import (
+    UserAggregate,
+    UserFunction,
+    declare,
+    declare_aggregate,
+)
 from penstock.sql.bind.lateness import lateness
 from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.report import (
@@ -60,6 +65,7 @@ from penstock.sql.parser import parse_program
 from penstock.sql.passes import PASSES, optimise
 from penstock.sql.passes.each_view import TooDeep
 from penstock.sql.passes.join_keys import references
+from penstock.sql.system_views import ERROR_VIEW
 
 _TABLE_PROPERTIES = (
     "materialized", "append_only", "connectors", "expected_size", "skip_unused_columns",
@@ -72,7 +78,6 @@ _OPTIONS = (
 )  # fmt: skip
 _IGNORE = "feldera_ignore_warning_"
 _TOO_DEEP = "this statement is nested too deeply; split it over several views"
-_SYSTEM_VIEWS = ("error_view",)
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 
 
@@ -113,6 +118,8 @@ def bind_program(text: str, udf: str = "") -> ProgramPlan:
 def explain(text: str, after: str | None = None) -> str:
     """The plan as text: after the pass named `after`, "bind" for none, None for all."""
     plan = bind_program(text)
+    if plan.views[-1].query == system_views.NOTHING:
+        plan = replace(plan, views=plan.views[:-1])
     if after == "bind":
         return format_program(plan)
     names = {p.__name__: p for p in PASSES}
@@ -134,9 +141,11 @@ class _Program:
     indexes: list[IndexPlan] = field(default_factory=list)
     inputs: list[ConnectorPlan] = field(default_factory=list)
     outputs: list[ConnectorPlan] = field(default_factory=list)
-    functions: dict[str, UserFunction | None] = field(default_factory=dict)
+    functions: dict[str, UserFunction | UserAggregate | None] = field(default_factory=dict)
     #: what CREATE TYPE has named; None where its definition failed
     types: dict[str, SqlType | None] = field(default_factory=dict)
+    #: views with emit_final, and where it is written
+    final: dict[str, ast.Property] = field(default_factory=dict)
     #: LATENESS statements, which may stand before their views
     late_views: list[ast.Lateness] = field(default_factory=list)
     #: declared recursive views that are not defined yet
@@ -149,6 +158,7 @@ class _Program:
 
     def __post_init__(self) -> None:
         self.report = Report(self.text)
+        self.relations[ERROR_VIEW] = system_views.SCHEMA
 
     def add(self, statement: ast.Statement) -> None:
         match statement:
@@ -173,12 +183,14 @@ class _Program:
                 self._type(statement)
             case ast.CreateFunction():
                 self.functions.setdefault(statement.name.name, None)
-                declared = {k: f for k, f in self.functions.items() if f is not None}
                 self.functions[statement.name.name] = declare(
-                    statement, replace(self._catalog(), functions=declared), self.python
+                    statement, self._declared_functions(), self.python
                 )
             case ast.CreateAggregate():
-                raise unsupported(statement.name.span, "a user-defined aggregate")
+                self.functions.setdefault(statement.name.name, None)
+                self.functions[statement.name.name] = declare_aggregate(
+                    statement, self._declared_functions(), self.python
+                )
             case ast.DeclareRecursiveView():
                 self._declare_recursive(statement)
             case ast.Lateness():
@@ -210,6 +222,10 @@ class _Program:
             types=self.types, own=own,
         )  # fmt: skip
 
+    def _declared_functions(self) -> Catalog:
+        declared = {k: f for k, f in self.functions.items() if f is not None}
+        return replace(self._catalog(), functions=declared)
+
     def _set(self, s: ast.SetOption) -> None:
         name, value = s.name.name.lower(), s.value.value
         if name == "feldera_warnings_are_errors":
@@ -228,6 +244,8 @@ class _Program:
         for statement in self.late_views:
             with self.report.attempt(statement.span):
                 self._late_view(statement)
+        if self.final and not self.report.has_errors:
+            self._find_waterlines()
         for name, span in self.recursive.items():
             self.report.error(span, f"recursive view {name} is declared, but never defined")
         for connector, span in self.spans:
@@ -247,7 +265,7 @@ class _Program:
             inputs.append(ConnectorPlan(CLOCK, CLOCK, {"transport": {"name": CLOCK}}))
         return ProgramPlan(
             tuple(tables),
-            tuple(self.views.values()),
+            (*self.views.values(), system_views.error_view(self.tables, self.views)),
             tuple(self.indexes),
             tuple(inputs),
             tuple(self.outputs),
@@ -258,7 +276,7 @@ class _Program:
     def _declare(self, name: ast.Identifier, noun: str) -> None:
         if name.name.lower().startswith("feldera"):
             raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
-        if name.name in _SYSTEM_VIEWS:
+        if name.name == ERROR_VIEW:
             raise BindError(name.span, f"{name.name} is the name of a system view")
         if name.name == CLOCK:
             raise BindError(name.span, f"{CLOCK} is the name of the table that NOW() reads")
@@ -293,15 +311,15 @@ class _Program:
             name != name.lower(),
             defaults,
             properties,
-            self._lateness(t, schema),
+            *self._lines(t, schema),
         )
+        released = waterlines.released_rows(self.tables[name])
+        self.tables[name] = replace(self.tables[name], released=released)
         self._foreign_keys(t, self.tables[name])
         self.relations[name] = schema
         self._connectors(t.properties, Owner(name, True, bool(key)), self.inputs)
 
     def _column(self, c: ast.ColumnDef, before: Sequence[Field]) -> Field:
-        if c.watermark is not None:
-            raise unsupported(c.watermark.span, "WATERMARK")
         if any(f.name == c.name.name for f in before):
             raise BindError(c.name.span, f"there are two columns {c.name.name}")
         type = bind_type(c.type, self.types)
@@ -329,15 +347,35 @@ class _Program:
         text = self.text[s.expr.span.start : s.expr.span.end]
         self.views[name] = replace(view, lateness=(*view.lateness, (at, behind, text)))
 
-    def _lateness(self, t: ast.CreateTable, schema: Schema) -> Lateness:
-        found = []
-        for c in t.columns:
-            if c.lateness is not None and c.name.name in schema.names:
-                with self.report.attempt(c.lateness.span):
-                    at = schema.index(c.name.name)
-                    text = self.text[c.lateness.span.start : c.lateness.span.end]
-                    found.append((at, lateness(c.lateness, schema.types[at]), text))
-        return tuple(found)
+    def _lines(self, t: ast.CreateTable, schema: Schema) -> tuple[Lateness, Lateness]:
+        """LATENESS and WATERMARK of the columns."""
+        found: tuple[list[tuple[int, int | float, str]], ...] = ([], [])
+        for i, c in enumerate(t.columns):
+            for e, what, into in zip(
+                (c.lateness, c.watermark), ("LATENESS", "WATERMARK"), found, strict=True
+            ):
+                if e is not None:
+                    with self.report.attempt(e.span):
+                        behind = lateness(e, schema.types[i], what)
+                        into.append((i, behind, self.text[e.span.start : e.span.end]))
+        return tuple(found[0]), tuple(found[1])
+
+    def _find_waterlines(self) -> None:
+        """The rows of emit_final, once all relations and their LATENESS are known."""
+        plan = optimise(self.plan())
+        known = waterlines.Waterlines(self.tables, {v.name: v for v in plan.views})
+        for name, given in self.final.items():
+            with self.report.attempt(given.span):
+                view = self.views[name]
+                column = _column_of(view, given)
+                line = known.of_view(view, column)
+                if line is None:
+                    raise BindError(
+                        given.value.span,
+                        f"column {view.schema.names[column]} of view {name} has no waterline: "
+                        "emit_final needs one that grows with a column that has LATENESS",
+                    )
+                self.views[name] = replace(view, emitted=waterlines.final_rows(view, column, line))
 
     def _primary_key(self, t: ast.CreateTable, schema: Schema) -> tuple[int, ...]:
         declared: list[tuple[list[ast.Identifier], ast.PrimaryKey]] = [
@@ -479,15 +517,13 @@ class _Program:
                     "view may have; CAST it",
                 )
         properties = self._properties(v.properties, _VIEW_PROPERTIES, f"view {name}")
-        for p in v.properties:
-            if p.key.value == "emit_final":
-                raise unsupported(p.key.span, "emit_final")
         if v.kind == "local" and properties:
             raise BindError(v.name.span, f"LOCAL view {name} is no output: it takes no properties")
         self.views[name] = ViewPlan(
             name, node.schema, node, v.kind, name != name.lower(), properties
         )
         self.relations[name] = node.schema
+        self.final.update((name, p) for p in v.properties if p.key.value == "emit_final")
         self._connectors(v.properties, Owner(name, False), self.outputs)
 
     def _index(self, i: ast.CreateIndex) -> None:
@@ -567,3 +603,15 @@ class _Program:
                     )
                 into += plans
                 self.spans += [(plan, p.value.span) for plan in plans if not owner.is_table]
+
+
+def _column_of(view: ViewPlan, given: ast.Property) -> int:
+    """The column that emit_final names, or numbers from 0."""
+    value, names = given.value.value, view.schema.names
+    if value in names:
+        return view.schema.index(value)
+    if value.isdigit() and int(value) < len(names):
+        return int(value)
+    raise BindError(
+        given.value.span, f"view {view.name} has no column {value}{did_you_mean(value, names)}"
+    )

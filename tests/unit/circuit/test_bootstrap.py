@@ -135,4 +135,6 @@ def test_what_was_captured_does_not_move_on_with_the_circuit(tmp_path: Path) -> 
     _, again = started(text)
     again.restore(store, pinned.write(store))
 
-    assert feed(plan, again, t=[((12, 1), 1), ((9, 1), 1)]) == {"t": {(12, 1): 1}}
+    changes = feed(plan, again, t=[((12, 1), 1), ((9, 1), 1)])
+    assert changes["t"] == {(12, 1): 1}
+    assert [(row[0], row[2]) for row in changes["error_view"]] == [("t", '{"k":9,"x":1}')]

@@ -87,7 +87,7 @@ def cell(text: str) -> str:
 def page() -> str:
     out = [HEAD]
     for family, functions in families().items():
-        if not functions:
+        if all(name.startswith("$") for name in functions):
             continue
         module = importlib.import_module(f"penstock.functions.{family}")
         title = (module.__doc__ or family).strip().splitlines()[0].rstrip(".:")

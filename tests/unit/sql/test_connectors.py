@@ -109,7 +109,8 @@ CREATE INDEX by_id ON m (id);
 
 def test_the_info_of_a_program_lists_relations_fields_and_what_is_unused() -> None:
     info = program_info(compile_program(PROGRAM))
-    (table,), (view,) = info["schema"]["inputs"], info["schema"]["outputs"]
+    (table,), (view, errors) = info["schema"]["inputs"], info["schema"]["outputs"]
+    assert errors["name"] == "error_view"
 
     assert (table["name"], table["primary_key"], table["materialized"]) == ("t", ["id"], False)
     shown = ("name", "case_sensitive", "unused", "default")

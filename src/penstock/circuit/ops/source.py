@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from penstock.circuit.node import Node
-from penstock.circuit.waterline import Bounds, Waterline
+from penstock.circuit.waterline import Bounds, Value, Waterline
 from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, Column, InputBatch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
@@ -102,6 +102,8 @@ class KeyedSource(Node):
         self._key = key
         self._line = Waterline(lateness)
         self.late_records = 0
+        #: what this step ignored: a row for each key, the new one if there is one
+        self.late: Batch | None = None
         self._fed: list[InputBatch] = []
         self.integral = Spine(schema, key)
 
@@ -147,20 +149,30 @@ class KeyedSource(Node):
             late[found[self._line.late(gone)]] = True
             late[kept[self._line.late(new)]] = True
             self.late_records += int(late.sum())
+            self._note_late(late, kept, new, found, gone)
             gone, new = filter_batch(gone, ~late[found]), filter_batch(new, ~late[kept])
         return consolidate(concat([gone, new]))
 
+    def _note_late(
+        self, late: np.ndarray, kept: np.ndarray, new: Batch, found: np.ndarray, gone: Batch
+    ) -> None:
+        if late.any():
+            deleted = late.copy()
+            deleted[kept] = False
+            self.late = concat([filter_batch(new, late[kept]), filter_batch(gone, deleted[found])])
+
     def commit(self) -> None:
+        self.late = None
         if self.delta is not None:
             self.integral.insert(self.delta)
             self._line.advance(self.delta)
 
     @property
-    def highest(self) -> list[int | None]:
+    def highest(self) -> list[Value | None]:
         return self._line.highest
 
     @highest.setter
-    def highest(self, values: list[int | None]) -> None:
+    def highest(self, values: list[Value | None]) -> None:
         self._line.highest = list(values)
 
     def parameters(self) -> tuple[Any, ...]:

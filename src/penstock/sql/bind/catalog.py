@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penstock.data.types import Field, Schema, SqlType
 from penstock.errors import Span
@@ -37,6 +37,19 @@ class Inlined(Protocol):
     def inline(self, args: Sequence[Expr], span: Span) -> Expr: ...
 
 
+@runtime_checkable
+class Folded(Protocol):
+    """An aggregate declared by the program: `finished` over the built-in aggregate `collect` of
+    `collected`."""
+
+    @property
+    def collect(self) -> str: ...
+
+    def collected(self, args: Sequence[Expr], span: Span) -> Expr: ...
+
+    def finished(self, aggregated: Expr) -> Expr: ...
+
+
 Scopes = tuple[Scope, ...]
 
 
@@ -54,7 +67,7 @@ class Catalog:
     bind_query: Callable[[ast.Query, Catalog], Node]
     subqueries: Subqueries
     ctes: Mapping[str, Node | None] = field(default_factory=dict)
-    functions: Mapping[str, Inlined | None] = field(default_factory=dict)
+    functions: Mapping[str, Inlined | Folded | None] = field(default_factory=dict)
     #: what CREATE TYPE has named, None where that failed
     types: Mapping[str, SqlType | None] = field(default_factory=dict)
     #: the view that is being defined

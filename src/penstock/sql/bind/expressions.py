@@ -11,18 +11,19 @@ Not here: implicit casts and result types (`build`), names (`scope`), relations 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from penstock.data.types import BOOLEAN, DOUBLE, VARCHAR, Kind, Schema, SqlType, char
+from penstock.data.types import BINARIES, BOOLEAN, DOUBLE, VARCHAR, Kind, Schema, SqlType, char
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
+from penstock.functions.bit_strings import OPERATIONS
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
 from penstock.sql.bind import build, later, literals, nested, periods, windows
-from penstock.sql.bind.catalog import Catalog, Inlined, inside
+from penstock.sql.bind.catalog import Catalog, Folded, Inlined, inside
 from penstock.sql.bind.clock import NOW
 from penstock.sql.bind.forms import Aggregated, Now, Outer, Windowed, has
 from penstock.sql.bind.grouping import grouping_call
@@ -62,7 +63,7 @@ class ExpressionBinder:
         catalog: Catalog | None = None,
         grouped: bool = False,
         windows: Mapping[str, ast.WindowSpec] | None = None,
-        functions: Mapping[str, Inlined | None] | None = None,
+        functions: Mapping[str, Inlined | Folded | None] | None = None,
         types: UserTypes | None = None,
     ) -> None:
         self._scope = scope
@@ -307,6 +308,9 @@ class ExpressionBinder:
             return self._window(e, e.over)
         if is_aggregate(name):
             return self._aggregate(e, name)
+        user = self._functions.get(e.name.name)
+        if isinstance(user, Folded):
+            return user.finished(self._aggregate(e, user.collect, user))
         if name in ("GROUPING", "GROUPING_ID"):
             if self._no_aggregates is not None:
                 raise BindError(e.span, f"{name} cannot be used in {self._no_aggregates}")
@@ -332,10 +336,9 @@ class ExpressionBinder:
             for i, a in enumerate(e.args)
         ]
         if e.name.name in self._functions:
-            function = self._functions[e.name.name]
-            if function is None:
+            if user is None:
                 raise Poisoned
-            return replace(function.inline(args, e.span), span=e.span)
+            return replace(user.inline(args, e.span), span=e.span)
         if name in _SHORT_NAMES:
             if not args or (name == "IFNULL" and len(args) != 2):
                 raise BindError(e.span, f"{name} takes {'2' if name == 'IFNULL' else 'at least 1'} "
@@ -389,10 +392,14 @@ class ExpressionBinder:
             return _unit(e.value.upper(), e.span)
         raise BindError(e.span, "expected a unit of time, such as DAY or HOUR")
 
-    def _aggregate(self, e: ast.FunctionCall, name: str) -> Expr:
+    def _aggregate(self, e: ast.FunctionCall, name: str, user: Folded | None = None) -> Expr:
+        """The call of an aggregate; `user`: whose rows the built-in one `name` collects."""
         if self._no_aggregates is not None:
-            raise BindError(e.span, f"the aggregate {name} cannot be used in {self._no_aggregates}")
-        is_array = name == "ARRAY_AGG"
+            called = e.name.name if user else name
+            raise BindError(
+                e.span, f"the aggregate {called} cannot be used in {self._no_aggregates}"
+            )
+        is_array, null_free = name == "ARRAY_AGG", e.nulls == "IGNORE"
         for given, what in (
             (e.order_by and not is_array, "ORDER BY"),
             (e.nulls and not is_array, "IGNORE NULLS"),
@@ -406,10 +413,17 @@ class ExpressionBinder:
             catalog=self._catalog,
         )  # fmt: skip
         args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
-        if len(args) != len(e.args) and (name != "COUNT" or args):
+        if user is not None:
+            if len(args) != len(e.args):
+                raise BindError(e.span, f"{e.name.name}(*) makes no sense; only COUNT takes *")
+            args = [user.collected(args, e.span)]
+        elif len(args) != len(e.args) and (name != "COUNT" or args):
             raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
         if not e.args and name == "COUNT":
             raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
+        bits = f"${name}" if _takes_bytes(name, args) else None
+        if bits is not None:  # computed over all values of the group
+            name, null_free = "ARRAY_AGG", True
         if is_array and len(args) != 1:
             raise BindError(e.span, "ARRAY_AGG takes one value")
         order = [windows.order_item(inner, item) for item in e.order_by]
@@ -423,7 +437,7 @@ class ExpressionBinder:
         function = replace(function, order=tuple((down, first) for _, down, first in order))
         wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
         keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
-        if e.nulls == "IGNORE":
+        if null_free:
             is_there = build.is_null(args[0], e.span, negated=True)
             keep = is_there if keep is None else build.and_([keep, is_there])
         if e.distinct and not takes_distinct(name):
@@ -432,7 +446,8 @@ class ExpressionBinder:
         if self._grouped and keep is None and is_full:
             function = replace(function, result=function.result.with_nullable(False))
         within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)
-        return Aggregated(function.result, function, wanted, e.distinct, keep, within, span=e.span)
+        found = Aggregated(function.result, function, wanted, e.distinct, keep, within, span=e.span)
+        return found if bits is None else build.call(bits, [found], e.span)
 
     def _window(self, e: ast.FunctionCall, over: ast.WindowSpec | ast.Identifier) -> Expr:
         if self._windows is None:
@@ -465,6 +480,11 @@ class ExpressionBinder:
         left = self.bind(e.left)
         tests = [build.call(e.op, [left, self.bind(x)], e.span) for x in e.items]
         return (build.and_ if e.quantifier == "ALL" else build.or_)(tests, e.span)
+
+
+def _takes_bytes(name: str, args: Sequence[Expr]) -> bool:
+    """Whether an aggregate works on the bits of binary strings."""
+    return name in OPERATIONS and len(args) == 1 and args[0].type.kind in BINARIES
 
 
 def logic_terms(e: ast.Expr, op: str) -> list[ast.Expr]:

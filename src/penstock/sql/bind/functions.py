@@ -3,6 +3,11 @@
     f(x INT) RETURNS INT AS x + 1          f(a * 2)   ──►   a * 2 + 1
     g(x INT) RETURNS INT                   g(a * 2)   ──►   Call "g"(a * 2), of udf.py
 
+CREATE [LINEAR] AGGREGATE h(a T, …) RETURNS R: Python over the rows of each group.
+
+    h(a, b)          ──►   Call "h"(ARRAY_AGG(ROW(a, b)))         all rows of a group that changed
+    LINEAR h(a, b)   ──►   Call "h_post"(SUM(h_map(a, b)))        rows that changed only
+
 Not here: what the Python of a function without a body must look like (`python_functions`).
 """
 
@@ -11,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.data.types import BINARIES, STRINGS, Field, Kind, Schema, SqlType
+from penstock.data.types import BINARIES, NUMBERS, STRINGS, Field, Kind, Schema, SqlType, array_of
 from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.python_functions import PythonFunctions
@@ -23,6 +28,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build, later
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.nested import make_row
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.types import bind_type
@@ -42,40 +48,54 @@ class UserFunction:
 
     def inline(self, args: Sequence[Expr], span: Span) -> Expr:
         """The body over `args`. Raises BindError where they do not fit the parameters."""
-        if len(args) != len(self.params):
-            wanted = ", ".join(build.bare(t) for t in self.params.types)
-            raise BindError(span, f"{self.name} takes ({wanted}), not {len(args)} arguments")
-        values = []
-        for p, arg in zip(self.params.fields, args, strict=True):
-            if arg.type.kind in STRINGS and p.type.kind not in (*STRINGS, *BINARIES):
-                raise BindError(
-                    arg.span or span,
-                    f"argument {p.name} of {self.name} is {build.bare(p.type)}, and text is not "
-                    "read as one unasked; write a CAST",
-                )
-            value = build.implicit(arg, p.type, f"argument {p.name} of {self.name}")
-            if value.type.nullable and not p.type.nullable:
-                raise BindError(arg.span or span, f"argument {p.name} of {self.name} is NOT NULL")
-            # the body is typed for the declared nullability, which the argument need not use up
-            values.append(value)
-        return substitute(self.body, values)
+        return substitute(self.body, _fitting(self.name, self.params, args, span))
+
+
+@dataclass(frozen=True, slots=True)
+class UserAggregate:
+    """A declared aggregate: `row` of the parameters is collected by the built-in aggregate
+    `collect`, and `result` is over what that gives, as column 0."""
+
+    name: str
+    params: Schema
+    row: Expr
+    collect: str
+    result: Expr
+
+    def collected(self, args: Sequence[Expr], span: Span) -> Expr:
+        """What `collect` is to aggregate. Raises BindError where `args` do not fit."""
+        return substitute(self.row, _fitting(self.name, self.params, args, span))
+
+    def finished(self, aggregated: Expr) -> Expr:
+        return substitute(self.result, [aggregated])
+
+
+def _fitting(name: str, params: Schema, args: Sequence[Expr], span: Span) -> list[Expr]:
+    """`args` as values of the parameters: few casts are inserted unasked (sql-reference 1.4)."""
+    if len(args) != len(params):
+        wanted = ", ".join(build.bare(t) for t in params.types)
+        raise BindError(span, f"{name} takes ({wanted}), not {len(args)} arguments")
+    values = []
+    for p, arg in zip(params.fields, args, strict=True):
+        if arg.type.kind in STRINGS and p.type.kind not in (*STRINGS, *BINARIES):
+            raise BindError(
+                arg.span or span,
+                f"argument {p.name} of {name} is {build.bare(p.type)}, and text is not "
+                "read as one unasked; write a CAST",
+            )
+        value = build.implicit(arg, p.type, f"argument {p.name} of {name}")
+        if value.type.nullable and not p.type.nullable:
+            raise BindError(arg.span or span, f"argument {p.name} of {name} is NOT NULL")
+        # a body is typed for the declared nullability, which the argument need not use up
+        values.append(value)
+    return values
 
 
 def declare(
     f: ast.CreateFunction, catalog: Catalog, python: PythonFunctions | None = None
 ) -> UserFunction:
     """The function of a CREATE FUNCTION; `python` has those without a body. Raises BindError."""
-    name = f.name.name
-    if name.upper() in {*builtin_names(), *later.FUNCTIONS} or is_aggregate(name):
-        raise BindError(f.name.span, f"{name.upper()} is a built-in function")
-    if name in catalog.functions:
-        raise BindError(f.name.span, f"there is a function {name} already: no overloading")
-    fields: list[Field] = []
-    for p in f.params:
-        if any(p.name.name == x.name for x in fields):
-            raise BindError(p.name.span, f"{name} has two parameters {p.name.name}")
-        fields.append(Field(p.name.name, bind_type(p.type, catalog.types)))
-    params, result = Schema(tuple(fields)), bind_type(f.returns, catalog.types)
+    name, params, result = _signature(f, catalog)
     if f.body is None:
         if name.startswith(_FROM_JSON):
             return UserFunction(name, params, result, _from_json(f, params, result))
@@ -88,6 +108,72 @@ def declare(
     if body.type.nullable and not result.nullable:
         raise BindError(f.body.span, f"{name} RETURNS NOT NULL, but its body can be NULL")
     return UserFunction(name, params, result, body)
+
+
+def declare_aggregate(
+    f: ast.CreateAggregate, catalog: Catalog, python: PythonFunctions | None
+) -> UserAggregate:
+    """The aggregate of a CREATE AGGREGATE. Raises BindError."""
+    name, params, result = _signature(f, catalog)
+    for p, type in zip(f.params, params.types, strict=True):
+        if not type.nullable:
+            raise BindError(p.span, f"the arguments of aggregate {name} must not be NOT NULL")
+    if not result.nullable:
+        raise BindError(f.returns.span, f"the result of aggregate {name} must not be NOT NULL")
+    if not f.params:
+        raise BindError(f.name.span, f"aggregate {name} needs an argument")
+    if python is None:
+        raise BindError(
+            f.name.span,
+            f"aggregate {name} has no definition: give it in Python with the program (udf.py)",
+        )
+    args = tuple(InputRef(p.type, i, p.name) for i, p in enumerate(params.fields))
+    try:
+        if f.linear:
+            return _linear(f, params, result, args, python)
+        row = args[0] if len(args) == 1 else make_row(params.names, args, f.span)
+        rows = array_of(row.type.with_nullable(True)).with_nullable(True)
+        none = build.call("ARRAY", [], f.span)
+        there = build.coalesce([InputRef(rows, 0), build.coerce(none, rows)], f.span)
+        function = python.declare_aggregate(name, there.type, len(args), result)
+    except ValueError as e:
+        raise BindError(f.name.span, str(e)) from None
+    return UserAggregate(name, params, row, "ARRAY_AGG", Call(result, function, (there,)))
+
+
+def _linear(
+    f: ast.CreateAggregate,
+    params: Schema,
+    result: SqlType,
+    args: tuple[Expr, ...],
+    python: PythonFunctions,
+) -> UserAggregate:
+    """A sum of what each row gives."""
+    name = f.name.name
+    if result.kind not in NUMBERS:
+        raise BindError(f.returns.span, f"a LINEAR aggregate is a number, not {result}")
+    share = python.declare(f"{name}_map", params.types, result)
+    total: Expr = InputRef(result, 0)
+    if f"{name}_post" in python:
+        total = Call(result, python.declare(f"{name}_post", [result], result), (total,))
+    return UserAggregate(name, params, Call(result, share, args), "SUM", total)
+
+
+def _signature(
+    f: ast.CreateFunction | ast.CreateAggregate, catalog: Catalog
+) -> tuple[str, Schema, SqlType]:
+    """(name, parameters, result) as declared. Raises BindError."""
+    name = f.name.name
+    if name.upper() in {*builtin_names(), *later.FUNCTIONS} or is_aggregate(name):
+        raise BindError(f.name.span, f"{name.upper()} is a built-in function")
+    if name in catalog.functions:
+        raise BindError(f.name.span, f"there is a function {name} already: no overloading")
+    fields: list[Field] = []
+    for p in f.params:
+        if any(p.name.name == x.name for x in fields):
+            raise BindError(p.name.span, f"{name} has two parameters {p.name.name}")
+        fields.append(Field(p.name.name, bind_type(p.type, catalog.types)))
+    return name, Schema(tuple(fields)), bind_type(f.returns, catalog.types)
 
 
 def _in_python(

@@ -1,36 +1,89 @@
-"""LATENESS: a constant that can be taken from a column's values, in the column's own units."""
+"""LATENESS and WATERMARK: a constant that can be taken from a column's values, in its own units.
+
+    ts TIMESTAMP LATENESS INTERVAL '1' HOUR     3,600,000,000 µs
+    d DECIMAL(10, 2) LATENESS 1.5               150 hundredths
+    n INT LATENESS 1.5                          1: the line is at n - 1.5, and so is n - 1
+
+A value has no fraction of its column's unit, so neither has the constant: rounded down it tells
+the same rows apart. A DATE less an interval is floored to days as well (sql-reference 2.10.6).
+"""
 
 from __future__ import annotations
 
-from penstock.data.types import INTEGERS, Kind, SqlType
-from penstock.plan.expressions import Literal
+import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from penstock.data.build import column_from_python, column_to_python
+from penstock.data.types import FLOATS, INTEGERS, NUMBERS, Kind, SqlType
+from penstock.errors import RuntimeSqlError
+from penstock.functions.casts import cast_kernel
+from penstock.plan.expressions import Call, Cast, Expr, Literal
 from penstock.sql import ast
 from penstock.sql.bind.expressions import ExpressionBinder
-from penstock.sql.bind.report import BindError, unsupported
+from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 
-#: µs in one unit of the column
-_MICROSECONDS = {
-    Kind.TIMESTAMP: 1, Kind.TIMESTAMP_TZ: 1, Kind.DATE: 86_400_000_000, Kind.TIME: 0.001,
+#: units of the column in one µs
+_PER_MICROSECOND = {
+    Kind.TIMESTAMP: Fraction(1), Kind.TIMESTAMP_TZ: Fraction(1), Kind.TIME: Fraction(1000),
+    Kind.DATE: Fraction(1, 86_400_000_000),
 }  # fmt: skip
 
 
-def lateness(e: ast.Expr, column: SqlType) -> int:
+def lateness(e: ast.Expr, column: SqlType, what: str = "LATENESS") -> int | float:
     """How far behind the largest value a row of `column` may be. Raises BindError."""
-    bound = ExpressionBinder(Scope(), aggregates="LATENESS").bind(e)
-    if not isinstance(bound, Literal) or bound.value is None:
-        raise BindError(e.span, "LATENESS takes a constant, such as INTERVAL '1' HOUR")
-    unit = _MICROSECONDS.get(column.kind)
-    is_interval = bound.type.kind is Kind.INTERVAL_SHORT
-    if unit is not None and is_interval and bound.value >= 0:
-        # a fraction of a day is late by a whole one at the most
-        return int(-(-bound.value // unit))
-    if column.kind in INTEGERS and bound.type.kind in INTEGERS and bound.value >= 0:
-        return int(bound.value)
-    if column.kind in (Kind.DECIMAL, Kind.REAL, Kind.DOUBLE):
-        raise unsupported(e.span, f"LATENESS of a {column.with_nullable(True)} column")
+    bound = ExpressionBinder(Scope(), aggregates=what).bind(e)
+    value = _constant(bound)
+    if value is None:
+        raise BindError(e.span, f"{what} takes a constant, such as INTERVAL '1' HOUR")
+    unit = _PER_MICROSECOND.get(column.kind)
+    if unit is not None and bound.type.kind is Kind.INTERVAL_SHORT and value >= 0:
+        return math.floor(Fraction(value) * unit)
+    if column.kind in NUMBERS and bound.type.kind in NUMBERS and value >= 0:
+        if column.kind in FLOATS:
+            return float(value)
+        if column.kind in INTEGERS:
+            return math.floor(value)
+        digits: int = 10 ** (column.scale or 0)
+        return math.floor(Fraction(value) * digits)
     raise BindError(
         e.span,
-        f"a {column.with_nullable(True)} column cannot be late by this: times take an interval of "
-        "days or less, whole numbers a whole number, neither negative",
+        f"{what} of a {column.with_nullable(True)} column cannot be this: times take an interval "
+        "of days or less, numbers a number, neither negative",
     )
+
+
+def _constant(e: Expr) -> int | float | Decimal | None:
+    """The value of an expression over literals, None where it has none."""
+    found = _value(e)
+    is_number = isinstance(found, int | float | Decimal) and not isinstance(found, bool)
+    if not is_number or not math.isfinite(found):
+        return None
+    number: int | float | Decimal = found
+    return number
+
+
+def _value(e: Expr) -> Any:
+    match e:
+        case Literal(value=value):
+            return value
+        case Cast(operand=operand, type=type):
+            args, kernel = [operand], cast_kernel(operand.type, type, e.safe)
+        case Call(args=operands, function=function):
+            args, kernel = [*operands], function.kernel
+        case _:
+            return None
+    values = [_value(a) for a in args]
+    if any(v is None for v in values):
+        return None
+    columns = [
+        column_from_python(a.type.with_nullable(False), [v])
+        for a, v in zip(args, values, strict=True)
+    ]
+    try:
+        answer = kernel(columns, 1)
+    except RuntimeSqlError as error:
+        raise BindError(e.span, error.message) from None
+    return column_to_python(answer.with_type(e.type))[0]

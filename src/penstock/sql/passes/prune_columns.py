@@ -27,6 +27,8 @@ from penstock.plan.nodes import (
     Hop,
     Join,
     JoinKind,
+    LateRows,
+    Line,
     Node,
     ProgramPlan,
     Project,
@@ -82,7 +84,7 @@ def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
             return _hop(node, want)
         case Frontier():
             return _frontier(node, want)
-        case Scan() | Values():
+        case Scan() | Values() | Line() | LateRows():
             return _cut(node, want)
     raise AssertionError(type(node).__name__)
 
