@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from bench import checkpoint, compiling, demo, nexmark, queries, startup, step_cost
+from bench import (
+    checkpoint,
+    compiling,
+    demo,
+    latency,
+    nexmark,
+    queries,
+    startup,
+    step_cost,
+    tpch,
+)  # fmt: skip
 
 SUITES = (
-    queries.run, nexmark.run, step_cost.run, compiling.run, startup.run, checkpoint.run, demo.run,
+    queries.run, nexmark.run, latency.run, step_cost.run, tpch.run, compiling.run, startup.run,
+    checkpoint.run, demo.run,
 )  # fmt: skip
 
 
@@ -20,7 +31,16 @@ def main() -> int:
             printed += 1
     if not printed:
         names = ", ".join(
-            [*queries.QUERIES, "nexmark", "step-cost", "compiling", "startup", "checkpoint", "demo"]
+            [
+                *queries.QUERIES,
+                "nexmark",
+                "step-cost",
+                "tpch",
+                "compiling",
+                "startup",
+                "checkpoint",
+                "demo",
+            ]
         )
         print(f"there is no benchmark '{only}': expected one of {names}, or SUITE/CASE")
     return 0 if printed else 2
