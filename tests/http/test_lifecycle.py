@@ -210,14 +210,18 @@ def test_a_worker_that_dies_leaves_its_signal_as_the_deployment_error(tmp_path: 
         assert {k: again[k] for k in same} == {k: kept[k] for k in same}
         assert again["deployment_status"] == "Stopped" and again["deployment_error"] is None
         p.start()
-        # one that is killed says so
+        # one that is killed goes on with what was wanted
         s.process.kill()
         s.process.wait()
         s.start()
-        again = state(s, p.name)
-        assert again["deployment_status"] == "Stopped"
-        assert again["deployment_error"]["error_code"] == "PipelineUnavailable"
-        p.start()
+        p.wait("deployment_status", "Running")
+        assert p.query("SELECT q FROM v") == [{"q": 5}]
+        p.post("/pause")
+        p.wait("deployment_status", "Paused")
+        s.process.kill()
+        s.process.wait()
+        s.start()
+        p.wait("deployment_status", "Paused")
         p.stop()
     finally:
         s.stop()

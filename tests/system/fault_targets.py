@@ -26,7 +26,6 @@ from tests.contract.lake_targets import (
 from tests.contract.redis_targets import GenerationsRedisTarget, RedisTarget
 from tests.contract.target import Target
 from tests.contract.targets import (
-    CsvFileTarget,
     JsonFileTarget,
     KeyedSqliteTarget,
     LoggedPostgresTarget,
@@ -84,7 +83,6 @@ def _pairs(flat: list[str]) -> list[tuple[str, str]]:
 
 TARGETS: dict[str, type[Target]] = {
     "sqlite": KeyedSqliteTarget,
-    "sqlite rows": SqliteTarget,
     "postgres": PostgresTarget,
     "postgres cdc": LoggedPostgresTarget,
     "duckdb": RealDuckDbTarget,
@@ -95,7 +93,6 @@ TARGETS: dict[str, type[Target]] = {
     "kafka": KafkaLogTarget,
     "kafka upsert": KafkaUpsertTarget,
     "file": JsonFileTarget,
-    "file csv": CsvFileTarget,
     "parquet": ParquetFolderTarget,
 }
 

@@ -58,7 +58,7 @@ class Reader(threading.Thread):
             try:
                 self.look()
                 # looking must not be most of what the machine does
-                pause_s = max(PAUSE_S, 5 * (time.thread_time() - started))
+                pause_s = max(PAUSE_S, 20 * (time.thread_time() - started))
             except BaseException as e:
                 self.error = e
                 return
@@ -131,6 +131,10 @@ class Stage:
           SELECT k, v, n, d, b, x FROM t;
         CREATE INDEX by_k ON m (k);
         """
+
+    def endpoints(self, name: str | None) -> list[str]:
+        """The pipeline's names of the outputs to one target, or to all."""
+        return [f"m.{c}" for n, c in self._connectors.items() if name in (None, n)]
 
     # the client
 

@@ -304,6 +304,10 @@ class Fleet:
             self._adopt(record)
             if record.resources_status != "Stopped" or record.resources_desired != "Stopped":
                 record = self._change(record, **_interrupted(record))
+                if record.resources_desired != "Stopped":
+                    text = "The server ended without stopping the pipeline: it goes on"
+                    self._say(record, "WARN", text)
+                    self._deploy_if_wanted(record)
             if record.program_status in _COMPILING:
                 record = self._change(record, **edits.recompiled(self._version))
                 self._to_compile.put(record.id)
@@ -517,21 +521,15 @@ class Fleet:
 
 
 def _interrupted(record: PipelineRecord) -> dict[str, Any]:
-    """A record found running at start-up: the server ended without stopping it."""
+    """A record found running at start-up: the server ended without stopping it. What somebody
+    wanted to run is wanted still (contract 1.6: the desired status is what is worked towards)."""
     changes: dict[str, Any] = {
         "resources_status": "Stopped",
-        "resources_desired": "Stopped",
         "runtime_status": None,
-        "runtime_desired": None,
         "runtime_details": None,
-        "initial": None,
         "deployment_id": None,
     }
-    if record.resources_status not in ("Stopped", "Stopping"):
-        changes["deployment_error"] = {
-            "message": f"The server ended while pipeline '{record.name}' was"
-            f" {record.deployment_status}; start it again",
-            "error_code": "PipelineUnavailable",
-            "details": {"status": record.deployment_status},
-        }
+    is_wanted = record.resources_desired == "Provisioned" and record.runtime_desired != "Suspended"
+    if not is_wanted:
+        changes |= {"resources_desired": "Stopped", "runtime_desired": None, "initial": None}
     return changes

@@ -172,6 +172,10 @@ class Delivery:
             if stored.token != record.token:
                 self._state.outbid(stored.generation)
 
+    def _call(self, name: str, call: Callable[[], object]) -> None:
+        """A call of the sink that changes something."""
+        failpoints.calling(name, self._state.name, call)
+
     # choosing
 
     def next_work(self) -> Callable[[], Work] | None:
@@ -231,12 +235,12 @@ class Delivery:
                 self._lock.notify_all()
                 return self._state.cut(record, cut)
 
-        failpoints.passing("cut.before")
+        failpoints.passing("cut.before", self._state.name)
         if group is None:
             self._take_cut(self._identity.view, begin)
         else:
             group.arrive(self._state.name, self._identity.view, begin)
-        failpoints.passing("cut")
+        failpoints.passing("cut", self._state.name)
 
     def _replace(self) -> Work:
         """Stage the pinned snapshot and publish it; from then on, follow."""
@@ -247,14 +251,14 @@ class Delivery:
         sink = self.connected()
         yield
         begin = sink.begin_diff if record.mode == "diff" else sink.begin
-        failpoints.calling("begin", lambda: begin(record.generation, record.token, cut.step))
+        self._call("begin", lambda: begin(record.generation, record.token, cut.step))
         rows, digest = 0, 0
         for k, chunk in enumerate(cut.snapshot.chunks(self._stage_rows)):
             yield
             if not self._is_wanted(record, cut):
                 sink.abort(record.generation)
                 return
-            failpoints.calling("stage", partial(sink.stage, record.generation, k, chunk))
+            self._call("stage", partial(sink.stage, record.generation, k, chunk))
             rows += int(chunk.weights.sum())
             digest = (digest + batch_digest(chunk)) % 2**64
             self._state.progress.rows_staged = rows
@@ -267,7 +271,7 @@ class Delivery:
             return
         yield
         shown = self._identity.marker(record, cut.step, rows, digest)
-        failpoints.calling("publish", lambda: sink.publish(record.generation, shown))
+        self._call("publish", lambda: sink.publish(record.generation, shown))
         yield
         with self._lock:
             self._state.published(record, cut.step, cut.processed, rows, digest)
@@ -336,7 +340,7 @@ class Delivery:
             if len(delta):
                 yield
                 shown = self._identity.marker(record, step, rows, digest)
-                failpoints.calling("delta", partial(sink.apply, delta, shown))
+                self._call("delta", partial(sink.apply, delta, shown))
                 yield
         with self._lock:
             if not s.applied(record, entries, rows, digest):

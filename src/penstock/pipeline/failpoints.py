@@ -3,9 +3,10 @@
     PENSTOCK_FAILPOINTS="publish=crash; stage=error@3; checkpoint.rename=delay:0.2@*"
     PENSTOCK_FAILPOINTS="@/path/of/a/file"      the same text, read whenever the file is another
 
-    name=action      at the first passage since it was armed
-    name=action@k    at the k-th passage, once
-    name=action@*    at every passage
+    name=action            at the first passage since it was armed
+    name=action@k          at the k-th passage, once
+    name=action@*          at every passage
+    name(view.c)=action    only of that output, whose passages are counted by themselves
 
     crash            SIGKILL to this process: nothing is flushed, nobody is told
     error            TransientError, as if the target or the disk had failed for the moment
@@ -74,7 +75,8 @@ class _Armed:
 
 
 _lock = threading.Lock()
-_armed: dict[str, _Armed] = {}
+#: by name, and by the output it is about, if it is about one
+_armed: dict[tuple[str, str | None], _Armed] = {}
 _file: Path | None = None
 #: which version of the file is armed
 _seen: tuple[int, int] | None = None
@@ -82,9 +84,10 @@ _seen: tuple[int, int] | None = None
 
 def arm(text: str) -> None:
     """Replace what is armed by `text`. Raises UserError for an unknown name or action."""
-    found: dict[str, _Armed] = {}
+    found: dict[tuple[str, str | None], _Armed] = {}
     for part in filter(None, (p.strip() for p in text.replace("\n", ";").split(";"))):
-        name, _, rest = (x.strip() for x in part.partition("="))
+        place, _, rest = (x.strip() for x in part.partition("="))
+        name, _, output = place.removesuffix(")").partition("(")
         what, _, passage = rest.partition("@")
         action, _, argument = what.partition(":")
         is_known = name in NAMES and action in ACTIONS
@@ -94,7 +97,7 @@ def arm(text: str) -> None:
                 f"{', '.join(NAMES)}, or name=repeat with one of {', '.join(CALLS)}"
             )
         at = None if passage == "*" else int(passage or 1)
-        found[name] = _Armed(action, argument, at)
+        found[name, output or None] = _Armed(action, argument, at)
     with _lock:
         _armed.clear()
         _armed.update(found)
@@ -114,22 +117,24 @@ def load() -> None:
         arm(text)
 
 
-def passing(name: str) -> bool:
-    """This thread passes the boundary `name`; whether the call there is to be made twice."""
+def passing(name: str, output: str | None = None) -> bool:
+    """This thread passes the boundary `name`, on behalf of `output`; whether the call there is to
+    be made twice."""
     if _file is not None:
         _read_file(_file)
     if not _armed:
         return False
     assert name in NAMES, f"{name} is not in NAMES"
     with _lock:
-        point = _armed.get(name)
+        mine = None if output is None else _armed.get((name, output))
+        point = _armed.get((name, None)) if mine is None else mine
         if point is None:
             return False
         point.passed += 1
         if point.at not in (None, point.passed):
             return False
-        _note(f"{name}={point.action}")
-    log.warning("failpoint name=%s action=%s", name, point.action)
+        _note(f"{name if mine is None else f'{name}({output})'}={point.action}")
+    log.warning("failpoint name=%s output=%s action=%s", name, output or "-", point.action)
     if point.action == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
     elif point.action == "delay":
@@ -139,13 +144,13 @@ def passing(name: str) -> bool:
     return point.action == "repeat"
 
 
-def calling(name: str, call: Callable[[], object]) -> None:
-    """Make `call`, one of CALLS, between its two boundaries."""
-    is_repeated = passing(name)
+def calling(name: str, output: str, call: Callable[[], object]) -> None:
+    """Make `call`, one of CALLS, between its two boundaries, on behalf of `output`."""
+    is_repeated = passing(name, output)
     call()
     if is_repeated:
         call()
-    passing(f"{name}.after")
+    passing(f"{name}.after", output)
 
 
 def _read_file(path: Path) -> None:

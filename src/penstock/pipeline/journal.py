@@ -25,6 +25,10 @@ What a crash leaves: each append is durable before the next begins, so at most t
 segment is incomplete; it was never acted upon and is passed over. Anything else that does not
 check is damage and is refused: CorruptState, nothing is replayed past it.
 
+A step that a row made fail is in the journal and cannot be made: `refused.json` names it, and the
+program that could not (a fingerprint). That program leaves its input out from then on; another one
+tries it.
+
 Cost: O(bytes taken in) and one fsync a step.
 
 Not here: when a step happens (`loop`), which checkpoint it begins from (`recovery`).
@@ -35,8 +39,8 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
@@ -78,12 +82,22 @@ class JournalRecord:
     inputs: tuple[JournalledInput, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Step `step` cannot be made by `program`, a fingerprint, as `error` says."""
+
+    step: int
+    program: str
+    error: str
+
+
 class Journal:
     """The segments in one directory. Appended to by the step thread alone."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._refused = directory / "refused.json"
         self._file: FileIO | None = None
         self._next_segment: int | None = None
         self.bytes_written = 0
@@ -126,6 +140,31 @@ class Journal:
         self.bytes_written += _HEAD + len(body)
         failpoints.passing("journal.after")
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Durable on return. Raises OSError."""
+        known = [
+            r for r in self.refusals() if (r.step, r.program) != (refusal.step, refusal.program)
+        ]
+        self._write_refusals([*known, refusal])
+
+    def _write_refusals(self, refusals: Sequence[Refusal]) -> None:
+        temporary = self._refused.with_suffix(".tmp")
+        with temporary.open("wb") as f:
+            f.write(orjson.dumps([asdict(r) for r in refusals]))
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, self._refused)
+        _sync_directory(self._directory)
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Raises CorruptState if they cannot be read."""
+        if not self._refused.exists():
+            return ()
+        try:
+            return tuple(Refusal(**r) for r in orjson.loads(self._refused.read_bytes()))
+        except (ValueError, TypeError) as e:
+            raise _damaged(self._refused, str(e)) from e
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -138,12 +177,17 @@ class Journal:
             # the segment before that of `step + 1` may end with an open transaction's input
             if following <= step:
                 path.unlink(missing_ok=True)
+        known = self.refusals()
+        kept = [r for r in known if r.step > step]
+        if len(kept) < len(known):
+            self._write_refusals(kept)
 
     def clear(self) -> None:
         """Remove all segments."""
         self.close()
         for path, _ in self._segments():
             path.unlink()
+        self._refused.unlink(missing_ok=True)
 
     # reading
 

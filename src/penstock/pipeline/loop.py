@@ -34,10 +34,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.data.batch import Batch, InputBatch
-from penstock.errors import Conflict, PenstockError, UserError
+from penstock.errors import Conflict, PenstockError, RuntimeSqlError, UserError
 from penstock.pipeline import failpoints
 from penstock.pipeline.inputs import InputEndpoint, InputProgress
-from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord
+from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord, Refusal
 from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
 
 log = logging.getLogger("penstock.pipeline.loop")
@@ -81,9 +81,12 @@ class StepLoop:
         max_delay_s: float,
         on_failure: Callable[[PenstockError], None],
         journal: Journal | None = None,
+        program: str = "",
     ) -> None:
+        """`program`: a fingerprint of what the circuit computes, for the journal's refusals."""
         self.circuit = circuit
         self._journal = journal
+        self._program = program
         self.step_lock = threading.RLock()
         self.inputs: dict[str, InputEndpoint] = {}
         self.outputs: dict[str, OutputEndpoint] = {}
@@ -309,6 +312,7 @@ class StepLoop:
                 self._captures.popleft()()
 
     def _make_again(self, replay: Iterable[tuple[JournalRecord, tuple[Taken, ...]]]) -> None:
+        refused = self._refusals()
         for record, taken in replay:
             self._wait_for_outputs()
             if self._stopping:
@@ -322,7 +326,11 @@ class StepLoop:
                     self._hold(taken)
                     continue
                 taken, self._open_transaction = (*self._release(), *taken), None
-                self._step_taken(taken)
+                refusal = refused.get(record.step)
+                if refusal is None:
+                    self._step_noting_refusal(taken)
+                else:
+                    self._leave_out(taken, refusal)
                 assert self.step == record.step, "the journal has the steps in order"
 
     def _fail(self, error: PenstockError) -> None:
@@ -368,11 +376,40 @@ class StepLoop:
                 self._hold(taken)
                 return
             try:
-                self._step_taken((*self._release(), *taken))
+                self._step_noting_refusal((*self._release(), *taken))
             finally:
                 if self._is_committing:
                     self._open_transaction = None
                     self._is_committing = False
+
+    # rows that make their step fail
+
+    def _refusals(self) -> Mapping[int, Refusal]:
+        found = () if self._journal is None else self._journal.refusals()
+        return {r.step: r for r in found if r.program == self._program}
+
+    def _step_noting_refusal(self, taken: tuple[Taken, ...]) -> None:
+        """Make a step. If a row makes it fail, the next start must not fail on it again."""
+        step = self.step + 1
+        try:
+            self._step_taken(taken)
+        except RuntimeSqlError as e:
+            if self._journal is not None:
+                self._journal.refuse(Refusal(step, self._program, str(e)))
+            raise
+
+    def _leave_out(self, taken: tuple[Taken, ...], refusal: Refusal) -> None:
+        """Make a step that this program cannot make without what it took in."""
+        self._step({})
+        for t in taken:
+            t.endpoint.mark(self.step, t.progress)
+            rows = sum(len(b) for b in t.batches)
+            if rows:
+                t.endpoint.error(
+                    f"{rows} rows that step {refusal.step} took in are left out, since one made it "
+                    f"fail: {refusal.error}",
+                    fatal=False,
+                )
 
     def _take(self) -> tuple[Taken, ...]:
         found = []

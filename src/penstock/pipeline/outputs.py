@@ -171,10 +171,10 @@ class OutputEndpoint:
         group: ResetGroup | None = None,
     ) -> ResetRecord:
         """Owe the sink a fresh snapshot under a new generation; durable on return."""
-        failpoints.passing("reset.requested")
+        failpoints.passing("reset.requested", self.name)
         with self._changing():
             record = self._state.reset(reason=reason, mode=mode, reset_id=reset_id, group=group)
-            failpoints.passing("reset.accepted")
+            failpoints.passing("reset.accepted", self.name)
         if group is not None and not self._is_in(group):
             group.leave(self.name)  # a reset of that name was made before
         self._on_progress()

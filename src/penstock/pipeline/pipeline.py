@@ -37,7 +37,7 @@ from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.pipeline import failpoints
 from penstock.pipeline.adhoc import AdHoc
 from penstock.pipeline.bootstrap import Diff, is_empty, program_diff, program_facts, rejected
-from penstock.pipeline.checkpoints import Checkpointer
+from penstock.pipeline.checkpoints import Checkpointer, fingerprint
 from penstock.pipeline.connectors import clock_config, make_input, make_output
 from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.ingress import IngressSession
@@ -265,6 +265,7 @@ class Pipeline:
             max_delay_s=int(self._runtime.get("max_buffering_delay_usecs") or 0) / 1e6,
             on_failure=self._fail,
             journal=journal,
+            program=str(fingerprint(circuit.fingerprints)),
         )
         self._desk = ResetDesk(
             loop=self._loop, resets=self._resets, find=self._output, readable=self._readable

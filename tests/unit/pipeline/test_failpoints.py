@@ -94,8 +94,18 @@ def test_a_file_that_changes_takes_effect_at_the_next_boundary_and_tells_what_ha
 def test_a_call_is_repeated_between_its_two_boundaries() -> None:
     calls: list[int] = []
     failpoints.arm("publish=repeat@2; publish.after=error@3")
-    failpoints.calling("publish", lambda: calls.append(1))
-    failpoints.calling("publish", lambda: calls.append(2))
+    failpoints.calling("publish", "m.c", lambda: calls.append(1))
+    failpoints.calling("publish", "m.c", lambda: calls.append(2))
     with pytest.raises(TransientError):
-        failpoints.calling("publish", lambda: calls.append(3))
+        failpoints.calling("publish", "m.c", lambda: calls.append(3))
     assert calls == [1, 2, 2, 3]
+
+
+def test_a_failpoint_of_one_output_leaves_the_others_alone() -> None:
+    failpoints.arm("stage(m.a)=error@2; stage(m.b)=error")
+    failpoints.passing("stage", "m.a")
+    failpoints.passing("stage", "m.c")
+    failpoints.passing("stage", "m.c")
+    for output in ("m.a", "m.b"):
+        with pytest.raises(TransientError):
+            failpoints.passing("stage", output)
