@@ -6,8 +6,8 @@
   left to run time, where its guard may keep it from being reached.
 * An expression that occurs more than once is evaluated once per batch (per set of rows).
 * NULL: strict calls are computed for all rows and masked once; AND, OR and NOT are three-valued.
-* Guards: where an operand of AND, OR, CASE or COALESCE can fail, it is evaluated only on the rows
-  that reach it: gathered, computed, scattered. Where it cannot, all rows are cheaper.
+* Guards: where an operand of AND, OR, CASE or COALESCE can fail or costs much, it is evaluated only
+  on the rows that reach it: gathered, computed, scattered. Where not, all rows are cheaper.
 * A row that fails raises RuntimeSqlError with the relation, the expression as written and the
   values it was computed from.
 
@@ -34,6 +34,7 @@ from penstock.compile.frame import (
     scatter,
     spread,
 )
+from penstock.compile.fusions import fused
 from penstock.compile.lambdas import is_constant, lambda_call, variable
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import column_from_python, empty_column
@@ -58,7 +59,7 @@ from penstock.plan.expressions import (
     Not,
     Or,
 )
-from penstock.plan.rewrite import can_fail, columns_of
+from penstock.plan.rewrite import can_fail, cheapest_first, columns_of, is_costly
 from penstock.plan.rewrite import parts as children
 
 _ONE, _ZERO = np.ones(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
@@ -107,8 +108,9 @@ class _Compiler:
         match expr:
             case Call():
                 f = expr.function
-                args = [self.compile(a) for a in expr.args]
-                kernel = located(f.kernel, expr, self.text) if f.can_fail else f.kernel
+                kernel, operands = fused(expr)
+                args = [self.compile(a) for a in operands]
+                kernel = located(kernel, expr, self.text) if f.can_fail else kernel
                 return _strict(kernel, args, expr) if f.strict else _lenient(kernel, args, expr)
             case Cast():
                 kernel = cast_kernel(expr.operand.type, expr.type, expr.safe)
@@ -135,9 +137,10 @@ class _Compiler:
 
     def _connective(self, expr: Expr, args: Sequence[Expr], conjunction: bool) -> Evaluator:
         combine = _and if conjunction else _or
+        args = cheapest_first(args)
         first = self.compile(args[0])
         rest = [(self.compile(a), a) for a in args[1:]]
-        guarded = [(e, references(a) if can_fail(a) else None) for e, a in rest]
+        guarded = [(e, references(a) if can_fail(a) or is_costly(a) else None) for e, a in rest]
         type = expr.type
 
         def evaluate(frame: Frame) -> Column:
@@ -186,9 +189,12 @@ class _Compiler:
         tests = [self.compile(c) for c, _ in expr.branches]
         results = [self.compile(r) for _, r in expr.branches]
         otherwise = self.compile(expr.otherwise)
-        if not any(can_fail(e) for e in children(expr)[1:]):
+        if not any(can_fail(e) or is_costly(e) for e in children(expr)[1:]):
             return _select(tests, results, otherwise, expr)
-        test_refs = [references(c) for c, _ in expr.branches]
+        # a test that cannot fail may be computed for all rows, sharing what others computed
+        test_refs = [
+            references(c) if can_fail(c) or is_costly(c) else None for c, _ in expr.branches
+        ]
         result_refs = [references(r) for _, r in expr.branches]
         last_refs, type = references(expr.otherwise), expr.type
 
@@ -200,8 +206,11 @@ class _Compiler:
             ):
                 if not len(left):
                     break
-                hit = _on_rows(test, frame, left, needs).values.astype(np.bool_)
-                hit = np.broadcast_to(hit, len(left))
+                if needs is None:
+                    hit = np.broadcast_to(test(frame).values.view(np.bool_), frame.n)[left]
+                else:
+                    hit = _on_rows(test, frame, left, needs).values.view(np.bool_)
+                    hit = np.broadcast_to(hit, len(left))
                 rows, left = left[hit], left[~hit]
                 if len(rows):
                     pieces.append((rows, _on_rows(result, frame, rows, wants)))

@@ -134,14 +134,15 @@ def define(
     *,
     rest: Param | None = None,
     strict: bool = True,
-    can_fail: bool = False,
+    can_fail: bool | Callable[[Literals], bool] = False,
     nullable: bool | Callable[[Types], bool] | None = None,
 ) -> Callable[[Callable[..., Column]], Callable[..., Column]]:
     """Declare a function (or several spellings of one) with a fixed parameter list.
 
     `result` is a type or a function of the argument types after coercion; `rest` the family of
-    any further arguments; `nullable` as in `Overload`, or a function of the argument types. The
-    kernel is called as `kernel(*columns, n)`.
+    any further arguments; `nullable` as in `Overload`, or a function of the argument types;
+    `can_fail` may depend on which arguments are literals. The kernel is called as
+    `kernel(*columns, n)`.
     """
     spellings = [names] if isinstance(names, str) else list(names)
 
@@ -155,7 +156,8 @@ def define(
                 return None
             out = result if isinstance(result, SqlType) else result(wanted)
             null = nullable(types) if callable(nullable) else nullable
-            return Overload(wanted, out, call, can_fail, strict, null)
+            fails = can_fail(literals) if callable(can_fail) else can_fail
+            return Overload(wanted, out, call, fails, strict, null)
 
         labels = ", ".join([p.label for p in params] + ([f"{rest.label}, …"] if rest else []))
         for name in spellings:

@@ -21,7 +21,7 @@ from penstock.data.batch import Array, Column
 from penstock.data.types import BOOLEAN, VARBINARY, VARCHAR
 from penstock.errors import RuntimeSqlError
 from penstock.functions import regex, text, text_kernels, text_search
-from penstock.functions.definition import define
+from penstock.functions.definition import Literals, define
 from penstock.functions.distinct import in_groups, per_distinct
 from penstock.functions.params import STRING
 from penstock.functions.text_search import ANY_ONE, ANY_RUN
@@ -113,17 +113,31 @@ def _by_pattern(
     return in_groups(compute, given, n)
 
 
-@define("rlike", [STRING, STRING], BOOLEAN, can_fail=True)
+def _may_be_bad(literals: Literals) -> bool:
+    """Whether the pattern and what else is constant may turn out wrong for some row."""
+    if None in literals[1:]:
+        return True
+    prepare = _searches if len(literals) == 2 else _replaces
+    try:
+        prepare(*literals[1:])(pa.array([""]))
+    except (ValueError, pa.ArrowInvalid):
+        return True
+    return False
+
+
+@define("rlike", [STRING, STRING], BOOLEAN, can_fail=_may_be_bad)
 def rlike(s: Column, pattern: Column, n: int) -> Column:
     hits = _by_pattern(_searches, s, (pattern,)).fill_null(False)
     return Column(BOOLEAN, hits.to_numpy(zero_copy_only=False).astype(np.uint8))
 
 
-@define("REGEXP_REPLACE", [STRING, STRING], VARCHAR, can_fail=True)
+@define(
+    "REGEXP_REPLACE", [STRING, STRING], VARCHAR, can_fail=lambda given: _may_be_bad((*given, ""))
+)
 def regexp_remove(s: Column, pattern: Column, n: int) -> Column:
     return text.from_arrow(_by_pattern(_replaces, s, (pattern,)))
 
 
-@define("REGEXP_REPLACE", [STRING, STRING, STRING], VARCHAR, can_fail=True)
+@define("REGEXP_REPLACE", [STRING, STRING, STRING], VARCHAR, can_fail=_may_be_bad)
 def regexp_replace(s: Column, pattern: Column, replacement: Column, n: int) -> Column:
     return text.from_arrow(_by_pattern(_replaces, s, (pattern, replacement)))

@@ -48,27 +48,29 @@ def chr_(code: Column, n: int) -> Column:
 # case ----------------------------------------------------------------------------------------
 
 
-@define("LOWER", [STRING], VARCHAR)
-def lower(s: Column, n: int) -> Column:
-    return text.from_arrow(pc.utf8_lower(text.to_arrow(s)))
-
-
-@define("UPPER", [STRING], VARCHAR)
-def upper(s: Column, n: int) -> Column:
-    return text.from_arrow(pc.utf8_upper(text.to_arrow(s)))
-
-
-@define("REVERSE", [STRING], VARCHAR)
-def reverse(s: Column, n: int) -> Column:
-    return text.from_arrow(pc.utf8_reverse(text.to_arrow(s)))
-
-
 def _table(change: Callable[[str], str]) -> Array:
     """What a byte of ASCII becomes."""
     return np.array([ord(change(chr(c))) for c in range(128)], np.uint8)
 
 
 _UPPER, _LOWER = _table(str.upper), _table(str.lower)
+
+
+@define("LOWER", [STRING], VARCHAR)
+def lower(s: Column, n: int) -> Column:
+    out = text_kernels.mapped_ascii(s, _LOWER, VARCHAR)
+    return text.from_arrow(pc.utf8_lower(text.to_arrow(s))) if out is None else out
+
+
+@define("UPPER", [STRING], VARCHAR)
+def upper(s: Column, n: int) -> Column:
+    out = text_kernels.mapped_ascii(s, _UPPER, VARCHAR)
+    return text.from_arrow(pc.utf8_upper(text.to_arrow(s))) if out is None else out
+
+
+@define("REVERSE", [STRING], VARCHAR)
+def reverse(s: Column, n: int) -> Column:
+    return text.from_arrow(pc.utf8_reverse(text.to_arrow(s)))
 
 
 def _declare_initcap(name: str, words: str) -> None:

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Array, Column
-from penstock.data.heap import heap_addresses
+from penstock.data.heap import Heap, heap_addresses
 from penstock.data.kernel import kernel
 from penstock.data.pointers import load_u8
 from penstock.data.types import SqlType
-from penstock.data.views import copy_out, lengths_of
+from penstock.data.views import MAX_HEAP_BYTES, copy_out, lengths_of, long_lengths
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
@@ -138,6 +138,54 @@ def cut_bytes(column: Column, first: Array, last: Array, type: SqlType) -> Colum
     start = np.minimum(np.broadcast_to(first, n), size)
     stop = np.maximum(np.minimum(np.broadcast_to(last, n), size), start)
     return cut(column, places(start), places(stop), type)
+
+
+@kernel("int64(uint64[:, ::1], uint64[::1], uint8[::1], uint8[::1], int64, uint64[:, ::1])")
+def _map_ascii(views: Any, addresses: Any, table: Any, data: Any, heap_id: int, out: Any) -> Any:
+    """Every byte b as table[b], long strings to `data`, the heap `heap_id`; 0 where one is not
+    ASCII, else 1."""
+    low, high = np.uint64(0xFFFFFFFF), np.uint64(0x8080808080808080)
+    at: Any = 0
+    for i in range(views.shape[0]):
+        w0, w1 = views[i, 0], views[i, 1]
+        length: Any = np.int64(w0 & low)
+        r0, r1 = np.uint64(length), np.uint64(0)
+        if length <= 12:
+            if (w1 & high) != 0 or ((w0 >> np.uint64(32)) & high) != 0:
+                return 0
+            for j in range(min(length, 4)):
+                b = (w0 >> np.uint64(32 + 8 * j)) & np.uint64(0xFF)
+                r0 |= np.uint64(table[b]) << np.uint64(32 + 8 * j)
+            for j in range(length - 4):
+                b = (w1 >> np.uint64(8 * j)) & np.uint64(0xFF)
+                r1 |= np.uint64(table[b]) << np.uint64(8 * j)
+        else:
+            p = addresses[w1 & low] + (w1 >> np.uint64(32))
+            for j in range(length):
+                c = load_u8(p + np.uint64(j))
+                if c >= 128:
+                    return 0
+                data[at + j] = table[c]
+            for j in range(4):
+                r0 |= np.uint64(data[at + j]) << np.uint64(32 + 8 * j)
+            r1 = np.uint64(heap_id) | (np.uint64(at) << np.uint64(32))
+            at += length
+        out[i, 0] = r0
+        out[i, 1] = r1
+    return 1
+
+
+def mapped_ascii(column: Column, table: Bytes, type: SqlType) -> Column | None:
+    """Each string with byte b as table[b] (of 128); None where one is not ASCII."""
+    views = np.ascontiguousarray(column.values)
+    out, size = np.empty_like(views), int(long_lengths(views).sum())
+    if size > MAX_HEAP_BYTES:
+        return None
+    heaps = (Heap(np.empty(size, np.uint8)),) if size else ()
+    data, heap_id = (heaps[0].data, heaps[0].id) if heaps else (np.empty(0, np.uint8), 0)
+    if not _map_ascii(views, heap_addresses(), table, data, heap_id, out):
+        return None
+    return Column(type, out, None, heaps)
 
 
 @kernel("void(uint8[::1], int64[::1], int32[::1])")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from penstock.functions.casts import cast_can_fail
@@ -193,6 +194,28 @@ def can_fail(expr: Expr) -> bool:
     if isinstance(expr, Cast) and cast_can_fail(expr.operand.type, expr.type, expr.safe):
         return True
     return any(can_fail(e) for e in parts(expr))
+
+
+#: functions that look at every character, or at all elements
+_COSTLY = frozenset((
+    "rlike", "like", "ilike", "REGEXP_REPLACE", "REPLACE", "SPLIT", "PARSE_JSON", "MD5",
+))  # fmt: skip
+
+
+def is_costly(expr: Expr) -> bool:
+    """Whether it is worth finding out for which rows `expr` matters."""
+    if isinstance(expr, LambdaCall) or (isinstance(expr, Call) and expr.function.name in _COSTLY):
+        return True
+    return any(is_costly(e) for e in parts(expr))
+
+
+def cheapest_first(operands: Sequence[Expr]) -> list[Expr]:
+    """Operands of AND or OR in an order that means the same: none is moved past one that can fail,
+    because it may be what keeps that from being reached, or what is not reached behind it."""
+    ordered: list[Expr] = []
+    for fails, run in groupby(operands, can_fail):
+        ordered += sorted(run, key=lambda e: not fails and is_costly(e))
+    return ordered
 
 
 def conjuncts(expr: Expr | None) -> list[Expr]:

@@ -34,6 +34,7 @@ from penstock.plan.expressions import (
     Not,
     Or,
 )
+from penstock.plan.rewrite import cheapest_first
 
 S = schema(a=INTEGER, b=INTEGER, s=VARCHAR, x=DOUBLE)
 A, B = InputRef(INTEGER, 0, "a"), InputRef(INTEGER, 1, "b")
@@ -241,3 +242,14 @@ def test_a_safe_cast_is_null_where_it_fails_and_an_empty_batch_is_empty() -> Non
     assert column_to_python(compile_expression(e, S)(batch)) == [12, None]
     empty = compile_expression(e, S)(empty_batch(S))
     assert len(empty) == 0 and empty.type == INTEGER
+
+
+def test_costly_operands_are_left_for_the_rows_that_need_them_unless_one_before_may_fail() -> None:
+    pattern = Literal(VARCHAR.with_nullable(False), "a+")
+    function = resolve("rlike", [VARCHAR, pattern.type], [None, "a+"])
+    search = Call(function.result, function, (TEXT, pattern))
+    cheap, fails = call("=", A, number(1)), call("=", call("/", A, B), number(1))
+
+    assert cheapest_first([search, cheap]) == [cheap, search]
+    assert cheapest_first([fails, search, cheap]) == [fails, cheap, search]
+    assert cheapest_first([search, fails, cheap]) == [search, fails, cheap]

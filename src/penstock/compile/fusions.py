@@ -1,0 +1,25 @@
+"""Calls of calls that one kernel computes, without the value in between.
+
+    SPLIT(s, d)[i]    the part, not the array of all parts
+
+What is fused means the same, NULLs included; see the kernels. A kernel here is strict.
+"""
+
+from __future__ import annotations
+
+from penstock.data.types import VARCHAR
+from penstock.functions.definition import Kernel
+from penstock.functions.split import split_item
+from penstock.plan.expressions import Call, Expr, Literal
+
+_COMMA = Literal(VARCHAR.with_nullable(False), ",")
+
+
+def fused(call: Call) -> tuple[Kernel, tuple[Expr, ...]]:
+    """The kernel for `call` and the arguments it takes; `call`'s own where nothing is fused."""
+    if call.function.name == "[]":
+        inner, index = call.args
+        if isinstance(inner, Call) and inner.function.name == "SPLIT":
+            text, *delimiter = inner.args
+            return split_item, (text, *(delimiter or [_COMMA]), index)
+    return call.function.kernel, call.args
