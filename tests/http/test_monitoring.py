@@ -121,6 +121,60 @@ def test_the_statistics_add_up(p: Pipeline) -> None:
     assert p.get("/views/m/connectors/out/stats").json()["encode_errors"] == []
 
 
+def test_the_statistics_tell_of_a_transaction_and_of_what_it_holds(p: Pipeline) -> None:
+    def figures() -> dict[str, Any]:
+        return dict(p.get("/stats").json()["global_metrics"])
+
+    assert figures()["transaction_msecs"] is None
+    assert p.get("/stats").json()["suspend_error"] is None
+    assert p.post("/start_transaction").status_code == 200
+    p.send("t", {"a": 70, "v": "held"}, wait=False)
+    held = wait_until(lambda: (f := figures())["transaction_records"] == 1 and f)
+    assert held["transaction_msecs"] >= 0
+    assert held["buffered_input_records"] == 1 and held["buffered_input_bytes"] > 0
+    assert held["total_processed_bytes"] == held["total_input_bytes"] - held["buffered_input_bytes"]
+    assert held["transaction_initiators"]["initiated_by_api"] == "Started"
+    assert p.get("/stats").json()["suspend_error"] == {"Temporary": ["TransactionInProgress"]}
+    assert samples(p)["transaction_state"] == 1
+    assert p.post("/commit_transaction").status_code == 200
+    done = wait_until(lambda: (f := figures())["transaction_id"] == 0 and f)
+    assert done["buffered_input_bytes"] == 0
+    assert done["total_processed_bytes"] == done["total_input_bytes"] > 0
+    assert samples(p)["transaction_state"] == 0
+
+
+def test_the_statistics_tell_the_version_and_the_bytes_that_are_stored(p: Pipeline) -> None:
+    config = p.system.http.get("/config").json()
+    figures = p.get("/stats").json()["global_metrics"]
+    assert figures["platform_version"] == figures["runtime_version"] == config["version"] != ""
+    assert p.post("/checkpoint").status_code == 200
+    kept = wait_until(lambda: p.get("/checkpoints").json())
+    stored = p.get("/stats").json()["global_metrics"]["storage_bytes"]
+    assert stored >= kept[0]["size"] > 0
+    assert samples(p)["storage_usage_bytes"] >= kept[0]["size"]
+    wait_until(lambda: p.get("/time_series").json()["samples"][-1]["s"] >= kept[0]["size"])
+
+
+def test_the_metrics_of_the_contract_are_all_there(p: Pipeline) -> None:
+    inputs = "records_total bytes_total buffered_records buffered_records_bytes errors_parse_total"
+    inputs += " errors_transport_total end_of_input running"
+    outputs = "records_total bytes_total buffered_records queued_records queued_batches"
+    outputs += " errors_encode_total errors_transport_total"
+    process = "records_input_total records_processed_total records_input_buffered"
+    process += " records_late_total dbsp_steps_total dbsp_step_latency_seconds pipeline_complete"
+    process += " pipeline_start_time_seconds storage_usage_bytes process_resident_memory_bytes"
+    process += " process_cpu_seconds_total transaction_state"
+    wanted = {f"input_connector_{n}" for n in inputs.split()}
+    wanted |= {f"output_connector_{n}" for n in outputs.split()} | set(process.split())
+    assert wanted <= samples(p).keys()
+
+
+def samples(p: Pipeline) -> dict[str, float]:
+    """Metric → one of its values."""
+    lines = p.get("/metrics").text.splitlines()
+    return {x.split("{")[0]: float(x.rsplit(" ", 1)[1]) for x in lines if not x.startswith("#")}
+
+
 def test_metrics_carry_the_pipeline_and_the_server_shows_all(p: Pipeline) -> None:
     text = p.get("/metrics").text
     samples = [line for line in text.splitlines() if line and not line.startswith("#")]

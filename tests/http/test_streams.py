@@ -384,6 +384,22 @@ def test_statements_can_be_prepared_and_explained(p: Pipeline) -> None:
     assert p.query("-- a note\nINSERT INTO bag SELECT id FROM m WHERE id = 1") == [{"count": 1}]
 
 
+def test_a_whole_number_can_be_inserted_into_a_decimal_column(p: Pipeline) -> None:
+    assert p.query("INSERT INTO t (id, d) VALUES (50, 5), (51, -7)") == [{"count": 2}]
+    wait_until(
+        lambda: p.query("SELECT d FROM t WHERE id > 49 ORDER BY id") == [{"d": 5}, {"d": -7}]
+    )
+    too_large = p.get("/query", params={"sql": "INSERT INTO t (id, d) VALUES (52, 1000000)"})
+    assert code(too_large, 400) == "AdHocQueryError" and "'d'" in too_large.json()["message"]
+    p.send("t", {"delete": {"id": 50}}, {"delete": {"id": 51}}, update_format="insert_delete")
+
+
+def test_the_tables_of_a_program_are_listed(p: Pipeline) -> None:
+    assert {r["name"] for r in p.query("SHOW TABLES")} == {"t", "d", "m"}
+    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'm' ORDER BY 1"
+    assert [r["column_name"] for r in p.query(sql)] == ["at", "d", "id", "v"]
+
+
 def test_an_insert_gives_absent_columns_their_defaults(p: Pipeline) -> None:
     assert p.query("INSERT INTO d (a) VALUES (1), (2)") == [{"count": 2}]
     assert p.query("INSERT INTO d VALUES (3, 4, NULL)") == [{"count": 1}]

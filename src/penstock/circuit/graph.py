@@ -400,6 +400,11 @@ class Circuit:
         """Steps taken so far."""
         return self._steps
 
+    @property
+    def late_records(self) -> int:
+        """Records that came too late and were dropped (LATENESS)."""
+        return sum(n.late_records for n in self._nodes)
+
     def stats(self) -> list[NodeStats]:
         """One entry per node, in topological order."""
         return [NodeStats(n.name, n.rows_in, n.rows_out, n.state_rows()) for n in self._nodes]

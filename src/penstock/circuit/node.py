@@ -21,6 +21,8 @@ class Node:
 
     #: attributes (JSON values) that are part of the state
     scalars: ClassVar[tuple[str, ...]] = ("is_pending", "rows_in", "rows_out")
+    #: records that LATENESS has dropped here
+    late_records: int = 0
 
     def __init__(self, schema: Schema, inputs: tuple[Node, ...]) -> None:
         self.schema = schema

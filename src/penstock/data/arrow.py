@@ -165,7 +165,11 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
         return Column(type, np.zeros(len(array), np.uint8), np.zeros(len(array), np.uint8))
     if array.type != wanted and not pa.types.is_large_string(array.type):
         try:
-            array = array.cast(wanted)
+            exact = array
+            if type.kind is Kind.DECIMAL and pa.types.is_integer(array.type):
+                # Arrow wants room for every value of the type: what fits is for the next cast
+                exact = array.cast(pa.decimal256(76, type.scale or 0))
+            array = exact.cast(wanted)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
             raise UserError(f"cannot take {array.type} as {type}: {e}") from e
     n = len(array)

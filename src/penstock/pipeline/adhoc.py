@@ -14,35 +14,20 @@ Not here: the views' own SQL (`penstock.sql`); this dialect is DuckDB's.
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import hashlib
-import io
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import duckdb
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet
 
 from penstock.data.arrow import to_arrow
 from penstock.errors import UserError
+from penstock.pipeline.adhoc_formats import CONTENT_TYPES, FORMATS
 from penstock.pipeline.outputs import SnapshotHandle
-
-ROWS_PER_CHUNK = 10_000
-
-CONTENT_TYPES = {
-    "text": "text/plain",
-    "json": "application/json",
-    "arrow_ipc": "application/octet-stream",
-    "parquet": "application/octet-stream",
-    "hash": "text/plain",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +57,7 @@ class AdHoc:
             raise UserError(
                 f"unknown query format '{format}': expected one of {', '.join(CONTENT_TYPES)}"
             )
-        return CONTENT_TYPES[format], _FORMATS[format](self.table(sql))
+        return CONTENT_TYPES[format], FORMATS[format](self.table(sql))
 
     def table(self, sql: str) -> pa.Table:
         """The query's answer as an Arrow table."""
@@ -89,7 +74,18 @@ class AdHoc:
                     return db.sql(last.query).to_arrow_table()
                 return db.execute(last).to_arrow_table()
             except duckdb.Error as e:
-                raise _query_error(str(e)) from e
+                raise self._refusal(e) from e
+
+    def _refusal(self, error: duckdb.Error) -> UserError:
+        """What DuckDB says, except that it knows nothing of relations the query does not name."""
+        missing = _NO_TABLE.search(str(error))
+        if missing is None:
+            return _query_error(str(error))
+        name, known = missing["name"], sorted(self._declared)
+        close = get_close_matches(name.lower(), known, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        there = f" (there are: {', '.join(known)})" if known else ""
+        return _query_error(f"there is no table or view '{name}'{meant}{there}")
 
     def statements(self, sql: str) -> list[str]:
         """The statements of `sql`, one text each, in order. Raises AdHocQueryError if one of them
@@ -119,6 +115,8 @@ class AdHoc:
                 f"relation '{name}' is not materialized, so there is nothing to read: declare it "
                 "CREATE MATERIALIZED VIEW, or WITH ('materialized' = 'true') for a table"
             )
+        if any(_CATALOG.search(s.query) for s in statements):
+            return self._readable
         return frozenset(names & self._readable)
 
     def _tables(self, names: frozenset[str]) -> dict[str, pa.Table]:
@@ -160,6 +158,14 @@ _WRAPPING = re.compile(
 )
 
 
+# Statements about relations that they do not name.
+_CATALOG = re.compile(
+    r"^\s*show\s+(?:all\s+)?tables|\binformation_schema\.|\bduckdb_(?:tables|columns|views)\b",
+    re.IGNORECASE,
+)
+
+_NO_TABLE = re.compile(r"Table with name (?P<name>.+?) does not exist!")
+
 _PARAMETER = re.compile(r"\$\w+|\?")
 
 
@@ -174,6 +180,11 @@ def _check(statements: list[duckdb.Statement], allowed: set[duckdb.StatementType
     if not statements:
         raise _query_error("the query is empty")
     for s in statements:
+        if s.type == duckdb.StatementType.INSERT and s.type not in allowed:
+            raise _query_error(
+                "this form of INSERT is not supported: write INSERT INTO table [(columns)] VALUES "
+                "… or INSERT INTO table [(columns)] SELECT …"
+            )
         if s.type not in allowed:
             raise _query_error(
                 f"{s.type.name} is not allowed in an ad-hoc query: SELECT reads materialized "
@@ -196,78 +207,3 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
 def _query_error(text: str) -> UserError:
     return UserError(f"Error during query processing: {text}", code="AdHocQueryError")
-
-
-def _as_json(table: pa.Table) -> Iterator[bytes]:
-    for batch in table.to_batches(max_chunksize=ROWS_PER_CHUNK):
-        rows = batch.to_pylist(maps_as_pydicts="strict")
-        lines = (orjson.dumps(row, _plain, orjson.OPT_NON_STR_KEYS) for row in rows)
-        yield b"".join(line + b"\n" for line in lines)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, decimal.Decimal):
-        return orjson.Fragment(format(value, "f"))
-    if isinstance(value, bytes):
-        return list(value)
-    if isinstance(value, datetime.timedelta):
-        return str(value)
-    if isinstance(value, int):  # wider than 64 bits
-        return orjson.Fragment(str(value))
-    return str(value)
-
-
-def _as_text(table: pa.Table) -> Iterator[bytes]:
-    """A grid as psql draws it; widths come from the whole result."""
-    header = list(table.column_names)
-    rows = [["" if v is None else _text(v) for v in row.values()] for row in table.to_pylist()]
-    widths = [
-        max([len(header[i]), *(len(r[i]) for r in rows)], default=0) for i in range(len(header))
-    ]
-    rule = "+" + "+".join("-" * (w + 2) for w in widths) + "+\n"
-
-    def line(cells: list[str]) -> str:
-        return "|" + "|".join(f" {c:<{w}} " for c, w in zip(cells, widths, strict=True)) + "|\n"
-
-    yield (rule + line(header) + rule).encode()
-    for at in range(0, len(rows), ROWS_PER_CHUNK):
-        yield "".join(line(r) for r in rows[at : at + ROWS_PER_CHUNK]).encode()
-    yield rule.encode()
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _as_arrow(table: pa.Table) -> Iterator[bytes]:
-    sink = io.BytesIO()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        for batch in table.to_batches(max_chunksize=ROWS_PER_CHUNK):
-            writer.write_batch(batch)
-            yield sink.getvalue()
-            sink.seek(0)
-            sink.truncate()
-    yield sink.getvalue()
-
-
-def _as_parquet(table: pa.Table) -> Iterator[bytes]:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(table, sink, compression="snappy")
-    yield sink.getvalue()
-
-
-def _as_hash(table: pa.Table) -> Iterator[bytes]:
-    """SHA-256 over the sorted rows, so that order does not matter."""
-    rows = sorted(orjson.dumps(list(r.values()), default=_plain) for r in table.to_pylist())
-    yield hashlib.sha256(b"\n".join(rows)).hexdigest().upper().encode()
-
-
-_FORMATS: dict[str, Callable[[pa.Table], Iterator[bytes]]] = {
-    "text": _as_text,
-    "json": _as_json,
-    "arrow_ipc": _as_arrow,
-    "parquet": _as_parquet,
-    "hash": _as_hash,
-}

@@ -245,6 +245,13 @@ class InputEndpoint(Intake):
         return taken
 
     @property
+    def buffered_bytes(self) -> int:
+        """Bytes that arrived and that no step has taken yet."""
+        with self._cond:
+            # the bytes of a push without rows wait for nothing, though they are taken later
+            return self.total_bytes - self.taken.bytes if self.buffered_records else 0
+
+    @property
     def has_queued(self) -> bool:
         """Whether anything waits to be taken, be it progress without rows."""
         return bool(self._queue)

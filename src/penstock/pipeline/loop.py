@@ -53,6 +53,9 @@ class SteppedCircuit(Protocol):
 
     def snapshot(self, name: str) -> SnapshotHandle: ...
 
+    @property
+    def late_records(self) -> int: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -107,6 +110,7 @@ class StepLoop:
         self._first_waiting_since: float | None = None
         self._transactions = 0
         self._open_transaction: int | None = None
+        self._transaction_began = 0.0
         self._is_committing = False
         self._held: list[Taken] = []
         self._held_records = 0
@@ -262,6 +266,13 @@ class StepLoop:
         return self._held_records
 
     @property
+    def transaction_msecs(self) -> int | None:
+        """How long the open transaction has been, in this process."""
+        if self._open_transaction is None:
+            return None
+        return int((time.monotonic() - self._transaction_began) * 1000)
+
+    @property
     def transactions(self) -> int:
         """How many transactions there have been."""
         return self._transactions
@@ -282,6 +293,7 @@ class StepLoop:
                 self._journal.append(JournalRecord(None, self._transactions + 1, ()))
             self._transactions += 1
             self._open_transaction = self._transactions
+            self._transaction_began = time.monotonic()
             return self._transactions
 
     def commit_transaction(self) -> None:
@@ -323,6 +335,7 @@ class StepLoop:
                     t.endpoint.replayed(t.progress)
                 if record.step is None:
                     self._open_transaction = record.transaction
+                    self._transaction_began = time.monotonic()
                     self._hold(taken)
                     continue
                 taken, self._open_transaction = (*self._release(), *taken), None

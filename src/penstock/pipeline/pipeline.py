@@ -254,6 +254,7 @@ class Pipeline:
         else:
             circuit, checkpoint = recover(storage, lambda: compile_circuit(self.plan), schemas)
         self._checkpoint = checkpoint
+        self._statistics.storage = None if storage is None else storage.directory
         files = None if storage is None else storage.state
         limit_memory(circuit, files, self._runtime.get("max_rss_mb"))
         workers = int(self._runtime.get("workers") or 1)
@@ -276,6 +277,8 @@ class Pipeline:
         else:
             self._lineage = checkpoint.lineage
             body = checkpoint.manifest.body
+            began = body.get("initial_start_time", self._statistics.started)
+            self._statistics.initially_started = began
             self._loop.resume(
                 step=checkpoint.step,
                 processed_records=body["processed_records"],
@@ -285,7 +288,8 @@ class Pipeline:
             self._checkpointer = Checkpointer(
                 self._loop, storage.manifests, storage.state, journal,
                 facts={
-                    "lineage": self._lineage, "program": program_facts(self.plan, circuit)
+                    "lineage": self._lineage, "program": program_facts(self.plan, circuit),
+                    "initial_start_time": self._statistics.initially_started,
                 },
                 interval_s=self._interval_s,
             )  # fmt: skip
@@ -830,7 +834,11 @@ class Pipeline:
         if format == "json":
             return orjson.dumps(self.stats()).decode()
         labels = {"pipeline": self.id, "pipeline_name": self.name}
-        return prometheus(self._loop, labels, is_paused=not self._running.is_set())
+        checkpoints = None if self._checkpointer is None else self._checkpointer.status()
+        return prometheus(
+            self._loop, labels, process=self._statistics, checkpoints=checkpoints,
+            is_paused=not self._running.is_set(),
+        )  # fmt: skip
 
     def time_series(self) -> dict[str, Any]:
         return self._statistics.time_series()

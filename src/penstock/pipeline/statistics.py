@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from penstock import __version__
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
@@ -30,7 +31,7 @@ def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str
             "total_bytes": e.total_bytes,
             "total_records": e.total_records,
             "buffered_records": e.buffered_records,
-            "buffered_bytes": 0,
+            "buffered_bytes": e.buffered_bytes,
             "num_transport_errors": e.num_transport_errors,
             "num_parse_errors": e.num_parse_errors,
             "end_of_input": e.is_at_end,
@@ -113,24 +114,85 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+_INITIATED = {
+    "NoTransaction": None, "TransactionInProgress": "Started", "CommitInProgress": "Committed"
+}  # fmt: skip
+
+
+def is_complete(loop: StepLoop) -> bool:
+    """Whether all inputs have ended and everything is processed and delivered."""
+    inputs = loop.inputs.values()
+    # time does not end, and neither do HTTP requests, but nobody shall wait for that
+    configured = [e for e in inputs if ".api-ingress-" not in e.name and e.relation != CLOCK]
+    return (
+        all(e.is_at_end or e.fatal_error is not None for e in configured)
+        and loop.processed_records >= sum(e.total_records for e in inputs)
+        and loop.completed_records >= loop.processed_records
+    )
+
+
+def _suspend_error(loop: StepLoop, *, has_storage: bool) -> dict[str, list[str]] | None:
+    """Why a checkpoint cannot be taken, or not now."""
+    if not has_storage:
+        return {"Permanent": ["StorageRequired"]}
+    reasons = ["Replaying"] if loop.is_replaying else []
+    if loop.transaction_id:
+        reasons.append("TransactionInProgress")
+    return {"Temporary": reasons} if reasons else None
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    total += _size_of(Path(entry.path))
+                else:
+                    total += _length(entry)
+    except FileNotFoundError:  # a folder may go while we look
+        return total
+    return total
+
+
+def _length(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # so may a file
+        return 0
+
+
 class Statistics:
     """Figures of the process as a whole, and the last minute of them."""
 
     def __init__(self, incarnation_uuid: str) -> None:
         self.incarnation_uuid = incarnation_uuid
-        self._started = time.time()
+        self.started = time.time()
+        #: when the run began that this one goes on from, epoch seconds
+        self.initially_started = self.started
+        #: where the pipeline keeps its state; None: in memory only
+        self.storage: Path | None = None
         self._samples: deque[dict[str, float]] = deque(maxlen=60)
+        self._byte_seconds = 0.0
+        self._sampled = time.monotonic()
 
     def sample(self, loop: StepLoop) -> None:
         """Note one point of the time series; called about once a second."""
+        stored, now = self.storage_bytes(), time.monotonic()
+        self._byte_seconds += stored * (now - self._sampled)
+        self._sampled = now
         self._samples.append(
             {
                 "t": int(time.time() * 1000),
                 "r": loop.processed_records,
                 "m": resident_bytes(),
-                "s": 0,
+                "s": stored,
             }
         )
+
+    def storage_bytes(self) -> int:
+        """Bytes of all files of the pipeline's storage; walks its folders."""
+        return 0 if self.storage is None else _size_of(self.storage)
 
     def time_series(self) -> dict[str, Any]:
         return {"now": int(time.time() * 1000), "samples": list(self._samples)}
@@ -148,29 +210,25 @@ class Statistics:
         inputs, outputs = loop.inputs.values(), loop.outputs.values()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         total = sum(e.total_records for e in inputs)
+        total_bytes = sum(e.total_bytes for e in inputs)
         completed = loop.completed_records
-        # time does not end, but nobody shall wait for that
-        configured = [e for e in inputs if ".api-ingress-" not in e.name and e.relation != CLOCK]
-        is_complete = (
-            all(e.is_at_end or e.fatal_error is not None for e in configured)
-            and loop.processed_records >= total
-            and completed >= loop.processed_records
-        )
-        uptime_ms = int((time.time() - self._started) * 1000)
+        uptime_ms = int((time.time() - self.started) * 1000)
         transaction = loop.transaction_id
+        waiting = loop.buffered_records
+        waiting_bytes = total_bytes - sum(e.stepped.bytes for e in inputs) if waiting else 0
         return {
             "global_metrics": {
                 "state": "Paused" if is_paused else "Running",
                 "bootstrap_in_progress": False,
-                "pipeline_complete": is_complete,
+                "pipeline_complete": is_complete(loop),
                 "transaction_status": loop.transaction_status,
                 "transaction_id": transaction,
-                "transaction_msecs": None,
+                "transaction_msecs": loop.transaction_msecs,
                 "transaction_records": loop.transaction_records if transaction else None,
                 "commit_progress": None,
                 "transaction_initiators": {
                     "transaction_id": transaction or None,
-                    "initiated_by_api": "Started" if transaction else None,
+                    "initiated_by_api": _INITIATED[loop.transaction_status],
                     "initiated_by_connectors": {},
                 },
                 "concurrent_bootstrap_phase": "Inactive",
@@ -178,32 +236,30 @@ class Statistics:
                 "rss_bytes": resident_bytes(),
                 "cpu_msecs": int((usage.ru_utime + usage.ru_stime) * 1000),
                 "uptime_msecs": uptime_ms,
-                "storage_bytes": 0,
-                "storage_mb_secs": 0,
+                "storage_bytes": self.storage_bytes(),
+                "storage_mb_secs": int(self._byte_seconds / 1e6),
                 "runtime_elapsed_msecs": int(sum(loop.latencies_s) * 1000),
                 "output_stall_msecs": int(loop.stalled_s * 1000),
                 "memory_pressure": "low",
                 "memory_pressure_epoch": 0,
-                "start_time": int(self._started),
-                "initial_start_time": int(self._started),
+                "start_time": int(self.started),
+                "initial_start_time": int(self.initially_started),
                 "incarnation_uuid": self.incarnation_uuid,
-                "buffered_input_records": loop.buffered_records,
-                "buffered_input_bytes": 0,
+                "buffered_input_records": waiting,
+                "buffered_input_bytes": waiting_bytes,
                 "total_input_records": total,
-                "total_input_bytes": sum(e.total_bytes for e in inputs),
+                "total_input_bytes": total_bytes,
                 "total_processed_records": loop.processed_records,
-                "total_processed_bytes": 0,
+                "total_processed_bytes": total_bytes - waiting_bytes,
                 "total_completed_records": completed,
                 "total_initiated_steps": loop.step,
                 "total_completed_steps": loop.completed_step,
-                "platform_version": "",
-                "runtime_version": "",
+                "platform_version": __version__,
+                "runtime_version": __version__,
             },
             "inputs": [input_status(e, is_paused=is_paused, errors=errors) for e in inputs],
             "outputs": [output_status(o, errors=errors) for o in outputs],
-            "suspend_error": None
-            if checkpoint_activity is not None
-            else {"Permanent": ["StorageRequired"]},
+            "suspend_error": _suspend_error(loop, has_storage=checkpoint_activity is not None),
             "permanent_checkpoint_errors": None if checkpoint_activity else ["StorageRequired"],
             "checkpoint_activity": checkpoint_activity or {"status": "idle"},
             "recovery": recovery,

@@ -21,7 +21,7 @@ from penstock.data.build import (
 )
 from penstock.data.gather import compact_heaps, concat_columns, take_column
 from penstock.data.hash import hash_columns, rows_equal
-from penstock.data.types import BIGINT, VARCHAR, Schema, schema
+from penstock.data.types import BIGINT, VARCHAR, Schema, SqlType, decimal, schema
 from penstock.errors import UserError
 from tests.unit.data.rows import TEXTS, VALUES, plain
 
@@ -74,6 +74,16 @@ def test_numbers_are_shared_with_arrow_without_a_copy() -> None:
 def test_values_that_do_not_fit_are_refused_by_name() -> None:
     with pytest.raises(UserError, match="cannot take int64 as SMALLINT"):
         column_from_arrow(schema(x=_small()).types[0], pa.array([1, 2**40]))
+
+
+@pytest.mark.parametrize("source", [pa.int8(), pa.int32(), pa.int64(), pa.uint64()])
+@pytest.mark.parametrize("wanted", [decimal(3, 0), decimal(10, 2), decimal(38, 35)])
+def test_whole_numbers_become_decimals_if_they_fit(source: pa.DataType, wanted: SqlType) -> None:
+    column = column_from_arrow(wanted, pa.array([5, None, 120], source))
+    assert column_to_arrow(column).to_pylist() == [5, None, 120]
+    if source.bit_width > 8:
+        with pytest.raises(UserError, match=r"cannot take u?int[0-9]+ as DECIMAL"):
+            column_from_arrow(decimal(10, 2), pa.array([2**30], source))
 
 
 def _small() -> Any:

@@ -32,6 +32,8 @@ SCHEMA = schema(id=INTEGER, text=VARCHAR)
 class Identity:
     """A circuit of one table `t` that is also its view."""
 
+    late_records = 0
+
     def __init__(self) -> None:
         self._spine = Spine(SCHEMA, (0,))
 

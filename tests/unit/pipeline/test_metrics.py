@@ -11,9 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.pipeline.metrics import prometheus
 from penstock.pipeline.phases import Phase
+from penstock.pipeline.statistics import Statistics
 from penstock.wire.prometheus import METRICS, merged
 from tests.unit.pipeline.test_delivery import Bench, wait_until
 
+PROCESS = Statistics("uuid")
 LABELS = {"pipeline": "id", "pipeline_name": 'odd "name" \\ \n'}
 
 
@@ -41,7 +43,8 @@ def read(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 def values(bench: Bench) -> dict[str, float]:
     """Metrics of the bench's one output, by name; its phase and reason as part of the name."""
     out = {}
-    for (name, labels), value in read(prometheus(bench.loop, LABELS, is_paused=False)).items():
+    text = prometheus(bench.loop, LABELS, process=PROCESS, is_paused=False)
+    for (name, labels), value in read(text).items():
         named = dict(labels)
         if named.pop("endpoint", "t.out0") == "t.out0":
             out[":".join((name, *named.values()))] = value
@@ -83,8 +86,10 @@ def test_a_reset_shows_in_the_metrics_from_its_begin_to_its_end(bench: Bench) ->
 
 def test_every_metric_is_named_once_also_where_pipelines_are_merged(bench: Bench) -> None:
     bench.settle(bench.output())
-    one = prometheus(bench.loop, LABELS, is_paused=True)
-    other = prometheus(bench.loop, {**LABELS, "pipeline_name": "other"}, is_paused=False)
+    one = prometheus(bench.loop, LABELS, process=PROCESS, is_paused=True)
+    other = prometheus(
+        bench.loop, {**LABELS, "pipeline_name": "other"}, process=PROCESS, is_paused=False
+    )
     both = merged([one, other])
     headers = Counter(line for line in both.splitlines() if line.startswith("#"))
 

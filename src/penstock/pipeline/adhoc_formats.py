@@ -1,0 +1,140 @@
+"""Answers of ad-hoc queries as bytes, in the formats of contract section 5.
+
+    Arrow table ─► text | json | arrow_ipc | parquet | hash
+
+Columns of one name stay apart: where a format finds values by name, the later ones are numbered
+(`x`, `x_1`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+
+import orjson
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+ROWS_PER_CHUNK = 10_000
+
+CONTENT_TYPES = {
+    "text": "text/plain",
+    "json": "application/json",
+    "arrow_ipc": "application/octet-stream",
+    "parquet": "application/octet-stream",
+    "hash": "text/plain",
+}
+
+
+def _named_apart(table: pa.Table) -> pa.Table:
+    """The table under names that are all different."""
+    taken = set(table.column_names)
+    if len(taken) == table.num_columns:
+        return table
+    names: list[str] = []
+    for name in table.column_names:
+        number, free = 0, name
+        while free in names or (number and free in taken):
+            number += 1
+            free = f"{name}_{number}"
+        names.append(free)
+    return table.rename_columns(names)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[object, ...]]:
+    return zip(*(c.to_pylist() for c in table.columns), strict=True)
+
+
+def _as_json(table: pa.Table) -> Iterator[bytes]:
+    for batch in _named_apart(table).to_batches(max_chunksize=ROWS_PER_CHUNK):
+        rows = batch.to_pylist(maps_as_pydicts="strict")
+        lines = (orjson.dumps(row, _plain, orjson.OPT_NON_STR_KEYS) for row in rows)
+        yield b"".join(line + b"\n" for line in lines)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, decimal.Decimal):
+        return orjson.Fragment(format(value, "f"))
+    if isinstance(value, bytes):
+        return list(value)
+    if isinstance(value, datetime.timedelta):
+        return str(value)
+    if isinstance(value, pa.MonthDayNano):
+        return _interval(value)
+    if isinstance(value, int):  # wider than 64 bits
+        return orjson.Fragment(str(value))
+    return str(value)
+
+
+def _interval(value: pa.MonthDayNano) -> str:
+    """As DuckDB writes it, with all months in one number: `14 months 3 days 04:05:06.5`."""
+    micros = abs(value.nanoseconds) // 1000
+    seconds, fraction = divmod(micros, 1_000_000)
+    parts = [f"{n} {unit}" for n, unit in ((value.months, "months"), (value.days, "days")) if n]
+    if micros or not parts:
+        sign = "-" if value.nanoseconds < 0 else ""
+        clock = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        parts.append(f"{clock}.{fraction:06}".rstrip("0") if fraction else clock)
+    return " ".join(parts)
+
+
+def _as_text(table: pa.Table) -> Iterator[bytes]:
+    """A grid as psql draws it; widths come from the whole result."""
+    header = list(table.column_names)
+    rows = [["" if v is None else _text(v) for v in row] for row in _rows(table)]
+    widths = [
+        max([len(header[i]), *(len(r[i]) for r in rows)], default=0) for i in range(len(header))
+    ]
+    rule = "+" + "+".join("-" * (w + 2) for w in widths) + "+\n"
+
+    def line(cells: list[str]) -> str:
+        return "|" + "|".join(f" {c:<{w}} " for c, w in zip(cells, widths, strict=True)) + "|\n"
+
+    yield (rule + line(header) + rule).encode()
+    for at in range(0, len(rows), ROWS_PER_CHUNK):
+        yield "".join(line(r) for r in rows[at : at + ROWS_PER_CHUNK]).encode()
+    yield rule.encode()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, pa.MonthDayNano):
+        return _interval(value)
+    return str(value)
+
+
+def _as_arrow(table: pa.Table) -> Iterator[bytes]:
+    table, sink = _named_apart(table), io.BytesIO()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        for batch in table.to_batches(max_chunksize=ROWS_PER_CHUNK):
+            writer.write_batch(batch)
+            yield sink.getvalue()
+            sink.seek(0)
+            sink.truncate()
+    yield sink.getvalue()
+
+
+def _as_parquet(table: pa.Table) -> Iterator[bytes]:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(_named_apart(table), sink, compression="snappy")
+    yield sink.getvalue()
+
+
+def _as_hash(table: pa.Table) -> Iterator[bytes]:
+    """SHA-256 over the sorted rows, so that order does not matter."""
+    rows = sorted(orjson.dumps(list(r), default=_plain) for r in _rows(table))
+    yield hashlib.sha256(b"\n".join(rows)).hexdigest().upper().encode()
+
+
+FORMATS: dict[str, Callable[[pa.Table], Iterator[bytes]]] = {
+    "text": _as_text,
+    "json": _as_json,
+    "arrow_ipc": _as_arrow,
+    "parquet": _as_parquet,
+    "hash": _as_hash,
+}

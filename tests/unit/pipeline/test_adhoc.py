@@ -1,0 +1,67 @@
+"""Ad-hoc answers in every format, without a server: nothing is lost on the way."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from penstock.errors import UserError
+from penstock.pipeline.adhoc import AdHoc
+
+ADHOC = AdHoc(frozenset(("totals",)), frozenset(("totals", "orders")), lambda names: (0, {}))
+TWO_X = "SELECT a.x, b.x FROM (VALUES (1)) a(x), (VALUES (2)) b(x)"
+
+
+def answer(sql: str, format: str = "text") -> bytes:
+    return b"".join(ADHOC.query(sql, format)[1])
+
+
+def refusal(sql: str) -> str:
+    with pytest.raises(UserError) as caught:
+        answer(sql)
+    assert caught.value.code == "AdHocQueryError"
+    return caught.value.message
+
+
+def test_two_columns_of_one_name_are_both_answered() -> None:
+    assert answer(TWO_X).decode().split("\n")[1:4:2] == ["| x | x |", "| 1 | 2 |"]
+    assert json.loads(answer(TWO_X, "json")) == {"x": 1, "x_1": 2}
+    with pa.ipc.open_stream(answer(TWO_X, "arrow_ipc")) as stream:
+        assert stream.read_all().to_pydict() == {"x": [1], "x_1": [2]}
+    assert pq.read_table(io.BytesIO(answer(TWO_X, "parquet"))).to_pydict() == {"x": [1], "x_1": [2]}
+
+
+def test_a_renamed_column_takes_no_name_that_is_there() -> None:
+    assert json.loads(answer("SELECT 1 AS x, 2 AS x, 3 AS x_1", "json")) == {
+        "x": 1,
+        "x_2": 2,
+        "x_1": 3,
+    }
+
+
+def test_the_hash_tells_answers_apart_that_differ_in_a_column_of_the_same_name() -> None:
+    assert answer("SELECT 1 AS x, 2 AS x", "hash") != answer("SELECT 3 AS x, 2 AS x", "hash")
+
+
+def test_an_interval_is_written_as_one() -> None:
+    sql = "SELECT INTERVAL '1 year 2 months 3 days 04:05:06.5' AS i, INTERVAL '-90 minutes' AS j"
+    assert json.loads(answer(sql, "json")) == {"i": "14 months 3 days 04:05:06.5", "j": "-01:30:00"}
+    assert "14 months 3 days 04:05:06.5" in answer(sql).decode()
+    assert json.loads(answer("SELECT INTERVAL 0 SECOND AS z", "json")) == {"z": "00:00:00"}
+
+
+def test_an_unknown_relation_names_those_that_were_meant() -> None:
+    message = refusal("SELECT * FROM totls")
+    assert "there is no table or view 'totls'" in message and "did you mean totals?" in message
+    assert "pg_" not in message
+    assert "there are: orders, totals" in refusal("SELECT * FROM quite_another")
+
+
+def test_an_insert_that_is_not_understood_says_how_to_write_one() -> None:
+    for sql in ("INSERT INTO t DEFAULT VALUES", "INSERT OR REPLACE INTO t VALUES (1)"):
+        message = refusal(sql)
+        assert "INSERT INTO table [(columns)] VALUES" in message and "not allowed" not in message
