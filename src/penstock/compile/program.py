@@ -18,8 +18,12 @@ from penstock.compile.expressions import compile_expressions
 from penstock.compile.recursion import Body, components, is_recursive
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
-from penstock.data.types import Schema
+from penstock.data.types import VARCHAR, VARIANT, Schema
+from penstock.functions.connector_metadata import METADATA
+from penstock.functions.registry import resolve
+from penstock.plan.expressions import Call, Expr, Literal
 from penstock.plan.nodes import Lateness, ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.rewrite import transform
 
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
@@ -81,13 +85,25 @@ def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str
     return body.finish(outside.circuit, queries)
 
 
-def default_columns(plan: ProgramPlan, table: TablePlan) -> tuple[Column | None, ...]:
-    """Per column of `table` the value of its DEFAULT as a one-row column, None without one."""
+def default_columns(
+    plan: ProgramPlan, table: TablePlan, metadata: str = "null"
+) -> tuple[Column | None, ...]:
+    """Per column of `table` the value of its DEFAULT as a one-row column, None without one.
+    `metadata`: what CONNECTOR_METADATA() is, as JSON; "null" for nothing."""
+    known = Literal(VARCHAR, None if metadata == "null" else metadata)
+    parsed = resolve("PARSE_JSON", [VARCHAR])
+    said = Call(VARIANT, parsed, (known,))
+
+    def rule(e: Expr) -> Expr:
+        return said if isinstance(e, Call) and e.function.name == METADATA else e
+
     one_row = Batch(Schema(()), (), np.ones(1, np.int64))
     defaults = table.defaults or (None,) * len(table.schema)
     return tuple(
         None
         if expr is None
-        else compile_expressions([expr], one_row.schema, table.name, plan.text)(one_row)[0]
+        else compile_expressions([transform(expr, rule)], one_row.schema, table.name, plan.text)(
+            one_row
+        )[0]
         for expr in defaults
     )

@@ -37,6 +37,7 @@ from penstock.functions import (
     bit_strings,
     choices,
     comparison,
+    connector_metadata,
     dates,
     digests,
     floats,
@@ -58,7 +59,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary,
     bit_strings, digests, dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
-    variants, variant_lambdas,
+    variants, variant_lambdas, connector_metadata,
 )  # fmt: skip
 
 _DAYS = SqlType(Kind.INTERVAL_SHORT, unit="DAY")

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.compile.program import default_columns
+from penstock.data.batch import Column
 from penstock.errors import UserError
+from penstock.functions.connector_metadata import DELETED
 from penstock.io.contracts import InputConnector, InputContext, SinkContext
+from penstock.io.formats.rows import SoftDeletes
 from penstock.io.registry import INPUTS, OUTPUTS
 from penstock.io.secrets import resolve_secrets
 from penstock.pipeline.delivery import STAGE_ROWS, AwaitDurable, AwaitReplayed, TakeCut
@@ -17,7 +20,7 @@ from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.resets import ResetLog
-from penstock.plan.nodes import ConnectorPlan, ProgramPlan
+from penstock.plan.nodes import ConnectorPlan, ProgramPlan, TablePlan
 
 
 def make_input(
@@ -46,7 +49,7 @@ def make_input(
         key=table.key,
         config=transport.get("config") or {},
         format=_resolved(config["format"]) if config.get("format") else None,
-        defaults=default_columns(program, table),
+        defaults=_defaults(program, table, soft_delete=config.get("soft_delete") is True),
     )
     connector = kind(context)
     connector.validate()
@@ -61,6 +64,15 @@ def make_input(
         schema=schema_hash(table.schema),
     )
     return endpoint, connector
+
+
+def _defaults(
+    program: ProgramPlan, table: TablePlan, *, soft_delete: bool
+) -> tuple[Column | None, ...]:
+    defaults = default_columns(program, table)
+    if not soft_delete:
+        return defaults
+    return SoftDeletes.of(defaults, default_columns(program, table, DELETED))
 
 
 def clock_config(runtime: Mapping[str, Any]) -> dict[str, Any]:

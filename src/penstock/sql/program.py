@@ -60,6 +60,7 @@ from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.bind.types import bind_type, declared_type
 from penstock.sql.connectors import Owner, parse_connectors
+from penstock.sql.cycles import windows_in_cycles
 from penstock.sql.diagnostics import message, position
 from penstock.sql.parser import parse_program
 from penstock.sql.passes import PASSES, optimise
@@ -246,6 +247,8 @@ class _Program:
                 self._late_view(statement)
         if self.final and not self.report.has_errors:
             self._find_waterlines()
+        for found in windows_in_cycles(self.views):
+            self.report.error(found, "a window function cannot stand in a recursive view")
         for name, span in self.recursive.items():
             self.report.error(span, f"recursive view {name} is declared, but never defined")
         for connector, span in self.spans:

@@ -101,7 +101,6 @@ def page() -> str:
             out.append(f"| {takes} | {gives} | {cell(shown) if shown else ''} |")
         out.append("")
     out.append("## Known by name and refused\n\n| function | why |\n|---|---|")
-    out += [f"| `{name}` | not supported yet |" for name in sorted(later.FUNCTIONS)]
     out += [f"| `{name}` | {why} |" for name, why in sorted(later.REFUSED.items())]
     return "\n".join(out) + "\n"
 

@@ -36,6 +36,10 @@ def pointed_at(text: str, m: CompilerMessage) -> str:
          "column a of view v has no waterline"),
         ("CREATE VIEW v AS SELECT a FROM v", "v", "declare it before, with DECLARE RECURSIVE"),
         ("DECLARE RECURSIVE VIEW r (a INT)", "r", "never defined"),
+        ("DECLARE RECURSIVE VIEW r (a INT);"
+         "CREATE VIEW q AS SELECT RANK() OVER (ORDER BY a) AS n FROM r;"
+         "CREATE VIEW r AS SELECT CAST(n AS INT) AS a FROM q", "RANK() OVER (ORDER BY a)",
+         "a window function cannot stand in a recursive view"),
         ("DECLARE RECURSIVE VIEW r (a INT); CREATE VIEW r AS SELECT a AS b FROM r", "r",
          "declared with columns (a)"),
         ("DECLARE RECURSIVE VIEW r (a INT); CREATE VIEW r AS SELECT s AS a FROM t", "r",

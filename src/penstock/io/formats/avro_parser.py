@@ -30,7 +30,7 @@ from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
 from penstock.io.formats.avro_registry import Registry, split_id
 from penstock.io.formats.avro_schema import library, sql_value
 from penstock.io.formats.options import PARSER_ERROR, Options
-from penstock.io.formats.rows import Table, input_batch
+from penstock.io.formats.rows import input_batch, plain_table
 
 Row = dict[str, Any]
 
@@ -55,7 +55,7 @@ class AvroParser(Parser):
             raise o.fail("skip_schema_id", "leaves nothing to ask the registry for: give a schema")
         self._static = _parsed(o, given) if given else None
         self._schemas: dict[int, Any] = {}
-        self._table = Table(schema, key, tuple(defaults) or (None,) * len(schema))
+        self._table = plain_table(schema, key, defaults)
         self._pending = b""
         self._records = 0
 

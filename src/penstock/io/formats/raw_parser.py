@@ -22,7 +22,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
 from penstock.io.formats.columns import all_null, from_canonical
 from penstock.io.formats.options import PARSER_ERROR, Options
-from penstock.io.formats.rows import Table, input_batch
+from penstock.io.formats.rows import input_batch, plain_table
 
 
 class RawParser(Parser):
@@ -37,7 +37,7 @@ class RawParser(Parser):
         self._has_lines = o.choice("mode", "blob", ("blob", "lines")) == "lines"
         name = o.text("column_name", "")
         o.done()
-        self._table = Table(schema, key, tuple(defaults) or (None,) * len(schema))
+        self._table = plain_table(schema, key, defaults)
         self._at = _column(o, schema, name)
         kind = schema.types[self._at].kind
         if kind not in STRINGS and kind not in BINARIES:

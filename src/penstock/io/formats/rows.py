@@ -27,6 +27,18 @@ from penstock.io.formats.scalars import Invalid
 Ops = npt.NDArray[np.uint8]
 
 
+class SoftDeletes(tuple[Column | None, ...]):
+    """The defaults of a connector with soft_delete; `deleted` are those of its deletions."""
+
+    deleted: tuple[Column | None, ...]
+
+    @staticmethod
+    def of(defaults: Sequence[Column | None], deleted: Sequence[Column | None]) -> SoftDeletes:
+        made = SoftDeletes(defaults)
+        made.deleted = tuple(deleted)
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """What a parser knows of the table it reads for. `defaults`: a one-row Column or None each."""
@@ -34,6 +46,8 @@ class Table:
     schema: Schema
     key: tuple[int, ...]
     defaults: tuple[Column | None, ...]
+    #: soft_delete: the defaults of deletions, which are taken in as insertions
+    deleted: tuple[Column | None, ...] | None = None
 
     def may_lack(self, op: int, column: int) -> bool:
         """May a record of operation `op` come without this column?"""
@@ -64,8 +78,14 @@ def table(
                 code="ConfigError.InvalidParserConfig",
                 details={"column": f.name},
             )
+    return plain_table(schema, key, defaults)
+
+
+def plain_table(schema: Schema, key: Sequence[int], defaults: Sequence[Column | None]) -> Table:
+    """The same for a format that can carry any column."""
     filled = tuple(defaults) or (None,) * len(schema)
-    return Table(schema, tuple(key), filled)
+    deleted = defaults.deleted if isinstance(defaults, SoftDeletes) else None
+    return Table(schema, tuple(key), filled, deleted)
 
 
 def input_batch(
@@ -78,6 +98,14 @@ def input_batch(
     finished: list[Column] = []
     present: list[npt.NDArray[np.uint8] | None] = []
     updates = ops == UPDATE if (ops == UPDATE).any() else None
+    gone = ops == DELETE
+    if table.deleted is not None and gone.any():
+        columns = [
+            c if absent is None or default is None else _overlay(c, default, absent & gone)
+            for c, absent, default in zip(columns, missing, table.deleted, strict=True)
+        ]
+        missing = [None if absent is None else absent & ~gone for absent in missing]
+        ops = np.full(len(ops), INSERT, np.uint8)
     for column, absent, default in zip(columns, missing, table.defaults, strict=True):
         if absent is None or not absent.any():
             finished.append(column)

@@ -19,6 +19,7 @@ from penstock.data.types import BINARIES, BOOLEAN, DOUBLE, VARCHAR, Kind, Schema
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.functions.bit_strings import OPERATIONS
+from penstock.functions.connector_metadata import METADATA
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
@@ -317,10 +318,10 @@ class ExpressionBinder:
             return grouping_call([build.string_of(self.bind(a)) for a in e.args], e.span)
         if name in LAMBDA_FUNCTIONS:
             return nested.lambda_call(self, name, e)
-        if name in later.FUNCTIONS:
-            raise unsupported(e.span, f"the function {name}()")
         if name == "NOW":
             return self._now(e)
+        if name == METADATA and self._no_aggregates != "DEFAULT":
+            raise BindError(e.span, f"{METADATA}() has a value in DEFAULT expressions only")
         if e.name.name in self._types:
             return self._struct(e)
         if name in later.REFUSED and e.name.name not in self._functions:

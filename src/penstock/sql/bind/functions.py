@@ -25,7 +25,7 @@ from penstock.functions.variants import json_struct
 from penstock.plan.expressions import Call, Expr, InputRef
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
-from penstock.sql.bind import build, later
+from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.nested import make_row
@@ -164,7 +164,7 @@ def _signature(
 ) -> tuple[str, Schema, SqlType]:
     """(name, parameters, result) as declared. Raises BindError."""
     name = f.name.name
-    if name.upper() in {*builtin_names(), *later.FUNCTIONS} or is_aggregate(name):
+    if name.upper() in builtin_names() or is_aggregate(name):
         raise BindError(f.name.span, f"{name.upper()} is a built-in function")
     if name in catalog.functions:
         raise BindError(f.name.span, f"there is a function {name} already: no overloading")

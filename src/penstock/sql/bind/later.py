@@ -1,11 +1,10 @@
 """Names of the dialect that this version does not have, so that they are refused as such.
 
-    ARRAY_AGG(x)         →   "the function ARRAY_AGG() is not supported yet"
+    CURRENT_DATE         →   "CURRENT_DATE is not supported yet"
     RAND()               →   "RAND: a view must have one answer …"
     ARRAY_AG(x)          →   "no function named ARRAY_AG"       (not known here either)
 
-The names are those of contract section 10.5 and the aggregates of 10.2. A name that gets an
-implementation leaves this list; a test holds the list and the registry apart.
+A name that gets an implementation leaves these lists; a test holds them and the registry apart.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from __future__ import annotations
 CLOCKS = frozenset((
     "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp",
 ))  # fmt: skip
-
-FUNCTIONS = frozenset(("CONNECTOR_METADATA",))
 
 _RANDOM = "a view must have one answer for the same input, so functions of chance are refused"
 _NO_AGGREGATE = "the dialect has no such aggregate"

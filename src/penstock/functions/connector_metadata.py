@@ -1,0 +1,24 @@
+"""CONNECTOR_METADATA() of DEFAULT expressions: what a connector says about a record.
+
+    deleted BOOLEAN DEFAULT CAST(CONNECTOR_METADATA()['is_delete'] AS BOOLEAN)
+
+It is a VARIANT, a map of text keys; NULL where a connector says nothing. Today one key exists,
+`is_delete`, TRUE for a deletion that a connector with soft_delete takes in as a row. Its value is
+the evaluator's to give (`penstock.compile.program.default_columns`); the kernel here says nothing.
+"""
+
+from __future__ import annotations
+
+from penstock.data.batch import Column
+from penstock.data.build import null_column
+from penstock.data.types import VARIANT
+from penstock.functions.definition import define
+
+METADATA = "CONNECTOR_METADATA"
+#: of a deletion that becomes a row, as JSON
+DELETED = '{"is_delete":true}'
+
+
+@define(METADATA, [], VARIANT, nullable=True)
+def connector_metadata(n: int) -> Column:
+    return null_column(VARIANT, 1)
