@@ -26,6 +26,8 @@ from bench.nexmark_events import tables
 from penstock.compile.program import compile_circuit
 from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, InputBatch
+from penstock.data.gather import compact_heaps, take_column
+from penstock.data.warm import load_kernels
 from penstock.errors import SqlError
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
@@ -42,13 +44,15 @@ def run(only: str | None) -> Iterator[Figure]:
     events = int(os.environ.get("NEXMARK_EVENTS", "1000000"))
     size = int(os.environ.get("NEXMARK_STEP", "10000"))
     made = tables(events)
+    cuts = np.append(np.arange(0, events, size), events)
+    load_kernels()  # as a worker process does before anybody asks
     for query in wanted:
         try:
             plan = compile_program(_only(query))
         except SqlError as e:
             yield without_peer(f"nexmark/{query}", 0, str(e))
             continue
-        yield from _figures(query, plan, _steps(plan, made, events, size), events)
+        yield from _figures(query, plan, input_batches(plan, made, cuts), events)
 
 
 def _only(query: str) -> str:
@@ -62,24 +66,23 @@ def _only(query: str) -> str:
     return ";\n".join(kept)
 
 
-def _steps(plan: ProgramPlan, made: dict, events: int, size: int) -> Steps:  # type: ignore[type-arg]
+def input_batches(plan: ProgramPlan, made: dict, cuts: np.ndarray) -> Steps:  # type: ignore[type-arg]
+    """Events cuts[i] … cuts[i + 1] of the tables `made`, for each i, each batch with heaps of its
+    own, as connectors deliver them."""
     schemas = {t.name: t.schema for t in plan.tables}
-    steps: Steps = [{} for _ in range(0, events, size)]
+    steps: Steps = [{} for _ in cuts[1:]]
     for name, (rows, numbers) in made.items():
         columns = [
             column_from_arrow(t, rows[f].combine_chunks())
             for f, t in zip(rows.column_names, schemas[name].types, strict=True)
         ]
-        cuts = np.searchsorted(numbers, np.arange(0, events + size, size))
-        for i, (a, b) in enumerate(pairwise(cuts)):
-            part = tuple(
-                type(c)(c.type, np.ascontiguousarray(c.values[a:b]),
-                        None if c.valid is None else c.valid[a:b].copy(), c.heaps)
-                for c in columns
-            )  # fmt: skip
-            ops = np.full(b - a, INSERT, np.uint8)
-            if i < len(steps) and b > a:
-                steps[i][name] = [InputBatch(schemas[name], part, ops)]
+        places = np.searchsorted(numbers, cuts)
+        for step, (a, b) in zip(steps, pairwise(places.tolist()), strict=True):
+            if b > a:
+                at = np.arange(a, b)
+                part = tuple(compact_heaps(take_column(c, at)) for c in columns)
+                ops = np.full(b - a, INSERT, np.uint8)
+                step[name] = [InputBatch(schemas[name], part, ops)]
     return steps
 
 
@@ -96,7 +99,7 @@ def _side_input(plan: ProgramPlan) -> InputBatch:
 def _figures(query: str, plan: ProgramPlan, steps: Steps, events: int) -> Iterator[Figure]:
     warm = compile_circuit(plan)
     for step in steps[:2]:
-        warm.step(step)  # kernels that nobody has used yet are loaded now
+        warm.step(step)
     circuit = compile_circuit(plan)
     circuit.step({"side_input": [_side_input(plan)]})
     took = []
