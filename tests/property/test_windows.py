@@ -174,3 +174,17 @@ def test_a_late_row_costs_its_neighbourhood_not_the_partition(
 
     assert sum(looked_at) < 150
     assert 2 <= len(change) < 30
+
+
+def test_dense_ranks_have_no_gap_where_a_row_was_deleted() -> None:
+    """The rows of a partition are read with those that a later run takes back."""
+
+    def build(c: Circuit, streams: Any) -> Any:
+        call = WindowSpec("DENSE_RANK", (), NUMBER)
+        return c.window(streams["t"], (), (Order(0),), (call,), Schema((*small.fields, rank)))
+
+    small, rank = schema(x=NUMBER), Field("rank", NUMBER)
+    history = [{"t": [((x,), 1) for x in range(4)]}, {"t": [((1,), -1)]}]
+
+    found, _ = run({"t": small}, build, history)
+    assert found == {(0, 1): 1, (2, 2): 1, (3, 3): 1}

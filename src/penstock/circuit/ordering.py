@@ -75,12 +75,14 @@ class RowOrder:
         if not len(starts):
             return Settled(rows, places, places)
         totals = np.add.reduceat(rows.weights[ranks], starts)
-        peer = np.cumsum(1 - peers.astype(np.int64))[starts]
         kept = np.flatnonzero(totals > 0)
+        peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
+        # numbered without those that are gone: DENSE_RANK counts
+        peer = np.cumsum(np.diff(peer, prepend=peer[:1]) != 0)
         chosen = ranks[starts[kept]]
         found = take(rows, chosen)
         batch = Batch(rows.schema, found.columns, totals[kept])
-        return Settled(batch, places[chosen], peer[kept])
+        return Settled(batch, places[chosen], peer)
 
 
 def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> Flags:

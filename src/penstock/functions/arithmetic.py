@@ -290,9 +290,9 @@ def plus(types: Types, literals: Literals) -> Overload | None:
 
 @define_typed("ABS", "ABS(number)", "ABS(interval)")
 def absolute(types: Types, literals: Literals) -> Overload | None:
-    t = types[0]
     if len(types) != 1:
         return None
+    t = types[0]
     if t.kind is Kind.DECIMAL:
 
         def decimal_kernel(args: Sequence[Column], n: int) -> Column:

@@ -69,7 +69,9 @@ def arrays_overlap(types: Types, literals: Literals) -> Overload | None:
     common = common_type(types) if len(types) == 2 else None
     if common is None or not is_array(common):
         return None
-    if not all(t.children[0].kind in (Kind.NULL, common.children[0].kind) for t in types):
+    element = common.children[0].kind
+    arrays = [t for t in types if is_array(t)]
+    if not all(t.children[0].kind in (Kind.NULL, element) for t in arrays):
         return None
 
     def kernel(args: Sequence[Column], n: int) -> Column:

@@ -257,12 +257,18 @@ def divide(a, b, up, precision, out, bad):  # type: ignore[no-untyped-def]
             continue
         r3, r2, r1, r0 = _mul128(x1, x0, POW10[first, 1], POW10[first, 0])
         if second > 0:
+            h3, h2, h1, h0 = _mul128(r3, r2, POW10[second, 1], POW10[second, 0])
+            r3, r2, r1, r0 = _mul128(r1, r0, POW10[second, 1], POW10[second, 0])
+            r2 = r2 + h0
+            carry = _1 if r2 < h0 else _0
+            r3 = r3 + h1
+            is_over = r3 < h1
+            r3 = r3 + carry
             # a dividend beyond 256 bits cannot have a quotient of 38 digits
-            if r3 != _0 or r2 != _0:
+            if h3 != _0 or h2 != _0 or is_over or r3 < carry:
                 bad[i] = OUT_OF_RANGE
                 count += 1
                 continue
-            r3, r2, r1, r0 = _mul128(r1, r0, POW10[second, 1], POW10[second, 0])
         r3, r2, r1, r0, _m1, _m0 = _divmod256(r3, r2, r1, r0, y1, y0)
         count += _finish(out, bad, i, xn != yn, r3, r2, r1, r0, 0, precision)
     return count

@@ -27,7 +27,16 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from penstock.data.types import INTEGER, STRINGS, VARCHAR, Kind, SqlType, decimal
+from penstock.data.types import (
+    INTEGER,
+    STRINGS,
+    VARCHAR,
+    Kind,
+    SqlType,
+    array_of,
+    decimal,
+    map_of,
+)
 from penstock.errors import UserError
 from penstock.functions import (
     arithmetic,
@@ -106,11 +115,16 @@ def resolve(
 
 def _stand_ins(name: str, given: Types) -> Iterator[Types]:
     """What the arguments are taken for where no overload takes them as they are: an untyped NULL
-    for another argument's type or a number, text, a span of days; then text for a number."""
+    for another argument's type or a number, text, a span of days, an array or a map of such; then
+    text for a number."""
     kinds = {t.kind for t in given}
     if Kind.NULL in kinds and name.upper() not in _EXACT:
         others = [t for t in given if t.kind is not Kind.NULL]
-        for candidate in (*others, INTEGER, VARCHAR, _DAYS):
+        collections = (
+            *(array_of(t) for t in (*others, INTEGER)),
+            *(map_of(t, INTEGER) for t in (*others, VARCHAR)),
+        )
+        for candidate in (*others, INTEGER, VARCHAR, _DAYS, *collections):
             yield tuple(candidate if t.kind is Kind.NULL else t for t in given)
     if kinds & STRINGS and name.isidentifier():
         yield tuple(_NUMBER if t.kind in STRINGS else t for t in given)

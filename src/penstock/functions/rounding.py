@@ -159,8 +159,10 @@ for _name, _mode in _NAMES.items():
 
 @define_typed("SIGN", "SIGN(number)")
 def sign(types: Types, literals: Literals) -> Overload | None:
+    if len(types) != 1:
+        return None
     t = types[0]
-    if len(types) != 1 or t.kind not in INTEGERS | FLOATS | {Kind.DECIMAL}:
+    if t.kind not in INTEGERS | FLOATS | {Kind.DECIMAL}:
         return None
     if t.kind is not Kind.DECIMAL:
         return Overload((t,), t, lambda a, n: Column(t, np.sign(a[0].values).astype(t.dtype)))

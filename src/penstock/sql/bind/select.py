@@ -93,7 +93,7 @@ class Select:
         self, order: Sequence[ast.OrderItem] = (), *, is_ordered: bool = False
     ) -> tuple[list[tuple[str, Expr]], list[Sort]]:
         """The named output expressions and (if `is_ordered`: else `order` is only checked) the
-        sort keys, over the columns of the frame."""
+        sort keys, over the columns of the frame: those of DISTINCT ON, then those of `order`."""
         s = self.syntax
         if has_sets(s.group_by):
             # a key is NULL in the rows of a set without it
@@ -104,7 +104,8 @@ class Select:
         keys = self._group_keys(items, aliases)
         having = self._condition(s.having, "HAVING", aliases)
         qualify = self._condition(s.qualify, "QUALIFY", aliases, windows=True)
-        sort = [key for item in order for key in self._sort_keys(item, outputs)]
+        first_of = [ast.OrderItem(e.span, e) for e in s.distinct_on]
+        sort = [key for item in (*first_of, *order) for key in self._sort_keys(item, outputs)]
         if self._failed:
             raise Poisoned
         if not is_ordered:
@@ -122,8 +123,10 @@ class Select:
             raise BindError(s.having.span, "HAVING needs GROUP BY or an aggregate; use WHERE")
         if having is not None:
             self.frame.keep(having)
-        outputs = [(n, self.frame.value(e)) for n, e in outputs]
-        sort = [replace(x, expr=self.frame.value(x.expr)) for x in sort]
+        # one value for an output and the sort key that names it
+        values = {e: self.frame.value(e) for e in dict.fromkeys(e for _, e in outputs)}
+        outputs = [(n, values[e]) for n, e in outputs]
+        sort = [replace(x, expr=values.get(x.expr) or self.frame.value(x.expr)) for x in sort]
         if qualify is not None and not has(qualify, Windowed):
             raise BindError(qualify.span, "QUALIFY needs a window function; use WHERE or HAVING")
         return self._place_windows(outputs, sort, qualify)
@@ -333,11 +336,12 @@ class Select:
         s = self.syntax
         schema = Schema(tuple(Field(n, e.type) for n, e in outputs))
         exprs = [e for _, e in outputs]
-        first_of = self._distinct_on(sort)
+        n = len(s.distinct_on)
+        self._check_distinct_on(sort[:n], sort[n:])
         positions = []
-        for e in [*first_of, *(x.expr for x in sort)]:
+        for e in (x.expr for x in sort):
             if e not in exprs:
-                if s.distinct and not s.distinct_on:
+                if s.distinct and not n:
                     span = e.span or s.span
                     raise BindError(span, "ORDER BY of SELECT DISTINCT must be in its list")
                 exprs.append(e)
@@ -345,9 +349,9 @@ class Select:
         extra = [Field(f"$o{i}", e.type) for i, e in enumerate(exprs[len(outputs) :])]
         wide = Schema((*schema.fields, *extra))
         node: Node = Project(wide, self.frame.node, tuple(exprs), span=s.span)
-        keys = tuple(x.key(p) for x, p in zip(sort, positions[len(first_of) :], strict=True))
-        if s.distinct_on:
-            node = TopK(wide, node, tuple(positions[: len(first_of)]), keys, 1, span=s.span)
+        keys = tuple(x.key(p) for x, p in zip(sort[n:], positions[n:], strict=True))
+        if n:
+            node = TopK(wide, node, tuple(dict.fromkeys(positions[:n])), keys, 1, span=s.span)
         elif s.distinct:
             node = Distinct(wide, node, span=s.span)
         if limit is not None or offset:
@@ -356,18 +360,14 @@ class Select:
             node = Project(schema, node, references(wide)[: len(schema)])
         return node
 
-    def _distinct_on(self, sort: Sequence[Sort]) -> list[Expr]:
-        """The expressions of DISTINCT ON, which begin ORDER BY in some order."""
-        if not self.syntax.distinct_on:
-            return []
-        binder = self._binder("DISTINCT ON")
-        keys = [self.frame.value(binder.bind(e)) for e in self.syntax.distinct_on]
-        if sort and {x.expr for x in sort[: len(keys)]} != set(keys):
+    def _check_distinct_on(self, first_of: Sequence[Sort], order: Sequence[Sort]) -> None:
+        """ORDER BY begins with the expressions of DISTINCT ON, in some order."""
+        wanted = {x.expr for x in first_of}
+        if wanted and order and {x.expr for x in order[: len(wanted)]} != wanted:
             raise BindError(
                 self.syntax.distinct_on[0].span,
                 "ORDER BY must begin with the expressions of DISTINCT ON",
             )
-        return keys
 
 
 def _has_key(item: ast.GroupingItem) -> bool:

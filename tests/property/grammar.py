@@ -1,0 +1,295 @@
+"""Random programs over the whole grammar of queries, typed from the inside out.
+
+    Writer(random).program() → Program: views over three tables and over one another
+
+Each construct may stand wherever the grammar lets it: joins of every kind with any condition,
+LATERAL, UNNEST, derived tables, VALUES, WITH; correlated sub-queries as values, tests and tables,
+at any depth; grouping sets; windows, over groups as well; set operations; DISTINCT ON, QUALIFY,
+LIMIT. DuckDB is asked the same text. Where the dialects differ the writer keeps away:
+
+* no GREATEST and LEAST, no CONCAT (their NULLs differ); no division, no AVG of whole numbers;
+* small numbers and few products, so that nothing overflows; SUM has the type of its argument here
+  and is cast to a wide one;
+* DOUBLEs are multiples of 0.25, which add exactly in any order; text is made of whole numbers only;
+* text is not compared with numbers, nor a DATE with a TIMESTAMP;
+* a scalar sub-query is an aggregate, or the first row of a total order: DuckDB may not look whether
+  there are two;
+* whatever has a first row orders by all columns, and says where NULLs are;
+* a FULL JOIN has an equality and nothing else in ON (DuckDB knows no other).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from tests.property.grammar_values import KINDS, TYPES, Scope, Values, pairs_of
+
+TABLES = {
+    "a": """CREATE TABLE a (id INT NOT NULL PRIMARY KEY, k INT, s VARCHAR, d DECIMAL(10, 2),
+                f DOUBLE, b BOOLEAN, t DATE, m TIMESTAMP)""",
+    "b": "CREATE TABLE b (k INT, x BIGINT, s VARCHAR, t DATE)",
+    "c": "CREATE TABLE c (id INT, l INT ARRAY, w VARCHAR ARRAY)",
+}
+COLUMNS = {
+    "a": {"id": "int", "k": "int", "s": "text", "d": "dec", "f": "float", "b": "bool", "t": "date",
+          "m": "stamp"},
+    "b": {"k": "int", "x": "big", "s": "text", "t": "date"},
+    "c": {"id": "int", "l": "ints", "w": "texts"},
+}  # fmt: skip
+#: the kind of the elements of an array
+ELEMENT = {"ints": "int", "texts": "text"}
+
+
+@dataclass
+class Program:
+    """Queries by the name of their view."""
+
+    queries: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        views = [f"CREATE MATERIALIZED VIEW {n} AS {q};" for n, q in self.queries.items()]
+        return ";\n".join(TABLES.values()) + ";\n" + "\n".join(views)
+
+
+class Writer(Values):
+    """`depth`: how many queries may stand inside one another."""
+
+    def __init__(self, r: random.Random, depth: int = 2) -> None:
+        super().__init__(r)
+        self.depth = depth
+        self.relations: dict[str, Scope] = dict(COLUMNS)
+
+    def program(self) -> Program:
+        p = Program()
+        for i in range(self.pick([1, 1, 2, 3])):
+            p.queries[f"v{i}"], self.relations[f"v{i}"] = self.query({}, self.depth)
+        return p
+
+    # queries
+
+    def query(self, outer: Scope, depth: int, kinds: list[str] | None = None) -> tuple[str, Scope]:
+        """A query whose columns have these kinds (any if None), and its columns."""
+        kinds = kinds or [self.pick(KINDS) for _ in range(self.pick([1, 2, 2, 3]))]
+        if depth > 0 and self.maybe(6):
+            return self._set_operation(outer, depth - 1, kinds)
+        if depth > 0 and self.maybe(10):
+            return self._with(outer, depth - 1, kinds)
+        if self.maybe(25):
+            return self._values(kinds)
+        return self._select(outer, depth, kinds)
+
+    def _set_operation(self, outer: Scope, depth: int, kinds: list[str]) -> tuple[str, Scope]:
+        left, columns = self.query(outer, depth, kinds)
+        right, _ = self.query(outer, depth, kinds)
+        op = self.pick(["UNION ALL", "UNION", "EXCEPT", "INTERSECT"])
+        all_ = " ALL" if op in ("EXCEPT", "INTERSECT") and self.maybe(2) else ""
+        alias = self.name("q")
+        renamed = {n: self.name("c") for n in columns}
+        listed = ", ".join(f"{alias}.{n} AS {new}" for n, new in renamed.items())
+        text = f"SELECT {listed} FROM (({left}) {op}{all_} ({right})) {alias}"
+        return text, {renamed[n]: k for n, k in columns.items()}
+
+    def _with(self, outer: Scope, depth: int, kinds: list[str]) -> tuple[str, Scope]:
+        name, hidden = self.name("w"), self.relations
+        query, columns = self.query({}, depth)
+        self.relations = {**hidden, name: columns}
+        body, found = self._select(outer, depth, kinds, first=name)
+        self.relations = hidden
+        return f"WITH {name} AS ({query}) {body}", found
+
+    def _values(self, kinds: list[str]) -> tuple[str, Scope]:
+        rows = [", ".join(map(self.literal, kinds)) for _ in range(self.pick([1, 2, 3]))]
+        listed = ", ".join(f"({row})" for row in rows)
+        names = [self.name("c") for _ in kinds]
+        alias = f"{self.name('v')} ({', '.join(names)})"
+        text = f"SELECT * FROM (VALUES {listed}) AS {alias}"
+        return text, dict(zip(names, kinds, strict=True))
+
+    def _select(
+        self, outer: Scope, depth: int, kinds: list[str], first: str | None = None
+    ) -> tuple[str, Scope]:
+        source, scope = self.from_clause(outer, depth, first)
+        visible = {**outer, **scope}
+        if self.maybe(2):
+            source += f" WHERE {self.test(visible, depth)}"
+        if self.r.random() < 0.3:
+            return self._grouped(source, scope, kinds)
+        windows = self.maybe(5)
+        columns = {self.name("c"): k for k in kinds}
+        items = []
+        for n, k in columns.items():
+            of_window = self._window(scope, k) if windows and self.maybe(2) else None
+            items.append(f"{of_window or self.value(k, visible, depth)} AS {n}")
+        listed = ", ".join(items)
+        plain = [c for c, k in scope.items() if k in KINDS]
+        if self.maybe(12) and plain:
+            rank = f"ROW_NUMBER() OVER (PARTITION BY {self.pick(plain)} {self._order(plain)})"
+            return f"SELECT {listed} {source} QUALIFY {rank} <= {self.pick([1, 2])}", columns
+        if self.maybe(14):
+            on, *others = columns
+            order = ", ".join(f"{c} {self.direction()}" for c in (on, *others))
+            return f"SELECT DISTINCT ON ({on}) {listed} {source} ORDER BY {order}", columns
+        text = f"SELECT {'DISTINCT ' if self.maybe(6) else ''}{listed} {source}"
+        if self.maybe(8):
+            offset = f" OFFSET {self.pick([1, 2])}" if self.maybe(3) else ""
+            text += f" {self._order(list(columns))} LIMIT {self.pick([1, 2, 3])}{offset}"
+        return text, columns
+
+    def _order(self, columns: list[str]) -> str:
+        shuffled = self.r.sample(columns, len(columns))
+        return "ORDER BY " + ", ".join(f"{c} {self.direction()}" for c in shuffled)
+
+    # groups
+
+    def _grouped(self, source: str, scope: Scope, kinds: list[str]) -> tuple[str, Scope]:
+        """GROUP BY some columns or expressions; items are keys and aggregates."""
+        plain = [c for c, k in scope.items() if k in KINDS]
+        keys: Scope = {}
+        for _ in range(self.pick([0, 1, 1, 2, 2, 3])):
+            if plain and self.maybe(2):
+                c = self.pick(plain)
+                keys[c] = scope[c]
+            else:
+                k = self.pick(KINDS)
+                keys[self.value(k, scope, 0)] = k
+        # a key without a column would be a literal, and a number one of the columns' positions
+        keys = {e: k for e, k in keys.items() if any(c in e for c in scope)}
+        columns: Scope = {}
+        items = []
+        for kind in kinds:
+            same = [e for e, k in keys.items() if k == kind]
+            e = self.pick(same) if same and self.maybe(2) else self._item(kind, scope, keys)
+            columns[n := self.name("c")] = kind
+            items.append(f"{e} AS {n}")
+        text = f"SELECT {', '.join(items)} {source}"
+        if keys:
+            text += f" GROUP BY {self._grouping(list(keys))}"
+            if self.maybe(4):
+                text += f" HAVING {self._having(keys, scope)}"
+        return text, columns
+
+    def _item(self, kind: str, scope: Scope, keys: Scope) -> str:
+        e = self.aggregate(kind, scope)
+        if self.maybe(5):
+            e = f"COALESCE({e}, {self.literal(kind, null=False)})"
+        if self.maybe(8) and kind in ("int", "big") and keys:
+            order = ", ".join(f"{k} {self.direction()}" for k in keys)
+            e = f"MAX({e}) OVER (ORDER BY {order})"
+        return e
+
+    def _grouping(self, keys: list[str]) -> str:
+        listed = ", ".join(keys)
+        sets = [
+            f"ROLLUP({listed})",
+            f"CUBE({listed})",
+            f"GROUPING SETS (({listed}), ({keys[0]}), ())",
+        ]
+        return self.pick(sets) if self.maybe(3) else listed
+
+    def _having(self, keys: Scope, scope: Scope) -> str:
+        kind = self.pick(("int", "big", "text", "date"))
+        op = self.pick(["<", ">", "=", "<>", "IS NOT DISTINCT FROM"])
+        test = f"{self.aggregate(kind, scope)} {op} {self.literal(kind)}"
+        if self.maybe(2):
+            test = f"({test} {self.pick(['AND', 'OR'])} {self.pick(list(keys))} IS NOT NULL)"
+        return test
+
+    def aggregate(self, kind: str, scope: Scope) -> str:
+        """An aggregate of this kind over the rows of `scope`."""
+        scope = {c: k for c, k in scope.items() if k in KINDS}
+        distinct = "DISTINCT " if self.maybe(4) else ""
+        x = self.value(kind, scope, 0)
+        if kind in ("int", "big", "dec"):
+            x = f"CAST({x} AS {TYPES[kind]})"
+        forms = [f"MAX({x})", f"MIN({x})"]
+        match kind:
+            case "bool":
+                forms = [f"BOOL_AND({x})", f"BOOL_OR({x})"]
+            case "int":
+                forms += [f"BIT_XOR({distinct}{x})", f"CAST(SUM({distinct}{x}) AS INT)"]
+            case "big":
+                counted = self.value(self.pick(KINDS), scope, 0)
+                forms = [f"SUM({distinct}{x})", f"COUNT({distinct}{counted})", "COUNT(*)"]
+            case "float":
+                forms += [f"SUM({x})", f"AVG({distinct}{x})"]
+            case "dec":
+                forms += [f"SUM({distinct}{x})"]
+        e = self.pick(forms)
+        if self.maybe(5) and not e.startswith("CAST"):
+            e += f" FILTER (WHERE {self.test(scope, 0)})"
+        return e
+
+    # windows
+
+    def _window(self, scope: Scope, kind: str) -> str | None:
+        names = [c for c, k in scope.items() if k in KINDS]
+        if not names:
+            return None
+        part = self.pick(["", f"PARTITION BY {self.pick(names)} "])
+        total = self._order(names)
+        same = [c for c in names if scope[c] == kind]
+        forms = []
+        if kind == "big":
+            some = self._order(names[: self.pick([1, 2])])
+            forms = [f"{f}() OVER ({part}{some})" for f in ("RANK", "DENSE_RANK")]
+            forms += [f"ROW_NUMBER() OVER ({part}{total})", f"COUNT(*) OVER ({part})"]
+        if same:
+            c = self.pick(same)
+            rows = self.pick(["1 PRECEDING AND 1 FOLLOWING", "UNBOUNDED PRECEDING AND CURRENT ROW",
+                              "CURRENT ROW AND UNBOUNDED FOLLOWING"])  # fmt: skip
+            frame = self.pick(["", f" ROWS BETWEEN {rows}"])
+            forms += [f"LAG({c}) OVER ({part}{total})", f"LEAD({c}, 2) OVER ({part}{total})",
+                      f"FIRST_VALUE({c}) OVER ({part}{total})"]  # fmt: skip
+            if kind != "bool":
+                forms += [f"MAX({c}) OVER ({part}{total}{frame})", f"MIN({c}) OVER ({part})"]
+            if kind in ("big", "dec", "float"):
+                wide = f"CAST({c} AS {TYPES[kind]})"
+                forms += [f"SUM({wide}) OVER ({part}{total}{frame})"]
+        return self.pick(forms) if forms else None
+
+    # FROM
+
+    def from_clause(self, outer: Scope, depth: int, first: str | None = None) -> tuple[str, Scope]:
+        """ "FROM …" and its columns; `first`: the relation that it begins with."""
+        text, scope = self._table(depth, first)
+        for _ in range(self.pick([0, 0, 0, 1, 1, 2] if depth > 0 else [0, 0, 1])):
+            text, scope = self._join(text, scope, outer, depth)
+        if self.maybe(6):  # last, for a comma binds looser than JOIN
+            right, columns = self._table(depth)
+            text, scope = f"{text}, {right}", {**scope, **columns}
+        return f"FROM {text}", scope
+
+    def _table(self, depth: int, name: str | None = None) -> tuple[str, Scope]:
+        alias = self.name("t")
+        if name is None and depth > 0 and self.maybe(4):
+            query, columns = self.query({}, depth - 1)
+            return f"({query}) {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
+        name = name or self.pick(sorted(self.relations))
+        columns = self.relations[name]
+        return f"{name} {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
+
+    def _join(self, text: str, scope: Scope, outer: Scope, depth: int) -> tuple[str, Scope]:
+        lists = [c for c, k in scope.items() if k in ELEMENT]
+        if lists and self.maybe(2):
+            c, alias, x = self.pick(lists), self.name("u"), self.name("x")
+            columns = {f"{alias}.{x}": ELEMENT[scope[c]]}
+            return f"{text} CROSS JOIN UNNEST({c}) AS {alias} ({x})", {**scope, **columns}
+        if depth > 0 and self.maybe(6):
+            query, found = self.query({**outer, **scope}, depth - 1)
+            alias = self.name("l")
+            columns = {f"{alias}.{c}": k for c, k in found.items()}
+            how, on = self.pick([("LEFT JOIN", " ON TRUE"), ("CROSS JOIN", ""), ("CROSS JOIN", "")])
+            return f"{text} {how} LATERAL ({query}) {alias}{on}", {**scope, **columns}
+        right, columns = self._table(depth)
+        both = {**scope, **columns}
+        kind = self.pick(["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN"])
+        pairs = pairs_of(scope, columns)
+        if kind == "CROSS JOIN" or (kind == "FULL JOIN" and not pairs):
+            return f"{text} CROSS JOIN {right}", both
+        chosen = self.r.sample(pairs, min(len(pairs), self.pick([1, 1, 2])))
+        on = [f"{x} {self.pick(['=', '=', 'IS NOT DISTINCT FROM'])} {y}" for x, y in chosen]
+        if kind != "FULL JOIN" and (not on or self.maybe(3)):
+            on.append(self.test(both, 0))
+        return f"{text} {kind} {right} ON {' AND '.join(on)}", both
