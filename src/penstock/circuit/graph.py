@@ -29,6 +29,7 @@ from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.asof import AsofJoin
 from penstock.circuit.ops.constant import Constant
 from penstock.circuit.ops.distinct import Distinct, Positive
+from penstock.circuit.ops.enforced import Enforced
 from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
 from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.frontier import Frontier
@@ -107,6 +108,10 @@ class Circuit:
     def punctual(self, stream: Stream, lateness: Bounds) -> Stream:
         """Without the rows that come too late (see `waterline`)."""
         return self._add(Punctual(stream.node, lateness))
+
+    def enforced(self, stream: Stream, table: str) -> Stream:
+        """The rows of a table, none of which may be there less than zero times."""
+        return self._add(Enforced(stream.node, table))
 
     def line(self, stream: Stream, column: int, behind: Value, schema: Schema) -> Stream:
         """One row: the largest value of `column` so far, less `behind` (see `ops.lines`)."""

@@ -35,7 +35,10 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     for table in plan.tables:
         stream = circuit.source(table.name, table.schema, table.key, bounds(table.lateness))
         relations.punctual[table.name] = stream
-        relations.relations[table.name] = _released(table, stream, relations)
+        seen = stream
+        if table.enforced and not table.key:
+            seen = circuit.enforced(stream, table.name)
+        relations.relations[table.name] = _released(table, seen, relations)
         # a keyed source keeps its own integral; every table has a sink, for subscribers
         keeps = not table.key and (table.materialized or table.name in kept)
         circuit.sink(table.name, stream, materialized=keeps)

@@ -310,6 +310,8 @@ class TablePlan:
     lateness: Lateness = ()
     watermarks: Lateness = ()
     released: Node | None = field(default=None, hash=False)
+    #: whether a row that is deleted more often than inserted is an error
+    enforced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

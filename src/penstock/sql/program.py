@@ -75,7 +75,6 @@ _VIEW_PROPERTIES = ("connectors", "emit_final")
 #: options that tune how programs run elsewhere and change no result
 _OPTIONS = (
     "feldera_avoid_star_joins", "feldera_use_multi_joins", "feldera_flat_variant",
-    "enforce_positive_inputs",
 )  # fmt: skip
 _IGNORE = "feldera_ignore_warning_"
 _TOO_DEEP = "this statement is nested too deeply; split it over several views"
@@ -156,6 +155,8 @@ class _Program:
     #: types of warnings that SET turns off, in lower case
     ignored: set[str] = field(default_factory=set)
     warnings_are_errors: bool = False
+    #: ENFORCE_POSITIVE_INPUTS
+    enforces: bool = False
 
     def __post_init__(self) -> None:
         self.report = Report(self.text)
@@ -233,10 +234,10 @@ class _Program:
             self.warnings_are_errors = value is True
         elif name.startswith(_IGNORE):
             self.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
-        elif name == "enforce_positive_inputs" and value is not False:
-            raise unsupported(s.name.span, "SET ENFORCE_POSITIVE_INPUTS")
+        elif name == "enforce_positive_inputs":
+            self.enforces = value is True
         elif name not in _OPTIONS:
-            known = [*_OPTIONS, "feldera_warnings_are_errors"]
+            known = [*_OPTIONS, "feldera_warnings_are_errors", "enforce_positive_inputs"]
             text = f"unknown option {s.name.name}{did_you_mean(name, known)}"
             self.report.add(s.name.span, text, "Unknown option", warning=True)
 
@@ -262,7 +263,8 @@ class _Program:
         self.report.settle(self.ignored, self.warnings_are_errors)
 
     def plan(self) -> ProgramPlan:
-        tables, inputs = [*self.tables.values()], [*self.inputs]
+        tables = [replace(t, enforced=self.enforces) for t in self.tables.values()]
+        inputs = [*self.inputs]
         if clock.is_read([v.query for v in self.views.values()]):
             tables.append(TablePlan(CLOCK, clock.SCHEMA, clock.KEY, False))
             inputs.append(ConnectorPlan(CLOCK, CLOCK, {"transport": {"name": CLOCK}}))
