@@ -30,8 +30,7 @@ def check(file: Path, udf: Path | None) -> None:
     except ValueError as e:
         raise click.ClickException(str(e)) from e
     _show(file, plan.warnings)
-    views = len(plan.views) - 1  # error_view is there without being asked for
-    click.echo(f"{file}: {len(plan.tables)} tables, {views} views, no errors")
+    click.echo(f"{file}: {len(plan.tables)} tables, {len(plan.views)} views, no errors")
 
 
 @click.command()

@@ -42,7 +42,7 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
         # a keyed source keeps its own integral; every table has a sink, for subscribers
         keeps = not table.key and (table.materialized or table.name in kept)
         circuit.sink(table.name, stream, materialized=keeps)
-    for component in components(plan.views):
+    for component in components(plan.all_views):
         if is_recursive(component):
             relations.relations.update(_cycle(component, relations))
         else:

@@ -140,7 +140,7 @@ class Pipeline:
         failpoints.load()
         self.plan: ProgramPlan = compile_program(self._program, self._udf)
         self._tables = {t.name: t for t in self.plan.tables}
-        self._views = {v.name: v for v in self.plan.views if v.kind != "local"}
+        self._views = {v.name: v for v in self.plan.all_views if v.kind != "local"}
         self._open_storage()
         try:
             self._diff = self._compare()
@@ -248,7 +248,7 @@ class Pipeline:
         """Everything, stopped, in the state of the newest checkpoint if there is one."""
         storage, journal = self._storage, self._journal
         schemas: dict[str, Schema] = {t.name: t.schema for t in self.plan.tables}
-        schemas |= {v.name: v.schema for v in self.plan.views}
+        schemas |= {v.name: v.schema for v in self.plan.all_views}
         if storage is None:
             circuit, checkpoint = compile_circuit(self.plan), None
         else:

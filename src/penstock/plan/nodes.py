@@ -364,3 +364,9 @@ class ProgramPlan:
     warnings: tuple[CompilerMessage, ...] = ()
     #: the program's text, for error messages that quote an expression
     text: str = ""
+    #: views that are there without being declared
+    system_views: tuple[ViewPlan, ...] = ()
+
+    @property
+    def all_views(self) -> tuple[ViewPlan, ...]:
+        return (*self.views, *self.system_views)

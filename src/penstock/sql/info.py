@@ -24,7 +24,6 @@ from penstock.plan.nodes import (
     ViewPlan,
 )
 from penstock.plan.rewrite import columns_of, inputs
-from penstock.sql.system_views import ERROR_VIEW
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
 FOREVER_MS = 2**64 - 1
@@ -37,7 +36,7 @@ def program_info(program: ProgramPlan) -> dict[str, Any]:
     return {
         "schema": {
             "inputs": [_table(t, program.text, used.get(t.name, set())) for t in program.tables],
-            "outputs": [_view(v) for v in program.views if v.kind != "local"],
+            "outputs": [_view(v) for v in program.all_views if v.kind != "local"],
         },
         "udf_stubs": "",
         "input_connectors": {c.endpoint: input_config(c) for c in program.inputs},
@@ -64,8 +63,7 @@ def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
             used.setdefault(node.relation, set()).update(range(len(node.schema)))
 
     for view in program.views:
-        if view.name != ERROR_VIEW:
-            visit(view.query)
+        visit(view.query)
     return used
 
 

@@ -118,8 +118,6 @@ def bind_program(text: str, udf: str = "") -> ProgramPlan:
 def explain(text: str, after: str | None = None) -> str:
     """The plan as text: after the pass named `after`, "bind" for none, None for all."""
     plan = bind_program(text)
-    if plan.views[-1].query == system_views.NOTHING:
-        plan = replace(plan, views=plan.views[:-1])
     if after == "bind":
         return format_program(plan)
     names = {p.__name__: p for p in PASSES}
@@ -270,12 +268,13 @@ class _Program:
             inputs.append(ConnectorPlan(CLOCK, CLOCK, {"transport": {"name": CLOCK}}))
         return ProgramPlan(
             tuple(tables),
-            (*self.views.values(), system_views.error_view(self.tables, self.views)),
+            tuple(self.views.values()),
             tuple(self.indexes),
             tuple(inputs),
             tuple(self.outputs),
             self.report.warnings,
             self.text,
+            (system_views.error_view(self.tables, self.views),),
         )
 
     def _declare(self, name: ast.Identifier, noun: str) -> None:

@@ -22,8 +22,6 @@ from penstock.sql.bind.nested import make_row
 ERROR_VIEW = "error_view"
 _TEXT = VARCHAR.with_nullable(False)
 SCHEMA = Schema(tuple(Field(name, _TEXT) for name in ("table_or_view_name", "message", "metadata")))
-#: what it is over where no relation has LATENESS
-NOTHING = Values(SCHEMA, ())
 
 
 def error_view(tables: Mapping[str, TablePlan], views: Mapping[str, ViewPlan]) -> ViewPlan:
@@ -31,7 +29,7 @@ def error_view(tables: Mapping[str, TablePlan], views: Mapping[str, ViewPlan]) -
     relations: list[TablePlan | ViewPlan] = [*tables.values()]
     relations += [v for v in views.values() if not _reads_errors(v, views)]
     branches = [_late(r) for r in relations if r.lateness]
-    query: Node = NOTHING
+    query: Node = Values(SCHEMA, ())
     if branches:
         query = branches[0] if len(branches) == 1 else UnionAll(SCHEMA, tuple(branches))
     return ViewPlan(ERROR_VIEW, SCHEMA, query, "plain")

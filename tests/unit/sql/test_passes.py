@@ -85,7 +85,7 @@ def test_equal_parts_of_different_views_are_one_object() -> None:
     having = f"{query} HAVING SUM(x) > 2"
     plan = compile_program(f"{TABLES} CREATE VIEW u AS {query}; CREATE VIEW v AS {having}")
 
-    first, second = (nodes(view.query) for view in plan.views[:2])
+    first, second = (nodes(view.query) for view in plan.views)
     (shared,) = [n for n in first if isinstance(n, Aggregate)]
     assert any(n is shared for n in second)
 

@@ -20,9 +20,10 @@ class TooDeep(RecursionError):
 def each_view(program: ProgramPlan, rule: Callable[[Node], Node]) -> ProgramPlan:
     """`program` with `rule` applied to the query of every view. Raises TooDeep."""
     views = []
-    for view in program.views:
+    for view in program.all_views:
         try:
             views.append(replace(view, query=rule(view.query)))
         except RecursionError:
             raise TooDeep(view.query.span) from None
-    return replace(program, views=tuple(views))
+    declared = len(program.views)
+    return replace(program, views=tuple(views[:declared]), system_views=tuple(views[declared:]))
