@@ -10,7 +10,7 @@ PARALLEL ?= -n 3 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 SOURCES := $(shell find src/penstock -name '*.py' 2>/dev/null)
 
-.PHONY: help demo test test-all mutations bench check fmt setup clean
+.PHONY: help demo test test-all soak mutations bench check fmt setup clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -38,6 +38,9 @@ test: $(WARM)    ## the tests that CI runs
 
 test-all: $(WARM) ## the slow matrices too
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(WARM)    ## an hour of load with a kill every minute (SOAK_MINUTES=60)
+	@$(BIN)/python -m tests.soak
 
 mutations: $(WARM) ## make every known mistake once; the tests must notice
 	@$(BIN)/python -m tests.mutations --write

@@ -11,6 +11,7 @@ from bench import (
     latency,
     nexmark,
     queries,
+    reset,
     startup,
     step_cost,
     tpch,
@@ -18,7 +19,7 @@ from bench import (
 
 SUITES = (
     queries.run, nexmark.run, latency.run, step_cost.run, tpch.run, compiling.run, startup.run,
-    checkpoint.run, demo.run,
+    checkpoint.run, reset.run, demo.run,
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def main() -> int:
                 "compiling",
                 "startup",
                 "checkpoint",
+                "reset",
                 "demo",
             ]
         )

@@ -45,7 +45,7 @@ def armed_server(folder: Path) -> Iterator[Armed]:
         a.system.stop()
 
 
-def until(condition: Callable[[], Any], seconds: float = 60, what: str = "this") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 180, what: str = "this") -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} never became true"

@@ -161,7 +161,12 @@ class Pipeline:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """SIGKILL to the pipeline's process: the server's child that holds its storage."""
+        """SIGKILL to the pipeline's process; waits until the server knows."""
+        os.kill(self.process(), signal.SIGKILL)
+        self.wait("deployment_status", "Stopped")
+
+    def process(self) -> int:
+        """The pipeline's process: the server's child that holds its storage."""
         lock = self.storage / "lock"
         server = self.system.process.pid
         children = {
@@ -175,8 +180,7 @@ class Pipeline:
             if any(os.path.realpath(fd) == str(lock) for fd in Path(f"/proc/{c}/fd").iterdir())
         ]
         assert len(held) == 1, held
-        os.kill(held[0], signal.SIGKILL)
-        self.wait("deployment_status", "Stopped")
+        return held[0]
 
     @property
     def storage(self) -> Path:

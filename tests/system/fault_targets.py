@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import duckdb
 
 from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
@@ -100,6 +101,13 @@ TARGETS: dict[str, type[Target]] = {
 def things(target: Target) -> set[str]:
     """Patterns of the names of files, tables and keys that belong to the target."""
     return {_without_numbers(name) for name in _names(target)}
+
+
+def clean(target: Target) -> None:
+    """What the connector's page tells an operator to do about what a crash may leave."""
+    if isinstance(target, DeltaTarget):
+        table = deltalake.DeltaTable(target.uri)
+        table.vacuum(0, dry_run=False, enforce_retention_duration=False)
 
 
 def _without_numbers(name: str) -> str:

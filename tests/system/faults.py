@@ -33,7 +33,7 @@ from tests.contract.target import Rows, Target
 from tests.contract.test_sinks import row
 from tests.system.armed import Armed, until
 from tests.system.conftest import Pipeline
-from tests.system.fault_targets import PAUSE_S, things
+from tests.system.fault_targets import PAUSE_S, clean, things
 
 BASE_ROWS = 40
 #: rows of a snapshot staged at a time: several chunks of a small view
@@ -48,6 +48,7 @@ class Reader(threading.Thread):
         self._target = target
         self.lock = threading.Lock()
         self.looks: list[Rows | None] = []
+        self.count = 0
         self.error: BaseException | None = None
         self._end = threading.Event()
 
@@ -66,6 +67,7 @@ class Reader(threading.Thread):
     def look(self) -> Rows | None:
         with self.lock:
             found = self._target.look()
+            self.count += 1
             if not self.looks or self.looks[-1] != found:
                 self.looks.append(found)
             return found
@@ -85,16 +87,24 @@ class Stage:
     """The pipeline, its targets, and what is known of them."""
 
     def __init__(
-        self, armed: Armed, targets: Mapping[str, Target], model: str = "exactly_once"
+        self,
+        armed: Armed,
+        targets: Mapping[str, Target],
+        model: str = "exactly_once",
+        more_sql: str = "",
+        **runtime: Any,
     ) -> None:
         self.armed, self.targets = armed, dict(targets)
         self._connectors = {name: f"c{i}" for i, name in enumerate(targets)}
         armed.arm("")
         self.p = Pipeline.create(
             armed.system,
-            self._program(),
-            fault_tolerance={"model": model, "checkpoint_interval_secs": None},
-            dev_tweaks={"stage_rows": STAGE_ROWS},
+            self._program() + more_sql,
+            **{
+                "fault_tolerance": {"model": model, "checkpoint_interval_secs": None},
+                "dev_tweaks": {"stage_rows": STAGE_ROWS},
+                **runtime,
+            },
         )
         self.p.start()
         self.rows: dict[int, tuple[Any, ...]] = {}
@@ -161,19 +171,25 @@ class Stage:
         self.batch([(k, f"v{i}") for k in (*keys[2::7], keys[-1] + 1)], [keys[i % 5]])
 
     def reset(self, twice: bool = False) -> dict[str, str]:
-        """Have every target reset, by a name, so that it can be asked for again; the guarantees."""
+        """Have every target reset; the guarantees."""
+        asked = self.ask_reset(twice)
+        self.wait_reset(asked)
+        return {name: str(a["guarantee"]) for name, a in asked.items()}
+
+    def ask_reset(self, twice: bool = False) -> dict[str, dict[str, Any]]:
+        """Ask for a reset of every target, by a name, so that it can be asked for again."""
         found = {}
-        tokens = []
         for name, connector in self._connectors.items():
             body = {"reset_id": uuid.uuid4().hex}
             path = f"/views/m/connectors/{connector}/reset"
             answers = [self.asked(path, json=body) for _ in range(2 if twice else 1)]
             assert len({a["token"] for a in answers}) == 1
-            tokens.append(answers[0]["token"])
-            found[name] = str(answers[0]["guarantee"])
-        for token in tokens:
-            until(partial(self._is_reset, token), what="the reset")
+            found[name] = answers[0]
         return found
+
+    def wait_reset(self, asked: Mapping[str, Mapping[str, Any]]) -> None:
+        for answer in asked.values():
+            until(partial(self._is_reset, answer["token"]), what="the reset")
 
     def checkpoint(self) -> None:
         """Ask for one, and wait until it is there or has failed."""
@@ -228,9 +244,6 @@ class Stage:
         else:
             self.p.post("/stop", params={"force": "true"})
 
-    def kill(self) -> None:
-        self.p.kill()
-
     def _is_reset(self, token: str) -> bool:
         status = self.got("/reset_status", params={"token": token}) or {"status": "inprogress"}
         assert status.get("phase") != "failed", status
@@ -268,17 +281,11 @@ class Stage:
         return len(self.versions) - 1
 
     def verify(self, since: int, damaged: Mapping[str, Rows | None]) -> None:
-        """Every target equals the view, nothing is left over, and every look since version
-        `since` was allowed."""
+        """Every target equals the view, every look since version `since` was allowed, and nothing
+        is left over that the next reset does not remove."""
         self.settle()
         for name, reader in self.readers.items():
             until(lambda r=reader: r.look() == self.versions[-1], what=f"{name}: equality")
-            if since:
-                until(
-                    lambda n=name: things(self.targets[n]) == self.things[n],
-                    20,
-                    f"{name}: {self.things[name]} alone",
-                )
             assert reader.error is None, reader.error
             looks = reader.take()
             try:
@@ -288,6 +295,15 @@ class Stage:
                     check_versions(looks, self.versions, since, damaged.get(name))
             except AssertionError as e:
                 raise AssertionError(f"{name}: {e}") from e
+        if since and self._left_over():
+            for target in self.targets.values():
+                clean(target)
+            self.reset()
+            until(lambda: not self._left_over(), 60, f"nothing left over: {self._left_over()}")
+
+    def _left_over(self) -> dict[str, set[str]]:
+        found = {name: things(t) - self.things[name] for name, t in self.targets.items()}
+        return {name: names for name, names in found.items() if names}
 
     def __enter__(self) -> Stage:
         return self

@@ -135,6 +135,7 @@ def play(stage: Stage, boundary: Boundary, fault: str, sink: str | None = None) 
     stage.verify(since, damaged)
 
 
+@pytest.mark.timeout(900)
 def test_a_few_faults_leave_every_target_of_a_pipeline_equal_to_its_view(
     armed: Armed, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ class JsonEncoder(Encoder):
         slice_rows = max(self._size, 10_000)
         for start in range(0, len(repeated), slice_rows):
             stop = min(start + slice_rows, len(repeated))
-            records = list(self._records(slice_batch(repeated, start, stop), deletes - start))
+            records = self._records(slice_batch(repeated, start, stop), deletes - start)
             for i in range(0, len(records), self._size):
                 out.append(self._buffer(records[i : i + self._size]))
         return out
@@ -79,10 +79,22 @@ class JsonEncoder(Encoder):
             return orjson.dumps(records, option=_NUMPY)
         return b"".join([orjson.dumps(r, option=_LINE) for r in records])
 
-    def _records(self, rows: Batch, deletes: int) -> Iterator[Record]:
+    def _records(self, rows: Batch, deletes: int) -> list[Record]:
         """One record a row; the first `deletes` are deletes."""
-        for i, row in enumerate(self._records_of(rows)):
-            yield self._record(row, i < deletes)
+        found = self._records_of(rows)
+        n = max(0, deletes)
+        match self._update_format:
+            case "insert_delete":
+                return [{"delete": r} for r in found[:n]] + [{"insert": r} for r in found[n:]]
+            case "debezium":
+                gone = [{"payload": {"op": "d", "before": r}} for r in found[:n]]
+                return gone + [{"payload": {"op": "c", "after": r}} for r in found[n:]]
+        for i, r in enumerate(found):
+            r["__action"] = "delete" if i < n else "insert"
+            r["__stream_id"] = self._stream_id
+            r["__seq_number"] = self._sequence
+            self._sequence += 1
+        return found
 
     def _records_of(self, rows: Batch) -> list[Record]:
         """Each row as an object of its columns."""
@@ -91,21 +103,6 @@ class JsonEncoder(Encoder):
         if not columns:
             return [{} for _ in range(len(rows))]
         return [dict(zip(names, v, strict=True)) for v in zip(*columns, strict=True)]
-
-    def _record(self, row: Record, is_delete: bool) -> Record:
-        match self._update_format:
-            case "insert_delete":
-                return {"delete": row} if is_delete else {"insert": row}
-            case "debezium":
-                if is_delete:
-                    return {"payload": {"op": "d", "before": row}}
-                return {"payload": {"op": "c", "after": row}}
-            case _:
-                row["__action"] = "delete" if is_delete else "insert"
-                row["__stream_id"] = self._stream_id
-                row["__seq_number"] = self._sequence
-                self._sequence += 1
-                return row
 
 
 def json_lines(rows: Batch, flavor: str) -> list[bytes]:
