@@ -101,6 +101,25 @@ def test_connectors_that_do_not_exist_are_named(
     assert code(answer, status) == expected
 
 
+def test_an_unknown_connector_is_met_with_the_declared_ones_and_the_nearest(p: Pipeline) -> None:
+    p.send("t", {"a": 60, "v": "x"})  # brings an endpoint of its own, which nobody can name
+    wrong = p.get("/tables/t/connectors/inn/stats").json()["message"]
+    assert wrong.endswith("did you mean t.in? (there are: t.in)")
+    wrong = p.post("/views/m/connectors/outt/reset").json()["message"]
+    assert wrong.endswith("did you mean m.out? (there are: m.out)")
+    assert "did you mean m?" in p.post("/egress/mm").json()["message"]
+
+
+def test_events_of_the_cluster_come_in_brief_or_whole(p: Pipeline) -> None:
+    def events(**query: str) -> Any:
+        return p.system.http.get("/cluster/events", params=query)
+
+    (brief,), (whole,) = events().json(), events(selector="all").json()
+    more = {f"{s}_{k}_info" for s in ("api", "compiler", "runner") for k in ("self", "resources")}
+    assert whole.keys() - brief.keys() == more
+    assert code(events(selector="some"), 400) == "InvalidParam"
+
+
 def test_the_statistics_add_up(p: Pipeline) -> None:
     p.send("t", {"a": 10, "v": "x"}, {"a": 11, "v": "y"})
     stats = p.get("/stats").json()

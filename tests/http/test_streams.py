@@ -395,7 +395,7 @@ def test_a_whole_number_can_be_inserted_into_a_decimal_column(p: Pipeline) -> No
 
 
 def test_the_tables_of_a_program_are_listed(p: Pipeline) -> None:
-    assert {r["name"] for r in p.query("SHOW TABLES")} == {"t", "d", "m"}
+    assert {"t", "d", "m"} <= {r["name"] for r in p.query("SHOW TABLES")}
     sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'm' ORDER BY 1"
     assert [r["column_name"] for r in p.query(sql)] == ["at", "d", "id", "v"]
 

@@ -91,12 +91,15 @@ def test_a_call_that_is_repeated_under_its_name_is_one_reset(
     system: System, tmp_path: Path
 ) -> None:
     p = system.pipeline(program(sqlite_connector(tmp_path / "sink.sqlite")))
+    p.send("t", *(row(i) for i in range(20)))
     answers = [p.reset("m", "db", json={"reset_id": "monday"}).json() for _ in range(3)]
     status = p.wait_reset(answers[0]["token"])
     late = p.reset("m", "db", json={"reset_id": "monday"}).json()
 
     assert len({a["token"] for a in (*answers, late)}) == 1
     assert status["reset_id"] == "monday"
+    # what it took is known when it is done as well as under way
+    assert status["attempt"] == 1 and status["bytes"] > 20 and status["rows_staged"] == 20
     assert p.get("/views/m/connectors/db/stats").json()["delivery"]["generation"] == 2
     for bad in ({"reset_id": ""}, {"dry_run": 1}, {"mode": 7}, {"else": 1}):
         refused = p.reset("m", "db", json=bad)

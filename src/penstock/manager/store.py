@@ -132,7 +132,7 @@ class Store:
                     values,
                 )
         except sqlite3.IntegrityError:
-            raise _duplicate("pipeline", record.name) from None
+            raise _duplicate("a pipeline", record.name) from None
 
     def delete(self, pipeline_id: str) -> None:
         with self._transaction() as db:
@@ -150,7 +150,7 @@ class Store:
                     (key.id, tenant.id, name, role, _digest(secret)),
                 )
         except sqlite3.IntegrityError:
-            raise _duplicate("API key", name) from None
+            raise _duplicate("an API key", name) from None
         return key, secret
 
     def keys(self, tenant: Tenant) -> list[ApiKey]:
@@ -192,5 +192,5 @@ def _digest(secret: str) -> str:
 
 def _duplicate(kind: str, name: str) -> Conflict:
     return Conflict(
-        f"There is already a {kind} named '{name}'", code="DuplicateName", details={"name": name}
+        f"There is already {kind} named '{name}'", code="DuplicateName", details={"name": name}
     )

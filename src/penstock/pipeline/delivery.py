@@ -159,6 +159,10 @@ class Delivery:
     def transmitted_bytes(self) -> int:
         return 0 if self._sink is None else self._sink.transmitted_bytes()
 
+    def _note_bytes(self) -> None:
+        progress = self._state.progress
+        progress.bytes_sent = max(0, self.transmitted_bytes() - progress.bytes_before)
+
     def _adopt(self, stored: Marker | None) -> None:
         """Take the target as ours. A marker of our own generation or a later one that is not of
         this life means that our record was cleared: go beyond it."""
@@ -274,6 +278,7 @@ class Delivery:
         self._call("publish", lambda: sink.publish(record.generation, shown))
         yield
         with self._lock:
+            self._note_bytes()
             self._state.published(record, cut.step, cut.processed, rows, digest)
             self._lock.notify_all()
         self._on_progress()
@@ -294,6 +299,7 @@ class Delivery:
         with self._lock:
             is_there = stored is not None and stored.token == record.token
             if stored is not None and is_there and stored.phase == "following" and cut is not None:
+                self._note_bytes()
                 self._state.published(
                     record, stored.step, cut.processed, stored.rows, stored.digest
                 )

@@ -57,6 +57,7 @@ class Progress:
     rows_total: int | None = None
     step: int | None = None
     bytes_before: int = 0
+    bytes_sent: int = 0
     last_error: str | None = None
     started_at: float = field(default_factory=time.time)
 

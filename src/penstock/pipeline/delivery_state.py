@@ -406,7 +406,10 @@ class DeliveryState:
         self.unhealthy = None
         self.counters.transmitted_records += rows
         self.counters.published_snapshots += 1
-        self.resets.finish(self.name, record.generation, step=step, rows=rows)
+        self.resets.finish(
+            self.name, record.generation, step=step, rows=rows,
+            attempt=self.progress.attempt, bytes=self.progress.bytes_sent,
+        )  # fmt: skip
         self.record = replace(self.record, state="done", step=step, rows=rows)
         self.advance(step, processed)
         event(

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -627,7 +628,7 @@ class Pipeline:
         plan = self._tables.get(table)
         if plan is None:
             raise NotFound(
-                f"unknown table '{table}'{_known(self._tables)}",
+                f"unknown table '{table}'{_known(self._tables, table)}",
                 code="ConfigError.UnknownInputStream",
             )
         config = {"name": format, "config": dict(options)}
@@ -710,7 +711,7 @@ class Pipeline:
         plan = self._views.get(relation) or self._tables.get(relation)
         if plan is None:
             raise NotFound(
-                f"unknown table or view '{relation}'{_known(self._views | self._tables)}",
+                f"unknown table or view '{relation}'{_known(self._views | self._tables, relation)}",
                 code="ConfigError.UnknownOutputStream",
             )
         if send_snapshot and relation not in self._readable():
@@ -777,7 +778,7 @@ class Pipeline:
         if table is None:
             raise UserError(
                 f"Error during query processing: there is no table '{name}' to insert into"
-                f"{_known(self._tables)}",
+                f"{_known(self._tables, name)}",
                 code="AdHocQueryError",
             )
         rows = self._adhoc.table(statement["source"])
@@ -847,7 +848,8 @@ class Pipeline:
         endpoint = self._loop.inputs.get(f"{table}.{connector}")
         if endpoint is None:
             raise NotFound(
-                f"unknown input endpoint name '{table}.{connector}'{_known(self._loop.inputs)}",
+                f"unknown input endpoint name '{table}.{connector}'"
+                f"{_known(self._loop.inputs, f'{table}.{connector}')}",
                 code="UnknownInputEndpoint",
             )
         return endpoint
@@ -856,7 +858,8 @@ class Pipeline:
         endpoint = self._loop.outputs.get(f"{view}.{connector}")
         if endpoint is None:
             raise NotFound(
-                f"unknown output endpoint name '{view}.{connector}'{_known(self._loop.outputs)}",
+                f"unknown output endpoint name '{view}.{connector}'"
+                f"{_known(self._loop.outputs, f'{view}.{connector}')}",
                 code="UnknownOutputEndpoint",
             )
         return endpoint
@@ -906,5 +909,13 @@ def _wants_pause(action: str) -> bool:
     return action == "pause"
 
 
-def _known(names: Mapping[str, Any]) -> str:
-    return f" (there are: {', '.join(sorted(names))})" if names else ""
+def _known(names: Mapping[str, Any], wanted: str = "") -> str:
+    """What there is instead of `wanted`: the nearest of it, and all that the program declares."""
+    declared = sorted(n for n in names if not _OF_A_REQUEST.search(n))
+    near = get_close_matches(wanted, declared, n=1) if wanted else []
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"{meant} (there are: {', '.join(declared)})" if declared else meant
+
+
+#: endpoints that HTTP requests bring with them
+_OF_A_REQUEST = re.compile(r"\.(?:api-|adhoc$)")

@@ -221,10 +221,10 @@ class ResetDesk:
         status: dict[str, Any] = {
             "phase": record.state,
             "waiting_for": None,
-            "attempt": 0,
+            "attempt": record.attempt,
             "rows_staged": record.rows or 0,
             "rows_total": record.rows,
-            "bytes": 0,
+            "bytes": record.bytes,
             "step": record.step,
             "last_error": record.error,
         }

@@ -30,12 +30,17 @@ CREATE TABLE IF NOT EXISTS reset (
     token TEXT PRIMARY KEY, endpoint TEXT NOT NULL, generation INTEGER NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL, step INTEGER, rows INTEGER, error TEXT,
     accepted_at REAL NOT NULL, finished_at REAL, mode TEXT NOT NULL DEFAULT 'replace',
-    reset_id TEXT
+    reset_id TEXT, attempt INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS generation (endpoint TEXT PRIMARY KEY, last INTEGER NOT NULL);
 """
 #: columns that a log written by an earlier version may lack
-ADDED = {"mode": "TEXT NOT NULL DEFAULT 'replace'", "reset_id": "TEXT"}
+ADDED = {
+    "mode": "TEXT NOT NULL DEFAULT 'replace'",
+    "reset_id": "TEXT",
+    "attempt": "INTEGER NOT NULL DEFAULT 0",
+    "bytes": "INTEGER NOT NULL DEFAULT 0",
+}
 INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS reset_by_id ON reset (endpoint, reset_id)"
 
 
@@ -43,7 +48,8 @@ INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS reset_by_id ON reset (endpoint, reset
 class ResetRecord:
     """One accepted reset. `state`: accepted, superseded, done, failed or cancelled; times in
     epoch seconds; `step` and `rows` of the published snapshot once it is done; `mode`: replace
-    or diff; `reset_id`: the caller's name for it, if it gave one."""
+    or diff; `reset_id`: the caller's name for it, if it gave one; `attempt` and `bytes`: which
+    attempt it was that got through, and what that wrote, as well as the sink knows."""
 
     token: str
     endpoint: str
@@ -57,6 +63,8 @@ class ResetRecord:
     finished_at: float | None
     mode: str
     reset_id: str | None
+    attempt: int = 0
+    bytes: int = 0
 
     @property
     def is_pending(self) -> bool:
@@ -112,14 +120,23 @@ class ResetLog:
         assert record is not None
         return record
 
-    def finish(self, endpoint: str, generation: int, *, step: int, rows: int) -> None:
+    def finish(
+        self,
+        endpoint: str,
+        generation: int,
+        *,
+        step: int,
+        rows: int,
+        attempt: int = 0,
+        bytes: int = 0,
+    ) -> None:
         """The snapshot of `generation` is published: it and all it superseded are done."""
         with self._lock, self._transaction() as db:
             db.execute(
                 "UPDATE reset SET state = 'done', step = ?, rows = ?, error = NULL, "
-                "finished_at = ? WHERE endpoint = ? AND generation <= ? "
+                "attempt = ?, bytes = ?, finished_at = ? WHERE endpoint = ? AND generation <= ? "
                 "AND state IN ('accepted', 'superseded')",
-                [step, rows, time.time(), endpoint, generation],
+                [step, rows, attempt, bytes, time.time(), endpoint, generation],
             )
 
     def fail(self, endpoint: str, generation: int, error: str) -> None:

@@ -134,7 +134,7 @@ def output_config(connector: ConnectorPlan) -> dict[str, Any]:
     """An output connector's config, every generic attribute present."""
     defaults: dict[str, Any] = {
         "index": None,
-        "send_snapshot": False,
+        "send_snapshot": connector.config.get("mode") == "snapshot_and_follow",
         "enable_output_buffer": False,
         "max_output_buffer_time_millis": FOREVER_MS,
         "max_output_buffer_size_records": 10_000_000,

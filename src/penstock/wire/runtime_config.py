@@ -11,7 +11,8 @@ Not here: what the settings do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from penstock.errors import UserError
@@ -40,6 +41,12 @@ def _positive(where: str, value: Any) -> int:
     return int(value)
 
 
+def _one_host(where: str, value: Any) -> int:
+    if _positive(where, value) > 1:
+        raise _refuse(where, f"must be 1, not {value!r}: a pipeline is one process")
+    return 1
+
+
 def _number(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise _refuse(where, f"must be a non-negative number, not {value!r}")
@@ -56,6 +63,12 @@ def _text(where: str, value: Any) -> str:
     if not isinstance(value, str):
         raise _refuse(where, f"must be a string, not {value!r}")
     return value
+
+
+def _unknown(prefix: str, key: str, known: Iterable[str]) -> UserError:
+    near = get_close_matches(key, list(known), n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return _refuse(f"{prefix}{key}", f"is not a known setting{meant}")
 
 
 def _object(where: str, value: Any) -> dict[str, Any]:
@@ -111,7 +124,7 @@ def _fields(where: str, value: Any, table: Mapping[str, tuple[Check, Any]]) -> d
     prefix = f"{where}." if where else ""
     for key in given:
         if key not in table:
-            raise _refuse(f"{prefix}{key}", "is not a known setting")
+            raise _unknown(prefix, key, table)
     return {
         key: default if given.get(key) is None else check(f"{prefix}{key}", given[key])
         for key, (check, default) in table.items()
@@ -135,7 +148,10 @@ def _backend(where: str, value: Any) -> dict[str, Any]:
         return {"name": name, "config": _fields(f"{where}.config", config, _FILE_BACKEND)}
     if not isinstance(config.get("url"), str):
         raise _refuse(f"{where}.config.url", "is required")
-    return {"name": name, "config": config}
+    raise _refuse(
+        f"{where}.name",
+        "cannot be 'object': state and checkpoints are kept in the server's --data-dir",
+    )
 
 
 _STORAGE: dict[str, tuple[Check, Any]] = {
@@ -161,7 +177,7 @@ _TEMPLATE: dict[str, tuple[Check, Any]] = {
 }
 _TOP: dict[str, tuple[Check, Any]] = {
     "workers": (_positive, 8),
-    "hosts": (_positive, 1),
+    "hosts": (_one_host, 1),
     "cpu_profiler": (_boolean, True),
     "tracing": (_boolean, False),
     "tracing_endpoint_jaeger": (_text, "127.0.0.1:6831"),
@@ -199,7 +215,7 @@ def _fault_tolerance(value: Any) -> dict[str, Any]:
     models = _one_of("none", "at_least_once", "exactly_once")
     for key in given:
         if key not in ("model", "checkpoint_interval_secs"):
-            raise _refuse(f"fault_tolerance.{key}", "is not a known setting")
+            raise _unknown("fault_tolerance.", key, ("model", "checkpoint_interval_secs"))
     model = given.get("model", "exactly_once")
     interval = given.get("checkpoint_interval_secs", 60)
     if interval is not None:

@@ -43,6 +43,11 @@ def test_normalising_twice_is_normalising_once(config: dict[str, Any]) -> None:
         ({"workers": True}, "workers"),
         ({"storage": {"compression": "zip"}}, "storage.compression"),
         ({"storage": {"backend": {"name": "object", "config": {}}}}, "storage.backend.config.url"),
+        (
+            {"storage": {"backend": {"name": "object", "config": {"url": "s3://b"}}}},
+            "storage.backend.name",
+        ),
+        ({"hosts": 2}, "hosts"),
         ({"resources": {"cpus": 1}}, "resources.cpus"),
         ({"env": {"RUST_LOG": "debug"}}, "env.RUST_LOG"),
         ({"clock_timezone_offset": "05:30"}, "clock_timezone_offset"),
@@ -80,3 +85,17 @@ def test_what_the_sdk_sends_is_understood() -> None:
     found = normalise_runtime_config(sent)
     assert (found["workers"], found["max_rss_mb"]) == (4, 2000)
     assert found["clock_resolution_usecs"] == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("config", "meant"),
+    [
+        ({"wrokers": 2}, "did you mean workers?"),
+        ({"fault_tolerance": {"modle": "none"}}, "did you mean model?"),
+        ({"storage": {"compresion": "none"}}, "did you mean compression?"),
+    ],
+)
+def test_a_misspelt_setting_is_met_with_the_one_that_was_meant(config: Any, meant: str) -> None:
+    with pytest.raises(UserError) as refused:
+        normalise_runtime_config(config)
+    assert refused.value.message.endswith(meant)

@@ -154,3 +154,10 @@ def test_an_output_connector_is_shown_with_every_attribute_of_the_contract() -> 
         "t", 10, 10_000,
     )  # fmt: skip
     assert source["format"] == {"name": "csv", "config": {}}
+
+
+def test_the_mode_of_an_output_connector_shows_as_send_snapshot_too() -> None:
+    for mode, is_sent in (("snapshot_and_follow", True), ("follow", False)):
+        program = PROGRAM.replace('"send_snapshot": true', f'"mode": "{mode}"')
+        sink = program_info(compile_program(program))["output_connectors"]["m.sink"]
+        assert (sink["send_snapshot"], sink["mode"]) == (is_sent, mode)

@@ -152,12 +152,18 @@ async def cluster_healthz(call: Call) -> Response:
 
 def _cluster_event(call: Call) -> dict[str, object]:
     """The server's state now, as the one event there is of it."""
+    everything = choice(call.request, "selector", "status", "all") == "all"
     health = call.fleet.health()
+    details: dict[str, object] = {}
+    if everything:
+        for name, (_, text) in health.items():
+            details |= {f"{name}_self_info": text, f"{name}_resources_info": ""}
     return {
         "id": call.fleet.started_id,
         "recorded_at": call.fleet.started_at,
         "all_healthy": all(ok for ok, _ in health.values()),
         **{f"{name}_status": "Healthy" if ok else "Unhealthy" for name, (ok, _) in health.items()},
+        **details,
     }
 
 

@@ -22,8 +22,8 @@ def _without(feature: str) -> Endpoint:
     return refuse
 
 
-_SYNC = _without("Checkpoints in an object store")
-_PROFILE = _without("Profiles of the running circuit")
+_SYNC = _without("Keeping checkpoints in an object store")
+_PROFILE = _without("Profiling the running circuit")
 _TENANTS = _without("The administration of tenants and trust")
 
 ROUTES: RouteTable = (
