@@ -6,12 +6,14 @@ import datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit, Frame, Order, WindowSpec
+from penstock.circuit.frames import frame_float_sums
 from penstock.circuit.ops.window import Window
 from penstock.data.types import (
     BIGINT,
@@ -188,3 +190,52 @@ def test_dense_ranks_have_no_gap_where_a_row_was_deleted() -> None:
 
     found, _ = run({"t": small}, build, history)
     assert found == {(0, 1): 1, (2, 2): 1, (3, 3): 1}
+
+
+def test_a_running_total_of_floats_adds_every_row_once() -> None:
+    n, reads = 500, 0
+
+    class Weights(list[int]):
+        def __getitem__(self, i: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            return super().__getitem__(i)
+
+    first, hi = np.repeat([0, n // 2], n // 2), np.arange(1, n + 1)
+    out, valid = np.empty(n), np.empty(n, np.uint8)
+
+    frame_float_sums.function(first, hi, np.full(n, 0.5), Weights([1] * n), False, out, valid)
+
+    assert reads <= 4 * n
+    assert out.tolist() == [0.5 * (i % (n // 2) + 1) for i in range(n)]
+
+
+def test_a_new_last_row_costs_no_output_of_the_rows_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    emitted: list[int] = []
+    evaluate = Window._evaluate
+
+    def counting(self: Any, segments: Any, segment: Any, rows: Any) -> Any:
+        values = evaluate(self, segments, segment, rows)
+        emitted.append(len(values))
+        return values
+
+    monkeypatch.setattr(Window, "_evaluate", counting)
+    t = schema(p=INTEGER, x=INTEGER)
+    specs = [
+        WindowSpec("RANK", (), NUMBER),
+        WindowSpec("SUM", (1,), INTEGER, Frame("RANGE", None, 0)),
+        WindowSpec("FIRST_VALUE", (1,), INTEGER, Frame("RANGE", None, 0)),
+    ]
+    circuit = Circuit()
+    out = Schema((*t.fields, *(Field(f"w{i}", s.result) for i, s in enumerate(specs))))
+    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], specs, out)
+    circuit.sink("out", stream)
+    circuit.step({"t": [as_input(t, [((1, i), 1) for i in range(2000)])]})
+    emitted.clear()
+
+    change = circuit.step({"t": [as_input(t, [((1, 2001), 1)])]})["out"]
+
+    assert len(change) == 1
+    assert sum(emitted) < 10

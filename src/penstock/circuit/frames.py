@@ -4,9 +4,9 @@ Within a place, lo and hi never go back, so a frame is found and kept up by walk
 
 Aggregates are functions of the frame's elements alone, bit for bit, wherever the arrays begin:
 what is emitted today must equal what is taken back tomorrow. Exact sums are differences of prefix
-sums; sums of floats are added up anew for every frame, in order.
+sums; sums of floats are added up in order from the frame's first element on.
 
-Cost: O(elements); O(elements · frame) for sums of floats.
+Cost: O(elements); O(elements · frame) for sums of floats whose frames begin at different elements.
 """
 
 from __future__ import annotations
@@ -103,9 +103,13 @@ def frame_float_sums(
     lo: Any, hi: Any, values: Any, weights: Any, average: Any, out: Any, valid: Any
 ) -> None:
     """out[i] = Σ values·weights over frame i, or its average; NULL where nothing counts."""
+    high, low, count = 0.0, 0.0, 0
     for i in range(lo.shape[0]):
-        high, low, count = 0.0, 0.0, 0
-        for j in range(lo[i], hi[i]):
+        # a frame that prolongs the one before goes on where that ended: the same additions
+        start = hi[i - 1] if i > 0 and lo[i] == lo[i - 1] and hi[i] >= hi[i - 1] else lo[i]
+        if start == lo[i]:
+            high, low, count = 0.0, 0.0, 0
+        for j in range(start, hi[i]):
             if weights[j] != 0:
                 term = values[j] * weights[j]
                 total = high + term

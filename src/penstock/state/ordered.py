@@ -311,7 +311,12 @@ def _value_word(column: Column) -> tuple[U64, bool]:
         high = np.ascontiguousarray(column.values[:, 1]).view(np.int64)
         extreme = np.where(high < 0, np.iinfo(np.int64).min, np.iinfo(np.int64).max)
         column = Column(BIGINT, np.where(high == low >> 63, low, extreme))
-    return value_codes(column)[0], not (column.type.is_wide or kind is Kind.DECIMAL)
+    return value_codes(column)[0], kind is not Kind.DECIMAL and is_exact(column.type)
+
+
+def is_exact(type: SqlType) -> bool:
+    """Whether a word tells all values of `type` apart."""
+    return not (type.is_wide or type.kind is Kind.DECIMAL)
 
 
 def _lower(bound_c: U64, bound_d: U64, at: I64, c: U64, d: U64) -> None:

@@ -31,7 +31,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take_column
 from penstock.data.types import Schema
-from penstock.state.ordered import OrderedSpine
+from penstock.state.ordered import OrderedSpine, is_exact
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, beside, between, distances
 
@@ -120,12 +120,22 @@ class _Reach(Protocol):
 
 
 class _Everywhere:
-    """A change is felt in the whole partition."""
+    """A change is felt in the whole partition; `behind`: only from its peers on, which have the
+    same first word, and the same second one if that is the first order column's as well
+    (`in_second`)."""
+
+    def __init__(self, *, behind: bool, in_second: bool) -> None:
+        self._behind, self._in_second = behind, in_second
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         n = max(1, len(changes.keys[0]) if changes.keys else 1)
         low, high = np.zeros(n, np.uint64), np.full(n, TOP)
-        return Segments(changes.keys, Places(low, low), Places(high, high))
+        start, end = Places(low, low), Places(high, high)
+        if not self._behind:
+            return Segments(changes.keys, start, end)
+        first = np.flatnonzero(np.append(True, np.diff(changes.key) != 0))
+        peers = Places(changes.at.c[first], changes.at.d[first] if self._in_second else low)
+        return Segments(changes.keys, start, end, (peers, end))
 
 
 class _Within:
@@ -205,8 +215,13 @@ class _Rows:
 def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Schema) -> _Reach:
     """How far the furthest of `calls` sees and is felt."""
     kinds = {reach_kind(c) for c in calls}
+    looks_back = bool(order) and all(map(_looks_back, calls))
+    first = schema.types[order[0].column] if order else None
+    # a column that may be NULL has a word for that before its own, unless it shares one
+    in_second = first is not None and first.nullable and is_exact(first)
+    everywhere = _Everywhere(behind=looks_back, in_second=in_second)
     if len(kinds) != 1:
-        return _Everywhere()
+        return everywhere
     (kind,) = kinds
     if kind == "ROWS":
         back = ahead = 0
@@ -223,7 +238,17 @@ def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Sc
         bounds = [b for f in frames for b in (f.start or 0, f.end or 0)]
         nullable = schema.types[order[0].column].nullable
         return _Within(max(0, -min(bounds)), max(0, *bounds), in_second=nullable)
-    return _Everywhere()
+    return everywhere
+
+
+def _looks_back(call: WindowSpec) -> bool:
+    """Whether a row sees nothing behind its peers."""
+    if call.kind in ("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG"):
+        return True
+    if call.kind == "FIRST_VALUE" and not call.ignore_nulls:
+        return True
+    end = None if call.frame is None else call.frame.end
+    return call.kind not in ("LEAD", "LAST_VALUE") and end is not None and end <= 0
 
 
 def reach_kind(call: WindowSpec) -> str:
