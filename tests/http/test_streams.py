@@ -213,6 +213,7 @@ def test_with_backpressure_a_slow_reader_holds_completion_back_and_loses_nothing
         ('{"format": "json"}', {}, None),
         ('{"format": {"name": "json", "config": 7}}', {}, None),
         ('{"transport": "http_output", "format": {"name": "csv"}}', {}, None),
+        ('{"transport": {"name": "file_output"}, "format": {"name": "csv"}}', {}, "InvalidParam"),
         ("{", {}, None),
         ("", {"format": "json", "backpressure": "maybe"}, "InvalidParam"),
         ("", {"format": "json", "tempo": "1"}, None),

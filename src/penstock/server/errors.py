@@ -120,7 +120,9 @@ def error_response(error: Exception) -> Response:
 def on_penstock_error(request: Request, error: Exception) -> Response:
     status = status_of(error) if isinstance(error, PenstockError) else 500
     level = logging.ERROR if status >= 500 and status not in (501, 503) else logging.INFO
-    _log.log(level, "%s %s: %d %s", request.method, request.url.path, status, error)
+    # a record of the log is one line: readers number them
+    text = " | ".join(line for line in str(error).splitlines() if line.strip())
+    _log.log(level, "%s %s: %d %s", request.method, request.url.path, status, text)
     return error_response(error)
 
 

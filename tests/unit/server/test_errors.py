@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 import pytest
+from starlette.requests import Request
 
 from penstock.errors import (
     CompilerMessage,
@@ -19,7 +22,7 @@ from penstock.errors import (
     UserError,
 )
 from penstock.manager.lifecycle import EnterpriseFeature
-from penstock.server.errors import error_response
+from penstock.server.errors import error_response, on_penstock_error
 from penstock.server.oidc import Identity
 
 
@@ -53,6 +56,14 @@ def test_every_error_has_its_status_and_the_published_body(error: Exception, sta
 def test_a_bug_keeps_its_text_to_the_log() -> None:
     body = bytes(error_response(ValueError("the password is 1234")).body)
     assert b"1234" not in body and b"ValueError" in body
+
+
+def test_a_refusal_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    request = Request({"type": "http", "method": "POST", "path": "/ingress", "headers": []})
+    with caplog.at_level(logging.INFO, "penstock.server.errors"):
+        on_penstock_error(request, UserError("Errors (2 errors):\nrecord 1: bad\n\nrecord 2: bad"))
+    (line,) = caplog.messages
+    assert line == "POST /ingress: 400 Errors (2 errors): | record 1: bad | record 2: bad"
 
 
 def test_compiler_messages_travel_in_the_details() -> None:

@@ -94,6 +94,12 @@ def _from_connector(connector: object, query: dict[str, str]) -> dict[str, objec
                 f"'{key}' cannot be a query parameter when the body holds a connector",
                 details={"parameter": key},
             )
+    transport = _object(connector, "transport").get("name", "http_output")
+    if transport != "http_output":
+        raise UserError(
+            f"An egress goes to whoever asks, not to {transport!r}: its transport is http_output",
+            details={"parameter": "transport", "value": transport},
+        )
     form = _object(connector, "format")
     config = _object(form, "config")
     if form.get("name") == "json" and config.pop("array", None) is not True:
