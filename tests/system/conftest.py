@@ -101,7 +101,7 @@ class Pipeline:
         assert answer.status_code == 202, answer.text
         self.wait("deployment_status", initial.capitalize())
 
-    def wait(self, field: str, value: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(self, field: str, value: str, seconds: float = 120) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while True:
             p: dict[str, Any] = self.system.http.get(self.path).json()
@@ -130,7 +130,7 @@ class Pipeline:
             self.wait_for(token)
         return token
 
-    def wait_for(self, token: str, seconds: float = 30) -> None:
+    def wait_for(self, token: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while (
             self.get("/completion_status", params={"token": token}).json()["status"] != "complete"

@@ -107,7 +107,7 @@ def clean(target: Target) -> None:
     """What the connector's page tells an operator to do about what a crash may leave."""
     if isinstance(target, DeltaTarget):
         table = deltalake.DeltaTable(target.uri)
-        table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+        table.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
 
 
 def _without_numbers(name: str) -> str:
