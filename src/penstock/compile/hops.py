@@ -26,11 +26,15 @@ def hop(node: Hop) -> Callable[[Batch], Batch]:
     def windows(batch: Batch) -> Batch:
         time = batch.columns[node.column]
         known = np.arange(len(batch)) if time.valid is None else np.flatnonzero(time.valid)
-        at = np.repeat(known, copies)
-        τ = time.values[at]
+        τ = time.values if len(known) == len(batch) else time.values[known]
         latest = (τ - offset) // slide * slide + offset
-        start = latest - np.tile(np.arange(copies, dtype=np.int64) * slide, len(known))
-        inside = start + size > τ
+        if copies == 1 and len(known) == len(batch) and (latest + size > τ).all():
+            ends = (Column(types[0], latest), Column(types[1], latest + size))
+            return Batch(schema, (*batch.columns, *ends), batch.weights)
+        back = np.arange(copies, dtype=np.int64) * slide
+        start = (latest[:, None] - back).reshape(-1)
+        at = np.repeat(known, copies)
+        inside = start + size > np.repeat(τ, copies)
         if not inside.all():
             at, start = at[inside], start[inside]
         rows = take(batch, at)

@@ -51,7 +51,7 @@ def _take_or_null(column: Column, indices: Indices, missing: npt.NDArray[np.bool
 def take(batch: Batch, indices: Indices) -> Batch:
     """Rows `indices` of a batch with their weights, in that order."""
     columns = tuple(take_column(c, indices) for c in batch.columns)
-    return Batch(batch.schema, columns, batch.weights[indices])
+    return Batch(batch.schema, columns, batch.weights.take(indices))
 
 
 def filter_batch(batch: Batch, mask: npt.NDArray[Any]) -> Batch:

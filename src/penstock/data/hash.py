@@ -113,6 +113,16 @@ def hash_columns(
     return h
 
 
+@kernel("void(uint64[::1], int64[::1], uint64[::1], int64[::1], uint8[::1])")
+def _and_equal(a: Any, ia: Any, b: Any, ib: Any, out: Any) -> None:
+    for i in range(out.shape[0]):
+        out[i] &= np.uint8(a[ia[i]] == b[ib[i]])
+
+
+def _bits(column: Column) -> U64:
+    return np.ascontiguousarray(column.values).view(np.uint64)
+
+
 def rows_equal(
     a: Sequence[Column],
     ia: npt.NDArray[np.int64],
@@ -130,8 +140,10 @@ def rows_equal(
             and_equal(np.ascontiguousarray(x.values), ia, np.ascontiguousarray(y.values), ib, out)
         elif x.type.is_wide:
             out &= (x.values[ia] == y.values[ib]).all(axis=1).astype(np.uint8)
-        else:
+        elif x.values.dtype.itemsize == 8:
             # bits, not values: NaN equals NaN (floats are canonical, see data.batch)
+            _and_equal(_bits(x), ia, _bits(y), ib, out)
+        else:
             bits = _UNSIGNED[x.values.dtype.itemsize]
             out &= (x.values.view(bits)[ia] == y.values.view(bits)[ib]).astype(np.uint8)
     return out

@@ -32,11 +32,12 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import compact_heaps, concat, concat_columns, take, take_column
+from penstock.data.gather import concat, concat_columns, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
+from penstock.state.merging import pick, pick_array
 from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
 from penstock.state.snapshot import Snapshot
 from penstock.state.spine import Spine, SpinePin
@@ -226,28 +227,29 @@ class OrderedSpine(Spine):
         _interleave(
             lower.k, lower.c, lower.d, lower.r, upper.k, upper.c, upper.d, upper.r, source, twins
         )
-        columns = tuple(
-            concat_columns((x, y))
-            for x, y in zip(lower.batch.columns, upper.batch.columns, strict=True)
-        )
-        weights = np.concatenate((lower.batch.weights, upper.batch.weights))
+        weights = pick_array(lower.batch.weights, upper.batch.weights, source)
         second = np.flatnonzero(twins)
         if len(second):
             first = second - 1
+            columns = tuple(
+                concat_columns((x, y))
+                for x, y in zip(lower.batch.columns, upper.batch.columns, strict=True)
+            )
             same = rows_equal(columns, source[first], columns, source[second])
             if not same.all() or (np.diff(second) == 1).any():
                 # hashes of different rows collided: start over from the rows themselves
-                return self.run_of(Batch(self.schema, columns, weights))
-            weights = weights[source]
+                both = np.concatenate((lower.batch.weights, upper.batch.weights))
+                return self.run_of(Batch(self.schema, columns, both))
             weights[first] += weights[second]
             weights[second] = 0
             kept = np.flatnonzero(weights)
             source, weights = source[kept], weights[kept]
-        else:
-            weights = weights[source]
-        gathered = tuple(compact_heaps(take_column(x, source)) for x in columns)
+        picked = tuple(
+            pick(x, y, source)
+            for x, y in zip(lower.batch.columns, upper.batch.columns, strict=True)
+        )
         k, c, d, r = (
-            np.concatenate((x, y))[source]
+            pick_array(x, y, source)
             for x, y in (
                 (lower.k, upper.k),
                 (lower.c, upper.c),
@@ -255,7 +257,7 @@ class OrderedSpine(Spine):
                 (lower.r, upper.r),
             )
         )
-        return _ordered(k, c, d, r, Batch(self.schema, gathered, weights, True))
+        return _ordered(k, c, d, r, Batch(self.schema, picked, weights, True))
 
 
 def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:

@@ -175,10 +175,12 @@ class Aggregate(Node):
     ) -> Batch | None:
         drop, add = np.ones(len(before_at), dtype=bool), np.ones(len(after_at), dtype=bool)
         if len(before_at) and len(after_at):
-            both, in_before, in_after = np.intersect1d(
-                before_at, after_at, assume_unique=True, return_indices=True
-            )
-            if len(both):
+            place = np.full(len(touched), -1, dtype=np.int64)
+            place[before_at] = np.arange(len(before_at))
+            in_before = place[after_at]
+            in_after = np.flatnonzero(in_before >= 0)
+            in_before = in_before[in_after]
+            if len(in_after):
                 same = rows_equal(before, in_before, after, in_after).astype(bool)
                 drop[in_before[same]] = False
                 add[in_after[same]] = False
@@ -191,7 +193,11 @@ class Aggregate(Node):
             )
             if len(chosen)
         ]
-        return concat(parts) if parts else None
+        if not parts:
+            return None
+        change = concat(parts)
+        # a group's old and new row differ, and its keys tell it from others
+        return Batch(change.schema, change.columns, change.weights, True)
 
     def _rows(self, groups: Ids, values: tuple[Column, ...], chosen: Ids, weight: int) -> Batch:
         keys = () if self._table is None else self._table.take(groups)
