@@ -15,6 +15,8 @@ LIMIT. DuckDB is asked the same text. Where the dialects differ the writer keeps
 * a scalar sub-query is an aggregate, or the first row of a total order: DuckDB may not look whether
   there are two;
 * whatever has a first row orders by all columns, and says where NULLs are;
+* a list of columns has one window function: equal rows are told apart by such functions only, and
+  two may number them differently;
 * a FULL JOIN has an equality and nothing else in ON (DuckDB knows no other).
 """
 
@@ -121,6 +123,7 @@ class Writer(Values):
         items = []
         for n, k in columns.items():
             of_window = self._window(scope, k) if windows and self.maybe(2) else None
+            windows = windows and of_window is None
             items.append(f"{of_window or self.value(k, visible, depth)} AS {n}")
         listed = ", ".join(items)
         plain = [c for c, k in scope.items() if k in KINDS]
