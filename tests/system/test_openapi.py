@@ -71,6 +71,7 @@ GETS = [
     (f"{P}/stats", ""),
     # not time_series: its times are numbers, whatever the document says (contract 6.3)
     (f"{P}/events", ""),
+    (f"{P}/dataflow_graph", ""),
     (f"{P}/completion_status", "?token={token}"),
     (f"{P}/tables/{{table_name}}/connectors/{{connector_name}}/stats", ""),
     (f"{P}/views/{{view_name}}/connectors/{{connector_name}}/stats", ""),

@@ -42,6 +42,15 @@ def compile_text(text: str, udf: str = "") -> tuple[dict[str, Any], list[dict[st
     return program_info(plan), [message.to_json() for message in warnings]
 
 
+def dataflow_of(text: str, udf: str = "") -> dict[str, Any]:
+    """The dataflow graph of a program that compiles. It is made when it is asked for: compiling is
+    quick, and the graph is larger than the rest of the program info."""
+    from penstock.sql.dataflow import dataflow
+    from penstock.sql.program import compile_program
+
+    return dataflow(compile_program(text, udf))
+
+
 def sql_compilation(messages: Sequence[dict[str, Any]], *, ok: bool) -> dict[str, Any]:
     return {"exit_code": 0 if ok else 1, "messages": list(messages)}
 

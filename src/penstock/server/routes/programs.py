@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from penstock.errors import NotFound, UserError
-from penstock.manager.compiler import compile_record
+from penstock.manager.compiler import compile_record, dataflow_of
 from penstock.server.answers import json_response
 from penstock.server.parameters import object_body
 from penstock.server.site import Call, RouteTable
@@ -40,13 +40,8 @@ async def dataflow_graph(call: Call) -> Response:
             f"The program of pipeline '{record.name}' has not been compiled",
             code="ProgramNotCompiled",
         )
-    graph = record.program_info.get("dataflow")
-    if graph is None:
-        raise NotFound(
-            f"The program of pipeline '{record.name}' was compiled without a dataflow graph",
-            code="ProgramInfoMissesDataflow",
-        )
-    return json_response(graph)
+    udf = call.fleet.udf_of(record)
+    return json_response(await call.thread(dataflow_of, record.program_code, udf))
 
 
 ROUTES: RouteTable = (
