@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from penstock.circuit import Circuit
@@ -67,6 +67,7 @@ def contents(circuit: Circuit, name: str) -> Counter[Any]:
 
 @pytest.mark.parametrize(("query", "line"), VIEWS, ids=[q for q, _ in VIEWS])
 @given(history=steps)
+@example(history=[([(0, 10)], [(0, 10)]), ([(0, 25)], [(0, 25)])])
 @settings(max_examples=12, deadline=None, suppress_health_check=CHECKS)
 def test_a_row_comes_out_once_and_when_nothing_can_change_it(
     query: str, line: Any, history: Any, tmp_path: Path

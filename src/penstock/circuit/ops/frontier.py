@@ -10,7 +10,6 @@ import numpy as np
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat, filter_batch, take
-from penstock.data.order import value_codes
 from penstock.data.types import Field, Schema
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
@@ -70,7 +69,7 @@ class Frontier(Node):
     def _crossing(self, before: Batch, after: Batch) -> Batch:
         """Rows that the frontier passes; they come in (+) or go out (-)."""
         if len(before) and len(after):
-            codes = [int(value_codes(b.columns[0])[0][0]) for b in (before, after)]
+            codes = [self._word(b.columns[0]) for b in (before, after)]
             near = self._rows.between(min(codes), max(codes))
         else:
             near = self._rows.between(0, 2**64 - 1)
@@ -82,6 +81,16 @@ class Frontier(Node):
             settled = take(near, at)
             self._rows.insert(Batch(self._kept_schema, settled.columns, -settled.weights))
         return Batch(self.schema, crossed.columns, crossed.weights * change[at])
+
+    def _word(self, value: Column) -> int:
+        """Where the one value of the bound stands in the order of the kept rows."""
+        column = value.with_type(value.type.with_nullable(False))
+        if value.valid is not None:
+            column = Column(column.type, column.values, None, column.heaps)
+        # only the ordering column is looked at
+        columns = (column,) * len(self._kept_schema)
+        words, _ = self._rows.words(Batch(self._kept_schema, columns, np.ones(1, np.int64)))
+        return int(words[0])
 
     def _is_in(self, rows: Batch, value: Batch) -> np.ndarray:
         if not len(value) or not len(rows):
