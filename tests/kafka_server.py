@@ -135,8 +135,10 @@ class KafkaServer:
         return len(self.admin.list_topics(name, timeout=30).topics[name].partitions)
 
     def produce(self, topic: str, *messages: Mapping[str, Any]) -> None:
-        """Messages by hand, each the arguments of `Producer.produce`."""
-        producer = Producer(self.client(partitioner="murmur2_random"))
+        """Messages by hand, each the arguments of `Producer.produce`, in their order: without
+        idempotence a retry (the topic is new) may fall behind a later message."""
+        options = {"partitioner": "murmur2_random", "enable.idempotence": True}
+        producer = Producer(self.client(**options))
         for m in messages:
             producer.produce(topic, **m)
         assert producer.flush(30) == 0
