@@ -6,6 +6,9 @@
 `Pipeline` is the door; the parts never call the loop, the loop calls them:
 
     pipeline.py   the door: start, pause, resume, stop, and one method per REST call
+    settings.py   what it was told; relations.py: its tables and views by name
+    assembly.py   its parts, put together in the state of the newest checkpoint
+    api.py        rows by request: ingress, egress, queries, tokens; api_endpoints.py
     loop.py       steps: what to take in, when to step, where the deltas go
     inputs.py     input endpoints: queues, backpressure, counters, tokens
     outputs.py    output endpoints: the lock, the delivery thread, retries

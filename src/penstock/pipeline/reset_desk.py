@@ -81,7 +81,7 @@ class ResetDesk:
         loop: StepLoop,
         resets: ResetLog,
         find: Callable[[str, str], OutputEndpoint],
-        readable: Callable[[], frozenset[str]],
+        readable: frozenset[str],
     ) -> None:
         self._loop, self._resets, self._find, self._readable = loop, resets, find, readable
 
@@ -138,7 +138,7 @@ class ResetDesk:
     def _check(self, endpoint: OutputEndpoint, options: ResetOptions) -> Capabilities:
         """Raise NotSupported, saying what to change, if the connector cannot be reset so."""
         name = endpoint.name
-        if endpoint.relation not in self._readable():
+        if endpoint.relation not in self._readable:
             raise not_supported(
                 f"output connector '{name}' cannot be reset: view '{endpoint.relation}' is not "
                 "materialized, so there is no snapshot to replay: declare it CREATE MATERIALIZED "
@@ -250,7 +250,7 @@ class ResetDesk:
         """Compare what the target holds with the view as of one step; touches nothing."""
         endpoint = self._find(view, connector)
         shown = _shown_rows(body)
-        if endpoint.relation not in self._readable():
+        if endpoint.relation not in self._readable:
             raise not_supported(
                 f"output connector '{endpoint.name}' cannot be audited: view "
                 f"'{endpoint.relation}' is not materialized"
