@@ -6,7 +6,7 @@ Avro rows are another implementation (`avro_encoder`). Equal keys have equal byt
 compare bytes. `update_format` is "raw" (or left out); `json_flavor` as for the json encoder.
 
 Source: contract section 7.5 has json without an index only; with one it is ours.
-Cost: about 1 µs a row and 100 ns a column.
+Cost: see `joined`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.formats.flavors import FLAVORS
+from penstock.io.formats.joined import each, json_rows
 from penstock.io.formats.options import ENCODER_ERROR, Options
-from penstock.io.formats.spelling import check_columns, json_values
-
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+from penstock.io.formats.spelling import check_columns
 
 
 class KeyedEncoder(ABC):
@@ -57,9 +54,4 @@ class JsonRows(KeyedEncoder):
         return self.values(keys)
 
     def values(self, rows: Batch) -> list[bytes]:
-        names = rows.schema.names
-        columns = [json_values(c, self._flavor) for c in rows.columns]
-        return [
-            orjson.dumps(dict(zip(names, values, strict=True)), option=_OPTIONS)
-            for values in zip(*columns, strict=True)
-        ]
+        return each(json_rows(rows, self._flavor))

@@ -1,6 +1,7 @@
 """Columns → lists of values as JSON or CSV spells them.
 
     json_values(column, flavor)   what orjson dumps: int, float, str, bool, None, exact fragments
+    text_array(column, flavor)    the same as an Arrow array, where JSON has plain text or digits
     csv_values(column)            what csv.writer writes: str, int, float
 
 TIMESTAMP is `YYYY-MM-DD HH:MM:SS[.f]` with no trailing zeros in the fraction, DECIMAL has all
@@ -65,7 +66,7 @@ def json_values(column: Column, flavor: Flavor) -> list[Any]:
             return texts
         return [None if t is None else orjson.Fragment(t) for t in texts]
     if kind is Kind.DECIMAL:
-        texts = decimal_texts(column)
+        texts = _texts(decimal_array(column))
         if flavor.decimal_text:
             return texts
         return [None if t is None else orjson.Fragment(t) for t in texts]
@@ -81,9 +82,25 @@ def json_values(column: Column, flavor: Flavor) -> list[Any]:
         return _masked((column.values // _NANOS[flavor.time]).tolist(), column)
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ) and flavor.timestamp == "ms":
         return _masked((column.values // 1000).tolist(), column)
-    if kind is Kind.TIMESTAMP and flavor.timestamp_suffix:
-        return _texts(pc.binary_join_element_wise(_moments(column), flavor.timestamp_suffix, ""))
-    return _plain(column)
+    found = text_array(column, flavor)
+    return _plain(column) if found is None else _texts(found)
+
+
+def text_array(column: Column, flavor: Flavor) -> pa.Array | None:
+    """The texts of a DECIMAL, or of a date or time that `flavor` writes as a string; NULLs are
+    NULL. None for everything else."""
+    kind = column.type.kind
+    if kind is Kind.DECIMAL:
+        return decimal_array(column)
+    if kind is Kind.DATE and flavor.date != "days":
+        return column_to_arrow(column).cast(pa.string())
+    if kind is Kind.TIME and flavor.time == "text":
+        return _without_zeros(column_to_arrow(column).cast(pa.string()))
+    if kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ) and flavor.timestamp == "text":
+        suffix = "+00:00" if kind is Kind.TIMESTAMP_TZ else flavor.timestamp_suffix
+        moments = _moments(column)
+        return pc.binary_join_element_wise(moments, suffix, "") if suffix else moments
+    return None
 
 
 def csv_values(column: Column) -> list[Any]:
@@ -93,7 +110,7 @@ def csv_values(column: Column) -> list[Any]:
     if kind is Kind.VARIANT:
         return _texts(json_texts(column))
     if kind is Kind.DECIMAL:
-        values: list[Any] = decimal_texts(column)
+        values: list[Any] = _texts(decimal_array(column))
     elif kind is Kind.REAL:
         values = _masked([str(v) for v in column.values], column)
     elif kind is Kind.BOOLEAN:
@@ -112,13 +129,17 @@ def _json_texts(values: list[Any]) -> list[Any]:
     return [None if v is None else orjson.dumps(v, option=option).decode() for v in values]
 
 
-def decimal_texts(column: Column) -> list[Any]:
+def decimal_array(column: Column) -> pa.Array:
     """Plain decimal notation with all digits of the scale."""
-    texts: list[Any] = column_to_arrow(column).cast(pa.string()).to_pylist()
+    texts = column_to_arrow(column).cast(pa.string())
     if (column.type.scale or 0) < 6:
         return texts
     # Arrow turns to exponents for small values of large scale
-    return [t if t is None or "E" not in t else format(Decimal(t), "f") for t in texts]
+    small = pc.match_substring(texts, "E")
+    if not pc.any(small).as_py():
+        return texts
+    plain = [format(Decimal(t), "f") for t in texts.filter(small).to_pylist()]
+    return pc.replace_with_mask(texts, small.fill_null(False), pa.array(plain, pa.string()))
 
 
 def _plain(column: Column) -> list[Any]:
@@ -127,14 +148,9 @@ def _plain(column: Column) -> list[Any]:
         return _masked(column.values.tolist(), column)
     if kind is Kind.BOOLEAN:
         return _masked(column.values.astype(bool).tolist(), column)
-    if kind is Kind.DATE:
-        return _texts(column_to_arrow(column).cast(pa.string()))
-    if kind is Kind.TIME:
-        return _texts(_without_zeros(column_to_arrow(column).cast(pa.string())))
-    if kind is Kind.TIMESTAMP:
-        return _texts(_moments(column))
-    if kind is Kind.TIMESTAMP_TZ:
-        return _texts(pc.binary_join_element_wise(_moments(column), "+00:00", ""))
+    found = text_array(column, FLAVORS["default"])
+    if found is not None:
+        return _texts(found)
     if kind is Kind.NULL:
         return [None] * len(column)
     return _texts(column_to_arrow(column))

@@ -1,4 +1,4 @@
-"""Columns as lists that databases take: SQL text, or sqlite3's native values.
+"""Columns as databases take them: SQL text, or sqlite3's native values.
 
     DECIMAL(8, 2)   'fixed point, exactly scale digits'      -12.50
     DATE            ISO                                      2024-02-29
@@ -11,7 +11,7 @@
 
 Fixed width makes the texts sort as the values do. NULL is None in every list.
 
-Cost: one pass a column; dates and times are rendered by numpy, integers and floats by `tolist`.
+Cost: one pass a column by Arrow; floats, bytes, intervals and nested values are spelled one by one.
 This is the edge, so Python values are allowed here.
 
 Not here: bytes of a format such as JSON or CSV (`penstock.io.formats`).
@@ -22,12 +22,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from penstock.data.arrow import column_to_arrow
 from penstock.data.batch import Batch, Column
 from penstock.data.build import column_to_python
-from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, Kind, Schema
+from penstock.data.types import BINARIES, FLOATS, INTEGERS, NESTED, TIMESTAMP, Kind, Schema
 from penstock.errors import UserError
-from penstock.io.formats.spelling import csv_values
+from penstock.io.formats.joined import TEXT
+from penstock.io.formats.spelling import csv_values, decimal_array
+
+_INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 
 
 def check_no_nested(schema: Schema, transport: str) -> None:
@@ -49,7 +55,21 @@ def sqlite_rows(batch: Batch) -> list[tuple[Any, ...]]:
 
 def column_text(column: Column) -> list[str | None]:
     """One column as SQL text."""
-    return _with_nulls(_texts(column), column)
+    texts: list[str | None] = text_column(column).to_pylist()
+    return texts
+
+
+def text_column(column: Column) -> pa.Array:
+    """One column as SQL text: an Arrow array of strings, NULLs null."""
+    kind = column.type.kind
+    if kind in NESTED or kind in FLOATS or kind in BINARIES or kind in _INTERVALS:
+        return pa.array(_with_nulls(_spelled(column), column), TEXT)
+    if kind is Kind.DECIMAL:
+        return decimal_array(column).cast(TEXT)
+    if kind is Kind.TIMESTAMP_TZ:
+        moments = column_to_arrow(column.with_type(TIMESTAMP)).cast(TEXT)
+        return pc.binary_join_element_wise(moments, pa.scalar("+00:00", TEXT), pa.scalar("", TEXT))
+    return column_to_arrow(column).cast(TEXT)
 
 
 def sqlite_values(column: Column) -> list[Any]:
@@ -58,7 +78,7 @@ def sqlite_values(column: Column) -> list[Any]:
     kind = column.type.kind
     if kind in INTEGERS and kind is not Kind.UINT64:
         return _with_nulls(column.values.tolist(), column)
-    if kind in (Kind.BOOLEAN, Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG):
+    if kind is Kind.BOOLEAN or kind in _INTERVALS:
         return _with_nulls(column.values.tolist(), column)
     if kind in FLOATS:
         floats = column.values.tolist()
@@ -78,36 +98,14 @@ def _with_nulls(values: list[Any], column: Column) -> list[Any]:
     return [v if ok else None for v, ok in zip(values, column.valid.tolist(), strict=True)]
 
 
-def _texts(column: Column) -> list[Any]:
+def _spelled(column: Column) -> list[Any]:
+    """Of the kinds that are spelled one by one."""
     kind, values = column.type.kind, column.values
     if kind in NESTED:
         return csv_values(column)
-    if kind in INTEGERS:
-        return list(map(str, values.tolist()))
     if kind in FLOATS:
         return list(map(repr, values.tolist()))
     if kind in BINARIES:
         return [None if v is None else "\\x" + v.hex() for v in column_to_python(column)]
-    match kind:
-        case Kind.BOOLEAN:
-            return ["true" if v else "false" for v in values.tolist()]
-        case Kind.DATE:
-            days: list[Any] = np.datetime_as_string(values.astype("datetime64[D]")).tolist()
-            return days
-        case Kind.TIME:
-            times = np.datetime_as_string(values.astype("datetime64[ns]"))
-            return [t[11:] for t in times.tolist()]
-        case Kind.TIMESTAMP | Kind.TIMESTAMP_TZ:
-            zone = "+00:00" if kind is Kind.TIMESTAMP_TZ else ""
-            stamps = np.datetime_as_string(values.astype("datetime64[us]")).tolist()
-            return [t.replace("T", " ") + zone for t in stamps]
-        case Kind.INTERVAL_SHORT:
-            return [f"{v} microseconds" for v in values.tolist()]
-        case Kind.INTERVAL_LONG:
-            return [f"{v} months" for v in values.tolist()]
-        case Kind.DECIMAL:
-            return [None if v is None else f"{v:f}" for v in column_to_python(column)]
-        case Kind.UUID:
-            return [None if v is None else str(v) for v in column_to_python(column)]
-        case _:
-            return column_to_python(column)
+    unit = "microseconds" if kind is Kind.INTERVAL_SHORT else "months"
+    return [f"{v} {unit}" for v in values.tolist()]

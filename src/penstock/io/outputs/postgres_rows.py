@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch, take
 from penstock.data.types import Schema
+from penstock.io.formats.joined import in_one, join
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
-from penstock.io.outputs.column_text import column_text
+from penstock.io.outputs.column_text import column_text, text_column
 from penstock.io.outputs.identifiers import quoted
 from penstock.io.outputs.postgres_table import PostgresTable, TargetColumn, one
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 #: rows of a delta that one statement takes; bounds its parameters
 STATEMENT_ROWS = 50_000
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+#: the backslash first, as the others are written with one
+_ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 _WEIGHT = "__penstock_weight"
 Columns = Mapping[str, TargetColumn]
 
@@ -69,7 +72,7 @@ class PostgresRows(ABC):
         """COPY `rows`; how many bytes that were."""
         if self.key:
             check_keys(rows.select(self.key), self.key_text)
-        text = copy_text(copies(rows)).encode()
+        text = copy_text(copies(rows))
         into = f"COPY {self.stage_name(generation)} ({self.listed}) FROM STDIN"
         with db.cursor() as cursor, cursor.copy(into) as copy:
             copy.write(text)
@@ -277,14 +280,15 @@ def pieces(rows: Batch) -> Iterator[Batch]:
         yield slice_batch(rows, start, min(start + STATEMENT_ROWS, len(rows)))
 
 
-def copy_text(rows: Batch) -> str:
+def copy_text(rows: Batch) -> bytes:
     """The rows in COPY's text format; weights are ignored."""
     columns = []
     for column in rows.columns:
-        texts = column_text(column)
+        texts = text_column(column)
         if column.type.is_view:
-            texts = [None if t is None else t.translate(_ESCAPES) for t in texts]
-        if column.valid is not None:
-            texts = ["\\N" if t is None else t for t in texts]
-        columns.append(texts)
-    return "".join(["\t".join(r) + "\n" for r in zip(*columns, strict=True)])
+            for plain, escaped in _ESCAPES:
+                if plain in in_one(texts):
+                    texts = pc.replace_substring(texts, plain, escaped)
+        columns.append(texts.fill_null("\\N"))
+    between = ["", *["\t"] * (len(columns) - 1), "\n"] if columns else ["\n"]
+    return in_one(join(columns, between, len(rows)))
