@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import penstock.circuit.dense as dense
 import penstock.data.hash as hashing
-import penstock.state.ordered as ordered
+import penstock.state.spine as spine_module
 from penstock.circuit import AggregateSpec, Circuit
 from penstock.data.types import (
     BIGINT,
@@ -122,7 +122,7 @@ def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     and logs are sorted behind the scenes."""
     before, hashing._test_mask = hashing._test_mask, request.param
     monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (1,))
-    monkeypatch.setattr(ordered, "LOG_ROWS", 3)
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 3)
     yield
     hashing._test_mask = before
 

@@ -7,7 +7,8 @@ has both sides of the product rule at hand. One arrangement serves every join ov
 stream and key.
 
 State: every row that can match, in a spine; on demand, the number of rows per key.
-Cost:  one sort of the delta per step, plus the spine's merges.
+Cost:  an append of the delta per step; where the spine is probed, a sort of what was appended,
+       plus the spine's merges.
 """
 
 from __future__ import annotations
@@ -80,8 +81,11 @@ class Arrange(Node):
         return delta
 
     def commit(self) -> None:
-        if self.delta is not None:
-            self.spine.insert(self.delta)
+        if self._pending is not None:
+            self.spine.insert_all(self._pending)
+        elif self.delta is not None:
+            # nobody needed these rows sorted in this step, and perhaps nobody will soon
+            self.spine.insert_later(self.delta)
         if self.counts is not None:
             self.counts.flips = None
         self._pending = None

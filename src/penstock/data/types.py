@@ -30,7 +30,7 @@ Not here: conversion between types (`penstock.functions.casts`), type inference 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -120,17 +120,16 @@ class SqlType:
     unit: str | None = None
     children: tuple[SqlType, ...] = ()
     names: tuple[str, ...] = ()
+    #: two words a value; a string view; both asked for each column of each step
+    is_wide: bool = field(init=False, repr=False, compare=False)
+    is_view: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_wide", self.kind in WIDE)
+        object.__setattr__(self, "is_view", self.kind in VIEWS)
 
     def with_nullable(self, nullable: bool) -> SqlType:
         return self if self.nullable == nullable else replace(self, nullable=nullable)
-
-    @property
-    def is_wide(self) -> bool:
-        return self.kind in WIDE
-
-    @property
-    def is_view(self) -> bool:
-        return self.kind in VIEWS
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -244,14 +243,13 @@ class Schema:
     """The columns of a relation, in order."""
 
     fields: tuple[Field, ...]
+    #: of the fields, in order
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    types: tuple[SqlType, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(f.name for f in self.fields)
-
-    @property
-    def types(self) -> tuple[SqlType, ...]:
-        return tuple(f.type for f in self.fields)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(f.name for f in self.fields))
+        object.__setattr__(self, "types", tuple(f.type for f in self.fields))
 
     def __len__(self) -> int:
         return len(self.fields)

@@ -13,16 +13,12 @@
 Codes are weak (two different rows may share one), so rows come in code order at best; the reader
 sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
 
-`insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
-background once it is long: a reader that keeps what it needs elsewhere pays for appends only.
-
 Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,20 +35,13 @@ from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.merging import pick, pick_array
 from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
-from penstock.state.snapshot import Snapshot
-from penstock.state.spine import Spine, SpinePin
-from penstock.state.storage import StateStore
+from penstock.state.spine import Spine
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 #: column, descending, nulls first
 Direction = tuple[int, bool, bool]
 
-#: rows of the log that are worth sorting in the background
-LOG_ROWS = 1 << 16
-
-#: of its own: a prefix may wait for a sort, and should not wait for a merge before it
-_sorter = ThreadPoolExecutor(1, thread_name_prefix="sort")
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -78,73 +67,6 @@ class OrderedSpine(Spine):
     def __init__(self, schema: Schema, key: Sequence[int], order: Sequence[Direction]) -> None:
         super().__init__(schema, key)
         self.order = tuple(order)
-        self._log: list[Batch] = []
-        self._log_rows = 0
-        self._sorting: Future[Run] | None = None
-        self._being_sorted: Batch | None = None
-
-    def __len__(self) -> int:
-        sorting = 0 if self._being_sorted is None else len(self._being_sorted)
-        return super().__len__() + self._log_rows + sorting
-
-    def insert_later(self, delta: Batch) -> None:
-        """Add `delta` to the integral, without sorting it yet."""
-        if not len(delta):
-            return
-        self._log.append(delta)
-        self._log_rows += len(delta)
-        if self._sorting is not None and self._sorting.done():
-            self._adopt_sorted()
-        if self._log_rows >= LOG_ROWS and self._sorting is None:
-            self._sort()
-
-    def _sort(self) -> None:
-        """Have the log sorted in the background."""
-        rows = concat(self._log)
-        self._sorting, self._being_sorted = _sorter.submit(self.run_of, rows), rows
-        self._total_weight += int(rows.weights.sum())
-        self._log, self._log_rows = [], 0
-
-    def _adopt_sorted(self) -> None:
-        if self._sorting is not None:
-            run = self._sorting.result()
-            self._sorting = self._being_sorted = None
-            self._adopt_merged()
-            if len(run):
-                self._runs.append(run)
-                self._merge()
-
-    def flush(self) -> None:
-        """Have everything in the runs."""
-        self._adopt_sorted()
-        if self._log:
-            rows = concat(self._log)
-            self._log, self._log_rows = [], 0
-            self.insert(rows)
-
-    def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
-        self.flush()
-        return super().probe(keys, n)
-
-    def snapshot(self) -> Snapshot:
-        self.flush()
-        return super().snapshot()
-
-    def runs(self) -> tuple[Run, ...]:
-        self.flush()
-        return super().runs()
-
-    def capture(self) -> SpinePin:
-        # whoever captures holds up the steps, so nothing is waited for
-        if self._log and self._sorting is None:
-            self._sort()
-        weight = self._total_weight + sum(int(b.weights.sum()) for b in self._log)
-        return SpinePin(self, tuple(self._runs), self._sorting, tuple(self._log), weight)
-
-    def restore(self, store: StateStore, saved: Any) -> None:
-        self._log, self._log_rows = [], 0
-        self._sorting = self._being_sorted = None
-        super().restore(store, saved)
 
     def prefixes(
         self, keys: Sequence[Column], n: int, width: int

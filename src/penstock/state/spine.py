@@ -7,10 +7,15 @@
 Small merges happen at once, in the step; large ones in a background thread, so that no step waits
 for them: until one is done the two old runs keep answering.
 
-Invariants: the sum of all runs is the integral; runs are immutable, so a snapshot is the list of
-them; look-ups compare the real keys of every hash match.
+`insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
+background once it is long: a spine that is seldom read (the large side of a join whose other side
+rests, a view that nobody asks for) pays for appends only.
 
-Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); snapshot O(1).
+Invariants: the sum of all runs and the log is the integral; runs are immutable, so a snapshot is
+the list of them; look-ups compare the real keys of every hash match.
+
+Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); snapshot O(1), where
+a log waits O(log) once.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
-from penstock.data.gather import concat, take
+from penstock.data.gather import compact_heaps, concat, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.types import Schema
 from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs, run_from
@@ -37,11 +42,17 @@ I64 = npt.NDArray[np.int64]
 #: a run is merged into its lower neighbour when that is less than this many times larger
 RATIO = 3
 #: merges of more rows than this happen in the background
-BACKGROUND_ROWS = 100_000
+BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
 MAX_RUNS = 24
+#: rows of the log that are worth sorting in the background; whoever looks sorts fewer
+LOG_ROWS = 1 << 14
+#: small deltas in the log that are made one
+LOG_DELTAS = 64
 
 _merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
+#: of its own: a look-up may wait for a sort, and should not wait for a merge before it
+_sorter = ThreadPoolExecutor(1, thread_name_prefix="sort")
 
 
 class Spine:
@@ -53,29 +64,84 @@ class Spine:
         self._runs: list[Run] = []
         self._merging: tuple[Run, Run, Future[Run]] | None = None
         self._total_weight = 0
+        self._log: list[Batch] = []
+        self._log_rows = 0
+        #: how many batches of the log are made of others
+        self._packed = 0
+        self._sorting: Future[Run] | None = None
+        self._being_sorted: Batch | None = None
         #: how runs too large for memory are merged (see `penstock.state.spill`)
         self.merge_large: Callable[[Spine, Run, Run], Run | None] | None = None
 
     def __len__(self) -> int:
         """Rows held, before those of different runs cancel out."""
-        return sum(len(r) for r in self._runs)
+        sorting = 0 if self._being_sorted is None else len(self._being_sorted)
+        return sum(len(r) for r in self._runs) + self._log_rows + sorting
 
     def insert(self, delta: Batch) -> None:
         """Add `delta` to the integral."""
-        if len(delta) == 0:
-            return
+        if len(delta):
+            self._total_weight += int(delta.weights.sum())
+            self._insert_run(self.run_of(delta))
+
+    def insert_all(self, other: Spine) -> None:
+        """Add what `other`, a spine like this one, holds."""
+        self._total_weight += other.snapshot().rows
+        for run in other.runs():
+            self._insert_run(run)
+
+    def _insert_run(self, run: Run) -> None:
         self._adopt_merged()
-        run = self.run_of(delta)
-        self._total_weight += int(delta.weights.sum())
         if len(run):
             self._runs.append(run)
             self._merge()
+
+    def insert_later(self, delta: Batch) -> None:
+        """Add `delta` to the integral, without sorting it yet."""
+        if not len(delta):
+            return
+        self._log.append(delta)
+        self._log_rows += len(delta)
+        if self._sorting is not None and self._sorting.done():
+            self._adopt_sorted()
+        if self._log_rows >= LOG_ROWS and self._sorting is None:
+            self._sort()
+        elif len(self._log) - self._packed >= LOG_DELTAS:
+            self._log[self._packed :] = [_packed(self._log[self._packed :])]
+            self._packed += 1
+
+    def flush(self) -> None:
+        """Have everything in the runs."""
+        if self._sorting is not None:
+            self._adopt_sorted()
+        if self._log:
+            self.insert(self._taken_log())
+
+    def _sort(self) -> None:
+        """Have the log sorted in the background."""
+        rows = self._taken_log()
+        self._sorting, self._being_sorted = _sorter.submit(self.run_of, rows), rows
+        self._total_weight += int(rows.weights.sum())
+
+    def _taken_log(self) -> Batch:
+        rows = concat(self._log)
+        self._log, self._log_rows, self._packed = [], 0, 0
+        return rows
+
+    def _adopt_sorted(self) -> None:
+        if self._sorting is not None:
+            run = self._sorting.result()
+            self._sorting = self._being_sorted = None
+            self._insert_run(run)
 
     def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
         """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL).
 
         Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
         one in its run, so rows of different runs may still cancel out."""
+        self.flush()
+        if not self._runs:
+            return np.zeros(0, np.int64), empty_batch(self.schema)
         needles = hash_columns(keys, KEY_SEED, n=n)
         at: list[I64] = []
         found: list[Batch] = []
@@ -98,19 +164,25 @@ class Spine:
 
     def snapshot(self) -> Snapshot:
         """The integral as it is now; later insertions do not change it."""
+        self.flush()
         return Snapshot(self.schema, tuple(self._runs), self._total_weight)
 
     def runs(self) -> tuple[Run, ...]:
+        self.flush()
         return tuple(self._runs)
 
     def sorted_runs(self) -> tuple[Run, ...]:
-        """The runs without what still waits to become one (see `penstock.state.ordered`)."""
+        """The runs without what still waits to become one."""
         return tuple(self._runs)
 
     # saving (see `penstock.state.parts`): each run is a file, written once
 
     def capture(self) -> SpinePin:
-        return SpinePin(self, tuple(self._runs), None, (), self._total_weight)
+        # whoever captures holds up the steps, so nothing is waited for
+        if self._log and self._sorting is None:
+            self._sort()
+        weight = self._total_weight + sum(int(b.weights.sum()) for b in self._log)
+        return SpinePin(self, tuple(self._runs), self._sorting, tuple(self._log), weight)
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
@@ -118,6 +190,8 @@ class Spine:
             (file,) = referenced_files(reference)
             runs.append(self.mapped(file, store.get(file)))
         self._runs, self._merging, self._total_weight = runs, None, saved["weight"]
+        self._log, self._log_rows, self._packed = [], 0, 0
+        self._sorting = self._being_sorted = None
 
     def mapped(self, file: str, arrays: Mapping[str, Array]) -> Run:
         """The run in a file, whose arrays were mapped."""
@@ -183,6 +257,13 @@ class Spine:
         at = next(i for i, r in enumerate(self._runs) if r is lower)
         self._runs[at : at + 2] = [merged] if len(merged) else []
         self._merge()
+
+
+def _packed(deltas: Sequence[Batch]) -> Batch:
+    """One batch of many small ones, whose long strings are in a heap of its own."""
+    rows = concat(deltas)
+    columns = tuple(compact_heaps(c) for c in rows.columns)
+    return Batch(rows.schema, columns, rows.weights)
 
 
 @dataclass(frozen=True, slots=True)

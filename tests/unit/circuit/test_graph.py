@@ -13,7 +13,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, INTEGER, TINYINT, VARCHAR, Schema, schema
 from penstock.errors import RuntimeSqlError
-from penstock.state import ordered
+from penstock.state import spine as spine_module
 from tests.oracle.drive import as_input
 
 T = schema(k=INTEGER, x=TINYINT)
@@ -205,7 +205,7 @@ def test_a_table_takes_its_batches_in_order() -> None:
 
 @pytest.mark.parametrize("kind", ["aggregate", "best", "distinct", "left"])
 def test_rows_that_come_and_go_do_not_pile_up(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered, "LOG_ROWS", 256)
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 256)
     circuit = Circuit()
     wide = schema(k=INTEGER, x=INTEGER)
     t = circuit.source("t", wide)

@@ -14,7 +14,7 @@ import penstock.data.hash as hashing
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows, column_from_python
 from penstock.data.types import INTEGER, VARCHAR, decimal, schema
-from penstock.state import ordered
+from penstock.state import spine as spine_module
 from penstock.state.ordered import OrderedSpine
 from penstock.state.storage import StateStore
 
@@ -107,7 +107,7 @@ def test_a_wide_enough_prefix_is_everything() -> None:
 def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ordered, "LOG_ROWS", 3)
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 3)
     store = StateStore(tmp_path)
     rows = [((1, x, "", 0), 1) for x in range(9)]
 

@@ -127,3 +127,20 @@ def test_a_group_table_numbers_distinct_keys_in_order_of_arrival(
 def _rows(table: GroupTable) -> list[Any]:
     columns = table.take(np.arange(len(table)))
     return [row for row, _ in batch_to_rows(Batch(SCHEMA, columns, np.ones(len(table), np.int64)))]
+
+
+def test_small_deltas_wait_in_a_log_and_show_in_every_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 40)
+    monkeypatch.setattr(spine_module, "LOG_DELTAS", 4)
+    later, at_once = Spine(SCHEMA, (0,)), Spine(SCHEMA, (0,))
+    for i in range(200):
+        text = f"a string too long for its view {i % 11}"
+        delta = batch([((i % 7, text), -1 if i % 5 == 4 else 1)])
+        later.insert_later(delta)
+        at_once.insert(delta)
+        assert len(later._log) <= 40 / 4 + 4
+        if i % 50 == 49:
+            assert counted(later.snapshot().batch()) == counted(at_once.snapshot().batch())
+    assert later.snapshot().rows == at_once.snapshot().rows == 120

@@ -46,7 +46,7 @@ class Sink(Node):
 
     def commit(self) -> None:
         if self.integral is not None and self.delta is not None:
-            self.integral.insert(self.delta)
+            self.integral.insert_later(self.delta)
 
     def parameters(self) -> tuple[Any, ...]:
         # its readers know it by name and see the columns' names
