@@ -65,8 +65,10 @@ class Node:
         self.is_pending = False
         for source in self.inputs:
             if source.delta is not None:
-                self.rows_in += len(source.delta)
+                self.rows_in += source.delta.weights.shape[0]
         delta = self.step()
-        if delta is not None and len(delta):
-            self.delta = delta
-            self.rows_out += len(delta)
+        if delta is not None:
+            rows = delta.weights.shape[0]
+            if rows:
+                self.delta = delta
+                self.rows_out += rows

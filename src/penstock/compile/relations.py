@@ -156,7 +156,11 @@ class RelationCompiler:
 
     def _columns(self, exprs: tuple[Expr, ...], before: Schema, after: Schema) -> MapFunction:
         picked = [e.index for e in exprs if isinstance(e, InputRef)]
-        types = after.types
+        # one object for equal types: a column that has it already is passed on as it is
+        types = tuple(
+            before.types[e.index] if isinstance(e, InputRef) and before.types[e.index] == t else t
+            for e, t in zip(exprs, after.types, strict=True)
+        )
         if len(picked) == len(exprs):
             keeps_rows = set(picked) == set(range(len(before)))
 

@@ -56,7 +56,7 @@ class Column:
 
     def with_type(self, type: SqlType) -> Column:
         """The same values under a type of the same layout (say, other nullability)."""
-        return Column(type, self.values, self.valid, self.heaps)
+        return self if type is self.type else Column(type, self.values, self.valid, self.heaps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

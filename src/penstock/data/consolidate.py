@@ -29,6 +29,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.gather import filter_batch, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.masks import all_set, positions
 
 I64 = npt.NDArray[np.int64]
 
@@ -81,15 +82,13 @@ def consolidate(batch: Batch) -> Batch:
     hashes = hash_columns(batch.columns)
     first = np.empty(n, np.int64)
     if not _first_of(hashes, np.zeros(1 << (2 * n - 1).bit_length(), np.int32), first):
-        if batch.weights.all():
-            return _marked(batch)
         return _marked(filter_batch(batch, batch.weights != 0))
-    repeats = np.flatnonzero(first != np.arange(n))
-    if not rows_equal(batch.columns, first[repeats], batch.columns, repeats).all():
+    repeats = positions(first != np.arange(n))
+    if not all_set(rows_equal(batch.columns, first[repeats], batch.columns, repeats)):
         return _consolidate_collided(batch, hashes)
     sums = batch.weights.copy()
     _sum_up(first, repeats, sums)
-    kept = np.flatnonzero(sums)
+    kept = positions(sums)
     rows = take(batch, kept)
     return Batch(rows.schema, rows.columns, sums[kept], True)
 

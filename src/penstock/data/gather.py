@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
 from penstock.data.heap import union
+from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.data.views import compact
 
@@ -56,7 +57,7 @@ def take(batch: Batch, indices: Indices) -> Batch:
 
 def filter_batch(batch: Batch, mask: npt.NDArray[Any]) -> Batch:
     """The rows where `mask` (bool or uint8, n) is not 0; consolidated if `batch` was."""
-    indices = np.flatnonzero(mask)
+    indices = positions(mask)
     if len(indices) == len(batch):
         return batch
     kept = take(batch, indices)
@@ -92,15 +93,21 @@ def concat_columns(columns: Sequence[Column]) -> Column:
     if len(columns) == 1:
         return first
     values = np.concatenate([c.values for c in columns])
-    valid = None
-    if any(c.valid is not None for c in columns):
-        valid = np.concatenate(
-            [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
-        )
-    nullable = any(c.type.nullable for c in columns)
-    return Column(
-        first.type.with_nullable(nullable), values, valid, union(c.heaps for c in columns)
-    )
+    valid, type, heaps = None, first.type, first.heaps
+    for c in columns:
+        if c.valid is not None:
+            valid = np.concatenate(
+                [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
+            )
+            break
+    if not type.nullable:
+        for c in columns:
+            if c.type.nullable:
+                type = type.with_nullable(True)
+                break
+    if type.is_view:
+        heaps = union(c.heaps for c in columns)
+    return Column(type, values, valid, heaps)
 
 
 def concat(batches: Sequence[Batch], schema: Schema | None = None) -> Batch:

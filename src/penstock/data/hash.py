@@ -90,8 +90,11 @@ def words_of(column: Column) -> U64:
     values = np.ascontiguousarray(column.values)
     if values.ndim == 2:
         return values.reshape(-1)
+    if values.itemsize == 8:
+        words: U64 = values.view(np.uint64)
+        return words
     bits = values.view(_UNSIGNED[values.dtype.itemsize])
-    return bits if bits.dtype == np.uint64 else bits.astype(np.uint64)
+    return bits.astype(np.uint64)
 
 
 def hash_columns(
@@ -100,7 +103,8 @@ def hash_columns(
     """One hash per row over all `columns`; `n` is needed when there are none. `mask` keeps only
     these bits (tests force collisions with it)."""
     rows = len(columns[0]) if n is None else n
-    h = np.full(rows, np.uint64((seed * 0x9E3779B97F4A7C15 + 0x1234567) & ALL_BITS), np.uint64)
+    h = np.empty(rows, np.uint64)
+    h.fill((seed * 0x9E3779B97F4A7C15 + 0x1234567) & ALL_BITS)
     for c in columns:
         valid = _NO_MASK if c.valid is None else np.ascontiguousarray(c.valid)
         if c.type.is_view:
@@ -119,10 +123,6 @@ def _and_equal(a: Any, ia: Any, b: Any, ib: Any, out: Any) -> None:
         out[i] &= np.uint8(a[ia[i]] == b[ib[i]])
 
 
-def _bits(column: Column) -> U64:
-    return np.ascontiguousarray(column.values).view(np.uint64)
-
-
 def rows_equal(
     a: Sequence[Column],
     ia: npt.NDArray[np.int64],
@@ -130,7 +130,10 @@ def rows_equal(
     ib: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.uint8]:
     """uint8[n]: row ia[i] of `a` equals row ib[i] of `b` in every column (NULL = NULL)."""
-    out = np.ones(len(ia), np.uint8)
+    out = np.empty(len(ia), np.uint8)
+    out.fill(1)
+    if not len(ia):
+        return out
     for x, y in zip(a, b, strict=True):
         if x.valid is not None or y.valid is not None:
             vx = np.uint8(1) if x.valid is None else x.valid[ia]
@@ -140,9 +143,9 @@ def rows_equal(
             and_equal(np.ascontiguousarray(x.values), ia, np.ascontiguousarray(y.values), ib, out)
         elif x.type.is_wide:
             out &= (x.values[ia] == y.values[ib]).all(axis=1).astype(np.uint8)
-        elif x.values.dtype.itemsize == 8:
+        elif x.values.itemsize == 8:
             # bits, not values: NaN equals NaN (floats are canonical, see data.batch)
-            _and_equal(_bits(x), ia, _bits(y), ib, out)
+            _and_equal(words_of(x), ia, words_of(y), ib, out)
         else:
             bits = _UNSIGNED[x.values.dtype.itemsize]
             out &= (x.values.view(bits)[ia] == y.values.view(bits)[ib]).astype(np.uint8)

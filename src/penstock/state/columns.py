@@ -31,12 +31,14 @@ class GrowingColumn:
         self._valid: npt.NDArray[np.uint8] | None = None
         self._texts = _Texts()
         self._n = 0
+        self._column: Column | None = None
 
     def __len__(self) -> int:
         return self._n
 
     def append(self, rows: Column) -> None:
         n = self._n + len(rows)
+        self._column = None
         if n > len(self._values):
             self._grow(max(n, 2 * len(self._values)))
         if rows.heaps:
@@ -60,13 +62,16 @@ class GrowingColumn:
 
     def load(self, rows: Column) -> None:
         """Hold exactly `rows`; their arrays are taken over."""
+        self._column = None
         self._values, self._valid, self._n = rows.values, rows.valid, len(rows)
         self._texts = _Texts()
         self._texts.load(rows.heaps)
 
     def column(self) -> Column:
-        valid = None if self._valid is None else self._valid[: self._n]
-        return Column(self.type, self._values[: self._n], valid, self._texts.heaps)
+        if self._column is None:
+            valid = None if self._valid is None else self._valid[: self._n]
+            self._column = Column(self.type, self._values[: self._n], valid, self._texts.heaps)
+        return self._column
 
 
 class _Texts:

@@ -29,6 +29,7 @@ from penstock.data.batch import Column
 from penstock.data.gather import take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.masks import all_set, positions
 from penstock.data.types import SqlType
 from penstock.state.changes import Arrays, Changes, ChangesPin
 from penstock.state.columns import GrowingColumn
@@ -118,8 +119,9 @@ class GroupTable:
 
     def _find(self, keys: Sequence[Column], n: int, *, inserts: bool) -> I64:
         hashes = hash_columns(keys, n=n)
-        ids = self._under(hashes, keys, np.arange(n), inserts)
-        wrong = self._mismatches(keys, np.arange(n), ids)
+        rows = np.arange(n)
+        ids = self._under(hashes, keys, rows, inserts)
+        wrong = self._mismatches(keys, rows, ids)
         while len(wrong):
             # another key sits under this hash: look under the next of the chain
             hashes[wrong] = hashes[wrong] * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)
@@ -143,10 +145,11 @@ class GroupTable:
 
     def _mismatches(self, keys: Sequence[Column], rows: I64, ids: I64) -> I64:
         """Positions in `rows` whose key is not that of their group."""
-        known = np.flatnonzero(ids >= 0)
-        stored = [c.column() for c in self._columns]
-        same = rows_equal(keys, rows[known], stored, ids[known])
-        return known[same == 0] if not same.all() else known[:0]
+        known = positions(ids >= 0)
+        if len(known) < len(ids):
+            rows, ids = rows[known], ids[known]
+        same = rows_equal(keys, rows, [c.column() for c in self._columns], ids)
+        return known[:0] if all_set(same) else known[same == 0]
 
     def _make_room(self, n: int) -> None:
         """Room for `n` more groups, and a share of the work for the next larger table."""

@@ -25,6 +25,7 @@ from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat_columns, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.masks import all_set, positions
 from penstock.data.types import Schema
 from penstock.state.merging import interleave, pick, pick_array
 from penstock.state.sorting import sort_pairs
@@ -168,17 +169,10 @@ def _expand(low: Any, high: Any, needle: Any, row: Any) -> None:
 
 
 def _indexed(k: U64, r: U64, batch: Batch) -> Run:
-    bits = max(0, len(k).bit_length() - _BUCKET_BITS)
-    table = np.empty((1 << bits) + 1, np.int32)
-    shift = 64 - bits
-    if bits == 0:
-        # a shift by 64 is undefined: one bucket holds everything
-        table[:] = (0, len(k))
-        shift = 63
-        table = np.array([0, len(k), len(k)], np.int32)
-        _index(k, shift, table)
-    else:
-        _index(k, shift, table)
+    # a shift by 64 is undefined: two buckets at least
+    bits = max(1, len(k).bit_length() - _BUCKET_BITS)
+    table, shift = np.empty((1 << bits) + 1, np.int32), 64 - bits
+    _index(k, shift, table)
     return Run(k, r, batch, table, shift)
 
 
@@ -247,7 +241,7 @@ def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
             concat_columns((x, y)) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
         )
         same = rows_equal(columns, source[first], columns, source[second])
-        if not same.all() or (np.diff(second) == 1).any():
+        if not all_set(same) or (np.diff(second) == 1).any():
             # hashes of different rows collided: start over from the rows themselves
             both = Batch(
                 a.batch.schema, columns, np.concatenate((a.batch.weights, b.batch.weights))
@@ -255,7 +249,7 @@ def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
             return _build_collided(consolidate(both), key)
         weights[first] += weights[second]
         weights[second] = 0
-        kept = np.flatnonzero(weights)
+        kept = positions(weights)
         source, weights, k, r = source[kept], weights[kept], k[kept], r[kept]
     picked = tuple(
         pick(x, y, source) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)

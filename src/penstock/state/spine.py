@@ -32,6 +32,7 @@ from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.gather import compact_heaps, concat, take
 from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.masks import all_set, positions
 from penstock.data.types import Schema
 from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
@@ -151,8 +152,8 @@ class Spine:
                 continue
             stored = [run.batch.columns[i] for i in self.key]
             same = rows_equal(keys, needle, stored, row)
-            if not same.all():
-                kept = np.flatnonzero(same)
+            if not all_set(same):
+                kept = positions(same)
                 needle, row = needle[kept], row[kept]
             at.append(needle)
             found.append(take(run.batch, row))

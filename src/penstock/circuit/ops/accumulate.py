@@ -21,6 +21,7 @@ from penstock.circuit.dense import Ids, add_totals, grown, moved
 from penstock.circuit.floating import add_floats, read_floats
 from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
 from penstock.data.batch import Array, Column, Weights
+from penstock.data.masks import all_set
 from penstock.data.types import Kind, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.changes import Arrays
@@ -173,7 +174,7 @@ class ExactSum(Accumulator):
                 row=bad,
             )
         values = out if self._result.is_wide else out[:, 0].astype(self._result.dtype)
-        return Column(self._result, values, None if valid.all() else valid)
+        return Column(self._result, values, None if all_set(valid) else valid)
 
 
 class FloatSum(Accumulator):
@@ -221,7 +222,7 @@ class FloatSum(Accumulator):
         valid = np.empty(len(groups), dtype=np.uint8)
         read_floats(groups, self._sums, self._specials, self._counts, self._average, out, valid)
         values = out.astype(self._result.dtype, copy=False)
-        return Column(self._result, values, None if valid.all() else valid)
+        return Column(self._result, values, None if all_set(valid) else valid)
 
 
 def the_array(entries: Array | Column) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.circuit.changed import replaced
 from penstock.circuit.dense import (
     Ids,
     Serials,
@@ -29,8 +30,8 @@ from penstock.circuit.ops.accumulators import accumulator
 from penstock.circuit.ops.distinct import Crossings
 from penstock.circuit.spec import AggregateSpec
 from penstock.data.batch import Batch, Column, Weights
-from penstock.data.gather import concat, take_column
-from penstock.data.hash import rows_equal
+from penstock.data.gather import take_column
+from penstock.data.masks import positions
 from penstock.data.types import BIGINT, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.changes import Arrays, Changes
@@ -70,6 +71,8 @@ class Aggregate(Node):
         self._calls = tuple(Call(spec) for spec in calls)
         self._sweep = Sweep()
         self._changes = Changes(self)
+        #: groups that the calls have room for
+        self._reserved = 0
         # without keys there is one group: it has a row before the first input comes, and always
         self.is_pending = not keys
         self._has_started = False
@@ -83,8 +86,10 @@ class Aggregate(Node):
             groups = self._group_ids(delta)
             touched, slots = self._touched.find(groups, self._group_count())
             rows = GroupedRows(groups, delta.weights, delta.columns, touched, slots)
-        for call in self._calls:
-            call.reserve(self._group_count())
+        if self._group_count() > self._reserved:
+            self._reserved = self._group_count()
+            for call in self._calls:
+                call.reserve(self._reserved)
         self._changes.note(rows.touched)
         before_at, before = self._read(rows.touched)
         add_totals(rows.groups, rows.weights, self._row_counts)
@@ -120,6 +125,7 @@ class Aggregate(Node):
         rows = arrays["rows"]
         assert isinstance(rows, np.ndarray)
         self._row_counts = rows
+        self._reserved = 0
         for i, call in enumerate(self._calls):
             call.load({n: arrays[f"{i}:{n}"] for n in call.arrays()})
 
@@ -149,6 +155,7 @@ class Aggregate(Node):
         if self._sweep.is_worth_it(len(kept), groups):
             self._table, ids = renumbered(table, kept)
             self._row_counts = moved(self._row_counts, kept, ids)
+            self._reserved = 0
             for call in self._calls:
                 call.move(kept, ids)
             self._changes.renumbered()
@@ -161,8 +168,8 @@ class Aggregate(Node):
         if self._table is None:
             at = np.arange(len(touched) if self._has_started else 0)
         else:
-            at = np.flatnonzero(self._row_counts[touched] > 0)
-        groups = touched[at]
+            at = positions(self._row_counts.take(touched) > 0)
+        groups = touched if len(at) == len(touched) else touched[at]
         return at, tuple(call.accumulator.read(groups) for call in self._calls)
 
     def _change(
@@ -173,38 +180,15 @@ class Aggregate(Node):
         after_at: Ids,
         after: tuple[Column, ...],
     ) -> Batch | None:
-        drop, add = np.ones(len(before_at), dtype=bool), np.ones(len(after_at), dtype=bool)
-        if len(before_at) and len(after_at):
-            place = np.full(len(touched), -1, dtype=np.int64)
-            place[before_at] = np.arange(len(before_at))
-            in_before = place[after_at]
-            in_after = np.flatnonzero(in_before >= 0)
-            in_before = in_before[in_after]
-            if len(in_after):
-                same = rows_equal(before, in_before, after, in_after).astype(bool)
-                drop[in_before[same]] = False
-                add[in_after[same]] = False
-        old, new = np.flatnonzero(drop), np.flatnonzero(add)
-        parts = [
-            self._rows(touched[at[chosen]], values, chosen, weight)
-            for at, values, chosen, weight in (
-                (before_at, before, old, -1),
-                (after_at, after, new, 1),
-            )
-            if len(chosen)
-        ]
-        if not parts:
+        change = replaced(before_at, before, after_at, after)
+        if change is None:
             return None
-        change = concat(parts)
-        # a group's old and new row differ, and its keys tell it from others
-        return Batch(change.schema, change.columns, change.weights, True)
-
-    def _rows(self, groups: Ids, values: tuple[Column, ...], chosen: Ids, weight: int) -> Batch:
-        keys = () if self._table is None else self._table.take(groups)
-        columns = keys + tuple(take_column(v, chosen) for v in values)
+        places, values, weights = change
+        keys = () if self._table is None else self._table.take(touched[places])
+        columns = keys + values
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-        weights = np.full(len(groups), weight, dtype=np.int64)
-        return Batch(self.schema, tuple(typed), weights)
+        # a group's old and new row differ, and its keys tell it from others
+        return Batch(self.schema, tuple(typed), weights, True)
 
 
 class Call:
@@ -212,6 +196,7 @@ class Call:
 
     def __init__(self, spec: AggregateSpec) -> None:
         self._spec = spec
+        self._strict = tuple(spec.strict_args())
         self.accumulator: Accumulator
         self._arguments: Crossings | None = None
         #: WITHIN DISTINCT: how many different arguments each key has
@@ -293,7 +278,7 @@ class Call:
             weights = weights * condition.values
             if condition.valid is not None:
                 weights = weights * condition.valid
-        for a in self._spec.strict_args():
+        for a in self._strict:
             valid = rows.args[a].valid
             if valid is not None:
                 weights = weights * valid

@@ -29,6 +29,7 @@ from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take
+from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.state.spine import Spine
 
@@ -129,7 +130,7 @@ class Join(Node):
         changes = self._by_key(own, other) if self._residual is None else self._by_row(own, other)
         for rows, before, after in changes:
             weights = rows.weights * ((after == wants).astype(np.int64) - (before == wants))
-            at = np.flatnonzero(weights)
+            at = positions(weights)
             yield Batch(rows.schema, take(rows, at).columns, weights[at])
         if own.delta is not None:
             present = self._present(own, other)
