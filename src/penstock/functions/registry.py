@@ -60,6 +60,7 @@ from penstock.functions import (
     strings,
     variant_lambdas,
     variants,
+    zip,
     zones,
 )
 from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overload, Types
@@ -68,7 +69,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 FAMILIES = (
     arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary,
     bit_strings, digests, dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
-    variants, variant_lambdas, connector_metadata,
+    variants, variant_lambdas, connector_metadata, zip,
 )  # fmt: skip
 
 _DAYS = SqlType(Kind.INTERVAL_SHORT, unit="DAY")

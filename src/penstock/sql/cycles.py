@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 from penstock.errors import Span
-from penstock.plan.nodes import Node, Scan, ViewPlan, Window
+from penstock.plan.nodes import Node, Scan, ViewPlan
 from penstock.plan.rewrite import inputs
+from penstock.sql import ast
 
 
-def windows_in_cycles(views: Mapping[str, ViewPlan]) -> Iterator[Span | None]:
-    """The places of window functions in views of a cycle."""
+def windows_in_cycles(
+    views: Mapping[str, ViewPlan], written: Mapping[str, ast.CreateView]
+) -> Iterator[Span]:
+    """The places of window functions in views of a cycle. They are looked for in the text: a plan
+    may compute them otherwise, and what that is grows no less wrongly."""
     reads = {name: _scanned(view.query) for name, view in views.items()}
-    for name, view in views.items():
-        if name not in _reached(name, reads):
-            continue
-        for node in _nodes(view.query):
-            if isinstance(node, Window):
-                yield node.span or view.query.span
+    for name in views:
+        if name in _reached(name, reads):
+            yield from _windows(written[name].query)
 
 
-def _nodes(query: Node) -> Iterator[Node]:
+def _windows(node: object) -> Iterator[Span]:
+    """Calls with OVER anywhere in a syntax tree."""
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _windows(item)
+    elif isinstance(node, ast.Node):
+        if isinstance(node, ast.FunctionCall) and node.over is not None:
+            yield node.span
+        for f in dataclasses.fields(node):
+            yield from _windows(getattr(node, f.name))
+
+
+def _scanned(query: Node) -> set[str]:
     seen: set[int] = set()
+    found: set[str] = set()
     stack = [query]
     while stack:
         node = stack.pop()
         if id(node) not in seen:
             seen.add(id(node))
             stack += inputs(node)
-            yield node
-
-
-def _scanned(query: Node) -> set[str]:
-    return {n.relation for n in _nodes(query) if isinstance(n, Scan)}
+            if isinstance(node, Scan):
+                found.add(node.relation)
+    return found
 
 
 def _reached(name: str, reads: Mapping[str, set[str]]) -> set[str]:

@@ -59,6 +59,7 @@ from penstock.sql.bind.report import (
 from penstock.sql.bind.scope import Scope
 from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.bind.types import bind_type, declared_type
+from penstock.sql.bind.view_names import distinct_names
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.cycles import windows_in_cycles
 from penstock.sql.diagnostics import message, position
@@ -136,6 +137,8 @@ class _Program:
     relations: dict[str, Schema | None] = field(default_factory=dict)
     tables: dict[str, TablePlan] = field(default_factory=dict)
     views: dict[str, ViewPlan] = field(default_factory=dict)
+    #: the views as they are written
+    written: dict[str, ast.CreateView] = field(default_factory=dict)
     indexes: list[IndexPlan] = field(default_factory=list)
     inputs: list[ConnectorPlan] = field(default_factory=list)
     outputs: list[ConnectorPlan] = field(default_factory=list)
@@ -246,7 +249,7 @@ class _Program:
                 self._late_view(statement)
         if self.final and not self.report.has_errors:
             self._find_waterlines()
-        for found in windows_in_cycles(self.views):
+        for found in windows_in_cycles(self.views, self.written):
             self.report.error(found, "a window function cannot stand in a recursive view")
         for name, span in self.recursive.items():
             self.report.error(span, f"recursive view {name} is declared, but never defined")
@@ -507,12 +510,7 @@ class _Program:
         node = renamed(query, v.columns, f"view {name}")
         if name in self.recursive:
             node = self._as_declared(node, v.name)
-        names = node.schema.names
-        for i, n in enumerate(names):
-            if n in names[:i]:
-                raise BindError(
-                    v.name.span, f"view {name} has two columns {n}; give one an alias with AS"
-                )
+        node = distinct_names(node, v)
         for f in node.schema.fields:
             if v.kind != "local" and (f.type.kind is Kind.NULL or has_kind(f.type, *_INTERVALS)):
                 raise BindError(
@@ -526,6 +524,7 @@ class _Program:
         self.views[name] = ViewPlan(
             name, node.schema, node, v.kind, name != name.lower(), properties
         )
+        self.written[name] = v
         self.relations[name] = node.schema
         self.final.update((name, p) for p in v.properties if p.key.value == "emit_final")
         self._connectors(v.properties, Owner(name, False), self.outputs)

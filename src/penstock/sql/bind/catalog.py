@@ -24,7 +24,9 @@ class Subqueries(Protocol):
 
     def exists(self, e: ast.Exists, scope: Scope, catalog: Catalog) -> Expr: ...
 
-    def is_in(self, e: ast.InQuery, operand: Expr, scope: Scope, catalog: Catalog) -> Expr: ...
+    def is_in(
+        self, e: ast.InQuery, operands: Sequence[Expr], scope: Scope, catalog: Catalog
+    ) -> Expr: ...
 
     def quantified(
         self, e: ast.Quantified, operand: Expr, scope: Scope, catalog: Catalog

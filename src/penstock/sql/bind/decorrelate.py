@@ -69,8 +69,8 @@ class Selection:
     on: tuple[Expr, ...]
 
 
-def selection(query: Node) -> Selection | None:
-    """`query` as a Selection, up to duplicates."""
+def selection(query: Node, *, counts: bool = False) -> Selection | None:
+    """`query` as a Selection; up to duplicates, unless somebody `counts` them."""
     outputs = references(query.schema)
     on: list[Expr] = []
     plain: list[Expr] = []
@@ -87,7 +87,7 @@ def selection(query: Node) -> Selection | None:
                 on = [p for p in terms if has(p, Outer)] + on
                 plain = [p for p in terms if not has(p, Outer)] + plain
                 node = node.input
-            case Distinct():
+            case Distinct() if not counts:
                 node = node.input
             case _:
                 return None
@@ -121,7 +121,7 @@ def grouped(query: Node) -> Grouped | None:
         node = node.input
     if not isinstance(node, Aggregate) or node.keys or has(value, Outer):
         return None
-    found = selection(node.input)
+    found = selection(node.input, counts=True)
     if found is None or any(has(e, Outer) for e in found.outputs):
         return None
     pairs = [equated(p) for p in found.on]

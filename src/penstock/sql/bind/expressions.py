@@ -15,7 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from penstock.data.types import BINARIES, BOOLEAN, DOUBLE, VARCHAR, Kind, Schema, SqlType, char
+from penstock.data.types import (
+    BINARIES,
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    VARCHAR,
+    Kind,
+    Schema,
+    SqlType,
+    char,
+)
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.functions.bit_strings import OPERATIONS
@@ -40,6 +50,7 @@ _UNIT_AT = {
 }  # fmt: skip
 #: as deep as an expression may be: a dozen passes recurse over it within Python's stack
 MAX_DEPTH = 100
+_EXTREMES = ("MIN", "MAX")
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
@@ -431,6 +442,8 @@ class ExpressionBinder:
         if e.distinct and any(key != args[0] for key, _, _ in order):
             raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
         args += [key for key, _, _ in order]
+        if name in _EXTREMES:  # of NULLs of no type
+            args = [build.coerce(a, INTEGER) if a.type.kind is Kind.NULL else a for a in args]
         try:
             function = resolve_aggregate(name, [a.type for a in args])
         except UserError as error:
@@ -468,7 +481,8 @@ class ExpressionBinder:
         if isinstance(e, ast.Exists):
             return binder.exists(e, scope, self._catalog)
         if isinstance(e, ast.InQuery):
-            test = binder.is_in(e, self.bind(e.operand), scope, self._catalog)
+            operands = [self.bind(x) for x in row_items(e.operand)]
+            test = binder.is_in(e, operands, scope, self._catalog)
             return build.not_(test, e.span) if e.negated else test
         if isinstance(e, ast.Quantified):
             return binder.quantified(e, self.bind(e.left), scope, self._catalog)
@@ -486,6 +500,12 @@ class ExpressionBinder:
 def _takes_bytes(name: str, args: Sequence[Expr]) -> bool:
     """Whether an aggregate works on the bits of binary strings."""
     return name in OPERATIONS and len(args) == 1 and args[0].type.kind in BINARIES
+
+
+def row_items(e: ast.Expr) -> tuple[ast.Expr, ...]:
+    """The columns of `(a, b)` beside IN; what is no such list is one column."""
+    is_list = isinstance(e, ast.RowConstructor) and not e.explicit
+    return e.items if isinstance(e, ast.RowConstructor) and is_list else (e,)
 
 
 def logic_terms(e: ast.Expr, op: str) -> list[ast.Expr]:

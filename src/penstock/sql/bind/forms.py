@@ -88,9 +88,9 @@ class Exists(Expr):
 
 @dataclass(frozen=True, slots=True)
 class In(Expr):
-    """operand IN (query): column 0 of `query`."""
+    """(operands) IN (query): the columns of `query`, one for each."""
 
-    operand: Expr
+    operands: tuple[Expr, ...]
     query: Node
 
 
@@ -122,8 +122,8 @@ def _inside(expr: Expr) -> tuple[Expr, ...]:
     match expr:
         case Aggregated():
             return expr.operands
-        case In(operand=operand):
-            return (operand,)
+        case In(operands=operands):
+            return operands
         case Grouped(args=args):
             return args
         case Windowed(args=args, partition=partition, order=order):
@@ -157,8 +157,8 @@ def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
         return new
     match expr:
         case In():
-            operand = descend(expr.operand, rule)
-            return replace(expr, operand=operand, query=_descend_outers(expr.query, rule))
+            operands = tuple(descend(e, rule) for e in expr.operands)
+            return replace(expr, operands=operands, query=_descend_outers(expr.query, rule))
         case Scalar() | Exists():
             return replace(expr, query=_descend_outers(expr.query, rule))
         case Windowed():
@@ -168,8 +168,8 @@ def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
                 partition=tuple(descend(e, rule) for e in expr.partition),
                 order=tuple((descend(e, rule), down, first) for e, down, first in expr.order),
             )
-    operands = parts(expr)
-    return with_parts(expr, [descend(e, rule) for e in operands]) if operands else expr
+    below = parts(expr)
+    return with_parts(expr, [descend(e, rule) for e in below]) if below else expr
 
 
 def _descend_outers(query: Node, rule: Callable[[Expr], Expr | None]) -> Node:

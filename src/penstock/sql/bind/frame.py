@@ -146,9 +146,9 @@ class Frame:
             self._half_join(kind, query, on)
             return
         assert isinstance(test, In)
-        operand = self.value(test.operand)
-        query, on, value = self._rows(test.query)
-        self._half_join(kind, query, [build.call("=", [operand, value], test.span), *on])
+        operands = [self.value(e) for e in test.operands]
+        query, on, values = self._rows(test.query)
+        self._half_join(kind, query, [*_equal(operands, values, test.span), *on])
 
     def _keep_not(self, test: Expr) -> None:
         kind = JoinKind.ANTI
@@ -157,36 +157,40 @@ class Frame:
             self._half_join(kind, query, on)
             return
         assert isinstance(test, In)
-        operand = self.value(test.operand)
-        column = test.query.schema.types[0]
-        if (operand.type.nullable or column.nullable) and not outers(test.query):
+        operands = [self.value(e) for e in test.operands]
+        nullable = any(e.type.nullable for e in operands) or any(
+            t.nullable for t in test.query.schema.types
+        )
+        # one column without correlation: whether there are NULLs is asked once, not for each row
+        is_simple = len(operands) == 1 and not outers(test.query)
+        if nullable and is_simple:
             rows, nulls = self._attach_counts(test.query)
             none = build.call("=", [rows, _zero()], test.span)
             no_nulls = build.call("=", [nulls, _zero()], test.span)
-            known = build.is_null(operand, test.span, negated=True)
+            known = build.is_null(operands[0], test.span, negated=True)
             guard = build.or_([none, build.and_([known, no_nulls])], test.span)
             self.node = Filter(self.node.schema, self.node, guard)
-        query, on, value = self._rows(test.query)
-        equal = build.call("=", [operand, value], test.span)
-        if (operand.type.nullable or column.nullable) and outers(test.query):
+        query, on, values = self._rows(test.query)
+        equal = _equal(operands, values, test.span)
+        if nullable and not is_simple:
             # among the rows of one outer row, "equal or unknown" is a residual like any other
-            equal = build.is_truth(equal, False, test.span, negated=True)
-        self._half_join(kind, query, [equal, *on])
+            equal = [build.is_truth(build.and_(equal), False, test.span, negated=True)]
+        self._half_join(kind, query, [*equal, *on])
 
     def _half_join(self, kind: JoinKind, query: Node, on: Sequence[Expr]) -> None:
         residual = build.and_(on) if on else None
         self.node = Join(self.node.schema, kind, self.node, query, (), (), residual)
 
-    def _rows(self, query: Node) -> tuple[Node, list[Expr], Expr]:
+    def _rows(self, query: Node) -> tuple[Node, list[Expr], list[Expr]]:
         """Rows that stand for `query`, up to duplicates: which of them belong to a row of the
-        frame, and their first column, as expressions over the frame and the rows."""
+        frame, and their columns, as expressions over the frame and the rows."""
         found = selection(query)
         if found is not None:
             on = [self._outward(e) for e in found.on]
-            return found.rows, on, self._outward(found.outputs[0])
+            return found.rows, on, [self._outward(e) for e in found.outputs]
         lifted, on = self.dependent(query)
-        at = len(lifted.schema) - len(query.schema)
-        return lifted, on, InputRef(query.schema.types[0], self.width + at)
+        at = self.width + len(lifted.schema) - len(query.schema)
+        return lifted, on, [InputRef(t, at + i) for i, t in enumerate(query.schema.types)]
 
     def _outward(self, e: Expr) -> Expr:
         """An expression of a sub-query over this frame's columns followed by the sub-query's."""
@@ -285,13 +289,15 @@ class Frame:
         return build.is_null(self.column(at), span, negated=True)
 
     def _in(self, e: In) -> Expr:
-        operand = self.value(e.operand)
+        operands = [self.value(x) for x in e.operands]
+        if len(operands) > 1:
+            return self._in_rows(e, operands)
+        operand = operands[0]
         rows = nulls = None
         if e.type.nullable:
             rows, nulls = self._attach_counts(e.query)
-        query, on, value = self._rows(e.query)
-        equal = build.call("=", [operand, value], e.span)
-        found = self._found(query, [equal, *on], e.span)
+        query, on, values = self._rows(e.query)
+        found = self._found(query, [*_equal(operands, values, e.span), *on], e.span)
         if rows is None or nulls is None:
             return found
         unknown = build.call(">", [nulls, _zero()], e.span)
@@ -303,6 +309,19 @@ class Frame:
             (unknown, Literal(BOOLEAN, None)),
         ]
         return build.case(branches, build.FALSE, e.span)
+
+    def _in_rows(self, e: In, operands: Sequence[Expr]) -> Expr:
+        """IN over several columns: TRUE where a row is equal, else NULL where one may be."""
+        query, on, values = self._rows(e.query)
+        found = self._found(query, [*_equal(operands, values, e.span), *on], e.span)
+        if not e.type.nullable:
+            return found
+        query, on, values = self._rows(e.query)  # over the frame as it is now
+        unknown = build.is_null(build.and_(_equal(operands, values, e.span)), e.span)
+        maybe = self._found(query, [unknown, *on], e.span)
+        return build.case(
+            [(found, build.TRUE), (maybe, Literal(BOOLEAN, None))], build.FALSE, e.span
+        )
 
     def _keyed(self, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
         """The distinct keys by which `query` answers "is there one?", after a TRUE column, and
@@ -375,6 +394,10 @@ def _extends(node: Node, base: Node) -> bool:
             case _:
                 return False
     return True
+
+
+def _equal(a: Sequence[Expr], b: Sequence[Expr], span: Span | None) -> list[Expr]:
+    return [build.call("=", [x, y], span) for x, y in zip(a, b, strict=True)]
 
 
 def _zero() -> Literal:

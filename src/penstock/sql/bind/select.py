@@ -112,15 +112,13 @@ class Select:
             sort = []
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
         exprs += [e for e in (having, qualify) if e is not None]
-        if keys is not None or any(has(e, Aggregated) for e in exprs):
+        if keys is not None or s.having is not None or any(has(e, Aggregated) for e in exprs):
             rewrite = self._aggregate(keys or plain([]), exprs)
             outputs = [(n, rewrite(e)) for n, e in outputs]
             sort = [replace(x, expr=rewrite(x.expr)) for x in sort]
             having, qualify = having and rewrite(having), qualify and rewrite(qualify)
         elif any(has(e, Grouped) for e in exprs):
             raise BindError(s.span, "GROUPING needs GROUP BY")
-        elif s.having is not None:
-            raise BindError(s.having.span, "HAVING needs GROUP BY or an aggregate; use WHERE")
         if having is not None:
             self.frame.keep(having)
         # one value for an output and the sort key that names it

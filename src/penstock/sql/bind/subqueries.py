@@ -16,6 +16,7 @@ there are and how many are NULL:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
@@ -52,10 +53,12 @@ class SubqueryBinder:
         query = bind_query(e.query, inside(catalog, scope))
         return Exists(BOOLEAN.with_nullable(False), query, span=e.span)
 
-    def is_in(self, e: ast.InQuery, operand: Expr, scope: Scope, catalog: Catalog) -> Expr:
-        """operand IN (SELECT …); NULL where that is not known."""
+    def is_in(
+        self, e: ast.InQuery, operands: Sequence[Expr], scope: Scope, catalog: Catalog
+    ) -> Expr:
+        """(operands) IN (SELECT …); NULL where that is not known."""
         query = bind_query(e.query, inside(catalog, scope))
-        return _in(operand, query, e.query.span, e.span)
+        return _in(operands, query, e.query.span, e.span)
 
     def quantified(self, e: ast.Quantified, operand: Expr, scope: Scope, catalog: Catalog) -> Expr:
         """operand op ANY (SELECT …), operand op ALL (SELECT …)."""
@@ -63,9 +66,9 @@ class SubqueryBinder:
         query = bind_query(e.query, inside(catalog, scope))
         is_all = e.quantifier == "ALL"
         if (e.op, is_all) == ("=", False):
-            return _in(operand, query, e.query.span, e.span)
+            return _in([operand], query, e.query.span, e.span)
         if (e.op, is_all) == ("<>", True):
-            return build.not_(_in(operand, query, e.query.span, e.span), e.span)
+            return build.not_(_in([operand], query, e.query.span, e.span), e.span)
         _one_column(query, e.query.span, f"{e.op} {e.quantifier} (SELECT …)")
         # x op ALL (q) is FALSE where x is not op the extreme; x op ANY (q) is NOT (x not-op ALL)
         op = e.op if is_all else _NEGATED[e.op]
@@ -73,11 +76,16 @@ class SubqueryBinder:
         return answer if is_all else build.not_(answer, e.span)
 
 
-def _in(operand: Expr, query: Node, where: Span, span: Span) -> Expr:
-    _one_column(query, where, "IN (SELECT …)")
-    nullable = operand.type.nullable or query.schema.types[0].nullable
-    build.call("=", [operand, InputRef(query.schema.types[0], 0)], span)  # can it be compared?
-    return In(BOOLEAN.with_nullable(nullable), operand, query, span=span)
+def _in(operands: Sequence[Expr], query: Node, where: Span, span: Span) -> Expr:
+    types = query.schema.types
+    if len(types) != len(operands):
+        raise BindError(
+            where, f"IN (SELECT …) compares {len(operands)} column(s), this query has {len(types)}"
+        )
+    for i, operand in enumerate(operands):
+        build.call("=", [operand, InputRef(types[i], i)], span)  # can they be compared?
+    nullable = any(t.nullable for t in (*types, *(e.type for e in operands)))
+    return In(BOOLEAN.with_nullable(nullable), tuple(operands), query, span=span)
 
 
 def _all(op: str, operand: Expr, query: Node, span: Span) -> Expr:

@@ -23,6 +23,7 @@ from penstock.plan.expressions import Expr, Literal
 from penstock.plan.nodes import Bounds
 from penstock.sql import ast
 from penstock.sql.bind import build
+from penstock.sql.bind.constants import constant
 from penstock.sql.bind.forms import Windowed
 from penstock.sql.bind.report import BindError, did_you_mean, unsupported
 
@@ -136,10 +137,13 @@ def _shift(binder: Binder, e: ast.FunctionCall, call: Windowed) -> Windowed:
     value = build.string_of(binder.bind(e.args[0]))
     offset = 1
     if len(e.args) > 1:
-        given = binder.bind(e.args[1])
-        if not isinstance(given, Literal) or given.type.kind not in INTEGERS or given.value < 0:
-            raise BindError(e.args[1].span, f"the offset of {call.kind} is a constant, 0 or more")
+        given = constant(binder.bind(e.args[1]))
+        if given is None or given.value is None or given.type.kind not in INTEGERS:
+            raise BindError(e.args[1].span, f"the offset of {call.kind} is a constant whole number")
         offset = given.value
+        if offset < 0:  # looks the other way
+            offset = -offset
+            call = replace(call, kind="LEAD" if call.kind == "LAG" else "LAG")
     ignores = e.nulls == "IGNORE"
     args: tuple[Expr, ...] = (value,)
     nullable = True
@@ -226,9 +230,9 @@ def _bound(
     """Rows or units of the order column, negative before the row; None: unbounded."""
     if bound.offset is None:
         return 0 if bound.kind == "CURRENT ROW" else None
-    offset = binder.bind(bound.offset)
+    offset = constant(binder.bind(bound.offset))
     sign = -1 if bound.kind == "PRECEDING" else 1
-    if not isinstance(offset, Literal) or offset.value is None:
+    if offset is None or offset.value is None:
         raise BindError(bound.span, "a frame's bound is a constant")
     if unit == "ROWS":
         if offset.type.kind not in INTEGERS or offset.value < 0:

@@ -1,0 +1,138 @@
+"""Queries of every form: what a view holds is what DuckDB answers, or the rows written here.
+
+A query whose meaning DuckDB shares stands in `AGREED`; one that it does not parse, or means
+otherwise, in `DECIDED` with its rows.
+"""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+
+from penstock.compile.program import compile_circuit
+from penstock.data.build import batch_to_rows
+from penstock.errors import SqlError
+from penstock.sql.program import compile_program
+from tests.oracle.drive import as_input
+
+TABLES = """
+CREATE TABLE emp (empno INT NOT NULL PRIMARY KEY, ename VARCHAR, job VARCHAR, mgr INT, sal INT, deptno INT);
+CREATE TABLE dept (deptno INT NOT NULL PRIMARY KEY, dname VARCHAR);
+CREATE TABLE a (k INT, x INT, s VARCHAR);
+CREATE TABLE b (k INT, y INT, t VARCHAR);
+"""
+ROWS: dict[str, list[tuple[Any, ...]]] = {
+    "emp": [
+        (1, "SMITH", "CLERK", 7, 800, 20), (2, "ALLEN", "SALESMAN", 5, 1600, 30),
+        (3, "WARD", "SALESMAN", 5, 1250, 30), (4, "JONES", "MANAGER", 8, 2975, 20),
+        (5, "BLAKE", "MANAGER", 8, 2850, 30), (6, "CLARK", "MANAGER", 8, 2450, 10),
+        (7, "SCOTT", "ANALYST", 4, 3000, 20), (8, "KING", "PRESIDENT", None, 5000, 10),
+        (9, "ADAMS", "CLERK", 7, 1100, 20), (10, "JAMES", "CLERK", 5, 950, 30),
+        (11, "FORD", "ANALYST", 4, 3000, 20), (12, "MILLER", "CLERK", 6, 1300, 10),
+    ],
+    "dept": [(10, "ACCOUNTING"), (20, "RESEARCH"), (30, "SALES"), (40, "OPERATIONS")],
+    "a": [(1, 10, "a"), (1, 20, "b"), (2, 30, None), (3, None, "c"), (None, 5, "d"), (2, 30, None)],
+    "b": [(1, 100, "x"), (2, 200, "y"), (2, 300, None), (4, None, "z"), (None, 7, "w")],
+}  # fmt: skip
+
+AGREED = """
+SELECT deptno, (SELECT COUNT(*) FROM (SELECT DISTINCT job FROM emp e WHERE e.deptno = d.deptno) q) AS n FROM dept d
+SELECT deptno, (SELECT SUM(sal) FROM (SELECT DISTINCT sal, deptno FROM emp) e WHERE e.deptno = d.deptno) AS n FROM dept d
+SELECT 1 AS one FROM a HAVING TRUE
+SELECT 1 AS one FROM a HAVING NULL
+SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)
+SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b WHERE y > 100)
+SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b)
+SELECT k, x, (k, x) IN (SELECT k, CAST(y / 10 AS INT) FROM b) AS p, (k, x) NOT IN (SELECT k, 1 FROM b WHERE k IS NOT NULL) AS q FROM a
+SELECT * FROM a AS l CROSS JOIN a AS r
+SELECT l.k, r.k FROM a AS l JOIN b AS r ON l.x < r.y
+SELECT COUNT(NULL) AS a, MAX(NULL) AS b, MIN(NULL) IS NULL AS c FROM a
+SELECT empno, LAG(sal, 1 + 1) OVER (ORDER BY empno) AS l, LEAD(sal, 3 - 2, -1) OVER (ORDER BY empno) AS m FROM emp
+SELECT empno, LAG(sal, -1) OVER (ORDER BY empno) AS l, LEAD(sal, -2, 0) OVER (ORDER BY empno) AS r FROM emp
+SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 * 1 FOLLOWING) AS l FROM emp
+"""
+
+DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
+    ("SELECT * FROM UNNEST(ARRAY[1, 2, 3], ARRAY['a', NULL]) AS t(x, y)",
+     [(1, "a"), (2, None), (3, None)]),
+    ("SELECT y, i, x FROM UNNEST(ARRAY['b'], ARRAY[7, 8]) WITH ORDINALITY AS t(x, y, i)",
+     [(7, 1, "b"), (8, 2, None)]),
+    ("SELECT * FROM UNNEST(MAP['p', 1, 'q', 2], ARRAY[ROW(1, 'x')]) AS t(k, v, f, g)",
+     [("p", 1, 1, "x"), ("q", 2, None, None)]),
+    ("SELECT k, e, f FROM a, UNNEST(ARRAY[x], SPLIT(s, ',')) AS u(e, f) WHERE k = 2",
+     [(2, 30, None), (2, 30, None)]),
+    ("SELECT k, (k, s) IN (SELECT k, t FROM b WHERE b.y > a.x) AS z FROM a WHERE x > 5",
+     [(1, False), (1, False), (2, None), (2, None)]),
+]  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Decimal | float):
+        return round(float(value), 6)
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def ours(query: str) -> Counter[Any]:
+    """The rows of a view of the query: once all came in one step, and once each in its own, after
+    as many that went away again."""
+    plan = compile_program(f"{TABLES} CREATE MATERIALIZED VIEW v AS {query};")
+    schemas = {t.name: t.schema for t in plan.tables}
+    at_once = compile_circuit(plan)
+    at_once.step({n: [as_input(schemas[n], [(r, 1) for r in rows])] for n, rows in ROWS.items()})
+    found = contents(at_once)
+    one_by_one = compile_circuit(plan)
+    for name, rows in ROWS.items():
+        for row in (*rows[:2], *rows[2:]):
+            one_by_one.step({name: [as_input(schemas[name], [(row, 1)])]})
+        for w in (-1, 1):
+            one_by_one.step({name: [as_input(schemas[name], [(r, w) for r in rows[::2]])]})
+    assert contents(one_by_one) == found
+    return found
+
+
+def contents(circuit: Any) -> Counter[Any]:
+    return Counter({plain(r): w for r, w in batch_to_rows(circuit.snapshot("v").batch())})
+
+
+@pytest.fixture(scope="module")
+def duck() -> Any:
+    connection = duckdb.connect()
+    connection.execute(TABLES)
+    for name, rows in ROWS.items():
+        connection.executemany(f"INSERT INTO {name} VALUES ({','.join('?' * len(rows[0]))})", rows)
+    return connection
+
+
+@pytest.mark.parametrize("query", AGREED.strip().splitlines())
+def test_a_view_holds_what_duckdb_answers(query: str, duck: Any) -> None:
+    assert ours(query) == Counter(plain(r) for r in duck.execute(query).fetchall())
+
+
+@pytest.mark.parametrize(("query", "rows"), DECIDED)
+def test_a_view_holds_the_rows_that_the_rules_say(query: str, rows: list[tuple[Any, ...]]) -> None:
+    assert ours(query) == Counter(rows)
+
+
+def names(query: str) -> tuple[str, ...]:
+    return compile_program(f"{TABLES} CREATE VIEW v AS {query};").views[0].schema.names
+
+
+def test_columns_that_nobody_named_alike_get_names_of_their_own() -> None:
+    assert names("SELECT * FROM a JOIN b ON a.k = b.k") == ("k", "x", "s", "k0", "y", "t")
+    assert names("SELECT l.k, r.k, m.k FROM a l, a r, b m") == ("k", "k0", "k1")
+    with pytest.raises(SqlError, match="view v has two columns n; give one an alias"):
+        names("SELECT k AS n, x AS n FROM a")
+
+
+def test_a_window_function_in_a_cycle_is_refused_however_it_is_computed() -> None:
+    with pytest.raises(SqlError, match="a window function cannot stand in a recursive view"):
+        compile_program(
+            f"""{TABLES} DECLARE RECURSIVE VIEW r (k INT, n BIGINT);
+            CREATE LOCAL VIEW i AS SELECT k, COUNT(*) OVER () AS c FROM r;
+            CREATE VIEW r AS SELECT k, CAST(1 AS BIGINT) AS n FROM a UNION SELECT k, c FROM i;"""
+        )
