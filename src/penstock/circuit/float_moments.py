@@ -22,6 +22,8 @@ from penstock.data.kernel import kernel
 def _sum(high: Any, low: Any, term: Any, error: Any) -> Any:
     """(high + low) + (term + error) as a pair."""
     total = high + term
+    if np.isinf(total):
+        return total, 0.0
     back = total - high
     rest = (high - (total - back)) + (term - back) + low + error
     first = total + rest

@@ -61,6 +61,10 @@ def add_floats(ids: Any, weights: Any, values: Any, sums: Any, specials: Any, co
                 error = _product_error(value, float(weight), term)
             high = sums[group, 0]
             total = high + term
+            if np.isinf(total):  # beyond DOUBLE, and there is nothing left of it to correct
+                sums[group, 0] = total
+                sums[group, 1] = 0.0
+                continue
             back = total - high
             low = sums[group, 1] + (high - (total - back)) + (term - back) + error
             sums[group, 0] = total + low

@@ -280,10 +280,11 @@ def negate(types: Types, literals: Literals) -> Overload | None:
     return Overload((t,), t, kernel, can_fail=True)
 
 
-@define_typed("unary+", "+ number")
+@define_typed("unary+", "+ number", "+ interval")
 def plus(types: Types, literals: Literals) -> Overload | None:
     t = types[0]
-    if len(types) != 1 or t.kind not in INTEGERS | FLOATS | {Kind.DECIMAL}:
+    signed = INTEGERS | FLOATS | {Kind.DECIMAL, Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG}
+    if len(types) != 1 or t.kind not in signed:
         return None
     return Overload((t,), t, lambda args, n: args[0])
 

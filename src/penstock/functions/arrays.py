@@ -4,7 +4,8 @@
     CARDINALITY …  ARRAY_APPEND …           NULL rules as listed there; sets come sorted
     SEQUENCE  SPLIT  ARRAY_JOIN             from and to other types
 
-An argument that stands for an element must have the element type, or one that widens to it.
+An argument that stands for an element must have the element type, or one that widens to it; one
+that is added may be any number, and the array widens.
 Decided here, where the reference is silent: ARRAY_CONTAINS, ARRAY_POSITION and ARRAY_REMOVE are
 NULL for a NULL element; ARRAY_INSERT at -1 appends; arrays of more than 10^8 elements fail.
 
@@ -29,6 +30,7 @@ from penstock.data.types import (
     BOOLEAN,
     INTEGER,
     INTEGERS,
+    NUMBERS,
     STRINGS,
     VARCHAR,
     Kind,
@@ -58,8 +60,9 @@ def is_array(t: SqlType) -> bool:
     return t.kind is Kind.ARRAY
 
 
-def element_argument(array: SqlType, given: SqlType) -> SqlType | None:
-    """The element type of `array` if `given` is that, or widens to it."""
+def element_argument(array: SqlType, given: SqlType, widen: bool = False) -> SqlType | None:
+    """The element type of `array` if `given` is that, or widens to it. Decimals meet in the
+    one that holds both, and with `widen` all numbers do."""
     element = array.children[0]
     if element.kind is Kind.NULL:
         return given
@@ -68,13 +71,18 @@ def element_argument(array: SqlType, given: SqlType) -> SqlType | None:
     common = common_type([element, given])
     if common is None:
         return None
+    numbers = NUMBERS if widen else {Kind.DECIMAL}
+    if element.kind in numbers and given.kind in numbers:
+        return common.with_nullable(element.nullable)
     is_text = element.kind in STRINGS | BINARIES and common.kind in STRINGS | BINARIES
     return element if is_text or same_bytes(common, element) else None
 
 
-def with_element(array: SqlType, given: SqlType) -> tuple[SqlType, SqlType] | None:
+def with_element(
+    array: SqlType, given: SqlType, widen: bool = False
+) -> tuple[SqlType, SqlType] | None:
     """(array type, element type) that ARRAY_APPEND and the like work on."""
-    element = element_argument(array, given)
+    element = element_argument(array, given, widen)
     return None if element is None else (array_of(element), element)
 
 
@@ -157,6 +165,8 @@ def split(s: Column, n: int) -> Column:
 
 @define("SPLIT", [STRING, STRING], array_of(VARCHAR))
 def split_by(s: Column, delimiter: Column, n: int) -> Column:
+    if len(delimiter) == 1:
+        return _split(s, text.to_list(delimiter)[0] or "")
     s, delimiter = aligned((s, delimiter))
     words = np.array(text.to_arrow(delimiter).fill_null("").to_pylist(), dtype=object)
     found, where = np.unique(words, return_inverse=True)
@@ -297,7 +307,7 @@ def _adding(name: str, before: bool) -> None:
     def resolver(types: Types, literals: Literals) -> Overload | None:
         if len(types) != 2 or not is_array(types[0]):
             return None
-        wanted = with_element(*types)
+        wanted = with_element(*types, widen=True)
         if wanted is None:
             return None
 
@@ -335,7 +345,7 @@ def array_concat(types: Types, literals: Literals) -> Overload | None:
 def array_insert(types: Types, literals: Literals) -> Overload | None:
     if len(types) != 3 or not is_array(types[0]) or types[1].kind not in INTEGERS | {Kind.NULL}:
         return None
-    wanted = with_element(types[0], types[2])
+    wanted = with_element(types[0], types[2], widen=True)
     if wanted is None:
         return None
 

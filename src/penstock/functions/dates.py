@@ -144,6 +144,7 @@ def _declare_field(name: str, unit: str) -> None:
 for _name in ("YEAR", "QUARTER", "MONTH", "WEEK", "DOW", "DOY", "HOUR", "MINUTE", "SECOND"):
     _declare_field(_name, _name)
 _declare_field("DAYOFMONTH", "DAY")
+_declare_field("DAYOFYEAR", "DOY")
 _declare_field("DAYOFWEEK", "DOW")
 
 

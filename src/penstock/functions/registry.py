@@ -117,7 +117,7 @@ def resolve(
 def _stand_ins(name: str, given: Types) -> Iterator[Types]:
     """What the arguments are taken for where no overload takes them as they are: an untyped NULL
     for another argument's type or a number, text, a span of days, an array or a map of such; then
-    text for a number."""
+    text for a number, except beside a collection of text or numbers."""
     kinds = {t.kind for t in given}
     if Kind.NULL in kinds and name.upper() not in _EXACT:
         others = [t for t in given if t.kind is not Kind.NULL]
@@ -127,5 +127,5 @@ def _stand_ins(name: str, given: Types) -> Iterator[Types]:
         )
         for candidate in (*others, INTEGER, VARCHAR, _DAYS, *collections):
             yield tuple(candidate if t.kind is Kind.NULL else t for t in given)
-    if kinds & STRINGS and name.isidentifier():
+    if kinds & STRINGS and name.isidentifier() and not kinds & {Kind.ARRAY, Kind.MAP}:
         yield tuple(_NUMBER if t.kind in STRINGS else t for t in given)

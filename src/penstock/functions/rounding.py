@@ -18,7 +18,14 @@ from penstock.data.batch import Array, Column
 from penstock.data.types import FLOATS, INTEGER, INTEGERS, Kind, SqlType, decimal
 from penstock.functions import int128
 from penstock.functions.arithmetic import fail_decimal
-from penstock.functions.definition import Kernel, Literals, Overload, Types, define_typed
+from penstock.functions.definition import (
+    Kernel,
+    Literals,
+    Overload,
+    Types,
+    define_typed,
+    fail_where,
+)
 
 _FLOAT_ROUND: dict[int, Callable[[Array], Array]] = {
     int128.TRUNCATE: np.trunc,
@@ -87,13 +94,20 @@ def _digits_kernel(t: SqlType, out: SqlType, mode: int) -> Kernel:
     return kernel
 
 
+#: past them no DOUBLE has a digit, and a power of ten is still finite
+_MOST_DIGITS = 300
+
+
 def _float_digits(values: Array, digits: Array, mode: int) -> Array:
+    far = digits < -_MOST_DIGITS
+    digits = np.clip(digits, -_MOST_DIGITS, _MOST_DIGITS)
     power = np.power(10.0, np.abs(digits).astype(np.float64))
     shifted = np.where(digits >= 0, values * power, values / power)
     whole = _FLOAT_ROUND[mode](shifted)
     out = np.where(digits >= 0, whole / power, whole * power)
     # beyond what a double resolves there is nothing to round
-    return np.where(np.isfinite(shifted), out, values).astype(values.dtype)
+    out = np.where(np.isfinite(shifted), out, values)
+    return np.where(far & np.isfinite(values), 0.0, out).astype(values.dtype)
 
 
 def _one_more_digit(t: SqlType) -> SqlType:
@@ -120,9 +134,7 @@ def _rounding(mode: int, with_digits: bool) -> Callable[[Types, Literals], Overl
                     args, t, lambda a, n: Column(t, _float_digits(a[0].values, a[1].values, mode))
                 )
             if t.kind in INTEGERS:
-                return Overload(
-                    args, t, lambda a, n: Column(t, _round_integers(a[0].values, a[1].values, mode))
-                )
+                return Overload(args, t, _integer_digits_kernel(t, mode), can_fail=True)
             return None
         if t.kind is Kind.DECIMAL:
             out, kernel = _to_whole(t, mode)
@@ -137,17 +149,47 @@ def _rounding(mode: int, with_digits: bool) -> Callable[[Types, Literals], Overl
     return resolver
 
 
-def _round_integers(values: Array, digits: Array, mode: int) -> Array:
-    """Negative digits of an integer: rounded in its own type, through a wide decimal."""
-    if (digits >= 0).all():
-        return np.broadcast_to(values, max(len(values), len(digits)))
-    unit = np.power(10.0, np.minimum(-np.minimum(digits, 0), 19))
-    power = unit.astype(values.dtype) if values.dtype.itemsize == 8 else unit.astype(np.int64)
-    rest = np.fmod(values, power)
-    down = values - rest
-    half = np.abs(rest) * 2 >= power if mode == int128.HALF_UP else np.abs(rest) * 2 > power
-    away = half & (mode != int128.TRUNCATE)
-    return np.asarray((down + away * np.sign(values) * power).astype(values.dtype))
+def _integer_digits_kernel(t: SqlType, mode: int) -> Kernel:
+    """Negative digits of an integer: rounded in its own type, as decimals of no scale are."""
+    message = f"rounding overflows {t.with_nullable(True)}"
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        x, digits = args
+        rows = max(len(x), len(digits))
+        out = np.array(np.broadcast_to(x.values, rows))
+        wanted = np.broadcast_to(digits.values, rows)
+        over = np.zeros(rows, np.bool_)
+        for d in np.unique(wanted[wanted < 0]).tolist():  # distinct digit counts, not rows
+            here = wanted == d
+            out[here], over[here] = _rounded_integers(out[here], -d, mode)
+        fail_where(over, args, message)
+        return Column(t, out)
+
+    return kernel
+
+
+def _rounded_integers(values: Array, digits: int, mode: int) -> tuple[Array, Array]:
+    """`values` without their last `digits` digits, and where that does not fit their type."""
+    if digits > 19:  # no 64 bits come near half of it
+        return np.zeros_like(values), np.zeros(len(values), np.bool_)
+    unit = np.uint64(10**digits)
+    negative = values < 0
+    # the size as uint64: -(2^63) has one there too
+    size = np.where(negative, np.uint64(0) - values.astype(np.uint64), values.astype(np.uint64))
+    quotient, rest = size // unit, size % unit
+    half = unit // np.uint64(2)
+    if mode == int128.HALF_UP:
+        up = rest >= half
+    elif mode == int128.HALF_EVEN:
+        up = (rest > half) | ((rest == half) & (quotient % np.uint64(2) == 1))
+    else:
+        up = np.zeros(len(values), np.bool_)
+    quotient = quotient + up
+    bounds = np.iinfo(values.dtype)
+    most = np.where(negative, np.uint64(-int(bounds.min)), np.uint64(bounds.max))
+    over = quotient > most // unit
+    total = np.where(over, np.uint64(0), quotient) * unit
+    return np.where(negative, np.uint64(0) - total, total).astype(values.dtype), over
 
 
 for _name, _mode in _NAMES.items():

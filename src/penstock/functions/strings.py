@@ -56,16 +56,34 @@ def _table(change: Callable[[str], str]) -> Array:
 _UPPER, _LOWER = _table(str.upper), _table(str.lower)
 
 
+def _special(change: Callable[[str], str]) -> dict[str, str]:
+    """Characters whose other case is not one character (Unicode's SpecialCasing): ß is SS."""
+    return {c: change(c) for c in map(chr, range(128, 0x1FFFF)) if len(change(c)) > 1}
+
+
+_SPECIAL_UPPER, _SPECIAL_LOWER = _special(str.upper), _special(str.lower)
+
+
+def _cased(s: Column, table: Array, special: dict[str, str], rest: Callable[[Any], Any]) -> Column:
+    out = text_kernels.mapped_ascii(s, table, VARCHAR)
+    if out is not None:
+        return out
+    words = text.to_arrow(s)
+    odd = pc.match_substring_regex(words, f"[{''.join(special)}]").fill_null(False)
+    if pc.any(odd).as_py():
+        for character, cased in special.items():
+            words = pc.replace_substring(words, character, cased)
+    return text.from_arrow(rest(words))
+
+
 @define("LOWER", [STRING], VARCHAR)
 def lower(s: Column, n: int) -> Column:
-    out = text_kernels.mapped_ascii(s, _LOWER, VARCHAR)
-    return text.from_arrow(pc.utf8_lower(text.to_arrow(s))) if out is None else out
+    return _cased(s, _LOWER, _SPECIAL_LOWER, pc.utf8_lower)
 
 
 @define("UPPER", [STRING], VARCHAR)
 def upper(s: Column, n: int) -> Column:
-    out = text_kernels.mapped_ascii(s, _UPPER, VARCHAR)
-    return text.from_arrow(pc.utf8_upper(text.to_arrow(s))) if out is None else out
+    return _cased(s, _UPPER, _SPECIAL_UPPER, pc.utf8_upper)
 
 
 @define("REVERSE", [STRING], VARCHAR)

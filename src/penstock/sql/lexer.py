@@ -43,6 +43,8 @@ _TOKEN = re.compile(
     | (?P<binary>[xX]'[^']*')
     | (?P<unicode>[uU]&(?:'(?:[^']|'')*'|"(?:[^"]|"")*")
                   (?:\s*[uU][eE][sS][cC][aA][pP][eE]\s*'[^']*')?)
+    | (?P<escaped>[eE]'(?:[^'\\]|''|\\[\s\S])*')
+    | (?P<national>(?:[nN]|_\w+)'(?:[^']|'')*')
     | (?P<word>[\w$]+)
     | (?P<comment>--[^\n]*|//[^\n]*|/\*(?!\+)(?:[^*]|\*(?!/))*\*/)
     | (?P<hint>/\*\+(?:[^*]|\*(?!/))*\*/)
@@ -131,6 +133,34 @@ def _number(out: Tokens, raw: str, start: int, end: int) -> None:
 def _string(out: Tokens, raw: str, start: int, end: int) -> None:
     value = raw[1:-1].replace("''", "'")
     _add_string(out, value, start, end)
+
+
+def _national(out: Tokens, raw: str, start: int, end: int) -> None:
+    """N'text' and _utf8'text': all text is Unicode here, whatever its prefix says."""
+    _string(out, raw[raw.index("'") :], start, end)
+
+
+_ESCAPE = re.compile(
+    r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{1,2})|([0-7]{1,3})|([\s\S]))|''"
+)
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _escaped(out: Tokens, raw: str, start: int, end: int) -> None:
+    """E'text' with the escapes of C; a backslash before another character is that character."""
+
+    def one(m: re.Match[str]) -> str:
+        if m[0] == "''":
+            return "'"
+        if m[5]:
+            return _LETTERS.get(m[5], m[5])
+        code = int(m[4], 8) if m[4] else int(m[1] or m[2] or m[3], 16)
+        if code < 0xD800 or 0xDFFF < code <= 0x10FFFF:
+            return chr(code)
+        out.errors.append((Span(start, end), f"{m[0]} is not a character"))
+        return ""
+
+    _add_string(out, _ESCAPE.sub(one, raw[2:-1]), start, end)
 
 
 def _add_string(out: Tokens, value: str, start: int, end: int) -> None:
@@ -254,5 +284,7 @@ _SPECIAL: dict[str, Callable[[Tokens, str, int, int], None]] = {
     "binary": _binary,
     "quoted": _quoted,
     "unicode": _unicode,
+    "escaped": _escaped,
+    "national": _national,
     "hint": _hint,
 }

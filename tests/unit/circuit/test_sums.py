@@ -43,6 +43,12 @@ def totals(kind: str, type: SqlType, *steps: list[tuple[Any, int]]) -> list[Any]
     return values
 
 
+@pytest.mark.parametrize(("type", "most"), [(DOUBLE, 1e308), (REAL, 3e38)], ids=str)
+def test_a_sum_beyond_the_floats_is_infinite(type: Any, most: float) -> None:
+    assert totals("SUM", type, [(most, 2)], [(1.0, 1)]) == [math.inf, math.inf]
+    assert totals("SUM", type, [(-most, 1), (-most, 2)]) == [-math.inf]
+
+
 @pytest.mark.parametrize(
     ("type", "least", "most"),
     [

@@ -12,7 +12,8 @@ is prose; an expression may go on over several lines until `=>`.
 
 Each line is evaluated as a constant, with every literal turned into a column, and with each
 literal alone as a column beside the others as constants. Where the outermost call is strict, each
-of its literal arguments is replaced by NULL, and the result must be NULL.
+of its literal arguments is replaced by NULL, and the result must be NULL. Rows with a NULL in each
+place stand in one batch, too: `beside` says whether each has the answer that it has alone.
 """
 
 from __future__ import annotations
@@ -175,6 +176,37 @@ def with_nulls(expr: Expr) -> Iterator[tuple[str, Expr]]:
             continue
         null = Literal(arg.type.with_nullable(True), None)
         yield f"argument {i + 1}", replace(expr, args=(*expr.args[:i], null, *expr.args[i + 1 :]))
+
+
+def _nullable(expr: Expr) -> Expr:
+    """`expr` as it is over columns that may be NULL."""
+    operands = parts(expr)
+    whole = with_parts(expr, [_nullable(p) for p in operands]) if operands else expr
+    return replace(whole, type=whole.type.with_nullable(True))
+
+
+def beside(expr: Expr) -> tuple[list[str], list[str]]:
+    """The answers of rows with NULL in each place, in all and in none: of each row alone, and of
+    those of them that have an answer in one batch."""
+    count = len(list(literals_of(expr)))
+    over, columns = lifted(_nullable(expr), set(range(count)))
+    table = Schema(tuple(Field(f"c{i}", c.type) for i, c in enumerate(columns)))
+    evaluate = compile_expression(over, table)
+    full = tuple(c.value for c in columns)
+    rows = [full, *((*full[:i], None, *full[i + 1 :]) for i in range(count)), (None,) * count, full]
+
+    def answers(some: list[tuple[Any, ...]]) -> list[str]:
+        values = column_to_python(evaluate(batch_from_rows(table, some)))
+        return [spelled(v, over.type.kind) for v in values]
+
+    alone, right = [], []
+    for r in rows:
+        try:
+            alone += answers([r])
+            right.append(r)
+        except RuntimeSqlError:
+            continue  # a row that fails says so in its own line
+    return alone, answers(right) if right else []
 
 
 def agrees(got: str, wanted: str) -> bool:

@@ -44,6 +44,10 @@ def errors(text: str) -> list[str]:
         (r"U&'a\\b'", STRING, "a\\b"),
         ("u&'!0041' UESCAPE '!'", STRING, "A"),
         (r'U&"d\0061t\0061"', QUOTED, "data"),
+        (r"E'it''s\ta\\b\'c\n'", STRING, "it's\ta\\b'c\n"),
+        (r"e'\u0041\U0001F600\x41\101\q'", STRING, "A😀AAq"),
+        ("N'abc'", STRING, "abc"),
+        ("_UTF8'it''s'", STRING, "it's"),
     ],
 )
 def test_one_token(text: str, key: str, value: Any) -> None:

@@ -221,7 +221,8 @@ class FloatSum(Accumulator):
         out = np.empty(len(groups), dtype=np.float64)
         valid = np.empty(len(groups), dtype=np.uint8)
         read_floats(groups, self._sums, self._specials, self._counts, self._average, out, valid)
-        values = out.astype(self._result.dtype, copy=False)
+        with np.errstate(over="ignore"):  # a total beyond REAL is infinite
+            values = out.astype(self._result.dtype, copy=False)
         return Column(self._result, values, None if all_set(valid) else valid)
 
 

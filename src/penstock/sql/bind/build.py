@@ -115,8 +115,8 @@ def _retyped(literal: Literal, target: SqlType) -> Literal | None:
 
 
 def _from_string(value: str, source: SqlType, target: SqlType) -> Any:
-    if target.kind is Kind.VARCHAR and _fits(replace(source, kind=Kind.VARCHAR), target):
-        return value
+    if target.kind is Kind.VARCHAR and (source.kind is Kind.CHAR or _fits(source, target)):
+        return value[: target.precision]
     if target.kind is Kind.CHAR and target.precision == len(value):
         return value
     if target.kind in (Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.UUID):
@@ -153,7 +153,7 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
         raise BindError(span, f"cannot cast {bare(expr.type)} to {bare(target)}")
     loses = expr.type.kind is Kind.VARIANT and target.kind is not Kind.VARIANT
     result = target.with_nullable(expr.type.nullable or safe or loses)
-    if isinstance(expr, Literal) and not safe:
+    if isinstance(expr, Literal) and (not safe or target.kind is Kind.VARCHAR):
         folded = _retyped(expr, result)
         if folded is not None:
             return replace(folded, span=span)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from penstock.data.types import Kind
 from penstock.errors import Span
 from penstock.functions.coercion import DATETIMES, INTERVALS
 from penstock.plan.expressions import Expr
@@ -20,6 +21,8 @@ from penstock.sql.bind.report import BindError
 Bind = Callable[[ast.Expr], Expr]
 #: (first, last)
 Ends = tuple[Expr, Expr]
+#: an end may be an untyped NULL
+_POINTS = DATETIMES | {Kind.NULL}
 
 #: predicate → the comparisons that must hold, between ends 0 (first) and 1 (last) of both periods
 _RULES: dict[str, tuple[tuple[int, str, int], ...]] = {
@@ -50,7 +53,7 @@ def _refuse(span: Span, what: str) -> BindError:
 
 def _point(e: ast.Expr, bind: Bind) -> Ends:
     at = bind(e)
-    if at.type.kind not in DATETIMES:
+    if at.type.kind not in _POINTS:
         raise _refuse(e.span, f"{build.bare(at.type)} is no point in time")
     return at, at
 
@@ -61,7 +64,8 @@ def _period(e: ast.Expr, bind: Bind) -> Ends:
     start, end = bind(e.items[0]), bind(e.items[1])
     if end.type.kind in INTERVALS:
         end = build.call("+", [start, end], e.span)
-    if {start.type.kind, end.type.kind} - DATETIMES:
+    kinds = {start.type.kind, end.type.kind}
+    if kinds - _POINTS or kinds == {Kind.NULL}:
         raise _refuse(e.span, f"({build.bare(start.type)}, {build.bare(end.type)}) is no period")
     ends = [start, end]
     return build.call("LEAST", ends, e.span), build.call("GREATEST", ends, e.span)

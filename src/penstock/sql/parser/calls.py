@@ -396,6 +396,8 @@ class CallParser(ExpressionParser):
             args.append(self.expression())
             if self.accept("FOR"):
                 args.append(self.expression())
+        elif self.accept("FOR"):
+            args += [ast.Literal(self.span_from(start), 1, "1"), self.expression()]
         else:
             while self.accept(","):
                 args.append(self.expression())
