@@ -55,12 +55,14 @@ def reported(error: RuntimeSqlError, relation: str, batch: Batch, schema: Schema
     values = {
         f.name: column_to_python(_row(c, row))[0]
         for f, c in zip(schema.fields, batch.columns, strict=True)
+        if not f.name.startswith("$")  # the compiler's own, such as the row that has no FROM
     }
     details |= {"relation": relation, "row": {k: _cut(str(v)) for k, v in values.items()}}
     shown = ", ".join(f"{k} = {_cut(repr(v))}" for k, v in values.items())
     where = f"view {relation}: " if relation else ""
     what = f" in `{details['expression']}`" if "expression" in details else ""
-    message = f"{where}{error.message}{what} for the row {shown}"
+    whose = f" for the row {shown}" if shown else ""
+    message = f"{where}{error.message}{what}{whose}"
     return RuntimeSqlError(message, row=row, code=error.code, details=details)
 
 

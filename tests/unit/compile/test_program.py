@@ -30,6 +30,7 @@ from penstock.plan.nodes import (
     Values,
     ViewPlan,
 )
+from penstock.sql.program import compile_program
 
 ORDERS = schema(customer=INTEGER.with_nullable(False), amount=INTEGER, quantity=INTEGER)
 PEOPLE = schema(id=INTEGER.with_nullable(False), name=VARCHAR)
@@ -172,6 +173,13 @@ def test_a_failing_row_names_view_expression_and_values() -> None:
         "view v: division by zero in `amount / quantity` "
         "for the row customer = 2, amount = 5, quantity = 0"
     )
+
+
+def test_a_failing_query_without_from_names_no_row() -> None:
+    circuit = compile_circuit(compile_program("CREATE VIEW v AS SELECT 1 / 0;"))
+    with pytest.raises(RuntimeSqlError) as caught:
+        circuit.step({})
+    assert caught.value.message == "view v: division by zero in `1 / 0`"
 
 
 def test_defaults_are_one_row_columns() -> None:
