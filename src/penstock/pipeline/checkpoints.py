@@ -10,7 +10,8 @@ A checkpoint of step S holds
     inputs        the progress of what went through the circuit up to S; where each source goes on
     outputs       for each: generation and token, the last step its sink took, the marker as we
                   last wrote it, whether it owes a snapshot, and the deltas up to S that its sink
-                  has not taken: a checkpoint waits for no sink, and nothing queued is lost with it
+                  has not taken: a checkpoint waits for no sink, and nothing queued is lost with
+                  it; of a pending reset also what it could be cancelled to (`way_back`)
     transaction   how many there were; when the pipeline ends in an open one, what that has taken in
 
 Taken on request, every `checkpoint_interval_secs` when fault tolerance is on, at a stop that is
@@ -41,6 +42,7 @@ import orjson
 
 from penstock.errors import PenstockError, TransientError
 from penstock.pipeline import failpoints
+from penstock.pipeline.delta_queue import Entry
 from penstock.pipeline.digest import config_digest
 from penstock.pipeline.frames import encode_delta
 from penstock.pipeline.journal import Journal, JournalRecord, encode_record
@@ -320,14 +322,26 @@ class Checkpointer:
         return manifest
 
     def _output(self, position: OutputPosition) -> dict[str, Any]:
+        way = position.way_back
+        kept = None
+        if way is not None:
+            kept = {
+                "generation": way.generation,
+                "token": way.token,
+                "marker_step": way.marker_step,
+                "queue": self._queue(way.queue),
+            }
+        return {**position.to_json(), "queue": self._queue(position.queue), "way_back": kept}
+
+    def _queue(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         queue = []
-        for entry in position.queue:
+        for entry in entries:
             rows = None
             if entry.rows is not None:
                 frame = np.frombuffer(encode_delta(entry.rows), np.uint8)
                 rows = file_reference(self._store.put("delta", {"frame": frame}))
             queue.append({"step": entry.step, "processed": entry.processed, "rows": rows})
-        return {**position.to_json(), "queue": queue}
+        return queue
 
     def _held(self, record: JournalRecord) -> dict[str, str]:
         frame = np.frombuffer(encode_record(record), np.uint8)

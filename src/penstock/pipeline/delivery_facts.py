@@ -1,4 +1,4 @@
-"""The facts that an output endpoint is made of: cuts, counters, progress, what is kept aside.
+"""The facts that an output endpoint is made of: cuts, counters, progress, holds.
 
 Not here: what changes them (`delivery_state`).
 """
@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from penstock.data.batch import Batch
-from penstock.pipeline.delta_queue import DeltaQueue
-from penstock.pipeline.resets import ResetRecord
 
 
 class SnapshotHandle(Protocol):
@@ -60,17 +58,6 @@ class Progress:
     bytes_sent: int = 0
     last_error: str | None = None
     started_at: float = field(default_factory=time.time)
-
-
-@dataclass(slots=True)
-class WayBack:
-    """The generation whose contents the sink still shows, and the deltas it has not got."""
-
-    record: ResetRecord
-    queue: DeltaQueue
-    marker_step: int | None
-    #: (step, processed) that the sink took while the reset was pending
-    taken: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)

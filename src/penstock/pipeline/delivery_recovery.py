@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from penstock.io.contracts import Marker
 from penstock.pipeline.delta_queue import DeltaQueue
 from penstock.pipeline.eventlog import event
-from penstock.pipeline.output_position import Recovered, Verdict, judge
+from penstock.pipeline.output_position import OutputPosition, Recovered, Verdict, judge
 from penstock.pipeline.phases import Event, Phase
+from penstock.pipeline.way_back import gone_back, way_of, way_token
 
 if TYPE_CHECKING:
     from penstock.pipeline.delivery_state import DeliveryState
@@ -32,8 +33,20 @@ def take_up(state: DeliveryState, recovered: Recovered) -> bool:
     had refused for good: a restart tries it anew."""
     p = recovered.position
     record = state.resets.newest(state.name)
-    if record is None or record.generation < p.generation:
-        return False  # the record of resets is older than the checkpoint: go beyond both
+    if record is None:
+        return False
+    if record.generation < p.generation:
+        cancelled = state.resets.find(p.token)
+        if cancelled is None or cancelled.state != "cancelled":
+            return False  # the record of resets is older than the checkpoint: go beyond both
+        back = gone_back(p)
+        if back is None or back.generation != record.generation:
+            # nothing to go back to: paused until somebody starts it, as `cancel` left it
+            _take_counts(state, p)
+            state.record, state.phase = cancelled, Phase.WAITING
+            state.must_begin, state.paused = False, True
+            return True
+        p = back
     is_newer = record.generation > p.generation
     if p.is_failed or record.state == "failed":
         return False
@@ -45,14 +58,22 @@ def take_up(state: DeliveryState, recovered: Recovered) -> bool:
         # also when it is owed: if it turns out to be published, these come after it
         state.queue = DeltaQueue(replace(e, queued_at=time.monotonic()) for e in p.queue)
         state.rows, state.digest, state.marker_step = p.rows, p.digest, p.marker_step
-    state.paused = p.is_paused
-    state.counters.transmitted_records = p.transmitted_records
-    state.completed_step, state.completed_records = p.completed_step, p.completed_records
-    state.pushed_step, state.pushed_records = p.completed_step, p.completed_records
+    if record.is_pending and is_owed:
+        old = state.resets.find(way_token(p, is_newer))
+        state.way_back = way_of(p, is_newer, old)
+    # a reset ends a pause
+    state.paused = p.is_paused and not is_newer
+    _take_counts(state, p)
     for e in state.queue:
         state.pushed_step, state.pushed_records = e.step, e.processed
     state.unverified = recovered
     return True
+
+
+def _take_counts(state: DeliveryState, p: OutputPosition) -> None:
+    state.counters.transmitted_records = p.transmitted_records
+    state.completed_step, state.completed_records = p.completed_step, p.completed_records
+    state.pushed_step, state.pushed_records = p.completed_step, p.completed_records
 
 
 def verify(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> str | None:
@@ -91,6 +112,7 @@ def verify(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> 
             _go_on_behind(state, stored, is_owed)
     elif verdict is Verdict.OWED:
         if state.record.is_pending:
+            _keep_way_back(state, stored, recovered.horizon)
             state.owe(Event.LOST)
         else:
             # published once, and the target has forgotten: a token is not used twice
@@ -98,8 +120,22 @@ def verify(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> 
     return None
 
 
+def _keep_way_back(state: DeliveryState, stored: Marker | None, horizon: int) -> None:
+    """The snapshot is still owed; it can be cancelled as before if the sink shows what it did."""
+    way = state.way_back
+    if way is None:
+        return
+    if stored is None or not way.leads_to(stored, horizon):
+        state.way_back = None
+        return
+    state.set_aside()
+    way.begin_behind(stored)
+    state.rows, state.digest = stored.rows, stored.digest
+
+
 def _go_on_behind(state: DeliveryState, stored: Marker, is_owed: bool) -> None:
     """The sink has everything up to its marker's step."""
+    state.way_back = None
     state.must_begin = False
     state.skip_to = stored.step
     processed = state.completed_records

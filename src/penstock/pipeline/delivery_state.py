@@ -18,7 +18,7 @@ still be cancelled, the dropped deltas and those that come until the publish are
 long as they are few (`KEPT_RECORDS`): a cancelled reset then goes on where it was, and nothing is
 lost. Without a way back (the deltas were too many, or the sink had never shown a whole snapshot)
 a cancelled reset leaves the old contents as they are and the connector paused: what it missed is
-owed, and starting it is a reset.
+owed, and starting it is a reset. A restart keeps both (`way_back`).
 
 Invariants:
 * a delta is queued under the generation that it belongs to (reset.md rule 2);
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
 from penstock.errors import Conflict
-from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress, WayBack
+from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress
 from penstock.pipeline.delivery_recovery import take_up
 from penstock.pipeline.delta_queue import DeltaQueue, Entry
 from penstock.pipeline.eventlog import event
@@ -47,6 +47,7 @@ from penstock.pipeline.output_position import OutputPosition, Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
 from penstock.pipeline.resets import ResetLog, ResetRecord
+from penstock.pipeline.way_back import WayBack
 
 if TYPE_CHECKING:
     from penstock.pipeline.reset_group import ResetGroup
@@ -73,7 +74,7 @@ class DeliveryState:
         self.resets = resets
         self._waiting_for = WaitingFor.DELIVERY
         self.queue = DeltaQueue()
-        self._way_back: WayBack | None = None
+        self.way_back: WayBack | None = None
         self.pinned: Cut | None = None
         #: the group reset that the next cut waits for
         self.group: ResetGroup | None = None
@@ -124,6 +125,7 @@ class DeliveryState:
             config=config,
             schema=schema,
             queue=tuple(self.queue),
+            way_back=None if self.way_back is None else self.way_back.kept(),
         )
 
     @property
@@ -140,7 +142,7 @@ class DeliveryState:
     @property
     def kept_records(self) -> int:
         """Rows kept aside for a cancellation."""
-        return 0 if self._way_back is None else self._way_back.queue.records
+        return 0 if self.way_back is None else self.way_back.queue.records
 
     def lag(self) -> tuple[int, float]:
         """(input records, seconds) that the sink is behind the circuit."""
@@ -180,8 +182,8 @@ class DeliveryState:
             self.queue.push(entry)
             if self.queue.records > self.settings.max_queued_records:
                 self._relieve()
-        elif self._way_back is not None:
-            self._way_back.queue.push(entry)
+        elif self.way_back is not None:
+            self.way_back.push(entry)
         self._bound_way_back()
 
     def _relieve(self) -> None:
@@ -198,8 +200,8 @@ class DeliveryState:
 
     def _bound_way_back(self) -> None:
         bound = min(KEPT_RECORDS, self.settings.max_queued_records)
-        if self._way_back is not None and self._way_back.queue.records > bound:
-            self._way_back = None
+        if self.way_back is not None and self.way_back.queue.records > bound:
+            self.way_back = None
 
     @property
     def is_due(self) -> bool:
@@ -258,7 +260,7 @@ class DeliveryState:
         self.record = self.resets.accept(
             self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
         )
-        self._way_back = way_back
+        self.way_back = way_back
         self.unverified = None
         self.skip_to = 0
         self.marker_step = None
@@ -283,16 +285,15 @@ class DeliveryState:
             return None
         if self.phase is Phase.FOLLOWING and self.settings.snapshot:
             queue, self.queue = self.queue, DeltaQueue()
-            return WayBack(self.record, queue, self.marker_step)
+            return WayBack(self.record, queue, self.marker_step, skip_to=self.skip_to)
         if self.phase is Phase.STAGING:
-            self._set_aside()
-        return self._way_back if self.phase in CANCELLABLE else None
+            self.set_aside()
+        return self.way_back if self.phase in CANCELLABLE else None
 
-    def _set_aside(self) -> None:
+    def set_aside(self) -> None:
         """What queued after the cut belongs to the way back again."""
-        if self._way_back is not None:
-            w = self._way_back
-            w.queue = w.queue.then(self.queue, w.record.generation)
+        if self.way_back is not None:
+            self.way_back.add(self.queue)
             self._bound_way_back()
 
     def owe(self, by: Event) -> None:
@@ -320,8 +321,8 @@ class DeliveryState:
         self.resets.cancel(self.name, self.record.generation)
         cancelled = self.record
         if self.phase is Phase.STAGING:
-            self._set_aside()
-        way_back, self._way_back = self._way_back, None
+            self.set_aside()
+        way_back, self.way_back = self.way_back, None
         if way_back is None:
             self.record = replace(self.record, state="cancelled")
             self.owe(Event.ABANDON)
@@ -331,7 +332,7 @@ class DeliveryState:
             self.owe(Event.CANCEL)
             # those that came while it was waiting carry the cancelled generation
             self.queue = way_back.queue.then(DeltaQueue(), self.record.generation)
-            self.marker_step = way_back.marker_step
+            self.marker_step, self.skip_to = way_back.marker_step, way_back.skip_to
             if way_back.taken is not None:
                 self.advance(*way_back.taken)
         self.counters.cancelled_resets += 1
@@ -344,7 +345,7 @@ class DeliveryState:
     def pause(self) -> None:
         """Discard updates from now on (contract 6.2). A snapshot that is owed stays owed."""
         self.paused = True
-        self._way_back = None
+        self.way_back = None
         if self.phase in CANCELLABLE:
             self.owe(Event.ABANDON)
         else:
@@ -389,7 +390,7 @@ class DeliveryState:
         if it is no longer wanted."""
         if not self.is_staging(record, cut):
             return False
-        self._way_back = None
+        self.way_back = None
         self.phase = next_phase(self.phase, Event.STAGED)
         return True
 
@@ -443,7 +444,7 @@ class DeliveryState:
         """The sink has taken `entries` on behalf of `record`. False if a reset came meanwhile."""
         last = entries[-1]
         if self.record.generation != record.generation:
-            w = self._way_back
+            w = self.way_back
             if w is not None and w.record.generation == record.generation:
                 w.queue.took(last.step)
                 w.taken = (last.step, last.processed)
@@ -471,7 +472,7 @@ class DeliveryState:
         if self.phase is Phase.FAILED:
             return
         if self.phase is Phase.STAGING:
-            self._set_aside()
+            self.set_aside()
             self.owe(Event.UNAVAILABLE)
         else:
             self.phase = next_phase(self.phase, Event.UNAVAILABLE)
@@ -483,7 +484,7 @@ class DeliveryState:
             return
         self._note_error(message)
         self.fatal_error = message
-        self._way_back = None
+        self.way_back = None
         self.owe(Event.REJECTED)
         self.resets.fail(self.name, self.record.generation, message)
         if self.record.is_pending:

@@ -35,12 +35,23 @@ Not here: what a verdict does to the endpoint (`delivery_state`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from penstock.io.contracts import Marker
 from penstock.pipeline.delta_queue import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWay:
+    """What a pending reset could be cancelled to (`way_back`): a generation, the step of its
+    marker, and the deltas that the sink had not got when the reset was accepted or since."""
+
+    generation: int
+    token: str
+    marker_step: int | None
+    queue: tuple[Entry, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class OutputPosition:
     follow-mode target was not taken yet; `marker_step`: the step of the marker last written, None
     for none; `queue`: deltas of this generation that the sink has not taken, at most up to the
     checkpoint's step; `is_failed`: the sink had refused for good; `config`, `schema`: digests, to
-    tell whether the connector or its view has changed since."""
+    tell whether the connector or its view has changed since; `way_back`: of a pending reset."""
 
     generation: int
     token: str
@@ -68,15 +79,21 @@ class OutputPosition:
     config: str
     schema: str
     queue: tuple[Entry, ...] = field(default=(), repr=False)
+    way_back: KeptWay | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the queue."""
-        return {k: v for k, v in asdict(self).items() if k != "queue"}
+        """Everything but the queues."""
+        return {n: getattr(self, n) for n in _PLAIN}
 
     @staticmethod
-    def from_json(found: Mapping[str, Any], queue: Sequence[Entry]) -> OutputPosition:
-        names = {f.name for f in fields(OutputPosition)} - {"queue"}
-        return OutputPosition(**{k: found[k] for k in names}, queue=tuple(queue))
+    def from_json(
+        found: Mapping[str, Any], queue: Sequence[Entry], way_back: KeptWay | None
+    ) -> OutputPosition:
+        plain = {n: found[n] for n in _PLAIN}
+        return OutputPosition(**plain, queue=tuple(queue), way_back=way_back)
+
+
+_PLAIN = [f.name for f in fields(OutputPosition) if f.name not in ("queue", "way_back")]
 
 
 @dataclass(frozen=True, slots=True)

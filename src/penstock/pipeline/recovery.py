@@ -34,7 +34,7 @@ from penstock.pipeline.frames import decode_delta
 from penstock.pipeline.inputs import InputProgress
 from penstock.pipeline.journal import JournalRecord, decode_record
 from penstock.pipeline.manifests import Manifest
-from penstock.pipeline.output_position import OutputPosition
+from penstock.pipeline.output_position import KeptWay, OutputPosition
 from penstock.pipeline.storage import Storage
 from penstock.state.storage import referenced_files
 
@@ -143,7 +143,7 @@ def _read(
         for name, i in body["inputs"].items()
     }
     outputs = {
-        name: OutputPosition.from_json(o, _queue(storage, name, o, schemas))
+        name: _position(storage, o, _known_schema(name, o, schemas))
         for name, o in body["outputs"].items()
     }
     held = None
@@ -153,17 +153,32 @@ def _read(
     return Checkpoint(manifest, inputs, outputs, held, skipped)
 
 
-def _queue(
-    storage: Storage, endpoint: str, output: Mapping[str, Any], schemas: Mapping[str, Schema]
-) -> list[Entry]:
-    """The undelivered deltas of an output; none if its view is gone or another."""
+def _known_schema(
+    endpoint: str, output: Mapping[str, Any], schemas: Mapping[str, Schema]
+) -> Schema | None:
+    """Of an output's view; None if that is gone or another."""
     schema = schemas.get(endpoint.partition(".")[0])
-    if schema is None or schema_hash(schema) != output["schema"]:
-        return []
+    return None if schema is None or schema_hash(schema) != output["schema"] else schema
+
+
+def _position(storage: Storage, output: Mapping[str, Any], schema: Schema | None) -> OutputPosition:
+    """Without deltas if `schema` is None: they belong to another view."""
+    way, kept = output.get("way_back"), None
+    if way is not None and schema is not None:
+        kept = KeptWay(
+            way["generation"], way["token"], way["marker_step"],
+            tuple(_queue(storage, way, schema)),
+        )  # fmt: skip
+    queue = [] if schema is None else _queue(storage, output, schema)
+    return OutputPosition.from_json(output, queue, kept)
+
+
+def _queue(storage: Storage, of: Mapping[str, Any], schema: Schema) -> list[Entry]:
+    """The undelivered deltas of a generation."""
     entries = []
-    for e in output["queue"]:
+    for e in of["queue"]:
         rows = None
         if e["rows"] is not None:
             rows = decode_delta(storage.state.get(e["rows"]["file"])["frame"].tobytes(), schema)
-        entries.append(Entry(output["generation"], e["step"], e["processed"], rows, 0.0))
+        entries.append(Entry(of["generation"], e["step"], e["processed"], rows, 0.0))
     return entries

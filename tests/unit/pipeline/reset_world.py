@@ -355,7 +355,7 @@ class World:
     def fingerprint(self) -> Any:
         """Everything that what follows can depend on."""
         s, m = self.state, self.target.marker
-        way = s._way_back
+        way = s.way_back
         return (
             s.phase, s.paused, s.record.is_pending, s.record.generation, self.position,
             s.completed_step, s.rows, s.digest, s.must_begin,

@@ -140,6 +140,8 @@ class World:
         if self.life is not None:
             self.life.end()
         self.target.is_down = False
+        refused = how.pop("is_down", None)
+        self.target.failures = [] if refused is None else [(refused, False)] * 1000
         self.life = Life(self.folder, self.target, after, **how)
         return self.life
 
@@ -296,6 +298,87 @@ def test_a_reset_accepted_after_the_checkpoint_is_carried_out(world: World) -> N
     assert world.target.marker is not None and world.target.marker.token == record.token
 
 
+@pytest.mark.parametrize("is_accepted_first", [True, False])
+def test_a_pending_reset_can_be_cancelled_without_a_loss_after_a_restart(
+    world: World, is_accepted_first: bool
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    if not is_accepted_first:
+        checkpoint = Checkpoint(life)
+    world.target.is_down = True
+    life.send(2)
+    life.out.request_reset()
+    if is_accepted_first:
+        checkpoint = Checkpoint(life)
+    life.send(3)
+    horizon = life.loop.step
+    # the restart finds the sink, and no more than it: its first call is refused
+    life = world.live(checkpoint, horizon=horizon, is_down="begin")
+    if not is_accepted_first:
+        life.send(2)
+    life.send(3)
+    wait_until(lambda: life.out.phase is not Phase.UNSURE)
+    _, follows = life.out.cancel_reset()
+    assert follows
+    world.target.failures = []
+    life.send(4)
+    world.verify()
+    assert world.target.calls.count("publish") == 1, "it needed no snapshot"
+
+
+def test_a_reset_cancelled_after_the_checkpoint_stays_so(world: World) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    world.target.is_down = True
+    life.send(2)
+    life.out.request_reset()
+    checkpoint = Checkpoint(life)
+    assert life.out.cancel_reset()[1]
+    world.target.is_down = False
+    life.send(3)
+    life.settle()
+    life = world.live(checkpoint, horizon=life.loop.step)
+    life.send(3)
+    life.send(4)
+    world.verify()
+    assert world.target.calls.count("publish") == 1
+
+
+def test_a_connector_that_a_cancellation_left_paused_stays_so_after_a_restart(
+    world: World,
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    life.out.pause()
+    world.target.failures = [("begin", False)] * 1000
+    life.out.request_reset()
+    checkpoint = Checkpoint(life)
+    assert not life.out.cancel_reset()[1]
+    life = world.live(checkpoint)
+    assert life.out.paused
+    world.target.failures = []
+    life.send(2)
+    life.out.resume()
+    world.verify()
+
+
+def test_a_reset_of_a_paused_connector_is_carried_out_after_a_restart(world: World) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    life.out.pause()
+    checkpoint = Checkpoint(life)
+    world.target.is_down = True
+    record = life.out.request_reset()
+    life = world.live(checkpoint)
+    world.verify()
+    assert world.target.marker is not None and world.target.marker.token == record.token
+
+
 def test_a_reset_published_after_the_checkpoint_is_adopted_when_its_steps_are_made_again(
     world: World,
 ) -> None:
@@ -405,5 +488,6 @@ def test_a_position_survives_as_json(world: World) -> None:
     life.send(1)
     life.settle()
     position = life.out.position()
-    again = type(position).from_json(copy.deepcopy(position.to_json()), position.queue)
+    plain = copy.deepcopy(position.to_json())
+    again = type(position).from_json(plain, position.queue, position.way_back)
     assert again == position

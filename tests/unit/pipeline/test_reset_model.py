@@ -95,7 +95,7 @@ def test_a_restart_from_a_checkpoint_anywhere_around_a_reset_leaves_the_target_r
     is_journaled: bool,
 ) -> None:
     start = (*FOLLOWING, "checkpoint", "step", "reset")
-    events = ("step", "reset", "lose", "restart")
+    events = ("step", "reset", "cancel", "lose", "restart")
     assert explore(start, 2, events, is_journaled=is_journaled) > 100
 
 
