@@ -1,0 +1,91 @@
+"""A target in a random history: what its readers see, and whether that is allowed.
+
+The timeline of the view's versions is known; a reader may see them in their order only, and no
+other contents. Once a target was damaged by hand it may show anything until a reset that was
+asked for afterwards is complete.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import deltalake.exceptions
+
+from tests.contract.target import Rows, Target
+
+
+class Watched:
+    """`at`: the version that was seen last; `damages`: how often it was damaged by hand."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        self.name, self.target = name, target
+        self._looks: list[Rows | None] = []
+        self._lock = threading.Lock()
+        self.at = 0
+        self.damages = 0
+        self.is_damaged = self.is_down = self.is_paused = False
+        self.generation = 0
+
+    @property
+    def connector(self) -> str:
+        return self.name.replace(" ", "_")
+
+    @property
+    def endpoint(self) -> str:
+        return f"m.{self.connector}"
+
+    def look(self) -> Rows | None:
+        """What a reader sees now; noted."""
+        with self._lock:
+            found = self.target.look()
+            if not self._looks or self._looks[-1] != found:
+                self._looks.append(found)
+            return found
+
+    def damage(self, is_removed: bool) -> None:
+        with self._lock:
+            if self.target.look() is None:
+                return
+            while True:
+                try:
+                    (self.target.remove if is_removed else self.target.damage)()
+                    break
+                except deltalake.exceptions.CommitFailedError:
+                    continue  # the writer was quicker
+            self.damages += 1
+            self.is_damaged = True
+
+    def mended(self) -> None:
+        """A reset that was asked for after the last damage is complete."""
+        with self._lock:
+            self._looks = []
+            self.is_damaged = False
+
+    def saw_generation(self, generation: int | None) -> None:
+        """Of the target's marker: they only grow. None: it is gone, with what was there."""
+        assert generation is None or generation >= self.generation, "an older generation came back"
+        self.generation = generation or 0
+
+    def judge(self, versions: Sequence[Rows]) -> None:
+        """Raise AssertionError if a look since the last call was not allowed."""
+        with self._lock:
+            looks, self._looks = self._looks, self._looks[-1:]
+        for seen in looks:
+            if self.is_damaged:
+                continue
+            found = next((i for i in range(self.at, len(versions)) if versions[i] == seen), None)
+            assert found is not None, f"{self.name}: {self._described(seen, versions)}"
+            self.at = found
+
+    def _described(self, seen: Rows | None, versions: Sequence[Rows]) -> str:
+        if seen is None:
+            return "the target was not there"
+        if seen in versions:
+            return f"version {versions.index(seen)} was seen after {self.at}"
+        away = [((seen - v).total() + (v - seen).total(), i) for i, v in enumerate(versions)]
+        _, i = min(away)
+        return (
+            f"{seen.total()} rows of no version; seen last: {self.at}, nearest: {i} of "
+            f"{len(versions)}, extra {seen - versions[i]}, missing {versions[i] - seen}"
+        )
