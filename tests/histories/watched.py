@@ -38,7 +38,12 @@ class Watched:
     def look(self) -> Rows | None:
         """What a reader sees now; noted."""
         with self._lock:
-            found = self.target.look()
+            try:
+                found = self.target.look()
+            except (ValueError, AssertionError):
+                if not self.is_damaged:
+                    raise
+                found = None  # a spoiled file has lines that nobody can read
             if not self._looks or self._looks[-1] != found:
                 self._looks.append(found)
             return found
