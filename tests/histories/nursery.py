@@ -132,8 +132,10 @@ class Host:
     def rows(self, relation: str) -> list[tuple[Any, ...]]:
         """What the circuit holds, spelt as readers of targets do."""
         assert self.pipeline is not None
-        _, found = self.pipeline._pin(frozenset((relation,)))
-        rows = batch_to_rows(found[relation].batch())
+        loop = self.pipeline._loop
+        with loop.step_lock:
+            snapshot = loop.circuit.snapshot(relation)
+        rows = batch_to_rows(snapshot.batch())
         assert all(weight == 1 for _, weight in rows), "a row is there twice"
         return [
             (k, v, None if n is None else f"{n:.2f}", None if d is None else str(d), int(b), x)

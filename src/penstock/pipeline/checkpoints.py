@@ -333,7 +333,7 @@ class Checkpointer:
             }
         return {**position.to_json(), "queue": self._queue(position.queue), "way_back": kept}
 
-    def _queue(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    def _queue(self, entries: Sequence[Entry]) -> Sequence[dict[str, Any]]:
         queue = []
         for entry in entries:
             rows = None
