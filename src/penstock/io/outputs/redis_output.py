@@ -35,6 +35,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from penstock.data.batch import Batch
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.io.contents import Contents
@@ -47,6 +49,7 @@ from penstock.io.contracts import (
     SinkUnavailable,
     StagingLost,
 )
+from penstock.io.formats.joined import TEXT
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.fencing import (
@@ -58,7 +61,8 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.key_check import not_unique
-from penstock.io.outputs.redis_rows import RedisRows
+from penstock.io.outputs.redis_packing import BYTES
+from penstock.io.outputs.redis_rows import Pairs, RedisRows
 from penstock.io.outputs.words import of_columns
 
 if TYPE_CHECKING:
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("in_place", "generations")
 #: how often a write whose marker changed under it is tried before the controller backs off
 ATTEMPTS = 25
+NOTHING = pa.array([], BYTES)
 
 
 class RedisSink(Sink):
@@ -133,7 +138,7 @@ class RedisSink(Sink):
         from penstock.io.outputs.redis_store import Stored, Superseded
 
         try:
-            self._store.write(Stored("no marker"), (), (), None)
+            self._store.write(Stored("no marker"), Pairs.of(()), NOTHING, None)
         except Superseded:
             return
 
@@ -172,7 +177,7 @@ class RedisSink(Sink):
                 self._staging = None
                 raise not_unique(self._rows.key_text)
         staging.took(len(pairs))
-        self._bytes += _size(pairs)
+        self._bytes += pairs.byte_size
 
     def publish(self, generation: int, marker: Marker) -> None:
         def write(stored: Stored) -> None:
@@ -196,8 +201,7 @@ class RedisSink(Sink):
     def _switch(self, stored: Stored, marker: Marker) -> None:
         if stored.data:
             self._store.begin(stored.data)  # noted, so that a crash does not leave it for good
-        pointer = [(f"{self._prefix}current".encode(), self._tag.encode())]
-        self._store.write(stored, pointer, (), marker, self._tag)
+        self._store.write(stored, self._pointer(self._tag), NOTHING, marker, self._tag)
         self._store.forget(self._tag)
         if stored.data:
             self._remove(stored.data)
@@ -205,14 +209,14 @@ class RedisSink(Sink):
     def _replace_in_place(self, stored: Stored, marker: Marker) -> None:
         claim = replace(marker, phase="staging")
         if stored.marker != claim:
-            self._store.write(stored, (), (), claim, stored.data)
+            self._store.write(stored, Pairs.of(()), NOTHING, claim, stored.data)
             stored = self._store.stored()
         stage = self._stage_prefix(self._tag)
         self._store.note_gone(self._prefix, stage)
         moved = self._store.move(stored, stage, self._prefix)
         check_complete(marker.generation, moved, marker)
         self._store.remove_gone(stored)
-        self._store.write(stored, (), (), marker, self._tag)
+        self._store.write(stored, Pairs.of(()), NOTHING, marker, self._tag)
         self._store.forget(self._tag)
 
     def abort(self, generation: int) -> None:
@@ -235,9 +239,9 @@ class RedisSink(Sink):
             prefix = self._live_prefix(tag)
             sets = self._rows.pairs(upserts, prefix)
             if not self._is_in_place:
-                sets.append((f"{self._prefix}current".encode(), tag.encode()))
+                sets = sets.and_(self._pointer(tag))
             self._store.write(stored, sets, self._rows.keys(deletes, prefix), marker, tag)
-            self._bytes += _size(sets)
+            self._bytes += sets.byte_size
 
         self._fenced("apply", write)
 
@@ -272,8 +276,8 @@ class RedisSink(Sink):
                     yield of_columns(schema, list(zip(*pairs, strict=True)))
 
         def spell(rows: Batch) -> Batch:
-            texts = [(k.decode(), v.decode()) for k, v in self._rows.pairs(rows, "")]
-            columns = [[k for k, _ in texts], [v for _, v in texts]]
+            pairs = self._rows.pairs(rows, "")
+            columns = [c.cast(TEXT).to_pylist() for c in (pairs.keys, pairs.values)]
             return of_columns(schema, columns, rows.weights)
 
         return Contents(schema, (0,), rows(), spell)
@@ -292,6 +296,9 @@ class RedisSink(Sink):
 
     # keys
 
+    def _pointer(self, tag: str) -> Pairs:
+        return Pairs.of([(f"{self._prefix}current".encode(), tag.encode())])
+
     def _stage_prefix(self, tag: str) -> str:
         return (
             f"__penstock_stage:{self._prefix}{tag}:"
@@ -305,10 +312,6 @@ class RedisSink(Sink):
     def _remove(self, tag: str) -> None:
         self._store.remove(self._stage_prefix(tag))
         self._store.forget(tag)
-
-
-def _size(pairs: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(k) + len(v) for k, v in pairs)
 
 
 def _store(url: str, prefix: str, context: SinkContext) -> RedisStore:

@@ -8,17 +8,50 @@ in a key are SQL text (`column_text`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.data.batch import Batch
 from penstock.data.types import STRINGS, Schema
 from penstock.errors import UserError
 from penstock.io.contracts import SinkRejected
-from penstock.io.formats.json_encoder import json_lines
+from penstock.io.formats.flavors import FLAVORS
+from penstock.io.formats.joined import join, json_rows
 from penstock.io.formats.options import ENCODER_ERROR, Options
 from penstock.io.formats.spelling import check_columns
-from penstock.io.outputs.column_text import check_no_nested, column_text
+from penstock.io.outputs.column_text import check_no_nested, text_column
+from penstock.io.outputs.redis_packing import BYTES, byte_size
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Names of keys and their values, both BYTES."""
+
+    keys: pa.Array
+    values: pa.Array
+
+    @staticmethod
+    def of(found: Sequence[tuple[bytes, bytes]]) -> Pairs:
+        return Pairs(pa.array([k for k, _ in found], BYTES), pa.array([v for _, v in found], BYTES))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def and_(self, more: Pairs) -> Pairs:
+        return Pairs(
+            pa.concat_arrays([self.keys, more.keys]), pa.concat_arrays([self.values, more.values])
+        )
+
+    def slice(self, start: int, length: int) -> Pairs:
+        return Pairs(self.keys.slice(start, length), self.values.slice(start, length))
+
+    @property
+    def byte_size(self) -> int:
+        return byte_size(self.keys) + byte_size(self.values)
 
 
 class RedisRows:
@@ -40,7 +73,7 @@ class RedisRows:
             "json encoder", ENCODER_ERROR, None if format is None else format.get("config")
         )
         o.choice("update_format", "redis", ("redis",))
-        self._flavor = o.text("json_flavor", "default")
+        self._flavor = o.choice("json_flavor", "default", tuple(FLAVORS))
         fields = o.raw("key_fields", [schema.names[i] for i in index])
         if o.boolean("array", False):
             raise o.fail("array", "cannot be true: a key has one row")
@@ -57,21 +90,23 @@ class RedisRows:
         check_no_nested(Schema(tuple(schema.fields[i] for i in self.key)), "a key of redis_output")
         self._separator = separator
 
-    def keys(self, keys: Batch, prefix: str) -> list[bytes]:
-        """The names of keys; `keys` has the key's columns only, none of them NULL."""
-        columns = [column_text(c) for c in keys.columns]
+    def keys(self, keys: Batch, prefix: str) -> pa.Array:
+        """The names of keys as BYTES; `keys` has the key's columns only, none of them NULL."""
+        columns = [text_column(c) for c in keys.columns]
         if len(columns) > 1:
             for field, texts in zip(keys.schema.fields, columns, strict=True):
-                if field.type.kind in STRINGS and any(self._separator in t for t in texts if t):
+                if field.type.kind not in STRINGS:
+                    continue
+                if pc.any(pc.match_substring(texts, self._separator)).as_py():
                     raise SinkRejected(
                         f"redis_output: a value of key field '{field.name}' contains the separator "
                         f"{self._separator!r}, so two keys could have one name: choose another "
                         "'key_separator'"
                     )
-        join = self._separator.join
-        return [(prefix + join(parts)).encode() for parts in zip(*columns, strict=True)]
+        between = [prefix, *[self._separator] * (len(columns) - 1), ""]
+        return join(columns, between, len(keys)).cast(BYTES)
 
-    def pairs(self, rows: Batch, prefix: str) -> list[tuple[bytes, bytes]]:
+    def pairs(self, rows: Batch, prefix: str) -> Pairs:
         """Key and value of each row."""
-        names = self.keys(rows.select(self.key), prefix)
-        return list(zip(names, json_lines(rows, self._flavor), strict=True))
+        values = json_rows(rows, FLAVORS[self._flavor], after="\n").cast(BYTES)
+        return Pairs(self.keys(rows.select(self.key), prefix), values)

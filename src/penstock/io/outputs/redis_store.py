@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import pyarrow as pa
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -39,6 +40,8 @@ from redis.retry import Retry
 
 from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
 from penstock.io.outputs.fencing import marker_from_json, marker_to_json
+from penstock.io.outputs.redis_packing import BYTES, packed
+from penstock.io.outputs.redis_rows import Pairs
 
 KEYS_PER_CALL = 1_000
 #: calls that travel together
@@ -50,35 +53,48 @@ _NO_PREFIX = "\0"
 #: of the words that Redis begins a reply of refusal with, those that may pass
 _PASSING = ("BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF")
 
-#: KEYS markers, keys to set …, keys to remove …
-#: ARGV prefix, stored marker, new marker or '', how many to set, values …
+#: KEYS markers    ARGV prefix, stored marker, new marker or '', (key, value) …, keys to remove …
 _WRITE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-local sets = tonumber(ARGV[4])
-for i = 1, sets do redis.call('SET', KEYS[i + 1], ARGV[i + 4]) end
-for i = sets + 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+local sets = cmsgpack.unpack(ARGV[4])
+for i = 1, #sets, 2 do redis.call('SET', sets[i], sets[i + 1]) end
+local gone = cmsgpack.unpack(ARGV[5])
+for i = 1, #gone do redis.call('UNLINK', gone[i]) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 return 1
 """
-#: KEYS staging, keys …    ARGV tag, values …    1, or 0 if a key is there already
+#: KEYS staging    ARGV tag, (key, value) …    1, or 0 if a key is there already
 _STAGE = """
-for i = 2, #KEYS do
-  if not redis.call('SET', KEYS[i], ARGV[i], 'NX') then return 0 end
+local sets = cmsgpack.unpack(ARGV[2])
+for i = 1, #sets, 2 do
+  if not redis.call('SET', sets[i], sets[i + 1], 'NX') then return 0 end
 end
-redis.call('HINCRBY', KEYS[1], ARGV[1], #KEYS - 1)
+redis.call('HINCRBY', KEYS[1], ARGV[1], #sets / 2)
 return 1
 """
-#: KEYS markers, (from, to) …    ARGV prefix, stored marker    how many were moved, -1: superseded
+#: KEYS gone    ARGV cursor, pattern and length of the live prefix, stage prefix, keys to look at
+_NOTE_GONE = """
+local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[5])
+for _, key in ipairs(found[2]) do
+  if redis.call('EXISTS', ARGV[4] .. string.sub(key, ARGV[3] + 1)) == 0 then
+    redis.call('RPUSH', KEYS[1], key)
+  end
+end
+return found[1]
+"""
+#: KEYS markers    ARGV prefix, stored marker, cursor, pattern and length of the stage prefix, live
+#: prefix, how many to look at    the next cursor and how many were moved; nothing if superseded
 _MOVE = """
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return {} end
+local found = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[7])
 local moved = 0
-for i = 2, #KEYS, 2 do
-  if redis.call('EXISTS', KEYS[i]) == 1 then
-    redis.call('RENAME', KEYS[i], KEYS[i + 1])
+for _, key in ipairs(found[2]) do
+  if redis.call('EXISTS', key) == 1 then
+    redis.call('RENAME', key, ARGV[6] .. string.sub(key, ARGV[5] + 1))
     moved = moved + 1
   end
 end
-return moved
+return {found[1], moved}
 """
 
 
@@ -112,6 +128,7 @@ class RedisStore:
         self._staging, self._gone = f"__penstock_staging:{prefix}", f"__penstock_gone:{prefix}"
         self._write = self._db.register_script(_WRITE)
         self._stage = self._db.register_script(_STAGE)
+        self._note_gone = self._db.register_script(_NOTE_GONE)
         self._move = self._db.register_script(_MOVE)
 
     def close(self) -> None:
@@ -172,8 +189,8 @@ class RedisStore:
     def write(
         self,
         stored: Stored,
-        sets: Sequence[tuple[bytes, bytes]],
-        removed: Sequence[bytes],
+        sets: Pairs,
+        removed: pa.Array,
         new: Marker | None,
         data: str = "",
     ) -> None:
@@ -182,36 +199,29 @@ class RedisStore:
         text = ""
         if new is not None:
             text = json.dumps({"marker": marker_to_json(new), "data": data})
-        calls: list[tuple[Sequence[tuple[bytes, bytes]], Sequence[bytes]]] = [
-            (sets[i : i + KEYS_PER_CALL], ()) for i in range(0, len(sets), KEYS_PER_CALL)
-        ]
-        calls += [
-            ((), removed[i : i + KEYS_PER_CALL]) for i in range(0, len(removed), KEYS_PER_CALL)
-        ]
+        none = Pairs.of(())
+        calls = [(p, none.keys) for p in _pieces(sets)]
+        calls += [(none, k) for k in _pieces(removed)]
         if len(sets) + len(removed) <= KEYS_PER_CALL:
             calls = [(sets, removed)]  # a small delta is one call, and so are its rows and marker
         for start in range(0, len(calls), _CALLS):
             pipe = self._db.pipeline(transaction=False)
             for n, (some, gone) in enumerate(calls[start : start + _CALLS], start):
                 last = text if n == len(calls) - 1 else ""
-                keys: list[Any] = [_MARKERS, *(k for k, _ in some), *gone]
-                self._write(
-                    keys, [self._filed, stored.text, last, len(some), *(v for _, v in some)], pipe
-                )
+                packs = [packed([some.keys, some.values]), packed([gone])]
+                self._write([_MARKERS], [self._filed, stored.text, last, *packs], pipe)
             if 0 in pipe.execute():
                 raise Superseded
 
     # staging
 
-    def stage(self, tag: str, rows: Sequence[tuple[bytes, bytes]]) -> bool:
+    def stage(self, tag: str, rows: Pairs) -> bool:
         """Set keys that must not be there yet; False if one is."""
-        for start in range(0, len(rows), KEYS_PER_CALL * _CALLS):
+        calls = list(_pieces(rows))
+        for start in range(0, len(calls), _CALLS):
             pipe = self._db.pipeline(transaction=False)
-            for at in range(start, min(start + KEYS_PER_CALL * _CALLS, len(rows)), KEYS_PER_CALL):
-                some = rows[at : at + KEYS_PER_CALL]
-                self._stage(
-                    [self._staging, *(k for k, _ in some)], [tag, *(v for _, v in some)], pipe
-                )
+            for some in calls[start : start + _CALLS]:
+                self._stage([self._staging], [tag, packed([some.keys, some.values])], pipe)
             if 0 in pipe.execute():
                 return False
         return True
@@ -241,31 +251,31 @@ class RedisStore:
     def note_gone(self, live: str, stage: str) -> None:
         """List the keys under `live` that have no counterpart under `stage`."""
         self._db.unlink(self._gone)
-        skip, to = len(live.encode()), stage.encode()
-        for keys in self.keys(live):
-            pipe = self._db.pipeline(transaction=False)
-            for k in keys:
-                pipe.exists(to + k[skip:])
-            gone = [k for k, is_there in zip(keys, pipe.execute(), strict=True) if not is_there]
-            if gone:
-                self._db.rpush(self._gone, *gone)
+        pattern, skip, cursor = _literally(live) + "*", len(live.encode()), b"0"
+        while True:
+            how: list[Any] = [cursor, pattern, skip, stage, KEYS_PER_CALL]
+            cursor = self._note_gone([self._gone], how)
+            if cursor == b"0":
+                return
 
     def move(self, stored: Stored, stage: str, live: str) -> int:
         """Rename the keys under `stage` to the same under `live`; how many there were."""
-        skip, to = len(stage.encode()), live.encode()
-        moved = 0
-        for keys in self.keys(stage):
-            pairs = [name for k in keys for name in (k, to + k[skip:])]
-            count = int(self._move([_MARKERS, *pairs], [self._filed, stored.text]))
-            if count < 0:
+        moved, cursor = 0, b"0"
+        pattern, skip = _literally(stage) + "*", len(stage.encode())
+        while True:
+            how: list[Any] = [self._filed, stored.text, cursor, pattern, skip, live, KEYS_PER_CALL]
+            found = self._move([_MARKERS], how)
+            if not found:
                 raise Superseded
-            moved += count
-        return moved
+            cursor, count = found
+            moved += int(count)
+            if cursor == b"0":
+                return moved
 
     def remove_gone(self, stored: Stored) -> None:
         """Remove the keys that `note_gone` listed."""
         while keys := self._db.lrange(self._gone, 0, KEYS_PER_CALL - 1):
-            self.write(stored, (), keys, None)
+            self.write(stored, Pairs.of(()), pa.array(keys, BYTES), None)
             self._db.ltrim(self._gone, len(keys), -1)
 
     # failures
@@ -284,6 +294,14 @@ class RedisStore:
             if is_answer and not may_pass and not str(e).startswith(_PASSING):
                 raise SinkRejected(message) from e
             raise SinkUnavailable(message) from e
+
+
+T = TypeVar("T", Pairs, pa.Array)
+
+
+def _pieces(found: T) -> Iterator[T]:
+    for start in range(0, len(found), KEYS_PER_CALL):
+        yield found.slice(start, KEYS_PER_CALL)
 
 
 def _literally(text: str) -> str:
