@@ -21,6 +21,7 @@ from penstock.data.arrow import to_arrow
 from penstock.data.batch import Batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
+from penstock.data.order import order_codes
 from penstock.io.contracts import SinkRejected
 
 #: outweighs every deletion of a key, so that the sign of a sum tells who was there
@@ -96,6 +97,14 @@ def check_keys(keys: Batch, index: str) -> None:
             f"index '{index}' is not unique in the view: {int((distinct.weights > 1).sum())} "
             "keys belong to several rows; add columns to the index, or aggregate in the view"
         )
+
+
+def by_key(batch: Batch, key: tuple[int, ...]) -> Batch:
+    """The rows sorted by the first column of `key` (long texts by how they begin; as they are
+    without a key): a tree of keys takes neighbours in half the time."""
+    if not key:
+        return batch
+    return take(batch, np.argsort(order_codes(batch.columns[key[0]])))
 
 
 def copies(batch: Batch) -> Batch:

@@ -26,6 +26,8 @@ import pyarrow.parquet
 from deltalake.transaction import AddAction
 from obstore.store import ObjectStore
 
+from penstock.io.outputs.parquet_columns import repeating
+
 FILE_ROWS = 1_000_000
 #: longer texts are left out of the statistics
 _STATS_LENGTH = 64
@@ -48,8 +50,9 @@ class ParquetFiles:
             self._metadata = []
             self._file = _Upload(self._store, f"{self._prefix}-{uuid.uuid4().hex}.parquet")
             self._writer = pa.parquet.ParquetWriter(
-                self._file, self.schema, metadata_collector=self._metadata, compression="zstd"
-            )
+                self._file, self.schema, metadata_collector=self._metadata, compression="zstd",
+                use_dictionary=repeating(rows),
+            )  # fmt: skip
         self._writer.write_table(rows.cast(self.schema))
         self._file.rows += len(rows)
         if self._file.rows >= FILE_ROWS:

@@ -61,6 +61,7 @@ from penstock.io.outputs.fencing import (
     marker_to_json,
     staging_of,
 )
+from penstock.io.outputs.parquet_columns import repeating
 
 WEIGHT = "__penstock_weight"
 _MARKER = b"penstock"
@@ -217,7 +218,9 @@ class ParquetFolderSink(Sink):
         made = folder.name.rsplit(".", 1)[1]
         hidden, shown = folder / f".{made}-{name}", folder / f"{made}-{name}.parquet"
         with hidden.open("wb") as f:
-            pa.parquet.write_table(table, f, row_group_size=self._group_rows)
+            pa.parquet.write_table(
+                table, f, row_group_size=self._group_rows, use_dictionary=repeating(table)
+            )
             f.flush()
             os.fsync(f.fileno())
             self._bytes += f.tell()

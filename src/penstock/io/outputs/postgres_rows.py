@@ -26,7 +26,7 @@ from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch, take
 from penstock.data.types import Schema
 from penstock.io.formats.joined import in_one, join
-from penstock.io.outputs.changes import check_keys, copies, keyed_changes
+from penstock.io.outputs.changes import by_key, check_keys, copies, keyed_changes
 from penstock.io.outputs.column_text import column_text, text_column
 from penstock.io.outputs.identifiers import quoted
 from penstock.io.outputs.postgres_table import PostgresTable, TargetColumn, one
@@ -72,7 +72,7 @@ class PostgresRows(ABC):
         """COPY `rows`; how many bytes that were."""
         if self.key:
             check_keys(rows.select(self.key), self.key_text)
-        text = copy_text(copies(rows))
+        text = copy_text(by_key(copies(rows), self.key))
         into = f"COPY {self.stage_name(generation)} ({self.listed}) FROM STDIN"
         with db.cursor() as cursor, cursor.copy(into) as copy:
             copy.write(text)
