@@ -308,7 +308,8 @@ class Encoder(ABC):
 
 @dataclass(frozen=True, slots=True)
 class InputContext:
-    """What an input connector is built from. `defaults`: per column a one-row Column or None."""
+    """What an input connector is built from. `defaults`: per column a one-row Column or None.
+    `append_only`: rows of the table are never taken away."""
 
     relation: str
     connector: str
@@ -317,6 +318,7 @@ class InputContext:
     config: Mapping[str, Any]
     format: Mapping[str, Any] | None = None
     defaults: tuple[Any, ...] = field(default=())
+    append_only: bool = False
 
 
 class Intake(ABC):

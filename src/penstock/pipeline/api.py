@@ -105,7 +105,10 @@ class Api:
                 code="ConfigError.UnknownInputStream",
             )
         config = {"name": format, "config": dict(options)}
-        parser = make_parser(config, plan.schema, plan.key, default_columns(self._plan, plan))
+        parser = make_parser(
+            config, plan.schema, plan.key, default_columns(self._plan, plan),
+            append_only=table if plan.append_only else None,
+        )  # fmt: skip
         digest = hashlib.sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()
         name = f"{table}.api-ingress-{digest[:16]}"
         endpoint = self._endpoints.endpoint(plan, name, config)

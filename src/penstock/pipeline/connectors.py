@@ -50,6 +50,7 @@ def make_input(
         config=transport.get("config") or {},
         format=_resolved(config["format"]) if config.get("format") else None,
         defaults=_defaults(program, table, soft_delete=config.get("soft_delete") is True),
+        append_only=table.append_only,
     )
     connector = kind(context)
     connector.validate()

@@ -313,6 +313,12 @@ class TablePlan:
     #: whether a row that is deleted more often than inserted is an error
     enforced: bool = False
 
+    @property
+    def append_only(self) -> bool:
+        """Whether its rows only come."""
+        given: str = self.properties.get("append_only", {}).get("value", "false")
+        return given.lower() == "true"
+
 
 @dataclass(frozen=True, slots=True)
 class ViewPlan:

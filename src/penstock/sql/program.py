@@ -2,9 +2,9 @@
 
     text ─ parse ─► statements ─ bind ─► tables, views, indexes ─ passes ─► ProgramPlan
 
-All errors of a phase come at once: a program that does not parse reports every syntax error; one
-that parses, every statement that does not bind. A statement that failed leaves a poisoned name,
-so that its users do not complain again.
+All errors come at once: of every statement that does not parse, and of every one that parses and
+does not bind. A statement that failed leaves a poisoned name, so that its users do not complain
+again.
 
 `explain` prints the plan as bound or after any of the passes.
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.data.types import Field, Kind, Schema, SqlType, has_kind
-from penstock.errors import Span, SqlError, UserError
+from penstock.errors import CompilerMessage, Span, SqlError, UserError
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.python_functions import PythonFunctions
@@ -63,11 +63,12 @@ from penstock.sql.bind.view_names import distinct_names
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.cycles import windows_in_cycles
 from penstock.sql.diagnostics import message, position
-from penstock.sql.parser import parse_program
+from penstock.sql.parser import Parsed, parse_statements
 from penstock.sql.passes import PASSES, optimise
 from penstock.sql.passes.each_view import TooDeep
 from penstock.sql.passes.join_keys import references
 from penstock.sql.system_views import ERROR_VIEW
+from penstock.sql.unused import UNUSED, unused_columns
 
 _TABLE_PROPERTIES = (
     "materialized", "append_only", "connectors", "expected_size", "skip_unused_columns",
@@ -88,11 +89,12 @@ def compile_program(text: str, udf: str = "") -> ProgramPlan:
     `udf`: the Python text of its functions without a body; it is read here, and run by whoever
     runs the plan. Raises ValueError where it is not Python.
     """
-    plan = bind_program(text, udf)
+    program = _bind(text, udf)
     try:
-        return optimise(plan)
+        plan = optimise(program.plan())
     except TooDeep as e:
         raise SqlError([message(text, e.span, _TOO_DEEP)]) from None
+    return replace(plan, warnings=program.warn(unused_columns(plan)))
 
 
 def check_udf(udf: str) -> None:
@@ -102,9 +104,15 @@ def check_udf(udf: str) -> None:
 
 def bind_program(text: str, udf: str = "") -> ProgramPlan:
     """The plan as written, before any pass."""
-    statements = parse_program(text)
-    program = _Program(text, PythonFunctions(udf) if udf.strip() else None)
-    for statement in statements:
+    return _bind(text, udf).plan()
+
+
+def _bind(text: str, udf: str) -> _Program:
+    parsed = parse_statements(text)
+    if not parsed.is_sound:
+        raise SqlError(parsed.messages)
+    program = _Program(text, PythonFunctions(udf) if udf.strip() else None, parsed)
+    for statement in parsed.statements:
         with program.report.attempt(statement.span):
             try:
                 program.add(statement)
@@ -113,7 +121,7 @@ def bind_program(text: str, udf: str = "") -> ProgramPlan:
     program.finish()
     if program.report.has_errors:
         raise SqlError(program.report.messages)
-    return program.plan()
+    return program
 
 
 def explain(text: str, after: str | None = None) -> str:
@@ -132,12 +140,14 @@ class _Program:
     """What has been declared so far."""
 
     text: str
-    python: PythonFunctions | None = None
+    python: PythonFunctions | None
+    parsed: Parsed
     report: Report = field(init=False)
     relations: dict[str, Schema | None] = field(default_factory=dict)
     tables: dict[str, TablePlan] = field(default_factory=dict)
     views: dict[str, ViewPlan] = field(default_factory=dict)
-    #: the views as they are written
+    #: the columns of tables, and views, as they are written
+    columns: dict[str, Sequence[ast.ColumnDef]] = field(default_factory=dict)
     written: dict[str, ast.CreateView] = field(default_factory=dict)
     indexes: list[IndexPlan] = field(default_factory=list)
     inputs: list[ConnectorPlan] = field(default_factory=list)
@@ -162,6 +172,10 @@ class _Program:
     def __post_init__(self) -> None:
         self.report = Report(self.text)
         self.relations[ERROR_VIEW] = system_views.SCHEMA
+        self.report.messages += self.parsed.messages
+        for name in self.parsed.lost:  # users of what does not parse do not complain
+            self.relations.setdefault(name, None)
+            self.functions[name] = self.types[name] = None
 
     def add(self, statement: ast.Statement) -> None:
         match statement:
@@ -203,7 +217,7 @@ class _Program:
 
     def _type(self, t: ast.CreateType) -> None:
         name = t.name.name
-        if name in self.types:
+        if name in self.types and name not in self.parsed.lost:
             raise BindError(t.name.span, f"there is a type {name} already")
         if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
             raise BindError(t.name.span, f"{name.upper()} is a built-in function")
@@ -252,9 +266,13 @@ class _Program:
         for found in windows_in_cycles(self.views, self.written):
             self.report.error(found, "a window function cannot stand in a recursive view")
         for name, span in self.recursive.items():
+            if name in self.parsed.lost:
+                continue
             self.report.error(span, f"recursive view {name} is declared, but never defined")
         for connector, span in self.spans:
             index = connector.config.get("index")
+            if index in self.parsed.lost:
+                continue
             if isinstance(index, str) and (index, connector.relation) not in {
                 (i.name, i.view) for i in self.indexes
             }:
@@ -262,6 +280,18 @@ class _Program:
                 hint = did_you_mean(index, mine) or "; declare it with CREATE INDEX"
                 self.report.error(span, f"view {connector.relation} has no index {index}{hint}")
         self.report.settle(self.ignored, self.warnings_are_errors)
+
+    def warn(self, unused: Sequence[tuple[str, str]]) -> tuple[CompilerMessage, ...]:
+        """All warnings, those about the columns `unused` among them. Raises SqlError where the
+        program wants them to be errors."""
+        for table, column in unused:
+            text = f"column {column} of table {table} is used by no view"
+            span = next(c.span for c in self.columns[table] if c.name.name == column)
+            self.report.add(span, text, UNUSED, warning=True)
+        self.report.settle(self.ignored, self.warnings_are_errors)
+        if self.report.has_errors:
+            raise SqlError(self.report.messages)
+        return self.report.warnings
 
     def plan(self) -> ProgramPlan:
         tables = [replace(t, enforced=self.enforces) for t in self.tables.values()]
@@ -287,7 +317,8 @@ class _Program:
             raise BindError(name.span, f"{name.name} is the name of a system view")
         if name.name == CLOCK:
             raise BindError(name.span, f"{CLOCK} is the name of the table that NOW() reads")
-        if name.name in self.relations:
+        is_lost = name.name in self.parsed.lost and self.relations[name.name] is None
+        if name.name in self.relations and not is_lost:
             raise BindError(
                 name.span, f"{noun} {name.name}: a table or view of this name exists already"
             )
@@ -324,6 +355,7 @@ class _Program:
         self.tables[name] = replace(self.tables[name], released=released)
         self._foreign_keys(t, self.tables[name])
         self.relations[name] = schema
+        self.columns[name] = t.columns
         self._connectors(t.properties, Owner(name, True, bool(key)), self.inputs)
 
     def _column(self, c: ast.ColumnDef, before: Sequence[Field]) -> Field:

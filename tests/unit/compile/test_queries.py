@@ -54,6 +54,7 @@ SELECT l.k, r.k FROM a AS l JOIN b AS r ON l.x < r.y
 SELECT COUNT(NULL) AS a, MAX(NULL) AS b, MIN(NULL) IS NULL AS c FROM a
 SELECT empno, LAG(sal, 1 + 1) OVER (ORDER BY empno) AS l, LEAD(sal, 3 - 2, -1) OVER (ORDER BY empno) AS m FROM emp
 SELECT empno, LAG(sal, -1) OVER (ORDER BY empno) AS l, LEAD(sal, -2, 0) OVER (ORDER BY empno) AS r FROM emp
+SELECT empno FROM emp ORDER BY empno LIMIT 1 + 2 OFFSET 2 - 1
 SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 * 1 FOLLOWING) AS l FROM emp
 """
 

@@ -162,3 +162,43 @@ def test_warnings_become_errors_when_the_program_asks_for_it() -> None:
         "SET no_such_option = 3; SET FELDERA_IGNORE_WARNING_UNKNOWN_OPTION = ON;"
     )
     assert ignored.warnings == ()
+
+
+COLUMNS = """
+CREATE TABLE t (a INT, b INT, late INT LATENESS 1); CREATE TABLE k (a INT NOT NULL PRIMARY KEY, b INT);
+CREATE TABLE m (a INT, b INT) WITH ('materialized' = 'true'); CREATE TABLE alone (a INT);
+CREATE LOCAL VIEW l AS SELECT k.*, t.a AS c FROM k JOIN t ON k.a = t.a AND t.a > 1;
+CREATE VIEW v AS SELECT c FROM l; CREATE VIEW w AS SELECT a FROM m;
+"""  # noqa: E501
+
+
+def test_a_column_that_no_view_reads_gets_a_warning() -> None:
+    found = compile_program(f"{COLUMNS}CREATE VIEW x AS SELECT a FROM k;").warnings
+    assert [(m.error_type, m.message) for m in found] == [
+        ("Unused column", "column b of table t is used by no view")
+    ]
+    assert (found[0].start_line, found[0].start_column) == (2, 24)
+    with pytest.raises(SqlError, match="column b of table t is used by no view"):
+        compile_program(f"{COLUMNS} SET FELDERA_WARNINGS_ARE_ERRORS = ON;")
+    quiet = f"{COLUMNS} SET FELDERA_IGNORE_WARNING_UNUSED_COLUMN = ON;"
+    assert compile_program(quiet).warnings == ()
+
+
+def test_what_does_not_parse_hides_no_mistake_of_the_other_statements() -> None:
+    with pytest.raises(SqlError) as error:
+        compile_program(
+            """CREATE TABLE t (a INT);
+            CREATE VIEW v AS SELECT a FRM t;
+            CREATE VIEW w AS SELECT nope FROM t;
+            CREATE VIEW x AS SELECT ( FROM t;
+            CREATE VIEW y AS SELECT b FROM v, x WHERE other;
+            CREATE INDEX i ON v (c);
+            CREATE VIEW z AS SELECT RANK() FROM t;"""
+        )
+    assert [(m.start_line, m.error_type) for m in error.value.messages] == [
+        (2, "Error parsing SQL"),
+        (3, "Compilation error"),
+        (4, "Error parsing SQL"),
+        (7, "Compilation error"),
+    ]
+    assert "RANK is a window function" in error.value.messages[3].message

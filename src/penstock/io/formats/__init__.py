@@ -12,6 +12,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.contracts import Encoder, Parser
+from penstock.io.formats.append_only import AppendOnly
 from penstock.io.formats.avro_parser import AvroParser
 from penstock.io.formats.csv_encoder import CsvEncoder
 from penstock.io.formats.csv_parser import CsvParser
@@ -37,14 +38,18 @@ def make_parser(
     schema: Schema,
     key: tuple[int, ...] = (),
     defaults: Sequence[Column | None] = (),
+    *,
+    append_only: str | None = None,
 ) -> Parser:
     """The parser that `format` (`{"name": …, "config": {…}}`) asks for, for one table.
 
-    `defaults` holds a one-row Column per column that has a DEFAULT, else None. Raises UserError
+    `defaults` holds a one-row Column per column that has a DEFAULT, else None.
+    `append_only`: the table's name, where its rows may not be taken away. Raises UserError
     (ConfigError.…) for an unknown format, an unknown or bad option, or an unreadable column type.
     """
     make = _find(format, PARSERS, "ConfigError.UnknownInputFormat", "input")
-    return make(format.get("config"), schema, tuple(key), defaults)
+    parser: Parser = make(format.get("config"), schema, tuple(key), defaults)
+    return parser if append_only is None else AppendOnly(parser, append_only)
 
 
 def make_encoder(format: Mapping[str, Any], schema: Schema) -> Encoder:

@@ -21,7 +21,10 @@ def parser_of(context: InputContext) -> Parser:
             '"format": {"name": "json"} or {"name": "csv"}',
             code="ConfigError.InputFormatNotSpecified",
         )
-    return make_parser(context.format, context.schema, context.key, context.defaults)
+    return make_parser(
+        context.format, context.schema, context.key, context.defaults,
+        append_only=context.relation if context.append_only else None,
+    )  # fmt: skip
 
 
 def position_of(offset: int, parser: Parser, **more: object) -> Position | None:

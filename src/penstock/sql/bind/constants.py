@@ -5,7 +5,6 @@ Not here: constants in queries, which are evaluated once a batch (`penstock.comp
 
 from __future__ import annotations
 
-from penstock.data.batch import Column
 from penstock.data.build import column_from_python, column_to_python
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_kernel
@@ -14,24 +13,25 @@ from penstock.sql.bind.report import BindError
 
 
 def constant(e: Expr) -> Literal | None:
-    """`e` as a literal; None where it reads something. Raises BindError where it fails."""
+    """`e` as a literal; None where it has no value without a row. Raises BindError where computing
+    it fails."""
     if isinstance(e, Literal):
         return e
+    match e:
+        case Cast(operand=operand, type=type):
+            args, kernel = [operand], cast_kernel(operand.type, type, e.safe)
+        case Call(args=operands, function=function):
+            args, kernel = [*operands], function.kernel
+        case _:
+            return None
+    columns = []
+    for a in args:
+        known = constant(a)
+        if known is None or known.value is None:
+            return None
+        columns.append(column_from_python(a.type.with_nullable(False), [known.value]))
     try:
-        column = _column(e)
+        answer = kernel(columns, 1)
     except RuntimeSqlError as error:
-        raise BindError(e.span, f"this constant has no value: {error.message}") from None
-    return None if column is None else Literal(e.type, column_to_python(column)[0], span=e.span)
-
-
-def _column(e: Expr) -> Column | None:
-    """One row with the value of `e`. Strict calls only: NULL has no place in such constants."""
-    if isinstance(e, Literal):
-        return None if e.value is None else column_from_python(e.type, [e.value])
-    if isinstance(e, Cast) and not e.safe:
-        operand = _column(e.operand)
-        return None if operand is None else cast_kernel(e.operand.type, e.type)([operand], 1)
-    if isinstance(e, Call) and e.function.strict:
-        args = [a for a in map(_column, e.args) if a is not None]
-        return e.function.kernel(args, 1) if len(args) == len(e.args) else None
-    return None
+        raise BindError(e.span, error.message) from None
+    return Literal(e.type, column_to_python(answer.with_type(e.type))[0], span=e.span)

@@ -337,6 +337,8 @@ class ExpressionBinder:
             return self._struct(e)
         if name in later.REFUSED and e.name.name not in self._functions:
             raise BindError(e.span, f"{name}: {later.REFUSED[name]}")
+        if name in windows.NAMES and e.name.name not in self._functions:
+            raise BindError(e.span, f"{name} is a window function: it needs OVER (…)")
         for given, what in (
             (e.distinct, "DISTINCT"), (e.filter, "FILTER"), (e.order_by, "ORDER BY"),
             (e.nulls, "IGNORE NULLS"), (e.within_distinct, "WITHIN DISTINCT"),

@@ -15,12 +15,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import FLOATS, INTEGERS, NUMBERS, Kind, SqlType
-from penstock.errors import RuntimeSqlError
-from penstock.functions.casts import cast_kernel
-from penstock.plan.expressions import Call, Cast, Expr, Literal
+from penstock.plan.expressions import Expr
 from penstock.sql import ast
+from penstock.sql.bind.constants import constant
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
@@ -57,33 +55,10 @@ def lateness(e: ast.Expr, column: SqlType, what: str = "LATENESS") -> int | floa
 
 def _constant(e: Expr) -> int | float | Decimal | None:
     """The value of an expression over literals, None where it has none."""
-    found = _value(e)
+    literal = constant(e)
+    found: Any = None if literal is None else literal.value
     is_number = isinstance(found, int | float | Decimal) and not isinstance(found, bool)
     if not is_number or not math.isfinite(found):
         return None
     number: int | float | Decimal = found
     return number
-
-
-def _value(e: Expr) -> Any:
-    match e:
-        case Literal(value=value):
-            return value
-        case Cast(operand=operand, type=type):
-            args, kernel = [operand], cast_kernel(operand.type, type, e.safe)
-        case Call(args=operands, function=function):
-            args, kernel = [*operands], function.kernel
-        case _:
-            return None
-    values = [_value(a) for a in args]
-    if any(v is None for v in values):
-        return None
-    columns = [
-        column_from_python(a.type.with_nullable(False), [v])
-        for a, v in zip(args, values, strict=True)
-    ]
-    try:
-        answer = kernel(columns, 1)
-    except RuntimeSqlError as error:
-        raise BindError(e.span, error.message) from None
-    return column_to_python(answer.with_type(e.type))[0]

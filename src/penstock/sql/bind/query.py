@@ -32,6 +32,7 @@ from penstock.plan.nodes import (
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, renamed
+from penstock.sql.bind.constants import constant
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import JOINED, has
 from penstock.sql.bind.frame import Frame
@@ -92,9 +93,14 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
     """The constant of LIMIT or OFFSET."""
     if e is None:
         return None
-    if not isinstance(e, ast.Literal) or isinstance(e.value, bool) or not isinstance(e.value, int):
-        raise BindError(e.span, f"{clause} takes a constant whole number")
-    return e.value
+    try:
+        bound = constant(ExpressionBinder(Scope(), aggregates=clause).bind(e))
+    except BindError:  # a column, for example
+        bound = None
+    value = None if bound is None else bound.value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BindError(e.span, f"{clause} takes a constant whole number, 0 or more")
+    return value
 
 
 def _values(values: ast.Values, catalog: Catalog) -> Node:

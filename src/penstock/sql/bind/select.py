@@ -215,7 +215,9 @@ class Select:
         replaced = {r.alias.name: r.expr for r in star.replace if r.alias is not None}
         for r in star.replace:
             if r.alias is None or r.alias.name not in names:
-                raise BindError(r.span, "REPLACE names a column that * does not have")
+                name = "" if r.alias is None else f" {r.alias.name}"
+                hint = "" if r.alias is None else did_you_mean(r.alias.name, names)
+                raise BindError(r.span, f"REPLACE: * has no column{name}{hint}")
         return [(e.name, replaced.get(e.name, e)) for e in entries if e.name not in gone]
 
     def _bind_items(self, items: Sequence[tuple[str, Item]]) -> list[tuple[str, Expr]]:

@@ -32,6 +32,8 @@ _SHIFTS = ("LAG", "LEAD")
 _EDGES = ("FIRST_VALUE", "LAST_VALUE")
 _AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
 _NONE = ("NTILE", "NTH_VALUE", "PERCENT_RANK", "CUME_DIST")
+#: what is a function with OVER only
+NAMES = (*RANKS, *_SHIFTS, *_EDGES, *_NONE)
 _NUMBER = BIGINT.with_nullable(False)
 _DAY_US = 86_400_000_000
 _WHOLE = Bounds("RANGE", None, None)

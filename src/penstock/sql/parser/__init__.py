@@ -1,6 +1,7 @@
 """The parser: program text in, syntax tree out, all syntax errors at once.
 
     parse_program     statements separated by `;`
+    parse_statements  those that parse, and what is wrong with the others
     parse_query       one query (ad-hoc queries)
     parse_expression  one scalar expression
 
@@ -23,6 +24,8 @@ Cost: linear in the text, about 0.5 ms for a query of 40 lines.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from penstock.errors import CompilerMessage, SqlError
 from penstock.sql import ast
 from penstock.sql.diagnostics import message
@@ -32,7 +35,21 @@ from penstock.sql.parser.statements import StatementParser
 
 ERROR_TYPE = "Error parsing SQL"
 
-__all__ = ["parse_expression", "parse_program", "parse_query"]
+_DECLARES = frozenset(("TABLE", "VIEW", "TYPE", "FUNCTION", "AGGREGATE", "INDEX"))
+
+__all__ = ["Parsed", "parse_expression", "parse_program", "parse_query", "parse_statements"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The statements of a program that parse, in order; a message for each that does not, in order
+    of position; the names that those would have declared."""
+
+    statements: list[ast.Statement]
+    messages: list[CompilerMessage]
+    lost: frozenset[str]
+    #: whether the text falls into tokens; where not, what a statement is, is a guess
+    is_sound: bool
 
 
 def parse_program(text: str) -> list[ast.Statement]:
@@ -41,24 +58,34 @@ def parse_program(text: str) -> list[ast.Statement]:
     Raises:
         SqlError: with one message per wrong statement, in order of position.
     """
+    parsed = parse_statements(text)
+    if parsed.messages:
+        raise SqlError(parsed.messages)
+    return parsed.statements
+
+
+def parse_statements(text: str) -> Parsed:
+    """What can be read of a program. Never raises."""
     tokens = tokenize(text)
     parser = StatementParser(tokens)
     statements: list[ast.Statement] = []
     failures: list[SyntaxFailure] = []
+    lost: set[str] = set()
     while parser.key != END:
         if parser.accept(";"):
             continue
         first = parser.i
         try:
-            statements.append(parser.guarded(parser.statement))
+            statement = parser.guarded(parser.statement)
             if parser.key not in (";", END):
                 raise parser.unfinished()
+            statements.append(statement)
         except SyntaxFailure as failure:
             parser.skip_to(";")
+            lost |= _declared(tokens, first, parser.i)
             if not _has_lexical_error(tokens, first, parser.i):
                 failures.append(failure)
-    _raise_if_any(tokens, failures)
-    return statements
+    return Parsed(statements, _messages(tokens, failures), frozenset(lost), not tokens.errors)
 
 
 def parse_query(text: str) -> ast.Query:
@@ -99,11 +126,22 @@ def _has_lexical_error(tokens: Tokens, first: int, last: int) -> bool:
     return any(start <= span.start <= end for span, _ in tokens.errors)
 
 
-def _raise_if_any(tokens: Tokens, failures: list[SyntaxFailure]) -> None:
+def _declared(tokens: Tokens, first: int, last: int) -> set[str]:
+    """The names that stand behind CREATE VIEW and the like among the tokens first..last."""
+    return {
+        str(tokens.values[i + 1])
+        for i in range(first, last - 1)
+        if tokens.keys[i] in _DECLARES and isinstance(tokens.values[i + 1], str)
+    }
+
+
+def _messages(tokens: Tokens, failures: list[SyntaxFailure]) -> list[CompilerMessage]:
     found = [*tokens.errors, *((f.span, f.what) for f in failures)]
     found.sort(key=lambda pair: pair[0].start)
-    messages: list[CompilerMessage] = [
-        message(tokens.text, span, what, error_type=ERROR_TYPE) for span, what in found
-    ]
+    return [message(tokens.text, span, what, error_type=ERROR_TYPE) for span, what in found]
+
+
+def _raise_if_any(tokens: Tokens, failures: list[SyntaxFailure]) -> None:
+    messages = _messages(tokens, failures)
     if messages:
         raise SqlError(messages)
