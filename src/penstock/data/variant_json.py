@@ -291,6 +291,7 @@ def scalar_json(column: Column) -> pa.Array:
         return _joined("[", offsets, numbers, "]")
     if kind in FLOATS:
         finite = pc.if_else(pc.is_finite(array), array, None).cast(pa.string())
+        finite = pc.replace_substring(finite, "e+", "e")  # as CAST to VARCHAR writes it
         plain = pc.match_substring_regex(finite, "[.e]")
         return pc.if_else(plain, finite, pc.binary_join_element_wise(finite, ".0", ""))
     if kind is Kind.DECIMAL:

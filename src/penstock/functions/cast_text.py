@@ -126,12 +126,14 @@ def from_text(dst: SqlType) -> Converter:
 # to text -------------------------------------------------------------------------------------
 
 
-def _float_word(v: float) -> str:
+def _float_word(v: float, spell: Callable[[float], str]) -> str:
+    """`spell` gives the shortest text with Python's exponents: 1e+20, which is written 1e20."""
     if v != v:
         return "NaN"
     if v in (float("inf"), float("-inf")):
         return "Infinity" if v > 0 else "-Infinity"
-    return repr(v)
+    digits, e, exponent = spell(v).partition("e")
+    return f"{digits}e{int(exponent)}" if e else digits
 
 
 def _floats(column: Column) -> Column:
@@ -148,7 +150,7 @@ def _floats(column: Column) -> Column:
     real = column.type.kind is Kind.REAL
 
     def word(v: float) -> str:
-        return str(np.float32(v)) if real and v - v == 0 else _float_word(v)
+        return _float_word(v, lambda v: str(np.float32(v)) if real else repr(v))
 
     odd = np.flatnonzero(~usual)
     rest = per_distinct(word, (Column(column.type, values[odd]),))

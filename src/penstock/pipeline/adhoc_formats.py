@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet
 
@@ -49,8 +50,44 @@ def _rows(table: pa.Table) -> Iterator[tuple[object, ...]]:
     return zip(*(c.to_pylist() for c in table.columns), strict=True)
 
 
+def _read_as(t: pa.DataType, leaf: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Type `t` with `leaf` of the types inside it."""
+    if pa.types.is_list(t):
+        return pa.list_(_read_as(t.value_type, leaf))
+    if pa.types.is_map(t):
+        number = pa.types.is_decimal(t.key_type)  # no key of a JSON object
+        key = pa.string() if number else _read_as(t.key_type, leaf)
+        return pa.map_(key, _read_as(t.item_type, leaf))
+    if pa.types.is_struct(t):
+        return pa.struct([f.with_type(_read_as(f.type, leaf)) for f in t])
+    return leaf(t)
+
+
+def _as_text_type(t: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_float32(t) or t == pa.time64("ns") else t
+
+
+def _shown(table: pa.Table) -> pa.Table:
+    """`table` with what Python has no type for: a REAL is the double that is written like it
+    (1.1, not 1.100000023841858), and nanoseconds of a TIME are text."""
+    columns = []
+    for column in table.columns:
+        text = _read_as(column.type, _as_text_type)
+        if text == column.type:
+            columns.append(column)
+            continue
+        short = column.cast(text)
+        if column.type == pa.time64("ns"):
+            columns.append(pc.utf8_rtrim(pc.utf8_rtrim(short, "0"), "."))
+            continue
+        double = _read_as(column.type, lambda t: pa.float64() if pa.types.is_float32(t) else t)
+        columns.append(short.cast(_read_as(double, _as_text_type)))
+    return pa.table(columns, names=table.column_names)
+
+
 def _as_json(table: pa.Table) -> Iterator[bytes]:
-    for batch in _named_apart(table).to_batches(max_chunksize=ROWS_PER_CHUNK):
+    table = _shown(_named_apart(table))
+    for batch in table.to_batches(max_chunksize=ROWS_PER_CHUNK):
         rows = batch.to_pylist(maps_as_pydicts="strict")
         lines = (orjson.dumps(row, _plain, orjson.OPT_NON_STR_KEYS) for row in rows)
         yield b"".join(line + b"\n" for line in lines)
@@ -85,7 +122,7 @@ def _interval(value: pa.MonthDayNano) -> str:
 def _as_text(table: pa.Table) -> Iterator[bytes]:
     """A grid as psql draws it; widths come from the whole result."""
     header = list(table.column_names)
-    rows = [["" if v is None else _text(v) for v in row] for row in _rows(table)]
+    rows = [["" if v is None else _text(v) for v in row] for row in _rows(_shown(table))]
     widths = [
         max([len(header[i]), *(len(r[i]) for r in rows)], default=0) for i in range(len(header))
     ]

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.data.build import column_to_python
@@ -164,6 +164,7 @@ _TYPES = st.sampled_from(
 @settings(max_examples=400, deadline=None)
 @given(_TYPES, st.booleans(), st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=4),
        st.integers(1, 50))  # fmt: skip
+@example(decimal_type(5, 2), False, [("2.26e-55", "")], 1)
 def test_quick_exact_and_any_cut_agree(
     type_: SqlType, nullable: bool, rows: list[tuple[str, str]], chunk: int
 ) -> None:

@@ -54,6 +54,19 @@ def test_an_interval_is_written_as_one() -> None:
     assert json.loads(answer("SELECT INTERVAL 0 SECOND AS z", "json")) == {"z": "00:00:00"}
 
 
+def test_a_real_is_written_short_and_a_time_to_the_nanosecond() -> None:
+    sql = """SELECT 1.1::FLOAT AS r, [0.1::FLOAT, NULL] AS rs, MAP {1.50: 'nan'::FLOAT} AS m,
+             '10:00:00.123456789'::TIME_NS AS t, '10:00:00'::TIME_NS AS u"""
+    assert json.loads(answer(sql, "json")) == {
+        "r": 1.1,
+        "rs": [0.1, None],
+        "m": {"1.50": None},
+        "t": "10:00:00.123456789",
+        "u": "10:00:00",
+    }
+    assert "| 1.1 |" in answer("SELECT 1.1::FLOAT AS r").decode()
+
+
 def test_an_unknown_relation_names_those_that_were_meant() -> None:
     message = refusal("SELECT * FROM totls")
     assert "there is no table or view 'totls'" in message and "did you mean totals?" in message

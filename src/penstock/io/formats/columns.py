@@ -255,6 +255,8 @@ def _text_floats(type_: SqlType, text: pa.Array) -> Column | None:
 
 
 def _text_decimals(type_: SqlType, text: pa.Array) -> Column | None:
+    if _any_match(text, "[eE]"):  # Arrow takes 1e-55 for 0, whatever the scale
+        return None
     cast = text.cast(pa.decimal128(type_.precision or 38, type_.scale or 0))
     n = len(cast)
     raw = np.frombuffer(cast.buffers()[1], np.uint64)
