@@ -19,7 +19,7 @@ from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
-from penstock.compile.hops import hop
+from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
@@ -212,7 +212,22 @@ class RelationCompiler:
             )
             for c in node.calls
         ]
-        return self.circuit.aggregate(self.stream(node.input), node.keys, specs, node.schema)
+        return self.circuit.aggregate(self._grouped(node), node.keys, specs, node.schema)
+
+    def _grouped(self, node: Aggregate) -> Stream:
+        """The rows that `node` aggregates."""
+        picked = counted_by_pane(node)
+        if picked is None or picked in self._memo:
+            return self.stream(node.input)
+        windows = picked.input
+        assert isinstance(windows, Hop)
+        columns = [e.index for e in picked.exprs if isinstance(e, InputRef)]
+        # another stream than that of `picked`, row by row, yet the same Z-set
+        meaning = (
+            "panes", windows.column, windows.size, windows.slide, windows.offset, tuple(columns),
+        )  # fmt: skip
+        fn = hop_by_pane(windows, columns, picked.schema)
+        return self.circuit.map(self.stream(windows.input), fn, picked.schema, meaning)
 
     def _constant_rows(self, node: Values) -> Batch:
         one_row = Batch(Schema(()), (), np.ones(1, np.int64))
