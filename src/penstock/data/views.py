@@ -71,7 +71,7 @@ def _copy_out(views: Any, addresses: Any, offsets: Any, out: Any, address: Any) 
 
 
 @kernel("int64(uint64[:, ::1])")
-def _long_bytes(views: Any) -> Any:
+def long_bytes(views: Any) -> Any:
     """Bytes of all long strings."""
     total: Any = 0
     for i in range(views.shape[0]):
@@ -254,7 +254,7 @@ def copy_out(views: U64) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
 def compact(views: U64) -> tuple[U64, tuple[Heap, ...]]:
     """The same strings with all long ones in one fresh heap (in as few as can hold them, where
     they are more than `MAX_HEAP_BYTES`), so that old heaps can go."""
-    size = _long_bytes(views)
+    size = long_bytes(views)
     if size == 0:
         return views, ()
     out = np.empty_like(views)

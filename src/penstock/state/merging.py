@@ -17,30 +17,64 @@ from penstock.data.batch import Array, Column
 from penstock.data.gather import compact_heaps, concat_columns, take_column
 from penstock.data.heap import union
 from penstock.data.kernel import kernel
+from penstock.data.views import long_bytes
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
+#: heaps that a merged column may name, and their bytes a byte of the strings that it has there
+MOST_HEAPS, MOST_WASTE = 8, 2
+
 
 @kernel(
-    "int64(uint64[::1], uint64[::1], uint64[::1], uint64[::1], int64[::1], uint64[::1], "
-    "uint64[::1])"
+    "int64(uint64[::1], uint64[::1], int64[::1], uint64[::1], uint64[::1], int64[::1], "
+    "int64[::1], uint64[::1], uint64[::1], int64[::1], int64[:, ::1], int64[::1])"
 )
-def interleave(ka: Any, ra: Any, kb: Any, rb: Any, source: Any, k: Any, r: Any) -> int:
-    """Row i of the merged run is row source[i] of a, or row source[i] - len(a) of b, and has the
-    hashes k[i], r[i]. Returns how many rows have the same as the row before."""
+def interleave(
+    ka: Any, ra: Any, wa: Any, kb: Any, rb: Any, wb: Any, source: Any, k: Any, r: Any, w: Any,
+    pairs: Any, pair_count: Any,
+) -> int:  # fmt: skip
+    """Merge two sorted runs of hashes k, r and weights w; rows of a and b with equal hashes are
+    taken to be one, which is dropped when its weights cancel out.
+
+    Row i of the merged run is row source[i] of a, or row source[i] - len(a) of b. pairs[j] =
+    (row of a, row of b) are the pair_count[0] that were taken to be one, for the caller to
+    compare. Returns the merged number of rows, or -1 if two rows of one run have equal hashes."""
     na, nb = ka.shape[0], kb.shape[0]
-    i, j, twins = 0, 0, 0
-    for at in range(na + nb):
-        if j >= nb or (i < na and (ka[i] < kb[j] or (ka[i] == kb[j] and ra[i] <= rb[j]))):
+    i, j, at, found = 0, 0, 0, 0
+    while i < na or j < nb:
+        if j >= nb:
+            order = -1
+        elif i >= na:
+            order = 1
+        elif ka[i] != kb[j]:
+            order = -1 if ka[i] < kb[j] else 1
+        elif ra[i] != rb[j]:
+            order = -1 if ra[i] < rb[j] else 1
+        else:
+            order = 0
+        if order == 0:
+            pairs[found, 0], pairs[found, 1] = i, j
+            found += 1
+        if order <= 0:
+            if i > 0 and ka[i] == ka[i - 1] and ra[i] == ra[i - 1]:
+                return -1
+            weight = wa[i]
             source[at], k[at], r[at] = i, ka[i], ra[i]
             i += 1
         else:
+            weight = 0
             source[at], k[at], r[at] = na + j, kb[j], rb[j]
+        if order >= 0:
+            if j > 0 and kb[j] == kb[j - 1] and rb[j] == rb[j - 1]:
+                return -1
+            weight += wb[j]
             j += 1
-        if at > 0 and k[at] == k[at - 1] and r[at] == r[at - 1]:
-            twins += 1
-    return twins
+        w[at] = weight
+        if weight != 0:
+            at += 1
+    pair_count[0] = found
+    return at
 
 
 @kernel("void(uint64[::1], uint64[::1], int64[::1], uint64[::1])")
@@ -73,8 +107,20 @@ def pick_array(a: Array, b: Array, source: I64) -> Array:
 
 
 def pick(a: Column, b: Column, source: I64) -> Column:
-    """Rows source[i] of `a` followed by `b`, with their long strings in heaps of their own."""
+    """Rows source[i] of `a` followed by `b`; their heaps hold little else."""
     if a.valid is not None or b.valid is not None:
-        return compact_heaps(take_column(concat_columns((a, b)), source))
+        return _tidied(take_column(concat_columns((a, b)), source))
     values = pick_array(a.values, b.values, source)
-    return compact_heaps(Column(a.type, values, None, union((a.heaps, b.heaps))))
+    return _tidied(Column(a.type, values, None, union((a.heaps, b.heaps))))
+
+
+def _tidied(column: Column) -> Column:
+    """With its long strings in a heap of their own, if its heaps are many or hold much else: the
+    small merges of a step need not copy strings."""
+    heaps = column.heaps
+    if not heaps or (
+        len(heaps) <= MOST_HEAPS
+        and sum(len(h) for h in heaps) <= MOST_WASTE * long_bytes(column.values)
+    ):
+        return column
+    return compact_heaps(column)

@@ -22,12 +22,12 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat_columns, slice_batch, take, take_column
+from penstock.data.gather import concat, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
-from penstock.data.masks import all_set, positions
+from penstock.data.masks import all_set
 from penstock.data.types import Schema
-from penstock.state.merging import interleave, pick, pick_array
+from penstock.state.merging import interleave, pick
 from penstock.state.sorting import sort_pairs
 from penstock.state.storage import StateStore, column
 
@@ -36,6 +36,8 @@ I64 = npt.NDArray[np.int64]
 
 KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
+#: runs of fewer rows have about four buckets a row: most look-ups that find nothing end there
+_SMALL_RUN, _SMALL_RUN_BITS = 4096, -2
 
 
 class Claim:
@@ -169,8 +171,9 @@ def _expand(low: Any, high: Any, needle: Any, row: Any) -> None:
 
 
 def _indexed(k: U64, r: U64, batch: Batch) -> Run:
+    coarseness = _SMALL_RUN_BITS if len(k) < _SMALL_RUN else _BUCKET_BITS
     # a shift by 64 is undefined: two buckets at least
-    bits = max(1, len(k).bit_length() - _BUCKET_BITS)
+    bits = max(1, len(k).bit_length() - coarseness)
     table, shift = np.empty((1 << bits) + 1, np.int32), 64 - bits
     _index(k, shift, table)
     return Run(k, r, batch, table, shift)
@@ -232,25 +235,17 @@ def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
     """One run with the rows of both, weights added, zeros dropped."""
     n = len(a) + len(b)
     source, k, r = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.uint64)
-    twins = interleave(a.k, a.r, b.k, b.r, source, k, r)
-    weights = pick_array(a.batch.weights, b.batch.weights, source)
-    if twins:
-        second = 1 + np.flatnonzero((k[1:] == k[:-1]) & (r[1:] == r[:-1]))
-        first = second - 1
-        columns = tuple(
-            concat_columns((x, y)) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
-        )
-        same = rows_equal(columns, source[first], columns, source[second])
-        if not all_set(same) or (np.diff(second) == 1).any():
-            # hashes of different rows collided: start over from the rows themselves
-            both = Batch(
-                a.batch.schema, columns, np.concatenate((a.batch.weights, b.batch.weights))
-            )
-            return _build_collided(consolidate(both), key)
-        weights[first] += weights[second]
-        weights[second] = 0
-        kept = positions(weights)
-        source, weights, k, r = source[kept], weights[kept], k[kept], r[kept]
+    weights, pairs = np.empty(n, np.int64), np.empty((min(len(a), len(b)), 2), np.int64)
+    twins = np.zeros(1, np.int64)
+    kept = interleave(
+        a.k, a.r, a.batch.weights, b.k, b.r, b.batch.weights, source, k, r, weights, pairs, twins
+    )
+    left, right = (np.ascontiguousarray(pairs[: twins[0], i]) for i in range(2))
+    if kept < 0 or not all_set(rows_equal(a.batch.columns, left, b.batch.columns, right)):
+        # hashes of different rows collided: start over from the rows themselves
+        return _build_collided(consolidate(concat((a.batch, b.batch))), key)
+    if kept < n:
+        source, k, r, weights = (x[:kept].copy() for x in (source, k, r, weights))
     picked = tuple(
         pick(x, y, source) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
     )
