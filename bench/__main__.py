@@ -9,13 +9,13 @@ from bench import (
     compiling,
     demo,
     latency,
-    nexmark,
     queries,
     reset,
     startup,
     step_cost,
     tpch,
 )  # fmt: skip
+from bench.peers import nexmark
 
 SUITES = (
     queries.run, nexmark.run, latency.run, step_cost.run, tpch.run, compiling.run, startup.run,
