@@ -57,7 +57,8 @@ Evaluator = Callable[[Frame], Column]
 def gather(column: Column, rows: Rows) -> Column:
     """Rows `rows` of a column of n rows."""
     valid = None if column.valid is None else column.valid[rows]
-    return Column(column.type, column.values[rows], valid, column.heaps)
+    # numpy's `values[rows]` is ten times slower where a value is two words
+    return Column(column.type, column.values.take(rows, axis=0), valid, column.heaps)
 
 
 def both(a: Valid | None, b: Valid | None) -> Valid | None:
@@ -109,7 +110,10 @@ def scatter(type: SqlType, n: int, pieces: Sequence[tuple[Rows, Column]]) -> Col
     values = np.zeros(shape, dtype=type.dtype)
     valid = np.zeros(n, dtype=np.uint8)
     for rows, column in pieces:
-        values[rows] = column.values
+        if type.is_wide:
+            values[:, 0][rows], values[:, 1][rows] = column.values[:, 0], column.values[:, 1]
+        else:
+            values[rows] = column.values
         valid[rows] = 1 if column.valid is None else column.valid
     heaps = heaps_of(c for _, c in pieces)
     return Column(type, values, None if valid.all() else valid, heaps)

@@ -302,6 +302,32 @@ def and_equal(
     _equal(a, ia, b, ib, heap_addresses(), out)
 
 
+@kernel("void(uint64[:, ::1], uint64[:, ::1], uint64[::1], boolean[::1])")
+def _same(a: Any, b: Any, addresses: Any, out: Any) -> None:
+    low = np.uint64(0xFFFFFFFF)
+    step_a, step_b = 1 if a.shape[0] > 1 else 0, 1 if b.shape[0] > 1 else 0
+    for i in range(out.shape[0]):
+        a0, a1, b0, b1 = a[i * step_a, 0], a[i * step_a, 1], b[i * step_b, 0], b[i * step_b, 1]
+        same = a0 == b0 and a1 == b1
+        if not same and a0 == b0 and np.int64(a0 & low) > 12:
+            # equal length and first bytes, elsewhere: a long string has more than eight bytes
+            p = addresses[a1 & low] + (a1 >> np.uint64(32))
+            q = addresses[b1 & low] + (b1 >> np.uint64(32))
+            end = np.uint64(np.int64(a0 & low) - 8)
+            j = np.uint64(4)
+            while j < end and load_u64(p + j) == load_u64(q + j):
+                j += np.uint64(8)
+            same = j >= end and load_u64(p + end) == load_u64(q + end)
+        out[i] = same
+
+
+def same(a: U64, b: U64, n: int) -> npt.NDArray[np.bool_]:
+    """Whether string a[i] equals b[i], for n rows; a side with one row counts for all of them."""
+    out = np.empty(n, np.bool_)
+    _same(np.ascontiguousarray(a), np.ascontiguousarray(b), heap_addresses(), out)
+    return out
+
+
 def compare(a: U64, b: U64, n: int) -> npt.NDArray[np.int8]:
     """Sign of a[i] against b[i] for n rows; a side with one row counts for all of them."""
     out = np.empty(n, np.int8)

@@ -66,8 +66,7 @@ def in_groups(
 ) -> pa.Array:
     """An Arrow array of `n` rows: compute(values, rows) for each combination of the columns."""
     if all(len(c) == 1 for c in columns):
-        ((values, _),) = groups(columns)
-        return compute(values, np.arange(n))
+        return compute(tuple(text.to_list(c)[0] for c in columns), np.arange(n))
     found = groups(columns)
     if not found:
         return compute(tuple(None for _ in columns), np.zeros(0, np.int64))

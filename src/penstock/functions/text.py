@@ -10,30 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from penstock.data.arrow import column_from_arrow, column_to_arrow
 from penstock.data.batch import Array, Column
 from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import VARCHAR, SqlType
-from penstock.data.views import INLINE, compare
+from penstock.data.views import compare, same
 
 
 def order(x: Column, y: Column) -> Array:
     """int8: sign of x against y by bytes, which is the order of code points."""
-    return compare(x.values, y.values, max(len(x), len(y)))
+    return compare(x.values, y.values, _rows(x, y))
 
 
 def equal(x: Column, y: Column) -> Array:
-    a, b = x.values, y.values
-    head, rest = a[:, 0] == b[:, 0], a[:, 1] == b[:, 1]
-    same = head & rest
-    # equal length and first bytes, different second words: long strings in different places
-    open_ = head & ~rest & ((a[:, 0] & np.uint64(0xFFFFFFFF)) > INLINE)
-    if open_.any():
-        same = order(x, y) == 0
-    return np.asarray(same)
+    return same(x.values, y.values, _rows(x, y))
+
+
+def _rows(x: Column, y: Column) -> int:
+    return max(len(x), len(y)) if len(x) and len(y) else 0
 
 
 def to_arrow(column: Column) -> pa.Array:
