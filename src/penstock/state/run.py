@@ -245,7 +245,8 @@ def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:
         # hashes of different rows collided: start over from the rows themselves
         return _build_collided(consolidate(concat((a.batch, b.batch))), key)
     if kept < n:
-        source, k, r, weights = (x[:kept].copy() for x in (source, k, r, weights))
+        source, weights = source[:kept].copy(), weights[:kept].copy()
+        k, r = k[:kept].copy(), r[:kept].copy()
     picked = tuple(
         pick(x, y, source) for x, y in zip(a.batch.columns, b.batch.columns, strict=True)
     )
