@@ -11,16 +11,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
-from penstock.data.batch import Batch
+from penstock.data.batch import Batch, InputBatch
 from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputConnector
 from penstock.pipeline import failpoints
 from penstock.pipeline.api_endpoints import ApiEndpoints
+from penstock.pipeline.bad_rows import Trial
 from penstock.pipeline.bootstrap import Diff, program_facts
 from penstock.pipeline.checkpoints import Checkpointer, fingerprint
 from penstock.pipeline.connectors import clock_config, make_input, make_output
@@ -93,6 +96,7 @@ class Assembly:
             on_failure=self._on_failure,
             journal=journal,
             program=str(fingerprint(circuit.fingerprints)),
+            begin_trials=None if storage is None else partial(self._trials, storage, circuit),
         )
         self.api = ApiEndpoints(self.loop, self._is_running)
         if checkpoint is None:
@@ -112,6 +116,18 @@ class Assembly:
         self._add_outputs()
         if self.checkpointer is not None:
             self._start_checkpoints(self.checkpointer)
+
+    def _trials(self, storage: Storage, circuit: Circuit) -> Trial:
+        """Steps on the state that `circuit` has now, each in a circuit of its own. What is written
+        for them goes with the next checkpoint's collection, if that does not need it as well."""
+        saved = circuit.capture().write(storage.state)
+
+        def trial(inputs: Mapping[str, Sequence[InputBatch]]) -> None:
+            other = compile_circuit(self._plan)
+            other.restore(storage.state, saved)
+            other.step(inputs)
+
+        return trial
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         self.lineage = checkpoint.lineage

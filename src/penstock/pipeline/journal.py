@@ -26,8 +26,8 @@ segment is incomplete; it was never acted upon and is passed over. Anything else
 check is damage and is refused: CorruptState, nothing is replayed past it.
 
 A step that a row made fail is in the journal and cannot be made: `refused.json` names it, and the
-program that could not (a fingerprint). That program leaves its input out from then on; another one
-tries it.
+program that could not (a fingerprint). That program finds the rows that make it fail at its next
+start (`bad_rows`), notes them there and leaves them out from then on; another one tries them.
 
 Cost: O(bytes taken in) and one fsync a step.
 
@@ -84,11 +84,13 @@ class JournalRecord:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Step `step` cannot be made by `program`, a fingerprint, as `error` says."""
+    """Step `step` cannot be made by `program`, a fingerprint, as `error` says. `rows`: the numbers
+    of those that are left out of it (`bad_rows`); None: not found yet."""
 
     step: int
     program: str
     error: str
+    rows: tuple[int, ...] | None = None
 
 
 class Journal:
@@ -161,7 +163,7 @@ class Journal:
         if not self._refused.exists():
             return ()
         try:
-            return tuple(Refusal(**r) for r in orjson.loads(self._refused.read_bytes()))
+            return tuple(_refusal(r) for r in orjson.loads(self._refused.read_bytes()))
         except (ValueError, TypeError) as e:
             raise _damaged(self._refused, str(e)) from e
 
@@ -223,6 +225,11 @@ class Journal:
         """(path, first step) in order."""
         found = [(p, int(p.stem)) for p in self._directory.glob(f"*{_SUFFIX}")]
         return sorted(found, key=lambda segment: segment[1])
+
+
+def _refusal(found: Mapping[str, Any]) -> Refusal:
+    rows = found.get("rows")
+    return Refusal(**{**found, "rows": None if rows is None else tuple(rows)})
 
 
 def encode_record(record: JournalRecord) -> bytes:

@@ -30,12 +30,13 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.data.batch import Batch, InputBatch
 from penstock.errors import Conflict, PenstockError, RuntimeSqlError, UserError
 from penstock.pipeline import failpoints
+from penstock.pipeline.bad_rows import Trial, bad_rows, spelt, without
 from penstock.pipeline.inputs import InputEndpoint, InputProgress
 from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord, Refusal
 from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
@@ -85,11 +86,13 @@ class StepLoop:
         on_failure: Callable[[PenstockError], None],
         journal: Journal | None = None,
         program: str = "",
+        begin_trials: Callable[[], Trial] | None = None,
     ) -> None:
-        """`program`: a fingerprint of what the circuit computes, for the journal's refusals."""
+        """`program`: a fingerprint of what the circuit computes, for the journal's refusals;
+        `begin_trials`: steps on the state that the circuit has now, in circuits of their own."""
         self.circuit = circuit
         self._journal = journal
-        self._program = program
+        self._program, self._begin_trials = program, begin_trials
         self.step_lock = threading.RLock()
         self.inputs: dict[str, InputEndpoint] = {}
         self.outputs: dict[str, OutputEndpoint] = {}
@@ -343,7 +346,7 @@ class StepLoop:
                 if refusal is None:
                     self._step_noting_refusal(taken)
                 else:
-                    self._leave_out(taken, refusal)
+                    self._leave_out(taken, refusal, is_one=record.transaction > 0)
                 assert self.step == record.step, "the journal has the steps in order"
 
     def _fail(self, error: PenstockError) -> None:
@@ -411,16 +414,32 @@ class StepLoop:
                 self._journal.refuse(Refusal(step, self._program, str(e)))
             raise
 
-    def _leave_out(self, taken: tuple[Taken, ...], refusal: Refusal) -> None:
-        """Make a step that this program cannot make without what it took in."""
-        self._step({})
+    def _leave_out(self, taken: tuple[Taken, ...], refusal: Refusal, *, is_one: bool) -> None:
+        """Make a step that this program cannot make with all that it took in: without the rows
+        that make it fail. `is_one`: a transaction, which is left out as a whole."""
+        assert self._journal is not None, "refusals are kept beside the journal"
+        parts = [(t.endpoint.relation, b) for t in taken for b in t.batches]
+        bad = refusal.rows
+        if bad is None:
+            every = tuple(range(sum(len(b) for _, b in parts)))
+            bad = every
+            if self._begin_trials is not None and not is_one:
+                bad = tuple(bad_rows(parts, self._begin_trials()))
+            self._journal.refuse(replace(refusal, rows=bad))
+        good = iter(without(parts, bad))
+        self._step_taken(
+            tuple(replace(t, batches=tuple(next(good) for _ in t.batches)) for t in taken)
+        )
+        at = 0
         for t in taken:
-            t.endpoint.mark(self.step, t.progress)
-            rows = sum(len(b) for b in t.batches)
-            if rows:
+            mine = [(t.endpoint.relation, b) for b in t.batches]
+            count = sum(len(b) for b in t.batches)
+            numbers = [n - at for n in bad if at <= n < at + count]
+            at += count
+            if numbers:
                 t.endpoint.error(
-                    f"{rows} rows that step {refusal.step} took in are left out, since one made it "
-                    f"fail: {refusal.error}",
+                    f"{len(numbers)} of {count} rows that step {refusal.step} took in are left "
+                    f"out, since the step fails with them: {refusal.error}; {spelt(mine, numbers)}",
                     fatal=False,
                 )
 
