@@ -548,6 +548,7 @@ class World:
                 self.reset(self._watched.index(w), "replace", True)
                 assert not w.is_damaged, f"{w.name} is reset, and was damaged before"
         self.send(1, True)
+        self._wait(self._is_all_complete, lambda: f"all records complete, {self._described()}")
         for w in self._watched:
             found = self._audited(w)
             assert found is None or found["equal"], f"{w.name}: {found}"
@@ -557,6 +558,10 @@ class World:
                 lambda w=w: f"{w.name}: left over {things(w.target) - self._things[w.name]}",
             )
         self.judge()
+
+    def _is_all_complete(self) -> bool:
+        found = self._ask("stats")["global_metrics"]
+        return bool(found["total_completed_records"] == found["total_processed_records"])
 
     def _differs(self, w: Watched) -> str:
         seen = w.look()

@@ -252,7 +252,8 @@ class Assembly:
         now = (config_digest(dict(plan.config)), schema_hash(view.schema))
         if position is None or (position.config, position.schema) != now:
             return None
-        return Recovered(position, horizon)
+        processed = int(checkpoint.manifest.body["processed_records"])
+        return Recovered(position, horizon, checkpoint.step, processed)
 
     def _make_output(self, plan: ConnectorPlan, recovered: Recovered | None) -> OutputEndpoint:
         checkpointer = self.checkpointer

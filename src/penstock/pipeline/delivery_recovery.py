@@ -109,7 +109,7 @@ def verify(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> 
     elif verdict is Verdict.PUBLISHED or (verdict is Verdict.GO_ON and stored is not None):
         assert stored is not None
         if stored.token == state.record.token:
-            _go_on_behind(state, stored, is_owed)
+            _go_on_behind(state, stored, is_owed, recovered)
     elif verdict is Verdict.OWED:
         if state.record.is_pending:
             _keep_way_back(state, stored, recovered.horizon)
@@ -133,12 +133,16 @@ def _keep_way_back(state: DeliveryState, stored: Marker | None, horizon: int) ->
     state.rows, state.digest = stored.rows, stored.digest
 
 
-def _go_on_behind(state: DeliveryState, stored: Marker, is_owed: bool) -> None:
+def _go_on_behind(
+    state: DeliveryState, stored: Marker, is_owed: bool, recovered: Recovered
+) -> None:
     """The sink has everything up to its marker's step."""
     state.way_back = None
     state.must_begin = False
     state.skip_to = stored.step
     processed = state.completed_records
+    if stored.step >= recovered.step:
+        processed = max(processed, recovered.processed)
     for e in state.queue:
         if e.step <= stored.step:
             processed = e.processed

@@ -98,10 +98,13 @@ _PLAIN = [f.name for f in fields(OutputPosition) if f.name not in ("queue", "way
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """An output's position and the horizon of certainty (see the module)."""
+    """An output's position and the horizon of certainty (see the module); `step` and `processed`:
+    of the checkpoint, and the input records that had gone through the circuit then."""
 
     position: OutputPosition
     horizon: int
+    step: int = 0
+    processed: int = 0
 
 
 class Verdict(Enum):

@@ -283,13 +283,15 @@ class Pipeline:
         self._state = "Suspended"
 
     def _suspend(self, checkpointer: Checkpointer) -> None:
+        taken = None
         if self._loop.transaction_id == 0:
             # while the pipeline could still go on, and so that the last one finds little to do
-            checkpointer.take()
+            taken = checkpointer.take()
         for e in self._loop.inputs.values():
             e.stop(is_end=False)
         self._loop.drain()
-        if self._loop.failure is None:
+        is_all = taken is not None and taken.step == self._loop.step
+        if self._loop.failure is None and (not is_all or self._loop.transaction_id):
             checkpointer.take_last()
 
     def advance_clock(self, delta_ms: int | None) -> dict[str, Any]:

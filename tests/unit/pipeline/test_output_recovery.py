@@ -80,7 +80,8 @@ class Life:
                 processed_records=after.processed,
                 transactions=0,
             )
-            recovered = Recovered(after.output, after.step if horizon is None else horizon)
+            horizon = after.step if horizon is None else horizon
+            recovered = Recovered(after.output, horizon, after.step, after.processed)
         else:
             self.loop.first_step()
         context = SinkContext(pipeline_id="p", view="t", connector="out", schema=SCHEMA, config={})
@@ -283,6 +284,22 @@ def test_a_snapshot_that_was_owed_is_staged_again_or_adopted_under_the_same_toke
     assert world.target.calls.count("publish") == published + (not got_through)
     done = life.resets.find(record.token)
     assert done is not None and done.state == "done"
+
+
+def test_a_snapshot_that_was_published_after_the_last_checkpoint_counts_as_all_that_it_contains(
+    world: World,
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    world.target.failures = [("publish", True)] + [("open", False)] * 1000
+    life.out.request_reset()
+    wait_until(lambda: life.out.phase is Phase.UNSURE)
+    checkpoint = Checkpoint(life)
+    checkpoint.output = replace(checkpoint.output, completed_records=0, completed_step=0)
+    life = world.live(checkpoint)
+    life.settle()
+    assert life.out.completed_records == life.loop.processed_records == 1
 
 
 def test_a_reset_accepted_after_the_checkpoint_is_carried_out(world: World) -> None:

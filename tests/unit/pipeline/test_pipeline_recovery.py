@@ -142,6 +142,13 @@ def test_a_suspended_pipeline_goes_on_where_it_was(world: World) -> None:
     assert p.stats()["global_metrics"]["total_processed_records"] == 5
 
 
+def test_a_stop_takes_one_checkpoint_of_a_step(world: World) -> None:
+    p = world.start()
+    world.settle(world.send(1, 2, 3))
+    p.suspend()
+    assert len(list((world.folder / "storage" / "checkpoints").glob("*.json"))) == 1
+
+
 def test_rows_that_had_only_arrived_are_in_the_suspended_state(world: World) -> None:
     world.runtime["min_batch_size_records"] = 1000
     world.runtime["max_buffering_delay_usecs"] = 10**9
