@@ -1,9 +1,12 @@
 """`program_info` of the REST contract (section 1.3): what a compiled program tells clients.
 
-    {schema: {inputs, outputs}, input_connectors, output_connectors, udf_stubs}
+    {schema: {inputs, outputs}, input_connectors, output_connectors, udf_stubs,
+     own_output_connectors}
 
 Connector configs are shown with every generic attribute filled in (contract section 7.2), under
-`<relation>.<connector>`, with the relation as `stream`.
+`<relation>.<connector>`, with the relation as `stream`. Connectors that the published API has no
+words for are in `own_output_connectors`: clients made from its document, such as fda, take no
+pipeline at all that has an unknown transport among the others, and pass over keys they do not know.
 
 Not here: deciding anything. This only reads a ProgramPlan.
 """
@@ -28,6 +31,8 @@ from penstock.plan.rewrite import columns_of, inputs
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
 FOREVER_MS = 2**64 - 1
 MAX_QUEUED_RECORDS = 1_000_000
+#: transports that the published API does not know
+OWN_TRANSPORTS = frozenset(("sqlite_output", "duckdb_output"))
 
 
 def program_info(program: ProgramPlan) -> dict[str, Any]:
@@ -40,8 +45,21 @@ def program_info(program: ProgramPlan) -> dict[str, Any]:
         },
         "udf_stubs": "",
         "input_connectors": {c.endpoint: input_config(c) for c in program.inputs},
-        "output_connectors": {c.endpoint: output_config(c) for c in program.outputs},
+        "output_connectors": {
+            c.endpoint: output_config(c) for c in program.outputs if not is_own(c)
+        },
+        "own_output_connectors": {
+            c.endpoint: output_config(c) for c in program.outputs if is_own(c)
+        },
     }
+
+
+def is_own(connector: ConnectorPlan) -> bool:
+    """Whether only Penstock has an output like this one."""
+    transport = connector.config["transport"]
+    mode = (transport.get("config") or {}).get("mode")
+    is_merged = transport["name"] == "delta_table_output" and mode == "materialized"
+    return transport["name"] in OWN_TRANSPORTS or is_merged
 
 
 def used_columns(program: ProgramPlan) -> dict[str, set[int]]:

@@ -161,3 +161,20 @@ def test_the_mode_of_an_output_connector_shows_as_send_snapshot_too() -> None:
         program = PROGRAM.replace('"send_snapshot": true', f'"mode": "{mode}"')
         sink = program_info(compile_program(program))["output_connectors"]["m.sink"]
         assert (sink["send_snapshot"], sink["mode"]) == (is_sent, mode)
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        {"name": "sqlite_output", "config": {"path": "a", "table": "m"}},
+        {"name": "duckdb_output", "config": {"path": "a", "table": "m"}},
+        {"name": "delta_table_output", "config": {"uri": "a", "mode": "materialized"}},
+    ],
+)
+def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any) -> None:
+    connectors = json.dumps([{"name": "s", "transport": transport}])
+    program = f"CREATE MATERIALIZED VIEW m WITH ('connectors' = '{connectors}') AS SELECT 1 AS a;"
+    info = program_info(compile_program(program))
+
+    assert info["output_connectors"] == {}
+    assert info["own_output_connectors"]["m.s"]["transport"] == transport
