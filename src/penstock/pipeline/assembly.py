@@ -87,7 +87,9 @@ class Assembly:
         self.checkpoint = checkpoint
         self._statistics.storage = None if storage is None else storage.directory
         files = None if storage is None else storage.state
-        limit_memory(circuit, files, settings.runtime.get("max_rss_mb"))
+        limit_mb = settings.runtime.get("max_rss_mb")
+        self._statistics.limit_bytes = None if limit_mb is None else limit_mb << 20
+        limit_memory(circuit, files, limit_mb)
         self.loop = StepLoop(
             circuit,
             max_batch_records=settings.max_batch_records,

@@ -95,6 +95,7 @@ class DeliveryState:
         self.fatal_error: str | None = None
         self.unhealthy: str | None = None
         self.errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
+        self.encode_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self.completed_step = self.completed_records = 0
         self.pushed_step = self.pushed_records = 0
         self._behind_since: float | None = None
@@ -143,6 +144,13 @@ class DeliveryState:
     def kept_records(self) -> int:
         """Rows kept aside for a cancellation."""
         return 0 if self.way_back is None else self.way_back.queue.records
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the deltas that wait or are kept aside. Endpoints of one view share theirs, and
+        each counts them."""
+        kept = 0 if self.way_back is None else self.way_back.queue.byte_size
+        return self.queue.byte_size + kept
 
     def lag(self) -> tuple[int, float]:
         """(input records, seconds) that the sink is behind the circuit."""
@@ -478,11 +486,12 @@ class DeliveryState:
             self.phase = next_phase(self.phase, Event.UNAVAILABLE)
         self._waiting_for = WaitingFor.SINK
 
-    def rejected(self, message: str) -> None:
-        """The sink refused for good: its contents stay as they are until somebody resets it."""
+    def rejected(self, message: str, *, is_encoding: bool = False) -> None:
+        """The sink refused for good, or a row cannot be encoded: the contents stay as they are
+        until somebody resets it."""
         if self.phase is Phase.FAILED:
             return
-        self._note_error(message)
+        self._note_error(message, is_encoding=is_encoding)
         self.fatal_error = message
         self.way_back = None
         self.owe(Event.REJECTED)
@@ -512,14 +521,18 @@ class DeliveryState:
         elif self.queue.oldest is not None:
             self._behind_since = self.queue.oldest
 
-    def _note_error(self, message: str) -> None:
-        self.counters.num_transport_errors += 1
+    def _note_error(self, message: str, *, is_encoding: bool = False) -> None:
+        if is_encoding:
+            self.counters.num_encode_errors += 1
+        else:
+            self.counters.num_transport_errors += 1
         self.progress.last_error = message
         self.unhealthy = message
-        self.errors.append(
+        c = self.counters
+        (self.encode_errors if is_encoding else self.errors).append(
             {
                 "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "index": self.counters.num_transport_errors,
+                "index": c.num_encode_errors if is_encoding else c.num_transport_errors,
                 "tag": None,
                 "message": message,
             }

@@ -64,6 +64,11 @@ class DeltaQueue:
         return sum(e.rows is not None for e in list(self._entries))
 
     @property
+    def byte_size(self) -> int:
+        """Bytes of the rows that are queued. Walks the entries: for the statistics only."""
+        return sum(_byte_size(e.rows) for e in list(self._entries) if e.rows is not None)
+
+    @property
     def oldest(self) -> float | None:
         """When the first entry was queued; None if there is none."""
         return self._entries[0].queued_at if self._entries else None
@@ -128,3 +133,9 @@ class DeltaQueue:
         both = DeltaQueue(replace(e, generation=generation) for e in (*self, *later))
         both.sent_step = self.sent_step
         return both
+
+
+def _byte_size(rows: Batch) -> int:
+    """Bytes of the arrays; heaps of long strings are counted for each column that shares them."""
+    fixed = sum(c.values.nbytes + (0 if c.valid is None else len(c)) for c in rows.columns)
+    return rows.weights.nbytes + fixed + sum(len(h) for c in rows.columns for h in c.heaps)

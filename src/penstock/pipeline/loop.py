@@ -109,6 +109,8 @@ class StepLoop:
         self.processed_records = 0
         self.failure: PenstockError | None = None
         self.latencies_s: deque[float] = deque(maxlen=KEPT_LATENCIES)
+        #: seconds spent in all steps so far
+        self.stepping_s = 0.0
         self.stalled_s = 0.0
         self._first_waiting_since: float | None = None
         self._transactions = 0
@@ -475,7 +477,9 @@ class StepLoop:
         with self.step_lock:
             started = time.perf_counter()
             deltas = self.circuit.step(inputs)
-            self.latencies_s.append(time.perf_counter() - started)
+            taken_s = time.perf_counter() - started
+            self.latencies_s.append(taken_s)
+            self.stepping_s += taken_s
             self.step += 1
             self._is_requested = False
             self.processed_records += sum(len(b) for bs in inputs.values() for b in bs)

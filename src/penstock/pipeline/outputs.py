@@ -309,7 +309,7 @@ class OutputEndpoint:
             except TransientError as e:
                 self._unavailable(e)
             except UserError as e:
-                self._rejected(str(e))
+                self._rejected(str(e), is_encoding=e.code == "EncodeError")
             except Exception as e:
                 log.error("sink_bug endpoint=%s\n%s", self.name, traceback.format_exc())
                 self._rejected(f"internal error in the connector: {e!r}")
@@ -355,10 +355,10 @@ class OutputEndpoint:
                 lambda: self._stopping or s.record.generation != generation, delay_s
             )
 
-    def _rejected(self, message: str) -> None:
+    def _rejected(self, message: str, *, is_encoding: bool = False) -> None:
         self._delivery.disconnect()
         with self._changing():
-            self._state.rejected(message)
+            self._state.rejected(message, is_encoding=is_encoding)
         self._on_progress()
 
     # for the statistics

@@ -70,7 +70,7 @@ def output_status(o: OutputEndpoint, *, errors: bool) -> dict[str, Any]:
                 "num_transport_errors": o.counters.num_transport_errors,
                 "total_processed_input_records": o.completed_records,
                 "total_processed_steps": o.completed_step,
-                "memory": 0,
+                "memory": s.memory_bytes,
                 "batch_records_written": None,
             },
             "fatal_error": o.fatal_error,
@@ -100,7 +100,7 @@ def output_status(o: OutputEndpoint, *, errors: bool) -> dict[str, Any]:
             },
         }
         if errors:
-            status["encode_errors"] = []
+            status["encode_errors"] = list(s.encode_errors)
             status["transport_errors"] = list(o.errors)
     return status
 
@@ -162,6 +162,10 @@ def _length(entry: os.DirEntry[str]) -> int:
         return 0
 
 
+#: percent of the memory limit from which on the pressure has that name
+PRESSURES = ((0, "low"), (80, "moderate"), (90, "high"), (100, "critical"))
+
+
 class Statistics:
     """Figures of the process as a whole, and the last minute of them."""
 
@@ -172,12 +176,18 @@ class Statistics:
         self.initially_started = self.started
         #: where the pipeline keeps its state; None: in memory only
         self.storage: Path | None = None
+        #: what the process may take (`runtime_config.max_rss_mb`); None: no limit, no pressure
+        self.limit_bytes: int | None = None
+        #: its name, and how often that changed
+        self.memory_pressure = (PRESSURES[0][1], 0)
         self._samples: deque[dict[str, float]] = deque(maxlen=60)
         self._byte_seconds = 0.0
         self._sampled = time.monotonic()
 
     def sample(self, loop: StepLoop) -> None:
         """Note one point of the time series; called about once a second."""
+        resident = resident_bytes()
+        self.note_pressure(resident)
         stored, now = self.storage_bytes(), time.monotonic()
         self._byte_seconds += stored * (now - self._sampled)
         self._sampled = now
@@ -185,10 +195,20 @@ class Statistics:
             {
                 "t": int(time.time() * 1000),
                 "r": loop.processed_records,
-                "m": resident_bytes(),
+                "m": resident,
                 "s": stored,
             }
         )
+
+    def note_pressure(self, resident: int) -> None:
+        """The process has `resident` bytes: how near that is to the limit."""
+        if self.limit_bytes is None:
+            return
+        percent = 100 * resident // self.limit_bytes
+        pressure = next(name for least, name in reversed(PRESSURES) if percent >= least)
+        known, epoch = self.memory_pressure
+        if pressure != known:
+            self.memory_pressure = (pressure, epoch + 1)
 
     def storage_bytes(self) -> int:
         """Bytes of all files of the pipeline's storage; walks its folders."""
@@ -213,6 +233,7 @@ class Statistics:
         total_bytes = sum(e.total_bytes for e in inputs)
         completed = loop.completed_records
         uptime_ms = int((time.time() - self.started) * 1000)
+        pressure, pressure_epoch = self.memory_pressure
         transaction = loop.transaction_id
         waiting = loop.buffered_records
         waiting_bytes = total_bytes - sum(e.stepped.bytes for e in inputs) if waiting else 0
@@ -238,10 +259,10 @@ class Statistics:
                 "uptime_msecs": uptime_ms,
                 "storage_bytes": self.storage_bytes(),
                 "storage_mb_secs": int(self._byte_seconds / 1e6),
-                "runtime_elapsed_msecs": int(sum(loop.latencies_s) * 1000),
+                "runtime_elapsed_msecs": int(loop.stepping_s * 1000),
                 "output_stall_msecs": int(loop.stalled_s * 1000),
-                "memory_pressure": "low",
-                "memory_pressure_epoch": 0,
+                "memory_pressure": pressure,
+                "memory_pressure_epoch": pressure_epoch,
                 "start_time": int(self.started),
                 "initial_start_time": int(self.initially_started),
                 "incarnation_uuid": self.incarnation_uuid,

@@ -17,7 +17,7 @@ from penstock.data.build import batch_from_rows
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
 from penstock.data.types import INTEGER, VARCHAR, schema
-from penstock.io.contracts import Marker, Parsed, SinkContext
+from penstock.io.contracts import Marker, Parsed, Sink, SinkContext
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings
@@ -77,7 +77,12 @@ class Bench:
         self.total: Counter[Any] = Counter()
         self.outputs: list[OutputEndpoint] = []
 
-    def output(self, target: Target | None = None, **settings: Any) -> OutputEndpoint:
+    def output(
+        self,
+        target: Target | None = None,
+        make_sink: Callable[[SinkContext], Sink] | None = None,
+        **settings: Any,
+    ) -> OutputEndpoint:
         name = f"out{len(self.outputs)}"
         context = SinkContext(pipeline_id="p", view="t", connector=name, schema=SCHEMA, config={})
         to = self.target if target is None else target
@@ -89,7 +94,7 @@ class Bench:
             config={},
             owner="p",
             settings=OutputSettings(**{"snapshot": True, **settings}),
-            make_sink=lambda: MemorySink(context, to),
+            make_sink=lambda: make_sink(context) if make_sink else MemorySink(context, to),
             resets=self.resets,
             take_cut=self.loop.take_cut,
             on_progress=self.loop.wake,
