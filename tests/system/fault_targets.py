@@ -100,7 +100,7 @@ TARGETS: dict[str, type[Target]] = {
 
 def things(target: Target) -> set[str]:
     """Patterns of the names of files, tables and keys that belong to the target."""
-    return {_without_numbers(name) for name in _names(target)}
+    return {_without_numbers(name) for name in names(target)}
 
 
 def clean(target: Target) -> None:
@@ -114,7 +114,7 @@ def _without_numbers(name: str) -> str:
     return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", name)
 
 
-def _names(target: Target) -> set[str]:
+def names(target: Target) -> set[str]:
     match target:
         case SqliteTarget():
             with sqlite3.connect(target.path) as db:

@@ -170,6 +170,11 @@ class Sink(ABC):
     def abort(self, generation: int) -> None:
         """Forget everything staged for `generation`. The published contents stay."""
 
+    def sweep(self, generation: int) -> None:  # noqa: B027 (most have nothing that outlives them)
+        """Remove what earlier processes staged of `generation` or older ones, and left there when
+        they died. Called once after a restart, before anything is staged; what is published, and
+        all that a reader sees, stays."""
+
     @abstractmethod
     def apply(self, rows: Batch, marker: Marker) -> None:
         """Apply one delta (consolidated) and store `marker`, at one instant where the guarantee

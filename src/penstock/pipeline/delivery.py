@@ -213,9 +213,10 @@ class Delivery:
         yield
         with self._lock:
             problem = verify(self._state, stored, sink.capabilities.stores_marker)
-            step = self._state.completed_step
+            step, generation = self._state.completed_step, self._state.record.generation
         if problem is not None:
             raise SinkRejected(problem)
+        sink.sweep(generation)
         sink.progress(step)
         self._on_progress()
 

@@ -12,6 +12,8 @@ the sink, and `judge` says how to go on:
     another owner's                 fatal, touch nothing          fatal, touch nothing
     ours, M ≤ horizon               GO_ON behind M                PUBLISHED: go on behind M
     ours, M > horizon               RENEW "sink_ahead"            RENEW "sink_ahead"
+    ours, in phase "staging": a     RENEW "sink_behind"           OWED: stage (again)
+      publish is half done
     ours, M before what we noted    RENEW "sink_behind"           ·
     of an older generation          RENEW "sink_behind"           OWED: stage (again)
     of a generation that our        RENEW beyond it               RENEW beyond it
@@ -135,6 +137,8 @@ def judge(
             return Verdict.GO_ON, ""
         return Verdict.RENEW, "marker_lost"
     if stored.token == token and stored.generation == generation:
+        if stored.phase == "staging":
+            return (Verdict.OWED, "") if is_owed else (Verdict.RENEW, "sink_behind")
         if stored.step > horizon:
             return Verdict.RENEW, "sink_ahead"
         if is_owed:

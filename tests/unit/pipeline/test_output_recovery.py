@@ -286,6 +286,24 @@ def test_a_snapshot_that_was_owed_is_staged_again_or_adopted_under_the_same_toke
     assert done is not None and done.state == "done"
 
 
+def test_a_publish_that_a_crash_left_half_done_is_not_taken_for_done(world: World) -> None:
+    life = world.live()
+    life.send(1, 2)
+    life.settle()
+    world.target.failures = [("publish", True)] + [("open", False)] * 1000
+    record = life.out.request_reset()
+    wait_until(lambda: life.out.phase is Phase.UNSURE)
+    checkpoint = Checkpoint(life)
+    # as sinks do that publish key by key
+    assert world.target.marker is not None and world.target.marker.token == record.token
+    world.target.marker = replace(world.target.marker, phase="staging")
+    del world.target.rows[(2, "x")]
+    life = world.live(checkpoint)
+    world.verify()
+    done = life.resets.find(record.token)
+    assert done is not None and done.state == "done"
+
+
 def test_a_snapshot_that_was_published_after_the_last_checkpoint_counts_as_all_that_it_contains(
     world: World,
 ) -> None:

@@ -138,9 +138,7 @@ class DuckDbSink(Sink):
         self._drop_staging()
         check_owner(self.marker(), self.context, self._where)
         with self._errors("begin"):
-            for path, older in self._leftovers():
-                if older <= generation:
-                    path.unlink(missing_ok=True)
+            self._remove_left_over(generation)
             # a name of its own: DuckDB would hand out the one it has open under the same name
             name = f"{self._stages}{generation}-{uuid.uuid4().hex[:8]}"
             self._stage_file = self._file.path.absolute().with_name(name)
@@ -218,6 +216,16 @@ class DuckDbSink(Sink):
             for path, number in self._leftovers():
                 if number == generation:
                     path.unlink(missing_ok=True)
+
+    def sweep(self, generation: int) -> None:
+        self._drop_staging()
+        with self._errors("sweep"):
+            self._remove_left_over(generation)
+
+    def _remove_left_over(self, generation: int) -> None:
+        for path, older in self._leftovers():
+            if older <= generation:
+                path.unlink(missing_ok=True)
 
     # deltas
 

@@ -171,9 +171,7 @@ class FileSink(Sink):
         with self._errors("begin"), self._locked():
             self._settle()
             check_owner(self._stored_marker(), self.context, self._where)
-            for leftover, number in self._leftovers():
-                if number <= generation:
-                    leftover.unlink(missing_ok=True)
+            self._remove_left_over(generation)
             self._stage_file = self._stage_path(generation).open("x+b")
         self._staging, self._staged_bytes = Staging(generation), 0
 
@@ -227,6 +225,16 @@ class FileSink(Sink):
         self._drop_staging()
         with self._errors("abort"):
             self._stage_path(generation).unlink(missing_ok=True)
+
+    def sweep(self, generation: int) -> None:
+        with self._errors("sweep"), self._locked():
+            self._settle()
+            self._remove_left_over(generation)
+
+    def _remove_left_over(self, generation: int) -> None:
+        for leftover, number in self._leftovers():
+            if number <= generation:
+                leftover.unlink(missing_ok=True)
 
     # deltas
 

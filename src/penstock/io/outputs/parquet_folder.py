@@ -136,12 +136,7 @@ class ParquetFolderSink(Sink):
     def begin(self, generation: int, token: str, step: int) -> None:
         with self._errors("begin"), self._locked():
             check_owner(self.marker(), self.context, self._where)
-            shown = self._folder()
-            for folder in self._folders():
-                number = int(folder.name.rsplit(".g", 1)[1].split("-", 1)[0])
-                if folder != shown and number <= generation:
-                    # its writer may still be at it; what is left then goes the next time
-                    shutil.rmtree(folder, ignore_errors=True)
+            self._remove_left_over(generation)
             self._stage = self._new_folder(generation)
         self._staging = Staging(generation)
 
@@ -192,6 +187,18 @@ class ParquetFolderSink(Sink):
             if self._stage is not None:
                 shutil.rmtree(self._stage, ignore_errors=True)
         self._staging = self._stage = None
+
+    def sweep(self, generation: int) -> None:
+        with self._errors("sweep"), self._locked():
+            self._remove_left_over(generation)
+
+    def _remove_left_over(self, generation: int) -> None:
+        shown = self._folder()
+        for folder in self._folders():
+            number = int(folder.name.rsplit(".g", 1)[1].split("-", 1)[0])
+            if folder != shown and number <= generation:
+                # its writer may still be at it; what is left then goes the next time
+                shutil.rmtree(folder, ignore_errors=True)
 
     # deltas
 

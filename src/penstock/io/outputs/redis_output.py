@@ -157,11 +157,7 @@ class RedisSink(Sink):
         with self._store.errors("begin"):
             stored = self._store.stored()
             check_owner(stored.marker, self.context, self._where)
-            for tag in self._store.tags():
-                if tag == stored.data:
-                    self._store.forget(tag)  # a crash came between its publish and this
-                elif int(tag[1:].split("-", 1)[0]) <= generation:
-                    self._remove(tag)
+            self._remove_left_over(stored, generation)
             self._tag = f"g{generation}-{uuid.uuid4().hex[:8]}"
             self._store.begin(self._tag)
         self._staging = Staging(generation)
@@ -226,6 +222,19 @@ class RedisSink(Sink):
             for tag in self._store.tags():
                 if tag.startswith(f"g{generation}-") and tag != shown:
                     self._remove(tag)
+
+    def sweep(self, generation: int) -> None:
+        self._staging = None
+        if self._prefix:
+            with self._store.errors("sweep"):
+                self._remove_left_over(self._store.stored(), generation)
+
+    def _remove_left_over(self, stored: Stored, generation: int) -> None:
+        for tag in self._store.tags():
+            if tag == stored.data:
+                self._store.forget(tag)  # a crash came between its publish and this
+            elif int(tag[1:].split("-", 1)[0]) <= generation:
+                self._remove(tag)
 
     # deltas
 

@@ -142,9 +142,7 @@ class SqliteSink(Sink):
         self._writes_diff = False
         with self._writing("begin") as db:
             check_owner(self._table.read_marker(db), self.context, self._where)
-            for older in self._table.stages(db):
-                if older <= generation:
-                    self._table.drop_stage(db, older)
+            self._drop_stages(db, generation)
             self._table.create_stage(db, generation)
         self._staging = Staging(generation)
 
@@ -192,6 +190,15 @@ class SqliteSink(Sink):
         with self._writing("abort") as db:
             self._table.drop_stage(db, generation)
         self._staging = None
+
+    def sweep(self, generation: int) -> None:
+        with self._writing("sweep") as db:
+            self._drop_stages(db, generation)
+
+    def _drop_stages(self, db: sqlite3.Connection, generation: int) -> None:
+        for older in self._table.stages(db):
+            if older <= generation:
+                self._table.drop_stage(db, older)
 
     # deltas
 
