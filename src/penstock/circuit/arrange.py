@@ -81,8 +81,9 @@ class Arrange(Node):
         return delta
 
     def commit(self) -> None:
-        if self._pending is not None:
-            self.spine.insert_all(self._pending)
+        if self._pending is not None and self.delta is not None:
+            runs = self._pending.runs()
+            self.spine.insert(self.delta, runs[0] if runs else None)
         elif self.delta is not None:
             # nobody needed these rows sorted in this step, and perhaps nobody will soon
             self.spine.insert_later(self.delta)

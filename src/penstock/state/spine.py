@@ -42,6 +42,8 @@ I64 = npt.NDArray[np.int64]
 
 #: a run is merged into its lower neighbour when that is less than this many times larger
 RATIO = 3
+#: a run of fewer rows is sorted anew with those that come, not merged with them
+SMALL_ROWS = 2048
 #: merges of more rows than this happen in the background
 BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
@@ -79,20 +81,28 @@ class Spine:
         sorting = 0 if self._being_sorted is None else len(self._being_sorted)
         return sum(len(r) for r in self._runs) + self._log_rows + sorting
 
-    def insert(self, delta: Batch) -> None:
-        """Add `delta` to the integral."""
+    def insert(self, delta: Batch, run: Run | None = None) -> None:
+        """Add `delta` to the integral; `run` is that of `delta`, where there is one already."""
         if len(delta):
             self._total_weight += int(delta.weights.sum())
-            self._insert_run(self.run_of(delta))
+            self._adopt_merged()
+            small = self._taken_small(len(delta))
+            if small:
+                run = self.run_of(_packed([*small, delta]))
+            self._insert_run(self.run_of(delta) if run is None else run)
 
-    def insert_all(self, other: Spine) -> None:
-        """Add what `other`, a spine like this one, holds."""
-        self._total_weight += other.snapshot().rows
-        for run in other.runs():
-            self._insert_run(run)
+    def _taken_small(self, rows: int) -> list[Batch]:
+        """The rows of the topmost runs that would be merged with a new one of `rows`, where
+        sorting them with it costs less than the merges."""
+        taken: list[Batch] = []
+        while self._runs and len(self._runs[-1]) <= min(RATIO * rows, SMALL_ROWS):
+            if self._is_merging(self._runs[-1]):
+                break
+            taken.append(self._runs.pop().batch)
+            rows += len(taken[-1])
+        return taken
 
     def _insert_run(self, run: Run) -> None:
-        self._adopt_merged()
         if len(run):
             self._runs.append(run)
             self._merge()
@@ -133,6 +143,7 @@ class Spine:
         if self._sorting is not None:
             run = self._sorting.result()
             self._sorting = self._being_sorted = None
+            self._adopt_merged()
             self._insert_run(run)
 
     def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:

@@ -19,6 +19,7 @@ from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, Column, InputBatc
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
 from penstock.data.kernel import kernel
+from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
@@ -123,35 +124,54 @@ class KeyedSource(Node):
         keys = tuple(arrived[k] for k in self._key)
         table = GroupTable(tuple(c.type for c in keys))
         slots = table.lookup_or_insert(keys, rows)
-        slot_count = len(table)
-
-        found, old = self._current(table.take(np.arange(slot_count)), slot_count)
-        old_at = np.full(slot_count, -1, dtype=np.int64)
-        old_at[found] = rows + np.arange(len(found))
-        # a row's columns may come from different arrivals: origin[slot, column] names each
-        origin = np.repeat(old_at[:, None], len(self.schema), axis=1)
-        exists = (old_at >= 0).astype(np.uint8)
-        ops = np.concatenate([b.ops for b in fed])
-        _fold(ops, slots, self._presence(fed), origin, exists)
-
-        kept = np.flatnonzero(exists)
-        new = Batch(
-            self.schema,
-            tuple(
-                take_column(concat_columns([a, o]), np.ascontiguousarray(origin[kept, c]))
-                for c, (a, o) in enumerate(zip(arrived, old.columns, strict=True))
-            ),
-            np.ones(len(kept), dtype=np.int64),
-        )
+        found, old = self._current(table.take(np.arange(len(table))), len(table))
         gone = Batch(self.schema, old.columns, -old.weights)
+        ops = fed[0].ops if len(fed) == 1 else np.concatenate([b.ops for b in fed])
+        if UPDATE in ops:
+            kept, new = self._updated(fed, ops, slots, len(table), arrived, found, old)
+        else:
+            kept, new = self._replaced(ops, slots, len(table), arrived)
         if self._line.bounds:
-            late = np.zeros(slot_count, np.bool_)
+            late = np.zeros(len(table), np.bool_)
             late[found[self._line.late(gone)]] = True
             late[kept[self._line.late(new)]] = True
             self.late_records += int(late.sum())
             self._note_late(late, kept, new, found, gone)
             gone, new = filter_batch(gone, ~late[found]), filter_batch(new, ~late[kept])
-        return consolidate(concat([gone, new]))
+        if len(gone) and len(new):
+            return consolidate(concat([gone, new]))
+        # of either kind there is one row a key
+        only = gone if len(gone) else new
+        return Batch(self.schema, only.columns, only.weights, True)
+
+    def _replaced(
+        self, ops: np.ndarray, slots: np.ndarray, slot_count: int, arrived: tuple[Column, ...]
+    ) -> tuple[np.ndarray, Batch]:
+        """(slots that have a row now, their rows) where the last operation of a key decides."""
+        last = np.empty(slot_count, dtype=np.int64)
+        _last(ops, slots, last)
+        kept = positions(last >= 0)
+        if len(kept) < len(ops):
+            arrived = tuple(take_column(a, last[kept]) for a in arrived)
+        return kept, Batch(self.schema, arrived, np.ones(len(kept), dtype=np.int64))
+
+    def _updated(
+        self, fed: list[InputBatch], ops: np.ndarray, slots: np.ndarray, slot_count: int,
+        arrived: tuple[Column, ...], found: np.ndarray, old: Batch,
+    ) -> tuple[np.ndarray, Batch]:  # fmt: skip
+        """The same where single columns may be overwritten."""
+        old_at = np.full(slot_count, -1, dtype=np.int64)
+        old_at[found] = len(ops) + np.arange(len(found))
+        # a row's columns may come from different arrivals: origin[slot, column] names each
+        origin = np.repeat(old_at[:, None], len(self.schema), axis=1)
+        exists = (old_at >= 0).astype(np.uint8)
+        _fold(ops, slots, self._presence(fed), origin, exists)
+        kept = np.flatnonzero(exists)
+        columns = tuple(
+            take_column(concat_columns([a, o]), np.ascontiguousarray(origin[kept, c]))
+            for c, (a, o) in enumerate(zip(arrived, old.columns, strict=True))
+        )
+        return kept, Batch(self.schema, columns, np.ones(len(kept), dtype=np.int64))
 
     def _note_late(
         self, late: np.ndarray, kept: np.ndarray, new: Batch, found: np.ndarray, gone: Batch
@@ -187,7 +207,7 @@ class KeyedSource(Node):
     def _current(self, keys: tuple[Column, ...], rows: int) -> tuple[np.ndarray, Batch]:
         """The rows that `keys` have now, each with the position of its key."""
         at, matches = self.integral.probe(keys, rows)
-        if len(at) <= 1:
+        if not len(at) or (np.bincount(at).max() == 1 and (matches.weights == 1).all()):
             return at, matches
         # runs that are not merged yet hold a row's past too: only the sum is the row
         table = GroupTable(matches.schema.types)
@@ -209,6 +229,13 @@ class KeyedSource(Node):
                     part[:, c] = present
             parts.append(part)
         return np.concatenate(parts)
+
+
+@kernel("void(uint8[::1], int64[::1], int64[::1])")
+def _last(ops: Any, slots: Any, last: Any) -> None:
+    """last[slot] = the row that sets it last, -1 where it is dropped after that."""
+    for i in range(ops.shape[0]):
+        last[slots[i]] = i if ops[i] == INSERT else -1
 
 
 @kernel("void(uint8[::1], int64[::1], uint8[:, ::1], int64[:, ::1], uint8[::1])")
