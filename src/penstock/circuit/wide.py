@@ -130,6 +130,8 @@ def add_wide(ids: Any, weights: Any, values: Any, sums: Any, counts: Any) -> Non
 def _quotient(m0: Any, m1: Any, m2: Any, divisor: Any) -> Any:
     """Magnitude (m0, m1, m2) divided by divisor, truncated."""
     rest = _ZERO
+    if m1 == _ZERO and m2 == _ZERO:
+        return m0 // divisor, _ZERO, _ZERO
     if divisor <= _LOW:
         q0, q1, q2 = _ZERO, _ZERO, _ZERO
         for half in range(6):

@@ -42,6 +42,8 @@ U64 = npt.NDArray[np.uint64]
 #: quarters full there come size / 4 rows, and 3 / 4 size groups have to be entered by then.
 FILL_PER_ROW = 4
 FILL_PER_CALL = 256
+#: slots that the processor has at hand anyway
+_CACHED = 1 << 14
 
 
 @kernel("int64(uint64[::1], int32[::1], uint64[::1], int64, boolean, int64[::1], int64[::1])")
@@ -53,6 +55,12 @@ def _look_up(
     first[j] = the row that made the j-th new group. Returns the new number of groups."""
     mask = np.uint64(slots.shape[0] - 1)
     new = 0
+    # fetch the slots and hashes of many rows at the same time: see `penstock.state.run._find`
+    for i in range(hashes.shape[0] if slots.shape[0] > _CACHED else 0):
+        h = hashes[i]
+        ids[i] = slots[(h ^ (h >> np.uint64(32))) & mask]
+    for i in range(hashes.shape[0] if slots.shape[0] > _CACHED else 0):
+        first[i] = np.int64(stored[ids[i]])
     for i in range(hashes.shape[0]):
         h = hashes[i]
         at = (h ^ (h >> np.uint64(32))) & mask

@@ -38,6 +38,8 @@ KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
 #: runs of fewer rows have about four buckets a row: most look-ups that find nothing end there
 _SMALL_RUN, _SMALL_RUN_BITS = 4096, -2
+#: rows of a run whose hashes the processor has at hand anyway
+_CACHED_ROWS = 1 << 19
 
 
 class Claim:
@@ -128,6 +130,13 @@ def _index(k: Any, shift: int, table: Any) -> None:
 @kernel("int64(uint64[::1], int32[::1], int64, uint64[::1], int64[::1], int64[::1])")
 def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> int:
     """Rows low[i] .. high[i] have k == needles[i]; returns how many in all."""
+    if k.shape[0] > _CACHED_ROWS:
+        # a search waits for memory at each of its branches; here nothing depends on anything, so
+        # that the buckets of many needles are fetched at the same time
+        for i in range(needles.shape[0]):
+            low[i] = table[np.int64(needles[i] >> np.uint64(shift))]
+        for i in range(needles.shape[0]):
+            high[i] = np.int64(k[min(low[i] + 4, k.shape[0] - 1)])
     total = 0
     for i in range(needles.shape[0]):
         x = needles[i]

@@ -65,7 +65,7 @@ class Spine:
         self.schema = schema
         self.key = tuple(key)
         self._runs: list[Run] = []
-        self._merging: tuple[Run, Run, Future[Run]] | None = None
+        self._merging: tuple[tuple[Run, ...], Future[Run]] | None = None
         self._total_weight = 0
         self._log: list[Batch] = []
         self._log_rows = 0
@@ -113,7 +113,8 @@ class Spine:
             return
         self._log.append(delta)
         self._log_rows += len(delta)
-        if self._sorting is not None and self._sorting.done():
+        # a log of twice the size: sorting does not keep up, so this waits for it
+        if self._sorting is not None and (self._sorting.done() or self._log_rows >= 2 * LOG_ROWS):
             self._adopt_sorted()
         if self._log_rows >= LOG_ROWS and self._sorting is None:
             self._sort()
@@ -235,39 +236,58 @@ class Spine:
     # merging
 
     def _merge(self) -> None:
-        while len(self._runs) > 1:
-            lower, upper = self._runs[-2], self._runs[-1]
-            if len(lower) > RATIO * len(upper):
+        """Bring the runs back to falling sizes, or begin to."""
+        while True:
+            start, stop = self._unbalanced()
+            group = tuple(self._runs[start:stop])
+            if not group:
                 return
-            if self._is_merging(lower):
-                if len(self._runs) > MAX_RUNS:
-                    self._adopt_merged(wait=True)
-                    continue
+            if sum(len(r) for r in group) <= BACKGROUND_ROWS:
+                merged = self._sum(group)
+                self._runs[start:stop] = [merged] if len(merged) else []
+            elif self._merging is None:
+                self._merging = group, _merger.submit(self._sum, group)
+            elif len(self._runs) > MAX_RUNS:
+                self._adopt_merged(wait=True)
                 return
-            if len(lower) + len(upper) > BACKGROUND_ROWS:
-                self._merge_in_background(lower, upper)
+            else:
                 return
-            merged = self.merged(lower, upper)
-            self._runs[-2:] = [merged] if len(merged) else []
+
+    def _unbalanced(self) -> tuple[int, int]:
+        """Where runs lie, above those that are being merged, of which each is no more than RATIO
+        times larger than the next: the lowest such, all together."""
+        runs, first = self._runs, 0
+        if self._merging is not None:
+            first = 1 + self._place_of(self._merging[0][-1])
+        for start in range(first, len(runs) - 1):
+            stop = start + 1
+            while stop < len(runs) and len(runs[stop - 1]) <= RATIO * len(runs[stop]):
+                stop += 1
+            if stop > start + 1:
+                return start, stop
+        return 0, 0
+
+    def _sum(self, group: Sequence[Run]) -> Run:
+        """One run of several neighbours, each row of them merged O(log |group|) times."""
+        if len(group) == 1:
+            return group[0]
+        middle = len(group) // 2
+        return self.merged(self._sum(group[:middle]), self._sum(group[middle:]))
+
+    def _place_of(self, run: Run) -> int:
+        return next(i for i, r in enumerate(self._runs) if r is run)
 
     def _is_merging(self, run: Run) -> bool:
-        return self._merging is not None and (run is self._merging[0] or run is self._merging[1])
-
-    def _merge_in_background(self, lower: Run, upper: Run) -> None:
-        if self._merging is None:
-            future = _merger.submit(self.merged, lower, upper)
-            self._merging = (lower, upper, future)
-        elif len(self._runs) > MAX_RUNS:
-            self._adopt_merged(wait=True)
+        return self._merging is not None and any(r is run for r in self._merging[0])
 
     def _adopt_merged(self, *, wait: bool = False) -> None:
-        if self._merging is None or not (wait or self._merging[2].done()):
+        if self._merging is None or not (wait or self._merging[1].done()):
             return
-        lower, _, future = self._merging
+        group, future = self._merging
         merged = future.result()
         self._merging = None
-        at = next(i for i, r in enumerate(self._runs) if r is lower)
-        self._runs[at : at + 2] = [merged] if len(merged) else []
+        at = self._place_of(group[0])
+        self._runs[at : at + len(group)] = [merged] if len(merged) else []
         self._merge()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -144,3 +145,24 @@ def test_small_deltas_wait_in_a_log_and_show_in_every_answer(
         if i % 50 == 49:
             assert counted(later.snapshot().batch()) == counted(at_once.snapshot().batch())
     assert later.snapshot().rows == at_once.snapshot().rows == 120
+
+
+def test_runs_that_piled_up_during_a_merge_are_merged_together_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 0)
+    spine = Spine(SCHEMA, (0,))
+    monkeypatch.setattr(spine_module._merger, "submit", lambda *_: Future())
+    for i in range(10):
+        spine.insert(batch([((i * 100 + k, "text"), 1) for k in range(100)]))
+    assert len(spine.runs()) == 10
+    assert spine._merging is not None
+    group, future = spine._merging
+    monkeypatch.undo()
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
+    future.set_result(spine._sum(group))
+    spine.insert(batch([((5000, "text"), 1)]))
+    assert spine._merging is not None and len(spine._merging[0]) > 2
+    spine._adopt_merged(wait=True)
+    assert [len(r) for r in spine.runs()] == [1000, 1]
