@@ -16,17 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.data.types import Schema, json_type
-from penstock.plan.nodes import (
-    ConnectorPlan,
-    Lateness,
-    Node,
-    ProgramPlan,
-    Project,
-    Scan,
-    TablePlan,
-    ViewPlan,
-)
-from penstock.plan.rewrite import columns_of, inputs
+from penstock.plan.nodes import ConnectorPlan, Lateness, ProgramPlan, TablePlan, ViewPlan
+from penstock.sql.unused import used_columns
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
 FOREVER_MS = 2**64 - 1
@@ -60,29 +51,6 @@ def is_own(connector: ConnectorPlan) -> bool:
     mode = (transport.get("config") or {}).get("mode")
     is_merged = transport["name"] == "delta_table_output" and mode == "materialized"
     return transport["name"] in OWN_TRANSPORTS or is_merged
-
-
-def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
-    """Per relation the columns that some view reads (exact for plans with pruned columns)."""
-    used: dict[str, set[int]] = {}
-    seen: set[int] = set()
-
-    def visit(node: Node) -> None:
-        if id(node) in seen:
-            return
-        seen.add(id(node))
-        for child in inputs(node):
-            if isinstance(child, Scan) and isinstance(node, Project):
-                columns = set().union(*(columns_of(e) for e in node.exprs))
-                used.setdefault(child.relation, set()).update(columns)
-            else:
-                visit(child)
-        if isinstance(node, Scan):
-            used.setdefault(node.relation, set()).update(range(len(node.schema)))
-
-    for view in program.views:
-        visit(view.query)
-    return used
 
 
 def _table(table: TablePlan, text: str, used: set[int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Columns of tables that no view reads: named in a warning (sql-reference 6.6).
+"""Which columns of tables views read; the others are named in a warning (sql-reference 6.6).
 
 Looked for in the optimised plan, where a Project stands over every Scan that is read in part.
 No warning about the key, columns with LATENESS or WATERMARK (they are read on the way in), tables
@@ -14,12 +14,18 @@ from penstock.plan.rewrite import columns_of, inputs
 UNUSED = "Unused column"
 
 
-def unused_columns(program: ProgramPlan) -> list[tuple[str, str]]:
-    """(table, column), in order of declaration."""
+def used_columns(program: ProgramPlan) -> dict[str, set[int]]:
+    """Per relation the columns that some view reads (exact for plans with pruned columns)."""
     read: dict[str, set[int]] = {}
     seen: set[int] = set()
     for view in program.views:
         _visit(view.query, None, read, seen)
+    return read
+
+
+def unused_columns(program: ProgramPlan) -> list[tuple[str, str]]:
+    """(table, column) of what deserves a warning, in order of declaration."""
+    read = used_columns(program)
     return [
         (table.name, table.schema.names[i])
         for table in program.tables

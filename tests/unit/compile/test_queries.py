@@ -54,6 +54,10 @@ SELECT l.k, r.k FROM a AS l JOIN b AS r ON l.x < r.y
 SELECT COUNT(NULL) AS a, MAX(NULL) AS b, MIN(NULL) IS NULL AS c FROM a
 SELECT empno, LAG(sal, 1 + 1) OVER (ORDER BY empno) AS l, LEAD(sal, 3 - 2, -1) OVER (ORDER BY empno) AS m FROM emp
 SELECT empno, LAG(sal, -1) OVER (ORDER BY empno) AS l, LEAD(sal, -2, 0) OVER (ORDER BY empno) AS r FROM emp
+SELECT ROW_NUMBER() OVER () AS n, COUNT(*) OVER () AS c FROM emp
+SELECT RANK() OVER () AS r, COUNT(*) OVER (ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM a
+SELECT SUM(NULL) AS s, AVG(NULL) IS NULL AS n, SUM(DISTINCT NULL) + COUNT(*) AS c FROM emp
+SELECT k, BOOL_OR(x > 15) OVER (PARTITION BY k) AS o, BIT_XOR(x) OVER (PARTITION BY k) AS b FROM a
 SELECT empno FROM emp ORDER BY empno LIMIT 1 + 2 OFFSET 2 - 1
 SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 * 1 FOLLOWING) AS l FROM emp
 """
@@ -126,6 +130,7 @@ def names(query: str) -> tuple[str, ...]:
 def test_columns_that_nobody_named_alike_get_names_of_their_own() -> None:
     assert names("SELECT * FROM a JOIN b ON a.k = b.k") == ("k", "x", "s", "k0", "y", "t")
     assert names("SELECT l.k, r.k, m.k FROM a l, a r, b m") == ("k", "k0", "k1")
+    assert names("SELECT 1, k, x + 1 FROM a") == ("EXPR$0", "k", "EXPR$2")
     with pytest.raises(SqlError, match="view v has two columns n; give one an alias"):
         names("SELECT k AS n, x AS n FROM a")
 

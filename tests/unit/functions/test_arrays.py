@@ -18,7 +18,7 @@ from tests.unit.functions.values import over, typed_value, value
 
 def test_elements_are_nullable_and_fields_are_not() -> None:
     assert str(typed_value("ARRAY[1][1]")[1]) == "INTEGER"
-    assert str(typed_value("ROW(1, NULLIF(2, 3)).expr$0")[1]) == "INTEGER NOT NULL"
+    assert str(typed_value('ROW(1, NULLIF(2, 3))."EXPR$0"')[1]) == "INTEGER NOT NULL"
     assert str(typed_value("MAP['a', 1]['a']")[1]) == "INTEGER"
     assert str(typed_value("CAST(ROW(1) AS ROW(a BIGINT))")[1]) == "ROW(a BIGINT NOT NULL) NOT NULL"
 

@@ -50,7 +50,7 @@ _UNIT_AT = {
 }  # fmt: skip
 #: as deep as an expression may be: a dozen passes recurse over it within Python's stack
 MAX_DEPTH = 100
-_EXTREMES = ("MIN", "MAX")
+_OF_NUMBERS = ("MIN", "MAX", "SUM", "AVG")
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
@@ -444,7 +444,7 @@ class ExpressionBinder:
         if e.distinct and any(key != args[0] for key, _, _ in order):
             raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
         args += [key for key, _, _ in order]
-        if name in _EXTREMES:  # of NULLs of no type
+        if name in _OF_NUMBERS:  # NULL is a number there
             args = [build.coerce(a, INTEGER) if a.type.kind is Kind.NULL else a for a in args]
         try:
             function = resolve_aggregate(name, [a.type for a in args])

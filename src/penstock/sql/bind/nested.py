@@ -103,7 +103,7 @@ def row(binder: Binder, e: ast.RowConstructor) -> Expr:
                 names.append(entry.name)
                 items.append(entry.expr)
         else:
-            names.append(f"expr${len(names)}")
+            names.append(f"EXPR${len(names)}")
             items.append(build.string_of(binder.bind(item)))
     return make_row(names, items, e.span)
 

@@ -115,7 +115,7 @@ def _values(values: ast.Values, catalog: Catalog) -> Node:
     columns = [
         build.unify(list(c), values.span, "the values of a column") for c in zip(*rows, strict=True)
     ]
-    schema = Schema(tuple(Field(f"expr${i}", t) for i, (_, t) in enumerate(columns)))
+    schema = Schema(tuple(Field(f"EXPR${i}", t) for i, (_, t) in enumerate(columns)))
     cells = list(zip(*(c for c, _ in columns), strict=True))
     asks = [row for row in cells if any(has(e, *JOINED) for e in row)]
     plain = tuple(row for row in cells if not any(has(e, *JOINED) for e in row))

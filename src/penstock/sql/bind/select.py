@@ -194,7 +194,7 @@ class Select:
             elif isinstance(item.expr, ast.ColumnRef):
                 items.append((item.expr.parts[-1].name, item.expr))
             else:
-                items.append((f"expr${len(items)}", item.expr))
+                items.append((f"EXPR${len(items)}", item.expr))
         return items
 
     def _star(self, star: ast.Star) -> list[tuple[str, Item]]:

@@ -80,7 +80,7 @@ def _elements(collections: Sequence[SqlType]) -> list[Field]:
             pairs = zip(children[0].names, children[0].children, strict=True)
             fields += [Field(n, x.with_nullable(True)) for n, x in pairs]
         else:
-            fields.append(Field(f"expr${len(fields)}", children[0]))
+            fields.append(Field(f"EXPR${len(fields)}", children[0]))
     if len(collections) > 1:
         fields = [Field(f.name, f.type.with_nullable(True)) for f in fields]
     return fields
@@ -102,7 +102,7 @@ def _named(ref: ast.Unnest, fields: list[Field]) -> list[Field]:
         return fields
     names = [c.name for c in ref.alias.columns]
     if not names:
-        is_single = len(fields) - ref.with_ordinality == 1 and fields[0].name == "expr$0"
+        is_single = len(fields) - ref.with_ordinality == 1 and fields[0].name == "EXPR$0"
         return [Field(ref.alias.name.name, fields[0].type), *fields[1:]] if is_single else fields
     if len(names) != len(fields):
         raise BindError(

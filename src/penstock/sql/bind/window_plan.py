@@ -84,9 +84,11 @@ def _read_by(call: Windowed) -> tuple[Expr, ...]:
 def _narrow(frame: Frame, exprs: Iterable[Expr]) -> dict[int, int]:
     """Keep the columns that `exprs` read; where they are now."""
     used = sorted({c for e in exprs for c in columns_of(_bare(e))})
-    kept = tuple(frame.column(c) for c in used)
-    schema = Schema(tuple(frame.node.schema.fields[c] for c in used))
-    frame.node = Project(schema, frame.node, kept)
+    kept: tuple[Expr, ...] = tuple(frame.column(c) for c in used)
+    fields = tuple(frame.node.schema.fields[c] for c in used)
+    if not used:  # ROW_NUMBER() OVER () numbers rows of something
+        kept, fields = (build.TRUE,), (Field("$row", build.TRUE.type),)
+    frame.node = Project(Schema(fields), frame.node, kept)
     return {c: i for i, c in enumerate(used)}
 
 

@@ -80,11 +80,14 @@ def bind_call(
         return _edge(binder, e, call, _frame(binder, spec, order))
     if name in _AGGREGATES:
         return _aggregate(binder, e, call, _frame(binder, spec, order))
+    frame = _frame(binder, spec, order) if is_aggregate(name) and name != "ARRAY_AGG" else None
+    if frame is not None and frame.start is frame.end is None:  # a group by another name
+        return _aggregate(binder, e, call, frame)
     if name in _NONE:
         raise BindError(e.span, f"{name}: the dialect has no such window function")
     if is_aggregate(name):
         raise unsupported(
-            e.span, f"{name} OVER",
+            e.span, f"{name} OVER less than the whole partition",
             f"the dialect has {', '.join(_AGGREGATES)} there; group and join for others",
         )  # fmt: skip
     raise BindError(e.span, f"{name} is no window function")
