@@ -36,7 +36,17 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.servers import Unavailable, free_port
 
@@ -46,15 +56,22 @@ START_S = 180.0
 #: how long a reader of committed records waits for what is about to be decided
 SETTLE_S = 1.0
 #: client options that spare tests the back-offs meant for networks
+#: the user of the listener that asks for one, who may do what `grant` says; others may everything
+USER, PASSWORD = "ada", "correct-horse-battery"
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 QUICK = {"retry.backoff.ms": 5, "reconnect.backoff.ms": 10, "log_level": 0}
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config={login} required user_ada="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -74,8 +91,12 @@ class KafkaServer:
         self._libs = broker_jars()
         self._folder = folder
         self.port = free_port()
+        self.sasl_port = free_port()
         self._names = count(1)
-        text = PROPERTIES.format(port=self.port, controller=free_port(), data=folder / "data")
+        text = PROPERTIES.format(
+            port=self.port, sasl_port=self.sasl_port, controller=free_port(),
+            data=folder / "data", login=LOGIN, password=PASSWORD,
+        )  # fmt: skip
         text += "".join(f"{k}={v}\n" for k, v in (properties or {}).items())
         self._config = folder / "server.properties"
         self._config.write_text(text)
@@ -115,6 +136,25 @@ class KafkaServer:
 
     def client(self, **options: Any) -> dict[str, Any]:
         return {"bootstrap.servers": f"127.0.0.1:{self.port}", **QUICK, **options}
+
+    def grant(self, kind: ResourceType, name: str, *operations: AclOperation) -> None:
+        """Let USER do `operations` on whatever `name` begins the name of."""
+        acls = [
+            AclBinding(kind, name, ResourcePatternType.PREFIXED, f"User:{USER}", "*", operation,
+                       AclPermissionType.ALLOW)
+            for operation in operations
+        ]  # fmt: skip
+        for made in self.admin.create_acls(acls).values():
+            made.result(30)
+        # the controller has them; the broker, which is the one that is asked, a little later
+        deadline = time.monotonic() + 30
+        for acl in acls:
+            wanted = AclBindingFilter(
+                kind, name, acl.resource_pattern_type, acl.principal, "*", acl.operation,
+                acl.permission_type,
+            )  # fmt: skip
+            while not self.admin.describe_acls(wanted).result(30):
+                assert time.monotonic() < deadline, f"{acl} did not come into force"
 
     def new_name(self, stem: str = "topic") -> str:
         return f"{stem}.{next(self._names)}"

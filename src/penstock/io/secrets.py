@@ -5,7 +5,8 @@
 
 Only a string that is a reference as a whole counts; `${…}` of any other shape is an error, so a
 typing mistake never reaches a database as a password. Secrets are resolved when a pipeline
-starts; the resolved values are never stored, returned or put into messages.
+starts; the resolved values are never stored, returned or put into messages: they are `Secret`s,
+which messages about options show as dots.
 
 Source: contract section 7.6. The directory is PENSTOCK_SECRETS_DIR, default
 /etc/feldera-secrets.
@@ -24,6 +25,24 @@ from penstock.errors import UserError
 DEFAULT_DIR = "/etc/feldera-secrets"
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _KUBERNETES = re.compile(r"secret:kubernetes:([a-z0-9-]{1,63})/([a-z0-9-]{1,255})")
+
+
+class Secret(str):
+    """What a reference stood for: text for who uses it, dots for who shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'…'"
+
+
+def shown(value: Any) -> Any:
+    """`value` without the secrets in it, for messages and their details."""
+    if isinstance(value, Mapping):
+        return {k: shown(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(v) for v in value]
+    return "…" if isinstance(value, Secret) else value
 
 
 def resolve_secrets(config: Any) -> Any:
@@ -47,12 +66,12 @@ def _secret(reference: str) -> str:
         value = os.environ.get(match[1])
         if value is None:
             raise _error(f"{reference}: the environment variable {match[1]} is not set")
-        return value
+        return Secret(value)
     if match := _KUBERNETES.fullmatch(body):
         folder = os.environ.get("PENSTOCK_SECRETS_DIR", DEFAULT_DIR)
         path = Path(folder, "kubernetes", match[1], match[2])
         try:
-            return path.read_text(encoding="utf-8")
+            return Secret(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as e:
             raise _error(f"{reference}: cannot read the secret from {path}: {e}") from e
     raise _error(

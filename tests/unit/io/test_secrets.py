@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from penstock.errors import UserError
+from penstock.io.formats.options import Options
 from penstock.io.secrets import resolve_secrets
 
 
@@ -29,6 +31,26 @@ def test_references_are_replaced_wherever_they_stand(
         "d": "x${env:PASSWORD_FOR_TEST}",
         "e": 5,
     }
+
+
+def test_a_secret_in_an_option_that_is_refused_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PASSWORD_FOR_TEST", "hunter2")
+    resolved = resolve_secrets({"a": "${env:PASSWORD_FOR_TEST}"})
+    assert resolved == {"a": "hunter2"}
+    config = dict.fromkeys(("choice", "number", "list"), resolved["a"]) | {"list": [resolved]}
+    options = Options("c", "Code", config, set())
+    for refuse in (
+        lambda: options.choice("choice", "x", ("x", "y")),
+        lambda: options.integer("number", 1),
+        lambda: options.text("list", ""),
+        lambda: options.character("choice", None),
+    ):
+        with pytest.raises(UserError) as caught:
+            refuse()
+        assert "hunter2" not in f"{caught.value} {caught.value.details}"
+        assert "hunter2" not in json.dumps(caught.value.details)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from penstock.errors import UserError
+from penstock.io.secrets import shown
 
 PARSER_ERROR = "ConfigError.ParserConfigParseError"
 ENCODER_ERROR = "ConfigError.EncoderConfigParseError"
@@ -48,7 +49,7 @@ class Options:
         return UserError(
             f"{self.owner}: option '{key}' {problem}",
             code=self.code,
-            details={"option": key, "value": self.values.get(key)},
+            details={"option": key, "value": shown(self.values.get(key))},
         )
 
     def _get(self, key: str, default: T, convert: Callable[[Any], T | None], expected: str) -> T:
