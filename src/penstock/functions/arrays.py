@@ -48,6 +48,7 @@ from penstock.functions.definition import (
     define_typed,
     fail_where,
 )
+from penstock.functions.distinct import numbered
 from penstock.functions.nested_casts import same_bytes
 from penstock.functions.params import STRING
 from penstock.functions.ragged import aligned, joined, kept, matches, offsets_of, ragged
@@ -168,10 +169,10 @@ def split_by(s: Column, delimiter: Column, n: int) -> Column:
     if len(delimiter) == 1:
         return _split(s, text.to_list(delimiter)[0] or "")
     s, delimiter = aligned((s, delimiter))
-    words = np.array(text.to_arrow(delimiter).fill_null("").to_pylist(), dtype=object)
-    found, where = np.unique(words, return_inverse=True)
-    rows = [np.flatnonzero(where == i) for i in range(len(found))]
-    parts = [_split(take_column(s, r), str(d)) for r, d in zip(rows, found, strict=True)]
+    where, found = numbered(delimiter)
+    used = np.unique(where).tolist()  # one call a delimiter, not a row
+    rows = [np.flatnonzero(where == i) for i in used]
+    parts = [_split(take_column(s, r), found[i] or "") for r, i in zip(rows, used, strict=True)]
     order = np.argsort(np.concatenate(rows), kind="stable")
     return take_column(concat_columns(parts), order)
 

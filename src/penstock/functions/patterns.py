@@ -115,7 +115,7 @@ def _by_pattern(
 
 def _may_be_bad(literals: Literals) -> bool:
     """Whether the pattern and what else is constant may turn out wrong for some row."""
-    if None in literals[1:]:
+    if not all(isinstance(v, str) for v in literals[1:]):  # no constant, or not one of text
         return True
     prepare = _searches if len(literals) == 2 else _replaces
     try:

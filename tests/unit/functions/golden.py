@@ -239,6 +239,8 @@ def complaint(line: Line) -> str | None:
                 continue
         if not agrees(got, wanted):
             return f"{how}: {got}"
+        if got == "NULL" and not expr.type.nullable:
+            return f"is NULL, but has type {expr.type}"
     if not wanted.startswith(_FAILS):
         for which, e in with_nulls(expr):
             got = value_of(*lifted(e, set(range(len(list(literals_of(e)))))))
