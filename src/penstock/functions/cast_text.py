@@ -128,31 +128,37 @@ def from_text(dst: SqlType) -> Converter:
 
 def _float_word(v: float, spell: Callable[[float], str]) -> str:
     """`spell` gives the shortest text with Python's exponents: 1e+20, which is written 1e20."""
-    if v != v:
-        return "NaN"
-    if v in (float("inf"), float("-inf")):
-        return "Infinity" if v > 0 else "-Infinity"
     digits, e, exponent = spell(v).partition("e")
     return f"{digits}e{int(exponent)}" if e else digits
 
 
 def _floats(column: Column) -> Column:
-    """The shortest text that reads back, with a point or an exponent."""
+    """The shortest text that reads back, with a point or an exponent: 1.0, 1e20, NaN."""
     values = column.values
     size = np.abs(values)
-    usual = (values == 0) | ((size >= 1e-4) & (size < 1e15))
-    words = pa.array(np.where(usual, values, 0).astype(values.dtype)).cast(pa.utf8())
-    usual &= ~pc.match_substring(words, "e").to_numpy(zero_copy_only=False)
-    whole = pa.array(np.trunc(values) == values)
-    out = text.from_arrow(pc.if_else(whole, pc.binary_join_element_wise(words, "0", "."), words))
-    if usual.all():
-        return out
     real = column.type.kind is Kind.REAL
+    words = pa.array(values).cast(pa.utf8())
+    has_exponent = pc.match_substring(words, "e").to_numpy(zero_copy_only=False)
+    plain = (values == 0) | ((size >= 1e-4) & (size < 1e15) & ~has_exponent)
+    # Arrow turns to exponents at 1e15 and 1e-7: between them and ours it is done value by value
+    far = has_exponent if real else (size >= 1e16) | (size < 1e-7)
+    far = far & np.isfinite(values) & ~plain
+    whole = pa.array(plain & (np.trunc(values) == values))
+    words = pc.if_else(whole, pc.binary_join_element_wise(words, "0", "."), words)
+    words = pc.if_else(pa.array(far), pc.replace_substring(words, "e+", "e"), words)
+    for name, which in (
+        ("NaN", np.isnan(values)), ("Infinity", values == np.inf), ("-Infinity", values == -np.inf),
+    ):  # fmt: skip
+        if which.any():
+            words = pc.if_else(pa.array(which), name, words)
+    out = text.from_arrow(words)
+    odd = np.flatnonzero(~(plain | far) & np.isfinite(values))
+    if not len(odd):
+        return out
 
     def word(v: float) -> str:
         return _float_word(v, lambda v: str(np.float32(v)) if real else repr(v))
 
-    odd = np.flatnonzero(~usual)
     rest = per_distinct(word, (Column(column.type, values[odd]),))
     views = out.values.copy()
     views[odd] = rest.values

@@ -2,14 +2,15 @@
 
     CONCAT_WS(',', 'a', NULL, 'b') → 'a,b'      INITCAP('hi THOMAS') → 'Hi Thomas'
 
-Everything works on whole columns, by Arrow or by kernels (`text_kernels`); INITCAP of text that is
-not ASCII runs once a distinct value. Parts of strings are in `parts`, patterns in `patterns`.
+Everything works on whole columns, by Arrow, by kernels (`text_kernels`) or on code points.
+Parts of strings are in `parts`, patterns in `patterns`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,33 @@ def reverse(s: Column, n: int) -> Column:
     return text.from_arrow(pc.utf8_reverse(text.to_arrow(s)))
 
 
-def _declare_initcap(name: str, words: str) -> None:
-    pattern = re.compile(words)
-    in_word = np.array([pattern.fullmatch(chr(c)) is not None for c in range(128)])
+#: behind the last character that has a case or is a letter or a digit
+_CHARACTERS = 0x32400
+
+
+@cache
+def _letters(pattern: str, ascii: bool) -> tuple[Array, Array, Array, Array]:
+    """By code point: whether it matches `pattern`, its upper and its lower case, and whether one
+    of them is several characters."""
+    characters = [chr(c) for c in range(128 if ascii else _CHARACTERS)]
+    inside = re.compile(pattern)
+    found = np.array([inside.fullmatch(c) is not None for c in characters])
+    several = np.array([len(c.upper()) > 1 or len(c.lower()) > 1 for c in characters])
+    upper, lower = (
+        np.array([ord(d) if len(d := change(c)) == 1 else ord(c) for c in characters])
+        for change in (str.upper, str.lower)
+    )
+    width = np.uint8 if ascii else np.uint32
+    return found, upper.astype(width), lower.astype(width), several
+
+
+def _utf8_sizes(points: Array) -> Array:
+    return 1 + (points >= 0x80).astype(np.int64) + (points >= 0x800) + (points >= 0x10000)
+
+
+def _declare_initcap(name: str, letter: str) -> None:
+    """`letter` matches a character of a word; between words nothing changes."""
+    pattern = re.compile(f"(?:{letter})+")
 
     def capitalised(s: str) -> str:
         return pattern.sub(lambda m: m[0][0].upper() + m[0][1:].lower(), s)
@@ -101,20 +126,31 @@ def _declare_initcap(name: str, words: str) -> None:
     @define(name, [STRING], VARCHAR)
     def initcap(s: Column, n: int) -> Column:
         data, offsets = text_kernels.flat(s)
-        if (data >= 128).any():
+        ascii = bool((data < 128).all())
+        points = known = data
+        if not ascii:
+            points = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), "<u4")
+            known = np.minimum(points, _CHARACTERS - 1)  # the last one is no letter
+            offsets = np.concatenate(([0], np.cumsum(text_kernels.code_points(s))))
+        is_letter, upper, lower, several = _letters(letter, ascii)
+        if several[known].any():
             return per_distinct(capitalised, (s,))
-        inside = in_word[data]
+        inside = is_letter[known]
         begins = inside.copy()
         begins[1:] &= ~inside[:-1]
-        starts = offsets[:-1][offsets[:-1] < len(data)]
+        starts = offsets[:-1][offsets[:-1] < len(points)]
         begins[starts] = inside[starts]
-        out = np.where(begins, _UPPER[data], np.where(inside, _LOWER[data], data))
+        out = np.where(begins, upper[known], np.where(inside, lower[known], points))
+        if not ascii:
+            out = np.where(known == points, out, points)
+            offsets = np.concatenate(([0], np.cumsum(_utf8_sizes(out))))[offsets]
+            out = np.frombuffer(out.astype("<u4").tobytes().decode("utf-32-le").encode(), np.uint8)
         views, heaps = make_views(out, offsets, None)
         return Column(VARCHAR, views, None, heaps)
 
 
-_declare_initcap("INITCAP", r"[^\W_]+")
-_declare_initcap("INITCAP_SPACES", r"[^ ]+")
+_declare_initcap("INITCAP", r"[^\W_]")
+_declare_initcap("INITCAP_SPACES", r"[^ ]")
 
 
 # putting together ----------------------------------------------------------------------------

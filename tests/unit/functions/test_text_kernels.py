@@ -72,6 +72,7 @@ PLAIN: list[tuple[str, str, Callable[..., Any]]] = [
     ("CHAR_LENGTH", "s", len),
     ("ASCII", "s", lambda s: ord(s[0]) if s else 0),
     ("INITCAP", "s", lambda s: re.sub(r"[^\W_]+", lambda m: m[0].capitalize(), s)),
+    ("INITCAP_SPACES", "s", lambda s: re.sub(r"[^ ]+", lambda m: m[0].capitalize(), s)),
 ]
 
 
