@@ -34,9 +34,9 @@ EVENTS: dict[str, tuple[Sequence[Any], ...]] = {
     "resume": (),
     # whether it is waited for
     "checkpoint": ((False, True),),
-    # how it ends; what happens to the storage or the program meanwhile
+    # how it ends (kill N: in N milliseconds); what happens to the storage or the program meanwhile
     "restart": (
-        ("kill", "kill", "suspend", "stop"),
+        ("kill", "kill 5", "kill 20", "kill 80", "suspend", "stop"),
         ("", "", "", "older", "backup", "restore", "view", "connector"),
     ),
     # of which (2: both); how; whether it is waited for

@@ -403,6 +403,8 @@ class World:
         assert self._life is not None
         if not self._is_exactly_once:
             self.commit()
+        how, _, milliseconds = how.partition(" ")
+        time.sleep(int(milliseconds or 0) / 1000)
         try:
             if how != "kill":
                 self._life.ask(how)

@@ -78,10 +78,17 @@ def _take_counts(state: DeliveryState, p: OutputPosition) -> None:
 
 def verify(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> str | None:
     """Decide by the sink's marker how to go on (the table of `output_position`). Returns why
-    the connector has to give up, if it has to."""
-    recovered, state.unverified = state.unverified, None
-    if recovered is None:
-        return None
+    the connector has to give up, if it has to. Raises TransientError if what is decided cannot be
+    recorded: it is then decided anew."""
+    recovered = state.unverified
+    problem = None if recovered is None else _verified(state, recovered, stored, stores_marker)
+    state.unverified = None
+    return problem
+
+
+def _verified(
+    state: DeliveryState, recovered: Recovered, stored: Marker | None, stores_marker: bool
+) -> str | None:
     is_owed = state.phase is Phase.UNSURE
     verdict, reason = judge(
         stored,
@@ -158,7 +165,7 @@ def _renew(state: DeliveryState, reason: str, at_least: int) -> None:
     """Go on under a new generation."""
     if state.settings.snapshot:
         state.counters.resets += 1
-        state.accept(reason, "replace", None, at_least, None)
+        state.accept(reason, "replace", None, at_least)
     else:
         state.record = state.resets.accept(state.name, reason=reason, at_least=at_least)
         state.queue = DeltaQueue().then(state.queue, state.record.generation)

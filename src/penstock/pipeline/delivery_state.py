@@ -22,7 +22,8 @@ owed, and starting it is a reset. A restart keeps both (`way_back`).
 
 Invariants:
 * a delta is queued under the generation that it belongs to (reset.md rule 2);
-* the durable record is written before the phase changes (rule 1);
+* the durable record is written before the phase or anything else changes (rule 1): an event whose
+  record cannot be written has not happened, and is tried again;
 * `completed_step` only moves when the sink has taken the rows of that step (rule 10);
 * a sink that is down with a reset pending costs no more memory than the way back (section 2).
 
@@ -38,7 +39,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
-from penstock.errors import Conflict
+from penstock.errors import Conflict, TransientError
 from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress
 from penstock.pipeline.delivery_recovery import take_up
 from penstock.pipeline.delta_queue import DeltaQueue, Entry
@@ -204,7 +205,11 @@ class DeliveryState:
                 self.queue.coalesce()
         elif self.settings.snapshot and self.settings.overflow_resets:
             event(log, "queue_overflow", endpoint=self.name, records=self.queue.records)
-            self.reset(reason="overflow")
+            try:
+                self.reset(reason="overflow")
+            except TransientError as e:
+                # the circuit waits for the queue instead, as without the setting
+                event(log, "overflow_kept", logging.WARNING, endpoint=self.name, error=e)
 
     def _bound_way_back(self) -> None:
         bound = min(KEPT_RECORDS, self.settings.max_queued_records)
@@ -255,20 +260,22 @@ class DeliveryState:
         if self._is_same_reset and reset_id is None and group is None:
             self.paused = False
             return self.record
-        way_back = self._way_back_of_reset(reason)
+        record = self.accept(reason, mode, reset_id, 1, is_asked=True)
         self.paused = False
         self.counters.resets += 1
-        record = self.accept(reason, mode, reset_id, 1, way_back)
         self.group = group
         return record
 
     def accept(
-        self, reason: str, mode: str, reset_id: str | None, at_least: int, way_back: WayBack | None
+        self, reason: str, mode: str, reset_id: str | None, at_least: int, *, is_asked: bool = False
     ) -> ResetRecord:
-        self.record = self.resets.accept(
+        """Go on under a new generation, with a way back if it was asked for."""
+        record = self.resets.accept(
             self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
         )
-        self.way_back = way_back
+        # only now: if that raised, nothing has happened
+        self.way_back = self._way_back_of_reset(reason) if is_asked else None
+        self.record = record
         self.unverified = None
         self.skip_to = 0
         self.marker_step = None
@@ -408,17 +415,17 @@ class DeliveryState:
         """The sink shows the snapshot."""
         if self.record.generation != record.generation:
             return
-        self.phase = next_phase(self.phase, Event.PUBLISHED)
-        self.pinned = None
+        phase = next_phase(self.phase, Event.PUBLISHED)
+        self.resets.finish(
+            self.name, record.generation, step=step, rows=rows,
+            attempt=self.progress.attempt, bytes=self.progress.bytes_sent,
+        )  # fmt: skip
+        self.phase, self.pinned = phase, None
         self.rows, self.digest, self.marker_step = rows, digest, step
         self.failures = 0
         self.unhealthy = None
         self.counters.transmitted_records += rows
         self.counters.published_snapshots += 1
-        self.resets.finish(
-            self.name, record.generation, step=step, rows=rows,
-            attempt=self.progress.attempt, bytes=self.progress.bytes_sent,
-        )  # fmt: skip
         self.record = replace(self.record, state="done", step=step, rows=rows)
         self.advance(step, processed)
         event(
@@ -433,9 +440,9 @@ class DeliveryState:
 
     def begun(self) -> None:
         """A follow-mode connector has taken its target."""
+        self.resets.finish(self.name, self.record.generation, step=0, rows=0)
         self.must_begin = False
         self.failures = 0
-        self.resets.finish(self.name, self.record.generation, step=0, rows=0)
         self.record = replace(self.record, state="done", step=0, rows=0)
 
     def send(self, *, one_step: bool) -> list[Entry]:
@@ -491,11 +498,11 @@ class DeliveryState:
         until somebody resets it."""
         if self.phase is Phase.FAILED:
             return
+        self.resets.fail(self.name, self.record.generation, message)
         self._note_error(message, is_encoding=is_encoding)
         self.fatal_error = message
         self.way_back = None
         self.owe(Event.REJECTED)
-        self.resets.fail(self.name, self.record.generation, message)
         if self.record.is_pending:
             self.record = replace(self.record, state="failed", error=message)
         event(log, "sink_rejected", logging.ERROR, endpoint=self.name, error=message)
@@ -505,7 +512,7 @@ class DeliveryState:
         lets us write."""
         r = self.record
         if self.settings.snapshot:
-            self.accept(r.reason, r.mode, None, generation + 1, None)
+            self.accept(r.reason, r.mode, None, generation + 1)
         else:
             self.record = self.resets.accept(self.name, reason=r.reason, at_least=generation + 1)
             self.queue = DeltaQueue()

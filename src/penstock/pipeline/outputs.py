@@ -357,8 +357,11 @@ class OutputEndpoint:
 
     def _rejected(self, message: str, *, is_encoding: bool = False) -> None:
         self._delivery.disconnect()
-        with self._changing():
-            self._state.rejected(message, is_encoding=is_encoding)
+        try:
+            with self._changing():
+                self._state.rejected(message, is_encoding=is_encoding)
+        except TransientError as e:
+            self._unavailable(e)  # it will be refused again, until that can be recorded
         self._on_progress()
 
     # for the statistics

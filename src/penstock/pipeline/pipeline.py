@@ -272,7 +272,8 @@ class Pipeline:
     def suspend(self) -> None:
         """Stop so that the next start goes on here: step what has arrived, take a checkpoint, end.
 
-        Raises PenstockError, and the pipeline goes on, if a checkpoint cannot be taken."""
+        Raises PenstockError if a checkpoint cannot be taken. The pipeline goes on then, unless it
+        had closed its inputs already: then it has failed, and a start goes on from what is kept."""
         if self._state == "AwaitingApproval":
             log.info("not_approved name=%s", self.name)
         elif self._checkpointer is None:
@@ -292,7 +293,12 @@ class Pipeline:
         self._loop.drain()
         is_all = taken is not None and taken.step == self._loop.step
         if self._loop.failure is None and (not is_all or self._loop.transaction_id):
-            checkpointer.take_last()
+            try:
+                checkpointer.take_last()
+            except PenstockError as e:
+                # its inputs are closed by now: it cannot go on
+                self._fail(e)
+                raise
 
     def advance_clock(self, delta_ms: int | None) -> dict[str, Any]:
         """Move NOW() on by `delta_ms`, rounded up to whole ticks (None: one tick, 0: not at all);

@@ -22,8 +22,12 @@ import sqlite3
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from penstock.errors import TransientError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS reset (
@@ -75,7 +79,8 @@ COLUMNS = ", ".join(f.name for f in fields(ResetRecord))
 
 
 class ResetLog:
-    """The record of one pipeline's resets. Every method is thread-safe and durable on return."""
+    """The record of one pipeline's resets. Every method is thread-safe and durable on return; one
+    that cannot write raises TransientError, and then nothing has changed."""
 
     def __init__(self, storage_dir: Path | None) -> None:
         """Open the log in `storage_dir`; None keeps it in memory (a pipeline without storage)."""
@@ -101,7 +106,7 @@ class ResetLog:
         reset_id: str | None = None,
     ) -> ResetRecord:
         """Record a new generation of `endpoint` (≥ `at_least`), superseding unfinished ones."""
-        with self._lock, self._transaction() as db:
+        with self._lock, _transaction(self._db) as db:
             row = db.execute("SELECT last FROM generation WHERE endpoint = ?", [endpoint])
             last = (row.fetchone() or (0,))[0]
             generation = max(last + 1, at_least)
@@ -131,7 +136,7 @@ class ResetLog:
         bytes: int = 0,
     ) -> None:
         """The snapshot of `generation` is published: it and all it superseded are done."""
-        with self._lock, self._transaction() as db:
+        with self._lock, _transaction(self._db) as db:
             db.execute(
                 "UPDATE reset SET state = 'done', step = ?, rows = ?, error = NULL, "
                 "attempt = ?, bytes = ?, finished_at = ? WHERE endpoint = ? AND generation <= ? "
@@ -141,7 +146,7 @@ class ResetLog:
 
     def fail(self, endpoint: str, generation: int, error: str) -> None:
         """The sink refused `generation` for good."""
-        with self._lock, self._transaction() as db:
+        with self._lock, _transaction(self._db) as db:
             db.execute(
                 "UPDATE reset SET state = 'failed', error = ?, finished_at = ? "
                 "WHERE endpoint = ? AND generation <= ? AND state IN ('accepted', 'superseded')",
@@ -150,7 +155,7 @@ class ResetLog:
 
     def cancel(self, endpoint: str, generation: int) -> None:
         """`generation` and what it superseded will not be published."""
-        with self._lock, self._transaction() as db:
+        with self._lock, _transaction(self._db) as db:
             db.execute(
                 "UPDATE reset SET state = 'cancelled', finished_at = ? "
                 "WHERE endpoint = ? AND generation <= ? AND state IN ('accepted', 'superseded')",
@@ -181,19 +186,20 @@ class ResetLog:
         with self._lock:
             self._db.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
 
-
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK on an exception."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._db.execute("BEGIN IMMEDIATE")
-        return self._db
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All of it, durable, or nothing and TransientError."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+    except sqlite3.Error as e:
+        raise TransientError(
+            f"the record of resets cannot be written: {e}; make room on the disk of the pipeline's "
+            "storage, or make it writable",
+            code="StorageError",
+        ) from e
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")

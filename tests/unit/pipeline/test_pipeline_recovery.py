@@ -149,6 +149,28 @@ def test_a_stop_takes_one_checkpoint_of_a_step(world: World) -> None:
     assert len(list((world.folder / "storage" / "checkpoints").glob("*.json"))) == 1
 
 
+def test_a_stop_whose_last_checkpoint_fails_says_so_and_is_no_pipeline_that_only_seems_to_run(
+    world: World,
+) -> None:
+    world.runtime["min_batch_size_records"] = 1000
+    world.runtime["max_buffering_delay_usecs"] = 10**9
+    world.exactly_once()
+    p = world.start()
+    world.runtime.pop("min_batch_size_records")
+    session = p.ingress("t", "json", {"update_format": "raw", "array": "true"})
+    session.feed(b'[{"id": 1, "g": 1, "x": "row 1 with a text"}]')
+    failpoints.arm("checkpoint.write=error@2")
+    with pytest.raises(PenstockError, match="could not be taken"):
+        p.suspend()
+    session.close()
+    assert p.status()["state"] == "Failed"
+    failpoints.arm("")
+    p.stop()
+    world.start()
+    world.sent = {1: {"id": 1, "g": 1, "x": "row 1 with a text"}}
+    world.verify()
+
+
 def test_rows_that_had_only_arrived_are_in_the_suspended_state(world: World) -> None:
     world.runtime["min_batch_size_records"] = 1000
     world.runtime["max_buffering_delay_usecs"] = 10**9
