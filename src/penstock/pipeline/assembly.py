@@ -38,6 +38,7 @@ from penstock.pipeline.recovery import Checkpoint, recover
 from penstock.pipeline.relations import Relations
 from penstock.pipeline.resets import ResetLog
 from penstock.pipeline.settings import PipelineSettings
+from penstock.pipeline.start_order import start_order
 from penstock.pipeline.statistics import Statistics
 from penstock.pipeline.storage import Storage
 from penstock.plan.nodes import CLOCK, ConnectorPlan, ProgramPlan
@@ -163,8 +164,9 @@ class Assembly:
                 config = clock_config(self._settings.runtime)
                 plan = replace(plan, config={"transport": {"name": "clock", "config": config}})
             endpoint, connector = make_input(
-                self._plan, plan, is_running=self._is_running, wake=self.loop.wake
-            )
+                self._plan, plan, is_running=self._is_running, wake=self.loop.wake,
+                workers=int(self._settings.runtime.get("workers") or 1),
+            )  # fmt: skip
             if model != "none" and not connector.can_resume:
                 raise UserError(
                     f"connector '{endpoint.name}' cannot go on where it was after a restart, as "
@@ -174,6 +176,9 @@ class Assembly:
                 )
             self.loop.add_input(endpoint)
             self.connectors.append((endpoint, connector))
+        for name, awaited in start_order(self._plan.inputs).items():
+            others = tuple(self.loop.inputs[other] for other in awaited)
+            self.loop.inputs[name].start_after = others
         if self.checkpoint is not None:
             self._restore_inputs(self.checkpoint)
 

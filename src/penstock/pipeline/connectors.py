@@ -29,6 +29,7 @@ def make_input(
     *,
     is_running: Callable[[], bool],
     wake: Callable[[], None],
+    workers: int = 1,
 ) -> tuple[InputEndpoint, InputConnector]:
     """The endpoint of an input connector, and the connector that will run in it. Raises UserError
     for a configuration that cannot work."""
@@ -63,8 +64,19 @@ def make_input(
         wake=wake,
         paused=bool(config.get("paused", False)),
         schema=schema_hash(table.schema),
+        max_queued_bytes=config.get("max_queued_bytes") or None,
+        max_batch_records=_batch_records(config, workers),
     )
     return endpoint, connector
+
+
+def _batch_records(config: Mapping[str, Any], workers: int) -> int | None:
+    """How many rows of the connector a step takes, if it says so."""
+    each = config.get("max_worker_batch_size")
+    given: int | None = config.get("max_batch_size")
+    if given is None and each is not None:
+        given = int(each) * workers
+    return given
 
 
 def _defaults(
@@ -190,6 +202,12 @@ def output_settings(endpoint: str, config: Mapping[str, Any]) -> OutputSettings:
             "'snapshot_and_follow'",
             code="ConfigError.InvalidTransportConfig",
         )
+    if config.get("on_overflow") not in (None, "reset"):
+        raise UserError(
+            f"connector '{endpoint}': unknown on_overflow '{config['on_overflow']}': expected "
+            "'reset', or leave it out",
+            code="ConfigError.InvalidTransportConfig",
+        )
     on_lost_marker = config.get("on_lost_marker")
     if on_lost_marker not in (None, "reset", "fail"):
         raise UserError(
@@ -203,6 +221,12 @@ def output_settings(endpoint: str, config: Mapping[str, Any]) -> OutputSettings:
         config.get("max_output_buffer_time_millis"),
         config.get("max_output_buffer_size_records"),
     )
+    if not buffered and (time_ms is not None or records is not None):
+        raise UserError(
+            f"connector '{endpoint}': max_output_buffer_time_millis and "
+            'max_output_buffer_size_records need "enable_output_buffer": true',
+            code="ConfigError.InvalidOutputBufferConfig",
+        )
     return OutputSettings(
         snapshot=snapshot,
         max_queued_records=int(config.get("max_queued_records") or 1_000_000),

@@ -89,14 +89,20 @@ class InputEndpoint(Intake):
         paused: bool = False,
         schema: str = "",
         is_implicit: bool = False,
+        max_queued_bytes: int | None = None,
+        max_batch_records: int | None = None,
     ) -> None:
         """`is_running` tells whether the pipeline lets connectors deliver; `wake` is called when
         something was queued. `schema` is the hash of the table's; an implicit endpoint belongs to
-        HTTP requests and not to the program."""
+        HTTP requests and not to the program. `max_batch_records`: what one step takes, about."""
         self.name, self.relation, self.config = name, relation, config
         self.schema, self.is_implicit = schema, is_implicit
         self.paused = paused
         self.max_queued_records = max_queued_records
+        self._max_queued_bytes = max_queued_bytes
+        self._max_batch_records = max_batch_records
+        #: the endpoints at whose end of input the connector begins
+        self.start_after: tuple[InputEndpoint, ...] = ()
         self._is_running = is_running
         self._wake = wake
         self._cond = threading.Condition()
@@ -156,10 +162,16 @@ class InputEndpoint(Intake):
     def _wait_for_room(self, force: bool) -> None:
         while not self._stopping and not (force or self._may_run()):
             self._cond.wait(0.1)
-        while not self._stopping and self.buffered_records >= self.max_queued_records:
+        while not self._stopping and self._is_full():
             self._cond.wait(0.1)
         if self._stopping:
             raise Intake.Stopped
+
+    def _is_full(self) -> bool:
+        if self.buffered_records >= self.max_queued_records:
+            return True
+        limit = self._max_queued_bytes
+        return limit is not None and self.buffered_bytes >= limit
 
     def end_of_input(self) -> None:
         self.is_at_end = True
@@ -186,6 +198,13 @@ class InputEndpoint(Intake):
             if self._stopping:
                 raise Intake.Stopped
 
+    def _wait_for_others(self) -> None:
+        with self._cond:
+            while not self._stopping and not all(e.is_at_end for e in self.start_after):
+                self._cond.wait(0.1)
+            if self._stopping:
+                raise Intake.Stopped
+
     @property
     def stopping(self) -> bool:
         return self._stopping
@@ -205,6 +224,7 @@ class InputEndpoint(Intake):
 
         def body() -> None:
             try:
+                self._wait_for_others()
                 self.wait_while_paused()
                 connector.run(self)
             except Intake.Stopped:
@@ -232,6 +252,8 @@ class InputEndpoint(Intake):
     def take(self, max_records: int) -> list[InputBatch]:
         """Whole pushes from the front of the queue, up to about `max_records` rows."""
         taken: list[InputBatch] = []
+        if self._max_batch_records is not None:
+            max_records = min(max_records, self._max_batch_records)
         with self._cond:
             count = 0
             while self._queue and (count == 0 or count + self._queue[0].records <= max_records):

@@ -253,6 +253,8 @@ def _extensions(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[
                 f"{key} of {label} must be an array of one object "
                 '{"name": identifier, "config": object}'
             )
+        else:
+            yield Problem(f"{label}: a {key} is not supported yet; remove it", GENERATION)
 
 
 def _is_strings(value: Any) -> bool:

@@ -75,6 +75,7 @@ def test_a_malformed_declaration_is_refused(entries: Any, message: str) -> None:
         ("soft_delete", True, "soft_delete is for tables without a primary key"),
         ("preprocessor", [], "a preprocessor stands on a table only"),
         ("postprocessor", [], "must be an array of one object"),
+        ("postprocessor", [{"name": "p", "config": {}}], "a postprocessor is not supported yet"),
     ],
 )
 def test_a_generic_attribute_of_the_wrong_type_is_refused(

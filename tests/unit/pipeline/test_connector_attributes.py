@@ -1,0 +1,135 @@
+"""Generic attributes of connectors (contract 7.2): honoured, or refused by name."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.data.batch import INSERT, InputBatch
+from penstock.data.build import batch_from_rows
+from penstock.data.types import BIGINT, schema
+from penstock.errors import UserError
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed
+from penstock.pipeline.connectors import output_settings
+from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline.start_order import start_order
+from penstock.plan.nodes import ConnectorPlan
+from tests.unit.pipeline.test_delivery import wait_until
+
+SCHEMA = schema(x=BIGINT)
+
+
+def endpoint(name: str = "t.a", **more: Any) -> InputEndpoint:
+    return InputEndpoint(
+        name=name, relation="t", config={}, max_queued_records=1000, is_running=lambda: True,
+        wake=lambda: None, **more,
+    )  # fmt: skip
+
+
+def push(e: InputEndpoint, rows: int, size: int) -> None:
+    batch = batch_from_rows(SCHEMA, [(i,) for i in range(rows)])
+    ops = np.full(rows, INSERT, np.uint8)
+    e.push(Parsed((InputBatch(SCHEMA, batch.columns, ops),)), size)
+
+
+def plan(name: str, **config: Any) -> ConnectorPlan:
+    return ConnectorPlan("t", name, config)
+
+
+class Recording(InputConnector):
+    """Says that it ran."""
+
+    def __init__(self) -> None:
+        super().__init__(InputContext("t", "b", SCHEMA, (), {}))
+        self.ran = threading.Event()
+
+    def validate(self) -> None:
+        return
+
+    def run(self, intake: Intake) -> None:
+        self.ran.set()
+
+
+def test_a_step_takes_no_more_of_a_connector_than_its_batch_size() -> None:
+    e = endpoint(max_batch_records=5)
+    for _ in range(4):
+        push(e, 3, 10)
+    assert [sum(map(len, e.take(1000))) for _ in range(5)] == [3, 3, 3, 3, 0]
+    wide = endpoint(max_batch_records=7)
+    for _ in range(4):
+        push(wide, 3, 10)
+    assert [sum(map(len, wide.take(1000))) for _ in range(3)] == [6, 6, 0]
+
+
+def test_a_connector_waits_while_so_many_bytes_are_queued() -> None:
+    e = endpoint(max_queued_bytes=100)
+    push(e, 1, 100)
+    blocked = threading.Thread(target=push, args=(e, 1, 1), daemon=True)
+    blocked.start()
+    blocked.join(0.3)
+    assert blocked.is_alive() and e.total_records == 1
+    assert e.take(10)
+    blocked.join(30)
+    assert e.total_records == 2
+
+
+def test_a_connector_begins_when_those_before_it_have_ended() -> None:
+    before, after, connector = endpoint("t.a"), endpoint("t.b"), Recording()
+    after.start_after = (before,)
+    after.run(connector)
+    assert not connector.ran.wait(0.3)
+    before.end_of_input()
+    wait_until(connector.ran.is_set)
+    stopped, idle = endpoint("t.c"), Recording()
+    stopped.start_after = (endpoint("t.d"),)
+    stopped.run(idle)
+    stopped.stop()
+    assert not idle.ran.is_set()
+
+
+def test_labels_say_who_waits_for_whom() -> None:
+    order = start_order([
+        plan("a", labels=["old", "x"]), plan("b", labels=["old"]), plan("c", start_after="old"),
+        plan("d", start_after=["x", "old"], labels=["late"]), plan("e"),
+    ])  # fmt: skip
+    assert order == {"t.c": ("t.a", "t.b"), "t.d": ("t.a", "t.b")}
+
+
+@pytest.mark.parametrize(
+    ("plans", "code", "says"),
+    [
+        ([plan("a", start_after="x")], "EmptyStartAfter", "'x', which no input connector has"),
+        ([plan("a", start_after=[])], "EmptyStartAfter", "names no label"),
+        ([plan("a", start_after="y", labels=["x"]), plan("b", start_after="x", labels=["y"])],
+         "CyclicDependency", "wait for each other"),
+        ([plan("a", start_after="x", labels=["x"])], "CyclicDependency", "t.a after t.a"),
+    ],
+)  # fmt: skip
+def test_an_order_that_cannot_be_is_refused(
+    plans: list[ConnectorPlan], code: str, says: str
+) -> None:
+    with pytest.raises(UserError, match=says) as e:
+        start_order(plans)
+    assert e.value.code == f"ConfigError.{code}"
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"max_output_buffer_time_millis": 5}, "InvalidOutputBufferConfig"),
+        ({"max_output_buffer_size_records": 5}, "InvalidOutputBufferConfig"),
+        ({"on_overflow": "drop"}, "InvalidTransportConfig"),
+        ({"on_lost_marker": "panic"}, "InvalidTransportConfig"),
+        ({"mode": "both"}, "InvalidTransportConfig"),
+    ],
+)
+def test_attributes_of_an_output_that_mean_nothing_are_refused(
+    config: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(UserError) as e:
+        output_settings("v.c", config)
+    assert e.value.code == f"ConfigError.{code}"
+    assert next(iter(config)) in str(e.value) or config["mode"] in str(e.value)
