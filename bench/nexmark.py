@@ -1,10 +1,16 @@
-"""Nexmark: every query through the real compiler and engine, one worker, state in memory.
+"""Nexmark: every query through the real compiler and engine, state in memory.
 
 Input is made before the clock starts. Event time is 10 ms an event. Environment variables:
-`NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (10,000).
+`NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (10,000), `NEXMARK_WORKERS` (1),
+`NEXMARK_DELTAS` (1,1000,10000,100000).
 
-    nexmark/q4            events/s, all events in steps of NEXMARK_STEP
-    nexmark/q4/p50, p99   milliseconds a step
+    nexmark/q4                     events/s, all events in steps of NEXMARK_STEP
+    nexmark/q4/p50, p99            milliseconds a step
+    nexmark/q4/cpu                 events per second of the step thread's processor time
+    nexmark/q4/all-cpu             the same of the whole process, background merges included
+    nexmark/q4/state               bytes that the operators keep, an event
+    nexmark/q4/peak                the process's largest resident memory until now, its input too
+    nexmark/q4/delta-1000/p50,p99  ms of the step thread's processor for 1,000 events more
 
 A query that the compiler refuses prints a line with `value` 0 and the reason as `unit`.
 """
@@ -13,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -23,14 +30,18 @@ import pyarrow as pa
 
 from bench.figure import Figure, without_peer
 from bench.nexmark_events import tables
+from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.arrow import column_from_arrow
-from penstock.data.batch import INSERT, InputBatch
+from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.gather import compact_heaps, take_column
+from penstock.data.parallel import use_threads
 from penstock.data.warm import load_kernels
 from penstock.errors import SqlError
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
+from penstock.state.changes import Changes, Owner
+from penstock.state.spine import Spine
 
 PROGRAM = (Path(__file__).parent / "nexmark.sql").read_text()
 QUERIES = [f"q{i}" for i in (*range(10), *range(12, 23))]
@@ -43,8 +54,14 @@ def run(only: str | None) -> Iterator[Figure]:
         return
     events = int(os.environ.get("NEXMARK_EVENTS", "1000000"))
     size = int(os.environ.get("NEXMARK_STEP", "10000"))
-    made = tables(events)
+    deltas = [
+        int(d) for d in os.environ.get("NEXMARK_DELTAS", "1,1000,10000,100000").split(",") if d
+    ]
+    more = [d for d in deltas for _ in range(_steps_of(d, events))]
+    made = tables(events + sum(more))
     cuts = np.append(np.arange(0, events, size), events)
+    cuts = np.append(cuts, events + np.cumsum(more, dtype=np.int64))
+    use_threads(int(os.environ.get("NEXMARK_WORKERS", "1")))
     load_kernels()  # as a worker process does before anybody asks
     for query in wanted:
         try:
@@ -52,7 +69,13 @@ def run(only: str | None) -> Iterator[Figure]:
         except SqlError as e:
             yield without_peer(f"nexmark/{query}", 0, str(e))
             continue
-        yield from _figures(query, plan, input_batches(plan, made, cuts), events)
+        steps = input_batches(plan, made, cuts)
+        yield from _figures(query, plan, steps, events, more)
+
+
+def _steps_of(delta: int, events: int) -> int:
+    """How many steps of `delta` events follow `events`, for their percentiles."""
+    return max(3, min(200, 300_000 // delta)) if delta <= events else 0
 
 
 def _only(query: str) -> str:
@@ -96,17 +119,51 @@ def _side_input(plan: ProgramPlan) -> InputBatch:
     return InputBatch(schema, columns, np.full(len(n), INSERT, np.uint8))
 
 
-def _figures(query: str, plan: ProgramPlan, steps: Steps, events: int) -> Iterator[Figure]:
+def _figures(
+    query: str, plan: ProgramPlan, steps: Steps, events: int, more: list[int]
+) -> Iterator[Figure]:
     warm = compile_circuit(plan)
     for step in steps[:2]:
         warm.step(step)
     circuit = compile_circuit(plan)
     circuit.step({"side_input": [_side_input(plan)]})
-    took = []
-    for step in steps:
+    bulk = len(steps) - len(more)
+    took, thread, process = [], time.thread_time(), time.process_time()
+    for step in steps[:bulk]:
         started = time.perf_counter()
         circuit.step(step)[query]  # what the view changed, as its readers get it
         took.append(time.perf_counter() - started)
-    yield without_peer(f"nexmark/{query}", events / sum(took), "events/s")
+    thread, process = time.thread_time() - thread, time.process_time() - process
+    name = f"nexmark/{query}"
+    yield without_peer(name, events / sum(took), "events/s")
     for p in (50, 99):
-        yield without_peer(f"nexmark/{query}/p{p}", float(np.percentile(took, p)) * 1e3, "ms")
+        yield without_peer(f"{name}/p{p}", float(np.percentile(took, p)) * 1e3, "ms")
+    yield without_peer(f"{name}/cpu", events / thread, "events/s")
+    yield without_peer(f"{name}/all-cpu", events / process, "events/s")
+    yield without_peer(f"{name}/state", _state_bytes(circuit) / events, "bytes/event")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    yield without_peer(f"{name}/peak", peak, "MiB")
+    small: dict[int, list[float]] = {}
+    for step, delta in zip(steps[bulk:], more, strict=True):
+        started = time.thread_time()
+        circuit.step(step)[query]
+        small.setdefault(delta, []).append(time.thread_time() - started)
+    for delta, took in small.items():
+        for p in (50, 99):
+            value = float(np.percentile(took, p)) * 1e3
+            yield without_peer(f"{name}/delta-{delta}/p{p}", value, "ms")
+
+
+def _state_bytes(circuit: Circuit) -> int:
+    """Bytes of runs and of arrays by group; heaps are counted for each column that uses them."""
+    total = 0
+    for part in (p for node in circuit.nodes for p in node.parts().values()):
+        if isinstance(part, Spine):
+            total += sum(run.nbytes for run in part.runs())
+        else:
+            owner = part.owner if isinstance(part, Changes) else part
+            assert isinstance(owner, Owner)
+            for array in owner.entries().values():
+                values = array.values if isinstance(array, Column) else array
+                total += values.nbytes // max(1, len(values)) * owner.entry_count()
+    return total

@@ -24,7 +24,7 @@ import functools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ Arrays = Mapping[str, Array | Column]
 RATIO = 3
 
 
+@runtime_checkable
 class Owner(Protocol):
     """Whose arrays they are. Names have no dots."""
 
@@ -95,7 +96,7 @@ class Changes:
     old, so nothing has to be noted."""
 
     def __init__(self, owner: Owner, *, append_only: bool = False) -> None:
-        self._owner = owner
+        self.owner = owner
         self._append_only = append_only
         self._pieces: tuple[Piece, ...] = ()
         self._captured = 0
@@ -124,7 +125,7 @@ class Changes:
         self._noted = []
 
     def capture(self) -> ChangesPin:
-        arrays, count = self._owner.entries(), self._owner.entry_count()
+        arrays, count = self.owner.entries(), self.owner.entry_count()
         fresh = (
             self._append(arrays, count) if self._append_only else self._noted_piece(arrays, count)
         )
@@ -171,8 +172,8 @@ class Changes:
             Piece(p["start"], p["rows"], file=referenced_files(p["at"]).pop())
             for p in saved["pieces"]
         ]
-        types = _types(self._owner.entries())
-        none = {n: _slice(a, 0, 0) for n, a in self._owner.entries().items()}
+        types = _types(self.owner.entries())
+        none = {n: _slice(a, 0, 0) for n, a in self.owner.entries().items()}
         whole = pieces[0].loaded(store, types) if pieces else Piece(0, 0, None, none)
         if len(pieces) > 1:
             later = functools.reduce(_merged, (p.loaded(store, types) for p in pieces[1:]))
@@ -183,7 +184,7 @@ class Changes:
             at[: whole.rows] = np.arange(whole.rows)
             whole = Piece(0, count, None, {n: _take(a, at) for n, a in whole.arrays.items()})
         assert whole.arrays is not None
-        self._owner.load_entries(whole.arrays, count)
+        self.owner.load_entries(whole.arrays, count)
         self._pieces = tuple(pieces)
         self._captured, self._noted = count, []
         self._is_noted = np.zeros(count, np.bool_)
