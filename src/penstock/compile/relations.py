@@ -20,6 +20,7 @@ from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
+from penstock.compile.spread import MapFunction, spread
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
@@ -47,8 +48,6 @@ from penstock.plan.nodes import (
     Window,
     WindowCall,
 )
-
-MapFunction = Callable[[Batch], Batch]
 
 
 class RelationCompiler:
@@ -148,6 +147,8 @@ class RelationCompiler:
         if exprs is not None:
             steps.append(self._columns(exprs, input.schema, schema))
         fn = steps[0] if len(steps) == 1 else _then(*steps)
+        computed = (*(exprs or ()), *(() if predicate is None else (predicate,)))
+        fn = spread(fn, computed)
         return self.circuit.map(self.stream(input), fn, schema, (predicate, exprs))
 
     def _filter(self, predicate: Expr, schema: Schema) -> MapFunction:

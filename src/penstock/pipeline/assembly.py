@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from typing import Any
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import Batch, InputBatch
+from penstock.data.parallel import use_threads
 from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputConnector
 from penstock.pipeline import failpoints
@@ -87,6 +89,7 @@ class Assembly:
             )
         self.checkpoint = checkpoint
         self._statistics.storage = None if storage is None else storage.directory
+        use_threads(min(int(settings.runtime.get("workers") or 1), os.cpu_count() or 1))
         files = None if storage is None else storage.state
         limit_mb = settings.runtime.get("max_rss_mb")
         self._statistics.limit_bytes = None if limit_mb is None else limit_mb << 20
