@@ -69,8 +69,7 @@ def run(only: str | None) -> Iterator[Figure]:
         except SqlError as e:
             yield without_peer(f"nexmark/{query}", 0, str(e))
             continue
-        steps = input_batches(plan, made, cuts)
-        yield from _figures(query, plan, steps, events, more)
+        yield from _figures(query, plan, input_batches(plan, made, cuts), events, more)
 
 
 def _steps_of(delta: int, events: int) -> int:
