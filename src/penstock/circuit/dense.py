@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.kernel import kernel
+from penstock.state.backing import room
 from penstock.state.groups import GroupTable
 
 Ids = npt.NDArray[np.int64]
@@ -30,14 +31,14 @@ def grown(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any]
     if array.shape[0] >= rows:
         return array
     capacity = max(16, rows, 2 * array.shape[0])
-    bigger = np.full((capacity, *array.shape[1:]), fill, dtype=array.dtype)
+    bigger = room((capacity, *array.shape[1:]), array.dtype, fill)
     bigger[: array.shape[0]] = array
     return bigger
 
 
 def moved(array: npt.NDArray[Any], old: Ids, new: Ids) -> npt.NDArray[Any]:
     """The entries at ids `old`, under the ids `new` (all below their number)."""
-    target = np.zeros((max(16, len(new)), *array.shape[1:]), dtype=array.dtype)
+    target = room((max(16, len(new)), *array.shape[1:]), array.dtype)
     target[new] = array[old]
     return target
 

@@ -3,9 +3,9 @@
     max_rss_mb   ├── in use when the circuit is built ──┼── runs in memory ──┼── merges, deltas ──┤
                                                         └──── half each of what is left ────┘
 
-Beyond their half, runs live in files of the pipeline's storage (see `penstock.state.spill`). Group
-tables and accumulators do not, so the limit is a wish where groups are what fills memory; without
-storage it is one as well, and the log says so.
+Beyond their half, runs live in files of the pipeline's storage (see `penstock.state.spill`), and
+so does every large array by group (see `penstock.state.backing`). Without storage the limit is a
+wish, and the log says so.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from pathlib import Path
 
 from penstock.circuit.graph import Circuit
 from penstock.pipeline.statistics import resident_bytes
+from penstock.state.backing import use_files, use_memory
 from penstock.state.storage import StateStore
 
 log = logging.getLogger(__name__)
 
 #: runs may always take this much
 LEAST_BYTES = 16 << 20
+#: an array by group that takes more than this part of what runs may take lives in a file
+ARRAY_SHARE = 16
 
 
 def limit_memory(circuit: Circuit, store: StateStore | None, max_rss_mb: int | None) -> int | None:
     """Keep the pipeline about below its limit; the bytes that runs may take, None for any."""
+    use_memory()
     if max_rss_mb is None:
         return None
     if store is None:
@@ -33,6 +37,7 @@ def limit_memory(circuit: Circuit, store: StateStore | None, max_rss_mb: int | N
         return None
     budget = max(LEAST_BYTES, ((max_rss_mb << 20) - _own_bytes()) // 2)
     circuit.spill_to(store, budget)
+    use_files(store.directory, budget // ARRAY_SHARE)
     log.info("memory_limit max_rss_mb=%d runs_bytes=%d", max_rss_mb, budget)
     return budget
 

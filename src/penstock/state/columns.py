@@ -16,6 +16,7 @@ from penstock.data.batch import Array, Column
 from penstock.data.heap import Heap
 from penstock.data.types import SqlType
 from penstock.data.views import MAX_HEAP_BYTES, long_lengths, relocate
+from penstock.state.backing import room
 
 FIRST_HEAP_BYTES = 1 << 12
 LARGEST_HEAP_BYTES = 1 << 26
@@ -52,11 +53,11 @@ class GrowingColumn:
         self._n = n
 
     def _grow(self, capacity: int) -> None:
-        values = np.zeros((capacity, *self._values.shape[1:]), self._values.dtype)
+        values = room((capacity, *self._values.shape[1:]), self._values.dtype)
         values[: self._n] = self._values[: self._n]
         self._values = values
         if self._valid is not None:
-            valid = np.ones(capacity, np.uint8)
+            valid = room(capacity, np.uint8, 1)
             valid[: self._n] = self._valid[: self._n]
             self._valid = valid
 
@@ -92,8 +93,8 @@ class _Texts:
         at = 0
         while at < len(views):
             before = int(ends[at - 1]) if at else 0
-            room = self._room_for(int(ends[at]) - before, int(ends[-1]) - before)
-            stop = int(np.searchsorted(ends, before + room, side="right"))
+            fits = self._room_for(int(ends[at]) - before, int(ends[-1]) - before)
+            stop = int(np.searchsorted(ends, before + fits, side="right"))
             heap = self.heaps[-1] if self.heaps else Heap(np.zeros(0, np.uint8))
             self._used = relocate(views[at:stop], heap, self._used, out[at:stop])
             at = stop
@@ -105,6 +106,6 @@ class _Texts:
         if first > free:
             doubled = 2 * len(self.heaps[-1]) if self.heaps else FIRST_HEAP_BYTES
             size = max(first, min(all, MAX_HEAP_BYTES), min(doubled, LARGEST_HEAP_BYTES))
-            self.heaps = (*self.heaps, Heap(np.empty(size, np.uint8)))
+            self.heaps = (*self.heaps, Heap(room(size, np.uint8)))
             self._used, free = 0, size
         return free

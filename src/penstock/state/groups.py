@@ -31,6 +31,7 @@ from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.types import SqlType
+from penstock.state.backing import room
 from penstock.state.changes import Arrays, Changes, ChangesPin
 from penstock.state.columns import GrowingColumn
 from penstock.state.storage import StateStore
@@ -163,7 +164,7 @@ class GroupTable:
         """Room for `n` more groups, and a share of the work for the next larger table."""
         most = self._count + n
         if most > len(self._stored):
-            stored = np.zeros(max(most, 2 * len(self._stored)), np.uint64)
+            stored = room(max(most, 2 * len(self._stored)), np.uint64)
             stored[: self._count] = self._stored[: self._count]
             self._stored = stored
         size = len(self._slots)
@@ -218,4 +219,4 @@ class GroupTable:
 def _empty_slots(groups: int) -> npt.NDArray[np.int32]:
     """At least four slots a group. The system hands out zero pages as they are touched, so this
     costs next to nothing now."""
-    return np.zeros(1 << (4 * groups - 1).bit_length(), np.int32)
+    return room(1 << (4 * groups - 1).bit_length(), np.int32)

@@ -11,8 +11,8 @@ twice the budget does the step wait. A run that a checkpoint has written already
 and one that was spilled is not written again by the next checkpoint. Files that no checkpoint
 ever named are removed when their last run is gone; a run in a snapshot counts.
 
-Not counted: what cannot be dropped. Group tables and accumulators are read and written at random
-places by every step, so they stay in memory, and so do the deltas of a step.
+Not counted: arrays by group, which have a choice of their own (`penstock.state.backing`), and the
+deltas of a step.
 
 Cost: writing a run once, at the speed of the disk; a cold look-up is a page fault a column.
 """

@@ -20,6 +20,7 @@ from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import batch_to_rows, column_from_python
 from penstock.errors import StateCorrupt
 from penstock.sql.program import compile_program
+from penstock.state.backing import use_files, use_memory
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore, referenced_files
 from tests.oracle.drive import Unsynced
@@ -46,7 +47,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         HealthCheck.function_scoped_fixture,
     ],
 )
-def test_a_program_whose_runs_all_live_in_files_computes_the_same(
+def test_a_program_whose_state_all_lives_in_files_computes_the_same(
     program: Program, history: History
 ) -> None:
     plan = compile_program(program.text)
@@ -56,7 +57,11 @@ def test_a_program_whose_runs_all_live_in_files_computes_the_same(
         spilled.spill_to(store, 1)
         for step in [[], *history.steps]:
             expected = bags(steady.step(inputs_of(plan, step)))
-            assert bags(spilled.step(inputs_of(plan, step))) == expected
+            use_files(Path(directory), 1)
+            try:
+                assert bags(spilled.step(inputs_of(plan, step))) == expected
+            finally:
+                use_memory()
         assert contents(spilled, plan) == contents(steady, plan)
         again = compile_circuit(plan)
         again.restore(store, spilled.capture().write(store))

@@ -1,0 +1,156 @@
+"""Arrays by group beyond a size live in files, and answer as those in memory do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import INSERT, Array, Column, InputBatch
+from penstock.sql.program import compile_program
+from penstock.state.backing import is_in_file, room, use_files, use_memory
+from penstock.state.changes import Changes, Owner
+from penstock.state.spine import Spine
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced
+
+PROGRAM = """
+CREATE TABLE t (k BIGINT NOT NULL, x BIGINT NOT NULL);
+CREATE MATERIALIZED VIEW v AS
+    SELECT k, COUNT(*) AS n, SUM(x) AS s, MAX(x) AS m FROM t GROUP BY k;
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_memory_again() -> Iterator[None]:
+    yield
+    use_memory()
+
+
+def test_large_arrays_are_in_files_that_nobody_sees(tmp_path: Path) -> None:
+    use_files(tmp_path, 1000)
+    for array in (room(124, np.int64), room((4, 3), np.uint64)):
+        assert not is_in_file(array)
+    large, ones = room((50, 3), np.uint64), room(1000, np.uint8, 1)
+    assert is_in_file(large) and is_in_file(ones[10:20])
+    assert large.shape == (50, 3) and not large.any() and ones.all()
+    large[7, 2] = 9
+    assert large.sum() == 9
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_the_disk_refuses_arrays_stay_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    use_files(tmp_path / "gone", 1)
+    array = room(10, np.int64, -1)
+    assert array.tolist() == [-1] * 10 and not is_in_file(array)
+    assert "state_in_memory" in caplog.text
+
+
+def kept(circuit: object) -> tuple[int, int]:
+    """(bytes of all that the operators keep, those of them in memory)."""
+    arrays: list[tuple[Array, bool]] = []
+    for part in (p for node in circuit.nodes for p in node.parts().values()):  # type: ignore[attr-defined]
+        if isinstance(part, Spine):
+            # what waits to be sorted (`spine.LOG_ROWS` at most) is not counted
+            for run in part.sorted_runs():
+                arrays += [(column.values, run.written.is_mapped) for column in run.batch.columns]
+                arrays += [(a, run.written.is_mapped) for a in (run.k, run.r, run.batch.weights)]
+        else:
+            owner = part.owner if isinstance(part, Changes) else part
+            assert isinstance(owner, Owner)
+            for entry in owner.entries().values():
+                values = entry.values if isinstance(entry, Column) else entry
+                arrays.append((values, is_in_file(values)))
+    total = sum(a.nbytes for a, _ in arrays)
+    return total, sum(a.nbytes for a, in_file in arrays if not in_file)
+
+
+def test_state_three_times_the_limit_answers_as_ever(tmp_path: Path) -> None:
+    limit = 2 << 20
+    plan = compile_program(PROGRAM)
+    circuit = compile_circuit(plan)
+    # resident runs may take twice what they are asked to, while others are being written
+    circuit.spill_to(StateStore(tmp_path, Unsynced()), limit // 2)
+    use_files(tmp_path, limit // 32)
+    rng = np.random.default_rng(3)
+    rows = rng.integers(0, 70_000, (14, 10_000, 2))
+    schema = plan.tables[0].schema
+    for step in rows:
+        columns = tuple(
+            Column(t, np.ascontiguousarray(step[:, i])) for i, t in enumerate(schema.types)
+        )
+        circuit.step({"t": [InputBatch(schema, columns, np.full(len(step), INSERT, np.uint8))]})
+
+    all_bytes, in_memory = kept(circuit)
+    assert all_bytes > 3 * limit and in_memory < limit
+    keys, values = rows[..., 0].reshape(-1), rows[..., 1].reshape(-1)
+    found = circuit.snapshot("v").batch()
+    order = np.argsort(found.columns[0].values)
+    groups = np.unique(keys)
+    largest = np.full(70_000, -1)
+    np.maximum.at(largest, keys, values)
+    assert found.columns[0].values[order].tolist() == groups.tolist()
+    assert found.columns[1].values[order].tolist() == np.bincount(keys)[groups].tolist()
+    assert found.columns[2].values[order].tolist() == np.bincount(keys, values)[groups].tolist()
+    assert found.columns[3].values[order].tolist() == largest[groups].tolist()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from penstock.circuit.ops.aggregate import Aggregate
+from penstock.compile.program import compile_circuit
+from penstock.data.batch import INSERT, Column, InputBatch
+from penstock.data.warm import load_kernels
+from penstock.sql.program import compile_program
+from penstock.state.backing import use_files
+
+directory, in_files = Path(sys.argv[1]), sys.argv[2] == "files"
+load_kernels()
+plan = compile_program(
+    "CREATE TABLE t (k BIGINT NOT NULL); "
+    "CREATE VIEW v AS SELECT k, COUNT(*) AS n FROM t GROUP BY k;"
+)
+circuit, schema = compile_circuit(plan), plan.tables[0].schema
+
+def step(first, rows):
+    keys = Column(schema.types[0], np.arange(first, first + rows))
+    return circuit.step({"t": [InputBatch(schema, (keys,), np.full(rows, INSERT, np.uint8))]})["v"]
+
+step(0, 50_000)
+if in_files:
+    use_files(directory, 1 << 20)
+status = Path("/proc/self/status").read_text()
+used = next(int(l.split()[1]) for l in status.splitlines() if l.startswith("VmData")) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (48 << 20), used + (48 << 20)))
+groups = 50_000
+while groups < 3_000_000:
+    groups += len(step(groups, 50_000))
+counts = step(1_000_000, 3)
+print(groups, sorted(zip(counts.columns[1].values.tolist(), counts.weights.tolist())))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["files", "memory"])
+def test_groups_three_times_what_the_process_may_use_are_counted(
+    tmp_path: Path, where: str
+) -> None:
+    """3,000,000 groups take some 150 MB, and the process may allocate 48 more."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), where], capture_output=True, text=True
+    )
+    if where == "files":
+        assert done.stdout.split("\n")[0] == (
+            "3000000 [(1, -1), (1, -1), (1, -1), (2, 1), (2, 1), (2, 1)]"
+        ), done.stderr[-2000:]
+    else:
+        assert "MemoryError" in done.stderr or "Unable to allocate" in done.stderr
