@@ -24,6 +24,8 @@ PROGRAM = """
 CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR, d DECIMAL(8, 2), at TIMESTAMP);
 CREATE TABLE bag (x INT);
 CREATE TABLE d (a INT NOT NULL PRIMARY KEY, b INT NOT NULL DEFAULT 40 + 2, c VARCHAR DEFAULT 'c');
+CREATE TABLE told (a INT, who VARCHAR DEFAULT CAST(CONNECTOR_METADATA()['from'] AS VARCHAR))
+    WITH ('materialized' = 'true', 'append_only' = 'true');
 CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 CREATE VIEW plain AS SELECT x, COUNT(*) AS n FROM bag GROUP BY x;
 """
@@ -399,6 +401,27 @@ def test_the_tables_of_a_program_are_listed(p: Pipeline) -> None:
     assert {"t", "d", "m"} <= {r["name"] for r in p.query("SHOW TABLES")}
     sql = "SELECT column_name FROM information_schema.columns WHERE table_name = 'm' ORDER BY 1"
     assert [r["column_name"] for r in p.query(sql)] == ["at", "d", "id", "v"]
+
+
+def test_a_request_says_what_its_records_are_told_of_their_origin(p: Pipeline) -> None:
+    p.send("told", {"a": 1}, connector_metadata='{"from": "here"}')
+    p.send("told", {"a": 2}, {"a": 3, "who": "me"})
+    rows = p.query("SELECT * FROM told ORDER BY a")
+    assert [tuple(r.values()) for r in rows] == [(1, "here"), (2, None), (3, "me")]
+
+    wrong = p.post("/ingress/told", params={"format": "json", "connector_metadata": "here"})
+    assert code(wrong, 400) == "InvalidParam"
+
+
+def test_a_row_of_an_append_only_table_cannot_be_deleted(p: Pipeline) -> None:
+    before = p.query("SELECT COUNT(*) AS n FROM told")
+    answer = p.post(
+        "/ingress/told",
+        params={"format": "json", "update_format": "insert_delete"},
+        content='{"delete": {"a": 2, "who": null}}',
+    )
+    assert answer.status_code == 400 and "table told is append_only" in answer.text
+    assert p.query("SELECT COUNT(*) AS n FROM told") == before
 
 
 def test_an_insert_gives_absent_columns_their_defaults(p: Pipeline) -> None:

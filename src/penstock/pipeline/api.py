@@ -60,6 +60,19 @@ class Subscription:
             done()
 
 
+def _metadata(text: str) -> str:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = text
+    if value is not None and not isinstance(value, dict):
+        raise UserError(
+            f'connector_metadata is a JSON object, such as {{"from": "a"}}, not {text!r}',
+            code="InvalidParam",
+        )
+    return text
+
+
 class Api:
     """Serves requests about the rows of one running pipeline, from any thread.
 
@@ -94,7 +107,9 @@ class Api:
     def ingress(
         self, table: str, format: str, options: Mapping[str, str], force: bool = False
     ) -> IngressSession:
-        """A session that takes the bytes of one request for `table`."""
+        """A session that takes the bytes of one request for `table`. Of the options
+        `connector_metadata` is what CONNECTOR_METADATA() is for its records, as a JSON object; the
+        others are the format's."""
         if force:
             self.require_replayed()
         tables = self._relations.tables
@@ -104,9 +119,11 @@ class Api:
                 f"unknown table '{table}'{known(tables, table)}",
                 code="ConfigError.UnknownInputStream",
             )
-        config = {"name": format, "config": dict(options)}
+        parsing = dict(options)
+        metadata = _metadata(parsing.pop("connector_metadata", "null"))
+        config = {"name": format, "config": parsing}
         parser = make_parser(
-            config, plan.schema, plan.key, default_columns(self._plan, plan),
+            config, plan.schema, plan.key, default_columns(self._plan, plan, metadata),
             append_only=table if plan.append_only else None,
         )  # fmt: skip
         digest = hashlib.sha256(orjson.dumps(config, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -43,6 +43,8 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 AGREED = """
 SELECT deptno, (SELECT COUNT(*) FROM (SELECT DISTINCT job FROM emp e WHERE e.deptno = d.deptno) q) AS n FROM dept d
 SELECT deptno, (SELECT SUM(sal) FROM (SELECT DISTINCT sal, deptno FROM emp) e WHERE e.deptno = d.deptno) AS n FROM dept d
+SELECT k, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 0) AS c0, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 40) AS c1, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 80) AS c2, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 120) AS c3, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 160) AS c4, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 200) AS c5, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 240) AS c6, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 280) AS c7, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 320) AS c8, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 360) AS c9, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 400) AS c10, (SELECT COUNT(*) FROM b WHERE b.k = a.k AND b.y > a.x + 440) AS c11 FROM a
+SELECT k, x > ALL (SELECT y / 10 FROM b WHERE b.k <> a.k) AS p, k IN (SELECT k FROM b WHERE b.y > a.x) AS q, EXISTS (SELECT 1 FROM b WHERE b.y < a.x) OR (SELECT MAX(y) FROM b WHERE b.k >= a.k) > 200 AS r FROM a
 SELECT 1 AS one FROM a HAVING TRUE
 SELECT 1 AS one FROM a HAVING NULL
 SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)

@@ -30,6 +30,7 @@ from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate, takes_distinct
 from penstock.functions.bit_strings import OPERATIONS
 from penstock.functions.connector_metadata import METADATA
+from penstock.functions.definition import DEFINITIONS
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.plan.expressions import Expr, LambdaVar, Literal
 from penstock.sql import ast
@@ -363,6 +364,13 @@ class ExpressionBinder:
                 raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
             test = build.condition(args[0], "the first argument of IF")
             return build.case([(test, build.string_of(args[1]))], build.string_of(args[2]), e.span)
+        if name not in DEFINITIONS:
+            hint = did_you_mean(name, DEFINITIONS) or did_you_mean(e.name.name, self._functions)
+            raise BindError(
+                e.span,
+                f"no function named {e.name.name}"
+                f"{hint or '; those of the program are declared before they are called'}",
+            )
         return build.call(name, args, e.span)
 
     def _struct(self, e: ast.FunctionCall) -> Expr:

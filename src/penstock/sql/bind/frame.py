@@ -15,7 +15,7 @@ Not here: how a sub-query is bound (`select`), the placeholders themselves (`for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from penstock.data.types import BIGINT, BOOLEAN, Field, Kind, Schema
 from penstock.errors import Span
@@ -67,6 +67,8 @@ class Frame:
     scope: Scope
     #: the column of the time, once it is joined, and the node that has it
     _now: tuple[int, Node] | None = None
+    #: the joins that brought sub-queries in, by identity
+    _joins: dict[int, Node] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -212,7 +214,7 @@ class Frame:
         at = self.add([o.expr for o in refs], "$outer")
         columns = tuple(self.column(i) for i in at)
         schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(columns)))
-        domain = Distinct(schema, Project(schema, self.node, columns))
+        domain = Distinct(schema, Project(schema, self._source(at), columns))
         lifted = lift(query, domain, refs)
         inner = references(schema)
         on = [
@@ -247,7 +249,24 @@ class Frame:
         schema = Schema(self.node.schema.fields + added)
         condition = build.and_(on) if on else None
         self.node = Join(schema, kind, self.node, query, (), (), condition)
+        self._joins[id(self.node)] = self.node
         return at
+
+    def _source(self, columns: Sequence[int]) -> Node:
+        """Where the values of `columns` come from: below the sub-queries that were joined since,
+        so that a plan does not grow twofold with every one of them."""
+        node = self.node
+        while True:
+            match node:
+                case Join(left=below) if id(node) in self._joins:
+                    pass
+                case Project(input=below) if _only_adds(node):
+                    pass
+                case _:
+                    return node
+            if max(columns) >= len(below.schema):
+                return node
+            node = below
 
     def _scalar(self, e: Scalar) -> Expr:
         exact = is_one_row(e.query)
@@ -343,7 +362,7 @@ class Frame:
         used = sorted({c for p in on for c in columns_of(p) if c < self.width})
         refs = tuple(self.column(c) for c in used)
         schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(refs)))
-        domain = Distinct(schema, Project(schema, self.node, refs))
+        domain = Distinct(schema, Project(schema, self._source(used), refs))
         n = len(used)
 
         def place(i: int) -> int:
@@ -386,14 +405,20 @@ def _extends(node: Node, base: Node) -> bool:
                 node = below
             case Join(left=left) if len(left.schema) <= len(node.schema):
                 node = left
-            case Project(input=below, exprs=exprs) if all(
-                isinstance(e, InputRef) and e.index == i
-                for i, e in enumerate(exprs[: len(below.schema)])
-            ) and len(exprs) >= len(below.schema):
+            case Project(input=below) if _only_adds(node):
                 node = below
             case _:
                 return False
     return True
+
+
+def _only_adds(node: Project) -> bool:
+    """Whether it has the columns of its input, and others behind them."""
+    n = len(node.input.schema)
+    kept = node.exprs[:n]
+    return len(kept) == n and all(
+        isinstance(e, InputRef) and e.index == i for i, e in enumerate(kept)
+    )
 
 
 def _equal(a: Sequence[Expr], b: Sequence[Expr], span: Span | None) -> list[Expr]:
