@@ -15,14 +15,16 @@ To add one: an entry of `_TABLE`, and its maintenance in the circuit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from penstock.data.types import (
     BIGINT,
+    BOOLEAN,
     DOUBLE,
     FLOATS,
+    INTEGER,
     INTEGERS,
     NUMBERS,
     STRINGS,
@@ -179,6 +181,13 @@ def takes_distinct(name: str) -> bool:
     return _TABLE[name.upper()].distinct
 
 
+def _typed_nulls(given: Types) -> Iterator[Types]:
+    """`given` with a type for each untyped NULL: a number, or a truth value."""
+    if any(t.kind is Kind.NULL for t in given):
+        for stand_in in (INTEGER, BOOLEAN):
+            yield tuple(stand_in if t.kind is Kind.NULL else t for t in given)
+
+
 def resolve_aggregate(name: str, arg_types: Sequence[SqlType]) -> AggregateFunction:
     """The overload of aggregate `name`; the caller casts arguments to its `arg_types`.
 
@@ -190,7 +199,7 @@ def resolve_aggregate(name: str, arg_types: Sequence[SqlType]) -> AggregateFunct
         close = get_close_matches(name.upper(), _TABLE, n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise UserError(f"no aggregate function named {name}{hint}", code="UnknownFunction")
-    found = entry.resolve(given)
+    found = next(filter(None, map(entry.resolve, (given, *_typed_nulls(given)))), None)
     if found is None:
         listed = ", ".join(str(t.with_nullable(True)) for t in given)
         raise UserError(

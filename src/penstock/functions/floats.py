@@ -14,7 +14,7 @@ import numpy as np
 
 from penstock.data.batch import Array, Column
 from penstock.data.kernel import kernel
-from penstock.data.types import BOOLEAN, DOUBLE, FLOATS, Kind
+from penstock.data.types import BOOLEAN, DOUBLE, FLOATS, NUMBERS, Kind
 from penstock.functions.definition import (
     Literals,
     Overload,
@@ -172,9 +172,10 @@ def is_inf(x: Column, n: int) -> Column:
     return Column(BOOLEAN, np.isinf(x.values).view(np.uint8))
 
 
-@define_typed("FINITE_OR_NULL", "FINITE_OR_NULL(float)")
+@define_typed("FINITE_OR_NULL", "FINITE_OR_NULL(number)")
 def finite_or_null(types: Types, literals: Literals) -> Overload | None:
-    if len(types) != 1 or types[0].kind not in FLOATS | {Kind.NULL}:
+    """REAL stays REAL; other numbers become DOUBLE."""
+    if len(types) != 1 or types[0].kind not in NUMBERS | {Kind.NULL}:
         return None
     t = types[0] if types[0].kind in FLOATS else DOUBLE
 

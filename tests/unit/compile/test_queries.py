@@ -65,6 +65,8 @@ SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 *
 """
 
 DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
+    ("SELECT COUNTIF(NULL) AS c, EVERY(NULL) AS e, ARG_MAX(1, NULL) AS a, COUNT(NULL, 1) AS n "
+     "FROM (VALUES (1), (2)) AS t(x)", [(0, None, None, 0)]),
     ("SELECT * FROM UNNEST(ARRAY[1, 2, 3], ARRAY['a', NULL]) AS t(x, y)",
      [(1, "a"), (2, None), (3, None)]),
     ("SELECT y, i, x FROM UNNEST(ARRAY['b'], ARRAY[7, 8]) WITH ORDINALITY AS t(x, y, i)",

@@ -19,7 +19,6 @@ from penstock.data.types import (
     BINARIES,
     BOOLEAN,
     DOUBLE,
-    INTEGER,
     VARCHAR,
     Kind,
     Schema,
@@ -51,7 +50,6 @@ _UNIT_AT = {
 }  # fmt: skip
 #: as deep as an expression may be: a dozen passes recurse over it within Python's stack
 MAX_DEPTH = 100
-_OF_NUMBERS = ("MIN", "MAX", "SUM", "AVG")
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
@@ -157,6 +155,8 @@ class ExpressionBinder:
                 return found
         if qualifier is None and name == "pi":
             return build.call("PI", [], e.span)
+        if qualifier is None and name == "unknown":  # the third truth value, unless a column
+            return Literal(BOOLEAN, None, span=e.span)
         for scope in self._outer:
             if qualifier in scope.tables and qualifier not in self._scope.tables:
                 raise scope.unknown(qualifier, name, e.span)
@@ -452,8 +452,6 @@ class ExpressionBinder:
         if e.distinct and any(key != args[0] for key, _, _ in order):
             raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
         args += [key for key, _, _ in order]
-        if name in _OF_NUMBERS:  # NULL is a number there
-            args = [build.coerce(a, INTEGER) if a.type.kind is Kind.NULL else a for a in args]
         try:
             function = resolve_aggregate(name, [a.type for a in args])
         except UserError as error:
