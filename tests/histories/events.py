@@ -41,6 +41,8 @@ EVENTS: dict[str, tuple[Sequence[Any], ...]] = {
     ),
     # of which (2: both); how; whether it is waited for
     "reset": ((0, 1, 2), ("replace", "replace", "diff"), (False, False, True)),
+    # both, cut at one step
+    "reset_group": (),
     "cancel": (FIRST_OR_SECOND,),
     "dry_run": (FIRST_OR_SECOND,),
     "audit": (FIRST_OR_SECOND,),

@@ -445,6 +445,14 @@ class World:
         if is_waited and not any(w.is_down for w in asked):
             self._wait(self._are_reset, lambda: f"the resets, {self._described()}")
 
+    def reset_group(self) -> None:
+        damages = [w.damages for w in self._watched]
+        body = {"connectors": [w.endpoint for w in self._watched], "reset_id": uuid.uuid4().hex}
+        answers = self._ask("reset_group", body)["resets"]
+        for w, damage, answer in zip(self._watched, damages, answers, strict=True):
+            w.is_paused = False
+            self._resets.append((w, answer["token"], damage))
+
     def _are_reset(self) -> bool:
         self._note_resets()
         return not [w for w, *_ in self._resets if not (w.is_paused or w.is_down)]

@@ -199,17 +199,20 @@ class DeliveryState:
         """The queue is over its bound: consolidate it, or owe a snapshot instead of it."""
         if self.unverified is not None and self.settings.snapshot:
             # its steps must stay apart until the marker is known; a snapshot is always right
-            self.reset(reason="overflow")
+            self._exchange_queue()
         elif self.phase is not Phase.FOLLOWING:
             if self.queue.has_doubled:
                 self.queue.coalesce()
         elif self.settings.snapshot and self.settings.overflow_resets:
-            event(log, "queue_overflow", endpoint=self.name, records=self.queue.records)
-            try:
-                self.reset(reason="overflow")
-            except TransientError as e:
-                # the circuit waits for the queue instead, as without the setting
-                event(log, "overflow_kept", logging.WARNING, endpoint=self.name, error=e)
+            self._exchange_queue()
+
+    def _exchange_queue(self) -> None:
+        event(log, "queue_overflow", endpoint=self.name, records=self.queue.records)
+        try:
+            self.reset(reason="overflow")
+        except TransientError as e:
+            # it stays as it is, and where the circuit can wait for it, it does
+            event(log, "overflow_kept", logging.WARNING, endpoint=self.name, error=e)
 
     def _bound_way_back(self) -> None:
         bound = min(KEPT_RECORDS, self.settings.max_queued_records)

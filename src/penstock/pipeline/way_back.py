@@ -37,9 +37,12 @@ class WayBack:
     skip_to: int = 0
 
     def push(self, entry: Entry) -> None:
-        """One more step that the sink does not get while the reset is pending."""
+        """One more step that the sink does not get while the reset is pending, unless it has it
+        already and the step is made again."""
         if entry.step > self.skip_to:
             self.queue.push(entry)
+        else:
+            self.taken = entry.step, entry.processed
 
     def add(self, later: DeltaQueue) -> None:
         """What had queued behind a cut that is given up belongs to the way back again."""

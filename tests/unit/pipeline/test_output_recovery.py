@@ -363,6 +363,25 @@ def test_a_pending_reset_can_be_cancelled_without_a_loss_after_a_restart(
     assert world.target.calls.count("publish") == 1, "it needed no snapshot"
 
 
+def test_steps_made_again_while_a_reset_is_pending_count_as_delivered_once_it_is_cancelled(
+    world: World,
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    checkpoint = Checkpoint(life)
+    life.send(2)
+    life.settle()
+    world.target.failures = [("begin", False)] * 1000
+    life.out.request_reset()
+    life = world.live(checkpoint, horizon=life.loop.step, is_down="begin")
+    wait_until(lambda: life.out.phase is not Phase.UNSURE)
+    life.send(2)  # again: the sink has it
+    assert life.out.cancel_reset()[1]
+    life.settle()
+    assert world.target.rows == life.seen and world.target.calls.count("publish") == 1
+
+
 def test_a_reset_cancelled_after_the_checkpoint_stays_so(world: World) -> None:
     life = world.live()
     life.send(1)
