@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -179,3 +180,19 @@ def test_sockets_are_out_of_reach_of_other_users(own: System) -> None:
     for folder in folders:
         assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid()
     assert (own.data_dir / "penstock.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.slow
+def test_a_connection_that_was_idle_for_a_while_still_serves(own: System) -> None:
+    """A server that closes it as soon as its client would loses requests that are on their way."""
+    client = http.client.HTTPConnection("127.0.0.1", own.port, timeout=30)
+    client.connect()
+    opened = client.sock
+    for idle_seconds in (0, 7):
+        time.sleep(idle_seconds)
+        client.request("GET", "/v0/pipelines")
+        answer = client.getresponse()
+        answer.read()
+        assert answer.status == 200
+        assert client.sock is opened, "it did not have to be opened again"
+    client.close()

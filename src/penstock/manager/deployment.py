@@ -27,7 +27,8 @@ from penstock.errors import PenstockError
 from penstock.manager.workers import Worker, WorkerAnswered, WorkerGone, WorkerPool
 
 _log = logging.getLogger(__name__)
-_SECONDS_TO_PROVISION = 60.0
+#: a process that ends is noticed at once; a machine that is busy may take its time
+_SECONDS_TO_PROVISION = 300.0
 _SECONDS_TO_STOP = 5.0
 _SECONDS_TO_SUSPEND = 600.0
 _SECONDS_PER_POLL = 10.0

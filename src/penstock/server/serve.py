@@ -33,6 +33,8 @@ from penstock.server.site import Site
 WORKER_COMMAND = (sys.executable, "-m", "penstock.server.worker")
 #: the text of an ad-hoc query travels in the address
 _MAX_HEAD_BYTES = 1 << 20
+#: longer than clients keep a connection that nobody uses (see `worker`)
+_SECONDS_KEPT_ALIVE = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def serve(settings: Settings) -> None:
         access_log=False,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        timeout_keep_alive=_SECONDS_KEPT_ALIVE,
         ws="websockets-sansio",
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

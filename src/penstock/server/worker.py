@@ -65,6 +65,9 @@ _GRACE_S = 3.0
 _THREADS = 1000
 #: arguments of an ingress travel in the address
 _MAX_HEAD_BYTES = 1 << 20
+#: much longer than clients keep a connection that nobody uses (httpx: 5 s), or a request might be
+#: sent on one that is just being closed, and fail without having been seen
+_SECONDS_KEPT_ALIVE = 75
 
 
 class Host:
@@ -303,6 +306,7 @@ def main() -> None:
     config = uvicorn.Config(
         build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
         timeout_graceful_shutdown=2, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        timeout_keep_alive=_SECONDS_KEPT_ALIVE,
     )  # fmt: skip
     _Server(config, options.ready_fd).run()
 
