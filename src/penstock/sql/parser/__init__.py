@@ -11,7 +11,9 @@ of one class, each knowing the ones above it in this list only:
     cursor       the token at hand, accepting and refusing it
     types        type syntax
     expressions  operators by binding power
-    calls        functions and forms with keywords inside
+    windows      ORDER BY items, OVER (…)
+    forms        what has keywords inside its parentheses
+    calls        names and functions
     tables       FROM
     queries      SELECT, set operations, VALUES
     statements   DDL
