@@ -32,7 +32,7 @@ from penstock.pipeline.connectors import clock_config, make_input, make_output
 from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.journal import Journal, JournalRecord
-from penstock.pipeline.loop import StepLoop, Taken
+from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.memory import limit_memory
 from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.outputs import OutputEndpoint
@@ -43,6 +43,7 @@ from penstock.pipeline.settings import PipelineSettings
 from penstock.pipeline.start_order import start_order
 from penstock.pipeline.statistics import Statistics
 from penstock.pipeline.storage import Storage
+from penstock.pipeline.taken import Taken
 from penstock.plan.nodes import CLOCK, ConnectorPlan, ProgramPlan
 
 

@@ -183,7 +183,7 @@ class Checkpointer:
         """`checkpoint_activity` of the statistics."""
         with self._cond:
             since = rfc3339(self._busy_since)
-            if self._is_writing or (self._pending and self._loop.transaction_id == 0):
+            if self._is_writing or (self._pending and not self._loop.transaction.is_open):
                 return {"status": "in_progress", "started_at": since}
             if self._pending:
                 reasons = ["TransactionInProgress"]
@@ -229,9 +229,9 @@ class Checkpointer:
         held = None
         if self._journal is not None:
             self._journal.begin_segment(loop.step + 1)
-        elif loop.held:
-            inputs = tuple(t.journalled() for t in loop.held)
-            held = JournalRecord(None, loop.transaction_id, inputs)
+        elif loop.transaction.held:
+            inputs = tuple(t.journalled() for t in loop.transaction.held)
+            held = JournalRecord(None, loop.transaction.id, inputs)
         image = Image(
             step=loop.step,
             processed_records=loop.processed_records,
@@ -248,7 +248,7 @@ class Checkpointer:
                 for e in loop.inputs.values()
             },
             outputs={o.name: o.position() for o in loop.outputs.values() if not o.is_transient},
-            transactions=loop.transactions,
+            transactions=loop.transaction.count,
             held=held,
         )
         failpoints.passing("checkpoint.capture")

@@ -37,8 +37,9 @@ from penstock.data.gather import concat
 from penstock.io.contracts import Marker, Sink, SinkRejected
 from penstock.pipeline import failpoints
 from penstock.pipeline.delivery_facts import Cut
+from penstock.pipeline.delivery_knowledge import log
 from penstock.pipeline.delivery_recovery import verify
-from penstock.pipeline.delivery_state import DeliveryState, log
+from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.digest import batch_digest
 from penstock.pipeline.eventlog import event
 from penstock.pipeline.phases import Phase, WaitingFor

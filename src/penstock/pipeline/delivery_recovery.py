@@ -23,12 +23,13 @@ from penstock.pipeline.phases import Event, Phase
 from penstock.pipeline.way_back import gone_back, way_of, way_token
 
 if TYPE_CHECKING:
+    from penstock.pipeline.delivery_knowledge import DeliveryKnowledge
     from penstock.pipeline.delivery_state import DeliveryState
 
 log = logging.getLogger("penstock.pipeline.outputs")
 
 
-def take_up(state: DeliveryState, recovered: Recovered) -> bool:
+def take_up(state: DeliveryKnowledge, recovered: Recovered) -> bool:
     """Go on from an earlier life, as far as it is known without the sink. False if the sink
     had refused for good: a restart tries it anew."""
     p = recovered.position
@@ -70,7 +71,7 @@ def take_up(state: DeliveryState, recovered: Recovered) -> bool:
     return True
 
 
-def _take_counts(state: DeliveryState, p: OutputPosition) -> None:
+def _take_counts(state: DeliveryKnowledge, p: OutputPosition) -> None:
     state.counters.transmitted_records = p.transmitted_records
     state.completed_step, state.completed_records = p.completed_step, p.completed_records
     state.pushed_step, state.pushed_records = p.completed_step, p.completed_records

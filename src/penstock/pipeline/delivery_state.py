@@ -1,9 +1,13 @@
-"""What an output endpoint knows about its sink, and what each event does to that knowledge.
+"""What each event of the step loop and of the delivery does to an output endpoint.
 
     step loop ──push──►┐                          ┌──cut, staged, published, applied,
     REST ──reset, ─────► DeliveryState (this) ◄───┤  unavailable, rejected, lost── delivery
            cancel,     │                          │
            pause       └── phase, record, queue, progress ──► delivery, statistics
+
+    delivery_knowledge   what is known, and what holds of that now
+    delivery_requests    reset, cancel, pause, resume; the way back
+    delivery_state       this: the step loop's event, the delivery's events
 
 No thread and no sink in here: every method is one event, runs to its end under the endpoint's
 lock and follows the table in `pipeline.phases`. That is what makes it checkable: the model test
@@ -13,17 +17,9 @@ Recovery. After a restart an endpoint takes up the position that its checkpoint 
 first look at its sink's marker decides how it goes on (`output_position`); until then deltas only
 queue.
 
-The way back. A reset drops what is queued, since the snapshot will contain it. So that it can
-still be cancelled, the dropped deltas and those that come until the publish are kept aside, as
-long as they are few (`KEPT_RECORDS`): a cancelled reset then goes on where it was, and nothing is
-lost. Without a way back (the deltas were too many, or the sink had never shown a whole snapshot)
-a cancelled reset leaves the old contents as they are and the connector paused: what it missed is
-owed, and starting it is a reset. A restart keeps both (`way_back`).
-
 Invariants:
 * a delta is queued under the generation that it belongs to (reset.md rule 2);
-* the durable record is written before the phase or anything else changes (rule 1): an event whose
-  record cannot be written has not happened, and is tried again;
+* the durable record is written before the phase or anything else changes (rule 1);
 * `completed_step` only moves when the sink has taken the rows of that step (rule 10);
 * a sink that is down with a reset pending costs no more memory than the way back (section 2).
 
@@ -34,140 +30,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from penstock.data.batch import Batch
-from penstock.errors import Conflict, TransientError
-from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress
-from penstock.pipeline.delivery_recovery import take_up
+from penstock.errors import TransientError
+from penstock.pipeline.delivery_facts import Cut
+from penstock.pipeline.delivery_knowledge import log
+from penstock.pipeline.delivery_requests import RequestedDelivery
 from penstock.pipeline.delta_queue import DeltaQueue, Entry
 from penstock.pipeline.eventlog import event
-from penstock.pipeline.output_position import OutputPosition, Recovered
-from penstock.pipeline.output_settings import OutputSettings
-from penstock.pipeline.phases import CANCELLABLE, QUEUEING, Event, Phase, WaitingFor, next_phase
-from penstock.pipeline.resets import ResetLog, ResetRecord
-from penstock.pipeline.way_back import WayBack
-
-if TYPE_CHECKING:
-    from penstock.pipeline.reset_group import ResetGroup
-
-log = logging.getLogger("penstock.pipeline.outputs")
-
-#: errors kept per endpoint for the statistics (contract 6.2)
-KEPT_ERRORS = 100
-#: most rows that a reset keeps aside so that it can be cancelled without a loss
-KEPT_RECORDS = 100_000
+from penstock.pipeline.phases import QUEUEING, Event, Phase, WaitingFor, next_phase
+from penstock.pipeline.resets import ResetRecord
 
 
-class DeliveryState:
+class DeliveryState(RequestedDelivery):
     """See the module. The caller holds the endpoint's lock in every method."""
-
-    def __init__(
-        self,
-        name: str,
-        settings: OutputSettings,
-        resets: ResetLog,
-        recovered: Recovered | None = None,
-    ) -> None:
-        self.name, self.settings = name, settings
-        self.resets = resets
-        self._waiting_for = WaitingFor.DELIVERY
-        self.queue = DeltaQueue()
-        self.way_back: WayBack | None = None
-        self.pinned: Cut | None = None
-        #: the group reset that the next cut waits for
-        self.group: ResetGroup | None = None
-        self.holds: list[Hold] = []
-        self.is_flush_asked = False
-        #: rows and digest of what the sink shows, as far as we delivered it
-        self.rows = self.digest = 0
-        #: step of the marker last written under `record`; None for none
-        self.marker_step: int | None = None
-        #: until the sink's marker has been looked at after a restart
-        self.unverified: Recovered | None = None
-        #: steps up to this one are in the sink already, though they are made again
-        self.skip_to = 0
-        self.paused = settings.paused
-        self.failures = 0
-        self.counters = Counters()
-        self.progress = Progress()
-        self.fatal_error: str | None = None
-        self.unhealthy: str | None = None
-        self.errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
-        self.encode_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
-        self.completed_step = self.completed_records = 0
-        self.pushed_step = self.pushed_records = 0
-        self._behind_since: float | None = None
-        if recovered is None or not take_up(self, recovered):
-            self.record = resets.accept(name, reason="start")
-            self.phase = Phase.WAITING if settings.snapshot else Phase.FOLLOWING
-            #: a follow-mode connector has not taken its target yet
-            self.must_begin = not settings.snapshot
-
-    # what holds now
-
-    def position(self, config: str, schema: str) -> OutputPosition:
-        """For a checkpoint, between two steps. `config`, `schema`: digests of those."""
-        is_following = self.phase is Phase.FOLLOWING
-        return OutputPosition(
-            generation=self.record.generation,
-            token=self.record.token,
-            is_owed=not is_following,
-            must_begin=self.must_begin,
-            completed_step=self.completed_step,
-            completed_records=self.completed_records,
-            marker_step=self.marker_step,
-            rows=self.rows,
-            digest=self.digest,
-            is_paused=self.paused,
-            is_failed=self.phase is Phase.FAILED,
-            transmitted_records=self.counters.transmitted_records,
-            config=config,
-            schema=schema,
-            queue=tuple(self.queue),
-            way_back=None if self.way_back is None else self.way_back.kept(),
-        )
-
-    @property
-    def waiting_for(self) -> WaitingFor | None:
-        """Why a snapshot that is owed has not been cut yet; None in every other phase."""
-        if self.phase is not Phase.WAITING:
-            return None
-        return WaitingFor.PAUSED if self.paused else self._waiting_for
-
-    @property
-    def can_cancel(self) -> bool:
-        return self.phase in CANCELLABLE and self.record.is_pending
-
-    @property
-    def kept_records(self) -> int:
-        """Rows kept aside for a cancellation."""
-        return 0 if self.way_back is None else self.way_back.queue.records
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of the deltas that wait or are kept aside. Endpoints of one view share theirs, and
-        each counts them."""
-        kept = 0 if self.way_back is None else self.way_back.queue.byte_size
-        return self.queue.byte_size + kept
-
-    def lag(self) -> tuple[int, float]:
-        """(input records, seconds) that the sink is behind the circuit."""
-        records = max(0, self.pushed_records - self.completed_records)
-        since = self._behind_since
-        return records, 0.0 if since is None else time.monotonic() - since
-
-    def is_current(self, record: ResetRecord) -> bool:
-        """Whether a cut on behalf of `record` is still wanted."""
-        return not self.paused and self.record.generation == record.generation
-
-    def is_staging(self, record: ResetRecord, cut: Cut) -> bool:
-        """Whether `cut` is still to be staged and published on behalf of `record`: a pause and a
-        start in between leave the record as it is, but want another cut."""
-        is_pinned = self.phase is Phase.STAGING and self.pinned is cut
-        return is_pinned and self.is_current(record)
 
     # the step loop's event
 
@@ -213,167 +90,6 @@ class DeliveryState:
         except TransientError as e:
             # it stays as it is, and where the circuit can wait for it, it does
             event(log, "overflow_kept", logging.WARNING, endpoint=self.name, error=e)
-
-    def _bound_way_back(self) -> None:
-        bound = min(KEPT_RECORDS, self.settings.max_queued_records)
-        if self.way_back is not None and self.way_back.queue.records > bound:
-            self.way_back = None
-
-    @property
-    def is_due(self) -> bool:
-        """Whether there is a delta that may be delivered now."""
-        first = next(iter(self.queue), None)
-        return first is not None and first.step <= self._held_at
-
-    @property
-    def is_still(self) -> bool:
-        """Whether the sink must not be called at all now."""
-        return any(h.is_still for h in self.holds)
-
-    @property
-    def _held_at(self) -> float:
-        """The last step that may be delivered now."""
-        return min((h.step for h in self.holds), default=float("inf"))
-
-    def shows(self, step: int) -> bool:
-        """Whether the target holds the view as of `step`, or will not move by itself."""
-        if self.paused or self.phase is Phase.FAILED:
-            return True
-        is_known = self.phase is Phase.FOLLOWING and self.unverified is None
-        return is_known and self.completed_step >= step
-
-    # requests
-
-    def reset(
-        self,
-        *,
-        reason: str,
-        mode: str = "replace",
-        reset_id: str | None = None,
-        group: ResetGroup | None = None,
-    ) -> ResetRecord:
-        """Owe the sink a fresh snapshot under a new generation; durable on return.
-
-        Before the cut of an earlier reset this is that same reset (reset.md rule 8), unless it
-        has a name or a group of its own: then it supersedes it. A name that was used before is
-        that earlier reset, whatever became of it."""
-        known = None if reset_id is None else self.resets.find_by_id(self.name, reset_id)
-        if known is not None:
-            return known
-        if self._is_same_reset and reset_id is None and group is None:
-            self.paused = False
-            return self.record
-        record = self.accept(reason, mode, reset_id, 1, is_asked=True)
-        self.paused = False
-        self.counters.resets += 1
-        self.group = group
-        return record
-
-    def accept(
-        self, reason: str, mode: str, reset_id: str | None, at_least: int, *, is_asked: bool = False
-    ) -> ResetRecord:
-        """Go on under a new generation, with a way back if it was asked for."""
-        record = self.resets.accept(
-            self.name, reason=reason, mode=mode, reset_id=reset_id, at_least=at_least
-        )
-        # only now: if that raised, nothing has happened
-        self.way_back = self._way_back_of_reset(reason) if is_asked else None
-        self.record = record
-        self.unverified = None
-        self.skip_to = 0
-        self.marker_step = None
-        self.owe(Event.RESET)
-        self.progress = Progress()
-        self.fatal_error = None
-        self.failures = 0
-        event(
-            log, "reset_accepted", endpoint=self.name, generation=self.record.generation,
-            token=self.record.token, reason=reason, mode=mode,
-        )  # fmt: skip
-        return self.record
-
-    @property
-    def _is_same_reset(self) -> bool:
-        is_uncut = self.phase is Phase.WAITING and self.record.is_pending
-        return is_uncut and self.record.reason != "start"
-
-    def _way_back_of_reset(self, reason: str) -> WayBack | None:
-        """What a cancellation of a reset that is accepted now could go back to."""
-        if self.paused or reason == "overflow" or self.unverified is not None:
-            return None
-        if self.phase is Phase.FOLLOWING and self.settings.snapshot:
-            queue, self.queue = self.queue, DeltaQueue()
-            return WayBack(self.record, queue, self.marker_step, skip_to=self.skip_to)
-        if self.phase is Phase.STAGING:
-            self.set_aside()
-        return self.way_back if self.phase in CANCELLABLE else None
-
-    def set_aside(self) -> None:
-        """What queued after the cut belongs to the way back again."""
-        if self.way_back is not None:
-            self.way_back.add(self.queue)
-            self._bound_way_back()
-
-    def owe(self, by: Event) -> None:
-        """The next snapshot will contain what is queued."""
-        self.queue = DeltaQueue()
-        self.pinned = self.group = None
-        self.is_flush_asked = False
-        self.phase = next_phase(self.phase, by)
-        self._waiting_for = WaitingFor.DELIVERY
-
-    def cancel(self) -> bool:
-        """Call the pending reset off; the sink keeps its contents.
-
-        True if it goes on from there; False if it misses deltas: then the connector is paused
-        and owes a snapshot. Raises Conflict when there is nothing to cancel, or it is too late."""
-        if not self.can_cancel:
-            is_late = self.record.is_pending and self.phase in (Phase.PUBLISHING, Phase.UNSURE)
-            raise Conflict(
-                f"output connector '{self.name}': "
-                + ("the snapshot is being published, it is too late to cancel the reset"
-                   if is_late else "no reset is in progress"),
-                code="ResetTooLateToCancel" if is_late else "NoResetInProgress",
-                details={"phase": self.phase.value},
-            )  # fmt: skip
-        self.resets.cancel(self.name, self.record.generation)
-        cancelled = self.record
-        if self.phase is Phase.STAGING:
-            self.set_aside()
-        way_back, self.way_back = self.way_back, None
-        if way_back is None:
-            self.record = replace(self.record, state="cancelled")
-            self.owe(Event.ABANDON)
-            self.paused = True
-        else:
-            self.record = way_back.record
-            self.owe(Event.CANCEL)
-            # those that came while it was waiting carry the cancelled generation
-            self.queue = way_back.queue.then(DeltaQueue(), self.record.generation)
-            self.marker_step, self.skip_to = way_back.marker_step, way_back.skip_to
-            if way_back.taken is not None:
-                self.advance(*way_back.taken)
-        self.counters.cancelled_resets += 1
-        event(
-            log, "reset_cancelled", endpoint=self.name, generation=cancelled.generation,
-            follows=way_back is not None,
-        )  # fmt: skip
-        return way_back is not None
-
-    def pause(self) -> None:
-        """Discard updates from now on (contract 6.2). A snapshot that is owed stays owed."""
-        self.paused = True
-        self.way_back = None
-        if self.phase in CANCELLABLE:
-            self.owe(Event.ABANDON)
-        else:
-            self.queue = DeltaQueue()
-
-    def resume(self) -> None:
-        """Deliver again. In snapshot mode what was discarded is owed, so this is a reset."""
-        if self.paused and self.settings.snapshot:
-            self.reset(reason="resumed")
-        self.paused = False
 
     # the delivery's events
 
@@ -519,31 +235,3 @@ class DeliveryState:
         else:
             self.record = self.resets.accept(self.name, reason=r.reason, at_least=generation + 1)
             self.queue = DeltaQueue()
-
-    # shared
-
-    def advance(self, step: int, processed: int) -> None:
-        """The sink has everything up to `step`, when `processed` records had been processed."""
-        self.completed_step = max(self.completed_step, step)
-        self.completed_records = max(self.completed_records, processed)
-        if self.completed_step >= self.pushed_step:
-            self._behind_since = None
-        elif self.queue.oldest is not None:
-            self._behind_since = self.queue.oldest
-
-    def _note_error(self, message: str, *, is_encoding: bool = False) -> None:
-        if is_encoding:
-            self.counters.num_encode_errors += 1
-        else:
-            self.counters.num_transport_errors += 1
-        self.progress.last_error = message
-        self.unhealthy = message
-        c = self.counters
-        (self.encode_errors if is_encoding else self.errors).append(
-            {
-                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "index": c.num_encode_errors if is_encoding else c.num_transport_errors,
-                "tag": None,
-                "message": message,
-            }
-        )

@@ -18,8 +18,8 @@ A transaction that is open when the pipeline ends is open again after it has rec
 
 Cost: a step costs its delta; the loop itself a few microseconds per endpoint.
 
-Not here: what arrives (`inputs`), where deltas go (`outputs`), what a checkpoint holds
-(`checkpoints`), starting and stopping (`pipeline`).
+Not here: what arrives (`inputs`), what a transaction holds (`transactions`), steps that fail
+(`refused_steps`), where deltas go (`outputs`), checkpoints (`checkpoints`), starting (`life`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 from penstock.data.batch import Batch, InputBatch
-from penstock.errors import Conflict, PenstockError, RuntimeSqlError, UserError
+from penstock.errors import PenstockError
 from penstock.pipeline import failpoints
-from penstock.pipeline.bad_rows import Trial, bad_rows, spelt, without
-from penstock.pipeline.inputs import InputEndpoint, InputProgress
-from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord, Refusal
+from penstock.pipeline.bad_rows import Trial
+from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline.journal import Journal, JournalRecord
 from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
+from penstock.pipeline.refused_steps import RefusedSteps
+from penstock.pipeline.taken import Taken, take
+from penstock.pipeline.transactions import Transactions
 
 log = logging.getLogger("penstock.pipeline.loop")
 
@@ -56,20 +58,6 @@ class SteppedCircuit(Protocol):
 
     @property
     def late_records(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What one endpoint gave to a step, and how far it is with that."""
-
-    endpoint: InputEndpoint
-    batches: tuple[InputBatch, ...]
-    progress: InputProgress
-
-    def journalled(self) -> JournalledInput:
-        e = self.endpoint
-        config = e.config if e.is_implicit else None
-        return JournalledInput(e.name, e.relation, config, e.schema, self.progress, self.batches)
 
 
 class StepLoop:
@@ -92,7 +80,7 @@ class StepLoop:
         `begin_trials`: steps on the state that the circuit has now, in circuits of their own."""
         self.circuit = circuit
         self._journal = journal
-        self._program, self._begin_trials = program, begin_trials
+        self._refused = RefusedSteps(journal, program, begin_trials)
         self.step_lock = threading.RLock()
         self.inputs: dict[str, InputEndpoint] = {}
         self.outputs: dict[str, OutputEndpoint] = {}
@@ -113,12 +101,7 @@ class StepLoop:
         self.stepping_s = 0.0
         self.stalled_s = 0.0
         self._first_waiting_since: float | None = None
-        self._transactions = 0
-        self._open_transaction: int | None = None
-        self._transaction_began = 0.0
-        self._is_committing = False
-        self._held: list[Taken] = []
-        self._held_records = 0
+        self.transaction = Transactions()
         #: called under the step lock after each cut (spec/reset.md rule 4)
         self.on_cut: Callable[[], object] = lambda: None
         self._captures: deque[Callable[[], object]] = deque()
@@ -144,7 +127,7 @@ class StepLoop:
     ) -> None:
         """Go on behind `step` with a restored circuit, before the thread is started."""
         self.step, self.processed_records = step, processed_records
-        self._transactions = transactions
+        self.transaction.count = transactions
         self._is_requested = False
 
     def run(
@@ -252,60 +235,22 @@ class StepLoop:
 
     @property
     def buffered_records(self) -> int:
-        return sum(e.buffered_records for e in self.inputs.values()) + self._held_records
+        return sum(e.buffered_records for e in self.inputs.values()) + self.transaction.records
 
     # transactions
 
-    @property
-    def transaction_id(self) -> int:
-        return self._open_transaction or 0
-
-    @property
-    def transaction_status(self) -> str:
-        if self._open_transaction is None:
-            return "NoTransaction"
-        return "CommitInProgress" if self._is_committing else "TransactionInProgress"
-
-    @property
-    def transaction_records(self) -> int:
-        return self._held_records
-
-    @property
-    def transaction_msecs(self) -> int | None:
-        """How long the open transaction has been, in this process."""
-        if self._open_transaction is None:
-            return None
-        return int((time.monotonic() - self._transaction_began) * 1000)
-
-    @property
-    def transactions(self) -> int:
-        """How many transactions there have been."""
-        return self._transactions
-
-    @property
-    def held(self) -> tuple[Taken, ...]:
-        """What the open transaction has taken in."""
-        return tuple(self._held)
-
     def begin_transaction(self) -> int:
+        """Its number. Raises Conflict while one is open."""
         with self.step_lock:
-            if self._open_transaction is not None:
-                raise Conflict(
-                    f"transaction {self._open_transaction} is in progress: commit it first",
-                    code="TransactionInProgress",
-                )
+            self.transaction.require_none()
             if self._journal is not None:
-                self._journal.append(JournalRecord(None, self._transactions + 1, ()))
-            self._transactions += 1
-            self._open_transaction = self._transactions
-            self._transaction_began = time.monotonic()
-            return self._transactions
+                self._journal.append(JournalRecord(None, self.transaction.count + 1, ()))
+            return self.transaction.begin()
 
     def commit_transaction(self) -> None:
+        """Soon, as one step. Raises UserError if none is open."""
         with self.step_lock:
-            if self._open_transaction is None:
-                raise UserError("there is no transaction to commit", code="NoTransactionInProgress")
-            self._is_committing = True
+            self.transaction.ask_commit()
         self.wake()
 
     # the thread
@@ -325,30 +270,33 @@ class StepLoop:
 
     def _capture(self) -> None:
         with self.step_lock:
-            while self._captures and self._open_transaction is None:
+            while self._captures and not self.transaction.is_open:
                 self._captures.popleft()()
 
     def _make_again(self, replay: Iterable[tuple[JournalRecord, tuple[Taken, ...]]]) -> None:
-        refused = self._refusals()
+        refused, open_ = self._refused.known(), self.transaction
         for record, taken in replay:
             self._wait_for_outputs()
             if self._stopping:
                 return
             with self.step_lock:
-                self._transactions = max(self._transactions, record.transaction)
+                open_.count = max(open_.count, record.transaction)
                 for t in taken:
                     t.endpoint.replayed(t.progress)
                 if record.step is None:
-                    self._open_transaction = record.transaction
-                    self._transaction_began = time.monotonic()
-                    self._hold(taken)
+                    open_.open_again(record.transaction)
+                    open_.hold(taken)
                     continue
-                taken, self._open_transaction = (*self._release(), *taken), None
+                taken = (*open_.release(), *taken)
+                open_.end()
                 refusal = refused.get(record.step)
                 if refusal is None:
                     self._step_noting_refusal(taken)
                 else:
-                    self._leave_out(taken, refusal, is_one=record.transaction > 0)
+                    is_one = record.transaction > 0
+                    good, tell = self._refused.leave_out(taken, refusal, is_one=is_one)
+                    self._step_taken(good)
+                    tell()
                 assert self.step == record.step, "the journal has the steps in order"
 
     def _fail(self, error: PenstockError) -> None:
@@ -359,7 +307,7 @@ class StepLoop:
     def _idle_s(self) -> float | None:
         """Seconds to sleep before the next step: 0 when there is a reason now, None when nothing
         is expected."""
-        if self._is_requested or self._is_committing:
+        if self._is_requested or self.transaction.is_committing:
             return 0.0
         buffered = sum(e.buffered_records for e in self.inputs.values())
         if buffered == 0:
@@ -381,86 +329,28 @@ class StepLoop:
         self.stalled_s += time.monotonic() - started
 
     def _take_and_step(self) -> None:
+        transaction = self.transaction
         with self.step_lock:
-            taken = self._take()
-            is_held = self._open_transaction is not None and not self._is_committing
+            taken = take(self.inputs.values(), self._max_batch_records)
+            is_held = transaction.is_holding
             if self._journal is not None and (taken or not is_held):
                 step = None if is_held else self.step + 1
                 inputs = tuple(t.journalled() for t in taken)
-                self._journal.append(JournalRecord(step, self.transaction_id, inputs))
+                self._journal.append(JournalRecord(step, transaction.id, inputs))
                 for t in taken:
                     t.endpoint.note_durable(t.progress.records)
             if is_held:
-                self._hold(taken)
+                transaction.hold(taken)
                 return
             try:
-                self._step_noting_refusal((*self._release(), *taken))
+                self._step_noting_refusal((*transaction.release(), *taken))
             finally:
-                if self._is_committing:
-                    self._open_transaction = None
-                    self._is_committing = False
-
-    # rows that make their step fail
-
-    def _refusals(self) -> Mapping[int, Refusal]:
-        found = () if self._journal is None else self._journal.refusals()
-        return {r.step: r for r in found if r.program == self._program}
+                if transaction.is_committing:
+                    transaction.end()
 
     def _step_noting_refusal(self, taken: tuple[Taken, ...]) -> None:
-        """Make a step. If a row makes it fail, the next start must not fail on it again."""
-        step = self.step + 1
-        try:
+        with self._refused.noting(self.step + 1):
             self._step_taken(taken)
-        except RuntimeSqlError as e:
-            if self._journal is not None:
-                self._journal.refuse(Refusal(step, self._program, str(e)))
-            raise
-
-    def _leave_out(self, taken: tuple[Taken, ...], refusal: Refusal, *, is_one: bool) -> None:
-        """Make a step that this program cannot make with all that it took in: without the rows
-        that make it fail. `is_one`: a transaction, which is left out as a whole."""
-        assert self._journal is not None, "refusals are kept beside the journal"
-        parts = [(t.endpoint.relation, b) for t in taken for b in t.batches]
-        bad = refusal.rows
-        if bad is None:
-            every = tuple(range(sum(len(b) for _, b in parts)))
-            bad = every
-            if self._begin_trials is not None and not is_one:
-                bad = tuple(bad_rows(parts, self._begin_trials()))
-            self._journal.refuse(replace(refusal, rows=bad))
-        good = iter(without(parts, bad))
-        self._step_taken(
-            tuple(replace(t, batches=tuple(next(good) for _ in t.batches)) for t in taken)
-        )
-        at = 0
-        for t in taken:
-            mine = [(t.endpoint.relation, b) for b in t.batches]
-            count = sum(len(b) for b in t.batches)
-            numbers = [n - at for n in bad if at <= n < at + count]
-            at += count
-            if numbers:
-                t.endpoint.error(
-                    f"{len(numbers)} of {count} rows that step {refusal.step} took in are left "
-                    f"out, since the step fails with them: {refusal.error}; {spelt(mine, numbers)}",
-                    fatal=False,
-                )
-
-    def _take(self) -> tuple[Taken, ...]:
-        found = []
-        for e in self.inputs.values():
-            before = e.taken
-            batches = tuple(e.take(self._max_batch_records))
-            if e.taken is not before:
-                found.append(Taken(e, batches, e.taken))
-        return tuple(found)
-
-    def _hold(self, taken: tuple[Taken, ...]) -> None:
-        self._held.extend(taken)
-        self._held_records += sum(len(b) for t in taken for b in t.batches)
-
-    def _release(self) -> tuple[Taken, ...]:
-        held, self._held, self._held_records = tuple(self._held), [], 0
-        return held
 
     def _step_taken(self, taken: tuple[Taken, ...]) -> None:
         by_table: dict[str, list[InputBatch]] = {}

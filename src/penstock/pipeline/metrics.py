@@ -40,7 +40,7 @@ def prometheus(
     e.put("records_input_buffered", loop.buffered_records)
     e.put("dbsp_steps_total", loop.step)
     e.put("records_late_total", loop.circuit.late_records)
-    e.put("transaction_state", _TRANSACTION_STATES[loop.transaction_status])
+    e.put("transaction_state", _TRANSACTION_STATES[loop.transaction.status])
     e.put("process_resident_memory_bytes", resident_bytes())
     e.put("process_cpu_seconds_total", time.process_time())
     e.put("storage_usage_bytes", process.storage_bytes())

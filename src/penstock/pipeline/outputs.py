@@ -5,13 +5,16 @@
                                                          ▼
            open, validate, owner? ─► cut ─► begin ─► stage … stage ─► publish ─► following
 
-Four files make one endpoint:
+These files make one endpoint:
 
-    phases           what may happen when, as one table
-    delta_queue      the deltas on their way
-    delivery_state   what is known, and what each event does to it: no thread, no sink
-    delivery         the calls of the sink, one after the other
-    outputs          this: the lock, the thread, retries, and the door for everybody else
+    phases                what may happen when, as one table
+    delta_queue           the deltas on their way
+    delivery_knowledge    what is known, and what holds of it now: no thread, no sink
+    delivery_requests     what a reset, a cancellation, a pause do to it
+    delivery_state        what each event of the step loop and of the delivery does to it
+    delivery              the calls of the sink, one after the other
+    target_probe, _reading   looks at the target on connections of their own
+    outputs               this: the lock, the thread, retries, and the door for everybody else
 
 A request only changes the state, under the lock; the delivery thread finds out between two calls
 of the sink, so a sink is only ever touched by its own thread.
@@ -23,11 +26,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +50,7 @@ from penstock.pipeline.delivery import (
     TakeCut,
     Work,
 )
-from penstock.pipeline.delivery_facts import Counters, Cut, Progress, SnapshotHandle
+from penstock.pipeline.delivery_facts import Counters, Cut, SnapshotHandle
 from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.digest import config_digest, schema_hash
 from penstock.pipeline.eventlog import event
@@ -58,14 +59,13 @@ from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
 from penstock.pipeline.reset_group import ResetGroup
 from penstock.pipeline.resets import ResetLog, ResetRecord
+from penstock.pipeline.target_probe import TargetProbe
 from penstock.pipeline.target_reading import TargetReading
 
 __all__ = ["Cut", "OutputEndpoint", "OutputSettings", "SnapshotHandle"]
 
 log = logging.getLogger("penstock.pipeline.outputs")
 
-#: how long a reset waits for its target's answer before it is accepted all the same
-PROBE_S = 3.0
 _backoff = wait_exponential_jitter(multiplier=0.05, max=5, jitter=0.1)
 
 
@@ -203,40 +203,11 @@ class OutputEndpoint:
         return self._state.group is group
 
     def probe(self) -> Sequence[str] | None:
-        """Open the target on a connection of its own and check that it may be reset: the
-        privileges that it must grant, None if it does not answer now (a reset waits for it).
-
-        Raises SinkRejected if it may not be reset."""
+        """Open the target on a connection of its own and check that it may be reset
+        (`target_probe`): the privileges that it must grant, None if it does not answer now."""
         if not self.can_probe:
             return ()
-        probe = Future[Sequence[str] | None]()
-
-        def run() -> None:
-            try:
-                probe.set_result(self._probed())
-            except BaseException as e:
-                probe.set_exception(e)
-
-        # a target may take longer to refuse than whoever asks for a reset can wait
-        threading.Thread(target=run, name=f"probe {self.name}", daemon=True).start()
-        try:
-            return probe.result(PROBE_S)
-        except TimeoutError:
-            event(log, "probe_slow", endpoint=self.name, seconds=PROBE_S)
-            return None
-
-    def _probed(self) -> Sequence[str] | None:
-        sink = self._make_sink()
-        try:
-            sink.open()
-            sink.validate()
-            self._identity.check_owner(sink.marker())
-            return list(sink.privileges())
-        except TransientError as e:
-            event(log, "probe_unreachable", endpoint=self.name, error=e)
-            return None
-        finally:
-            sink.close()
+        return TargetProbe(self.name, self._identity, self._make_sink).privileges()
 
     def capabilities(self) -> Capabilities:
         return self._make_sink().capabilities
@@ -251,21 +222,7 @@ class OutputEndpoint:
     def live_status(self, record: ResetRecord) -> dict[str, Any]:
         """Phase and progress of `record`, which belongs to this endpoint."""
         with self._cond:
-            s = self._state
-            live = record.generation == s.record.generation
-            progress = s.progress if live else Progress(started_at=record.accepted_at)
-            sent = self._delivery.transmitted_bytes()
-            waiting_for = s.waiting_for if live else None
-            return {
-                "phase": s.phase.value if live else record.state,
-                "waiting_for": None if waiting_for is None else waiting_for.value,
-                "attempt": progress.attempt,
-                "rows_staged": progress.rows_staged,
-                "rows_total": progress.rows_total,
-                "bytes": max(0, sent - progress.bytes_before) if live else 0,
-                "step": progress.step,
-                "last_error": progress.last_error,
-            }
+            return self._state.status_of(record, self._delivery.transmitted_bytes())
 
     # pausing
 
@@ -320,24 +277,11 @@ class OutputEndpoint:
         with self._cond:
             while not self._stopping:
                 work = self._delivery.next_work()
-                wait_s = self._flush_in()
+                wait_s = self._state.buffered_for_s
                 if work is not None and wait_s <= 0:
                     return work
                 self._cond.wait(None if work is None else min(wait_s, 3600))
         return None
-
-    def _flush_in(self) -> float:
-        """Seconds until the output buffer is due; 0 now. Only deltas are buffered, and without
-        rows there is nothing to wait for."""
-        settings, s = self.settings, self._state
-        if s.phase is not Phase.FOLLOWING or s.must_begin:
-            return 0.0
-        oldest = s.queue.oldest_rows
-        if not settings.buffered or s.is_flush_asked or oldest is None:
-            return 0.0
-        if s.queue.records >= settings.buffer_records:
-            return 0.0
-        return settings.buffer_time_s - (time.monotonic() - oldest)
 
     def _unavailable(self, error: TransientError) -> None:
         """A passing failure: back off and try again, from the phase that the table says."""

@@ -136,7 +136,7 @@ def _suspend_error(loop: StepLoop, *, has_storage: bool) -> dict[str, list[str]]
     if not has_storage:
         return {"Permanent": ["StorageRequired"]}
     reasons = ["Replaying"] if loop.is_replaying else []
-    if loop.transaction_id:
+    if loop.transaction.is_open:
         reasons.append("TransactionInProgress")
     return {"Temporary": reasons} if reasons else None
 
@@ -234,7 +234,7 @@ class Statistics:
         completed = loop.completed_records
         uptime_ms = int((time.time() - self.started) * 1000)
         pressure, pressure_epoch = self.memory_pressure
-        transaction = loop.transaction_id
+        transaction = loop.transaction
         waiting = loop.buffered_records
         waiting_bytes = total_bytes - sum(e.stepped.bytes for e in inputs) if waiting else 0
         return {
@@ -242,14 +242,14 @@ class Statistics:
                 "state": "Paused" if is_paused else "Running",
                 "bootstrap_in_progress": False,
                 "pipeline_complete": is_complete(loop),
-                "transaction_status": loop.transaction_status,
-                "transaction_id": transaction,
-                "transaction_msecs": loop.transaction_msecs,
-                "transaction_records": loop.transaction_records if transaction else None,
+                "transaction_status": transaction.status,
+                "transaction_id": transaction.id,
+                "transaction_msecs": transaction.msecs,
+                "transaction_records": transaction.records if transaction.is_open else None,
                 "commit_progress": None,
                 "transaction_initiators": {
-                    "transaction_id": transaction or None,
-                    "initiated_by_api": _INITIATED[loop.transaction_status],
+                    "transaction_id": transaction.id or None,
+                    "initiated_by_api": _INITIATED[transaction.status],
                     "initiated_by_connectors": {},
                 },
                 "concurrent_bootstrap_phase": "Inactive",

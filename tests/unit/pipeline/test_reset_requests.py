@@ -13,7 +13,7 @@ import pytest
 from penstock.data.batch import DELETE
 from penstock.errors import Conflict, UserError
 from penstock.io.contracts import Sink
-from penstock.pipeline import outputs
+from penstock.pipeline import target_probe
 from penstock.pipeline.audit import Difference, compare
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.phases import Phase, WaitingFor
@@ -145,7 +145,7 @@ def test_a_connector_paused_while_it_waits_starts_again(bench: Bench) -> None:
 def test_a_target_that_takes_long_to_answer_does_not_keep_a_reset_waiting(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "PROBE_S", 0.05)
+    monkeypatch.setattr(target_probe, "PROBE_S", 0.05)
     out = bench.output()
     bench.settle(out)
     assert out.probe() == []
