@@ -12,6 +12,9 @@ Input is made before the clock starts. Event time is 10 ms an event. Environment
     nexmark/q4/peak                the process's largest resident memory until now, its input too
     nexmark/q4/delta-1000/p50,p99  ms of the step thread's processor for 1,000 events more
 
+    nexmark/all                    events/s of one program with all the queries as views, two
+                                   workers; peer: one worker, step by step in turn
+
 A query that the compiler refuses prints a line with `value` 0 and the reason as `unit`.
 """
 
@@ -28,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bench.figure import Figure, without_peer
+from bench.figure import Figure, higher_is_better, without_peer
 from bench.nexmark_events import tables
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
@@ -50,7 +53,8 @@ Steps = list[dict[str, list[InputBatch]]]
 
 def run(only: str | None) -> Iterator[Figure]:
     wanted = [q for q in QUERIES if only in (None, "nexmark", f"nexmark/{q}")]
-    if not wanted:
+    all_too = only in (None, "nexmark", "nexmark/all")
+    if not wanted and not all_too:
         return
     events = int(os.environ.get("NEXMARK_EVENTS", "1000000"))
     size = int(os.environ.get("NEXMARK_STEP", "10000"))
@@ -70,6 +74,24 @@ def run(only: str | None) -> Iterator[Figure]:
             yield without_peer(f"nexmark/{query}", 0, str(e))
             continue
         yield from _figures(query, plan, input_batches(plan, made, cuts), events, more)
+    if all_too:
+        plan = compile_program(PROGRAM)
+        steps = input_batches(plan, made, cuts)[: -len(more) or None]
+        one, two = _one_and_two_workers(plan, steps)
+        yield higher_is_better("nexmark/all", events / two, "events/s", "one worker", events / one)
+
+
+def _one_and_two_workers(plan: ProgramPlan, steps: Steps) -> tuple[float, float]:
+    """Seconds that all `steps` take with one worker and with two."""
+    circuits = [compile_circuit(plan), compile_circuit(plan)]
+    took = [0.0, 0.0]
+    for step in [{"side_input": [_side_input(plan)]}, *steps]:
+        for i, circuit in enumerate(circuits):
+            use_threads(i + 1)
+            started = time.perf_counter()
+            circuit.step(step)
+            took[i] += time.perf_counter() - started
+    return took[0], took[1]
 
 
 def _steps_of(delta: int, events: int) -> int:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.compile.program import compile_circuit
 from penstock.data import hash as hashing
+from penstock.data import parallel
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.plan.nodes import ProgramPlan
@@ -67,6 +68,22 @@ def test_many_small_steps_are_one_big_step(program: Program, history: History) -
     single = History([[event] for step in history.steps for event in step])
 
     assert run(plan, single) == run(plan, together)
+
+
+@given(program=programs(), history=histories())
+@settings(max_examples=30, deadline=None, suppress_health_check=CHECKS)
+def test_the_number_of_threads_cannot_be_seen(program: Program, history: History) -> None:
+    plan = compile_program(program.text)
+    alone = run(plan, history)
+    least = parallel.LEAST_ROWS
+    parallel.LEAST_ROWS = 1
+    try:
+        for threads in (2, 3):
+            parallel.use_threads(threads)
+            assert run(plan, history) == alone
+    finally:
+        parallel.LEAST_ROWS = least
+        parallel.use_threads(1)
 
 
 @given(program=programs(), history=histories())

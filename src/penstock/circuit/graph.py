@@ -4,8 +4,8 @@
                        source ──► arrange ──┘
 
 Nodes are appended in topological order, because a node can only be built from streams that
-exist already. A step visits them once in that order and skips every node none of whose inputs
-changed, so that a small step costs what it touches.
+exist already. A step visits them once (in which thread: `penstock.circuit.schedule`) and skips
+every node none of whose inputs changed, so that a small step costs what it touches.
 
 Invariants:
 * a node's `delta` is None or non-empty, and only within a step;
@@ -43,6 +43,7 @@ from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
+from penstock.circuit.schedule import Schedule
 from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
 from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
@@ -91,6 +92,7 @@ class Circuit:
         self._failed = False
         self._known: Mapping[Node, str] = {}
         self._spill: Spill | None = None
+        self._schedule: Schedule | None = None
 
     # Building ------------------------------------------------------------------------------
 
@@ -298,18 +300,16 @@ class Circuit:
         if self._failed:
             raise RuntimeError("an earlier step failed; the circuit's state is not to be trusted")
         self._failed = True
-        ran: list[Node] = []
+        rows = 0
         for name, batches in inputs.items():
             source: Any = self._sources.get(name) or self._inlets[name]
             source.feed(batches)
-        for node in self._nodes:
-            if node.is_due():
-                node.run()
-                ran.append(node)
+            rows += sum(map(len, batches))
+        if self._schedule is None:
+            self._schedule = Schedule(self._nodes)
+        ran = self._schedule.run(rows)
         changes = StepChanges({name: sink.change() for name, sink in self._sinks.items()})
-        for node in ran:
-            node.commit()
-            node.delta = None
+        self._schedule.commit(ran, rows)
         self._steps += 1
         if self._spill is not None:
             self._spill.tend()

@@ -9,7 +9,7 @@
 A function gets one Arrow array per parameter, all of the same length, of the Arrow types of
 `penstock.data.arrow`, with NULLs in them, and answers an array (or what `pyarrow.array` takes) of
 that length. It must depend on its arguments only, row by row: a deleted row is computed again, and
-must come out as the inserted one did.
+must come out as the inserted one did. Functions of one text are called one at a time.
 
     CREATE AGGREGATE product(x DOUBLE) RETURNS DOUBLE;      an aggregate
 
@@ -59,6 +59,8 @@ class PythonFunctions:
             node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)
         }
         self._lock = threading.Lock()
+        #: held while the text's functions run
+        self._calls = threading.Lock()
         self._namespace: dict[str, Any] | None = None
 
     def declare(self, name: str, params: Sequence[SqlType], result: SqlType) -> Function:
@@ -105,7 +107,9 @@ class PythonFunctions:
         def kernel(args: Sequence[Column], n: int) -> Column:
             function = self._load(name)
             try:
-                answer = function(*spread(args, n))
+                arrays = spread(args, n)
+                with self._calls:
+                    answer = function(*arrays)
                 known = isinstance(answer, pa.Array | pa.ChunkedArray)
                 array = (answer if known else pa.array(answer)).cast(wanted)
             except Exception as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from penstock.compile.program import compile_circuit
-from penstock.data.batch import INSERT, InputBatch
+from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import INTEGER
 from penstock.errors import RuntimeSqlError, SqlError
+from penstock.functions.python_functions import PythonFunctions
 from penstock.sql.program import compile_program
 
 UDF = """
@@ -101,3 +104,26 @@ def test_compiling_reads_the_text_and_does_not_run_it() -> None:
     compile_program("CREATE FUNCTION f(x INT) RETURNS INT;", "raise SystemExit\ndef f(x): ...")
     with pytest.raises(ValueError, match=r"udf.py is not Python: .* line 1"):
         compile_program("CREATE TABLE t (x INT);", "fn main() {}")
+
+
+COUNTED = """
+import time
+inside, most = [], []
+
+def slowly(x):
+    inside.append(1)
+    most.append(len(inside))
+    time.sleep(0.02)
+    inside.pop()
+    return [max(most)] * len(x)
+"""
+
+
+def test_functions_of_a_program_are_called_one_at_a_time() -> None:
+    """Steps run independent views in several threads; a user's module need not know."""
+    functions = PythonFunctions(COUNTED)
+    function = functions.declare("slowly", (INTEGER,), INTEGER)
+    column = Column(INTEGER, np.ones(1, np.int32))
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: function.kernel([column], 1).values[0], range(4)))
+    assert answers == [1] * 4
