@@ -119,6 +119,39 @@ def test_constant_logic_folds(query: str, predicate: str | None) -> None:
     assert predicate is None or predicate in plan
 
 
+@pytest.mark.parametrize(
+    ("query", "predicate"),
+    [
+        (
+            "SELECT k FROM d WHERE day < DATE '1994-01-31' + INTERVAL '1' MONTH",
+            "day < DATE '1994-02-28'",
+        ),
+        ("SELECT k FROM d WHERE k < 2 * 3 + 1", "k < 7"),
+        ("SELECT k FROM d WHERE day < CAST('1994-01-31' AS DATE)", "day < DATE '1994-01-31'"),
+        ("SELECT k FROM d WHERE k < 1 / 0", "k < 1 / 0"),
+        ("SELECT k FROM d WHERE k < 2147483647 + 1", "k < 2147483647 + 1"),
+        (
+            "SELECT k FROM d WHERE day < DATE '9999-12-31' + INTERVAL '1' DAY",
+            "day < DATE '9999-12-31' + INTERVAL '86400' SECOND",
+        ),
+    ],
+)
+def test_constants_that_could_have_failed_are_computed_unless_they_do(
+    query: str, predicate: str
+) -> None:
+    text = explain(f"CREATE TABLE d (k INT NOT NULL, day DATE); CREATE VIEW v AS {query}")
+
+    assert f"Filter {predicate}\n" in text
+
+
+def test_a_sum_of_constants_does_not_keep_a_filter_above_a_join() -> None:
+    plan = plan_of("SELECT x FROM a JOIN c ON a.k = c.k WHERE x < 1 + 1")
+
+    lines = [line.strip() for line in plan.split("\n")]
+    join = next(i for i, line in enumerate(lines) if line.startswith("Join"))
+    assert lines.index("Filter x < 2") > join
+
+
 def test_explain_shows_the_plan_after_any_pass() -> None:
     query = "SELECT x FROM a, c WHERE a.k = c.k AND x > 1"
 

@@ -1,20 +1,28 @@
 """Compute what is constant once, at compile time.
 
-    x AND TRUE     ──►    x
-    NOT FALSE      ──►    TRUE
+    x AND TRUE                                      ──►    x
+    NOT FALSE                                       ──►    TRUE
+    d < DATE '1994-01-01' + INTERVAL '1' YEAR       ──►    d < DATE '1995-01-01'
 
-Only three-valued logic over literals is folded here: arithmetic and casts of constants are
-evaluated once a batch anyway, on one row, so folding them would save nothing worth the second
-evaluator.
+Arithmetic and casts that could raise are folded because a predicate that holds one may not be
+moved (see `push_filters`), and one that is known not to raise may. What does raise stays as it is:
+perhaps no row reaches it. Other constants are evaluated once anyway, when a query is compiled.
 """
 
 from __future__ import annotations
 
-from penstock.data.types import Kind
-from penstock.plan.expressions import And, Expr, Literal, Not, Or
-from penstock.plan.nodes import Filter, Node, ProgramPlan, Project
-from penstock.plan.rewrite import inputs, transform, with_inputs
+from penstock.data.build import column_from_python, column_to_python
+from penstock.data.types import NUMBERS, Kind
+from penstock.errors import RuntimeSqlError
+from penstock.functions.casts import cast_can_fail, cast_kernel
+from penstock.functions.definition import Kernel
+from penstock.plan.expressions import And, Call, Cast, Expr, Literal, Not, Or
+from penstock.plan.nodes import Filter, Join, Node, ProgramPlan, Project
+from penstock.plan.rewrite import inputs, transform, with_expressions, with_inputs
 from penstock.sql.passes.each_view import each_view
+
+_ARITHMETIC = frozenset("+-*/%")
+_FOLDED = NUMBERS | {Kind.DATE, Kind.TIME, Kind.TIMESTAMP}
 
 
 def fold_constants(program: ProgramPlan) -> ProgramPlan:
@@ -32,10 +40,14 @@ def fold(node: Node) -> Node:
     if isinstance(node, Project):
         exprs = tuple(transform(e, _rule) for e in node.exprs)
         return Project(node.schema, node.input, exprs, span=node.span)
+    if isinstance(node, Join) and node.residual is not None:
+        return with_expressions(node, [transform(node.residual, _rule)])
     return node
 
 
 def _rule(e: Expr) -> Expr:
+    if isinstance(e, Call | Cast):
+        return _computed(e)
     if isinstance(e, Not) and isinstance(e.operand, Literal) and e.operand.value is not None:
         return Literal(e.type, not e.operand.value, span=e.span)
     if isinstance(e, And | Or):
@@ -48,6 +60,32 @@ def _rule(e: Expr) -> Expr:
                 return Literal(e.type, not decides, span=e.span)
             return kept[0] if len(kept) == 1 else type(e)(e.type, tuple(kept), span=e.span)
     return e
+
+
+def _computed(e: Call | Cast) -> Expr:
+    """The value of `e`, where it is arithmetic or a cast of constants that does not raise."""
+    operands: tuple[Expr, ...]
+    kernel: Kernel
+    if isinstance(e, Cast):
+        if not cast_can_fail(e.operand.type, e.type, e.safe):
+            return e
+        operands, kernel = (e.operand,), cast_kernel(e.operand.type, e.type, e.safe)
+    else:
+        if e.function.name not in _ARITHMETIC or not e.function.can_fail or not e.function.strict:
+            return e
+        operands, kernel = e.args, e.function.kernel
+    if e.type.kind not in _FOLDED:
+        return e
+    columns = []
+    for o in operands:
+        if not isinstance(o, Literal) or o.value is None:
+            return e
+        columns.append(column_from_python(o.type.with_nullable(False), [o.value]))
+    try:
+        (value,) = column_to_python(kernel(columns, 1).with_type(e.type))
+    except (RuntimeSqlError, OverflowError):
+        return e
+    return e if value is None else Literal(e.type, value, span=e.span)
 
 
 def _is(e: Expr, value: bool) -> bool:
