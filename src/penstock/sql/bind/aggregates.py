@@ -1,0 +1,84 @@
+"""Calls of aggregates → `Aggregated` placeholders: DISTINCT, FILTER, WITHIN DISTINCT, ORDER BY.
+
+Rules: sql-reference 3.1 and 3.2. Not here: the node that computes them (`grouping`, `select`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from penstock.data.types import BINARIES
+from penstock.errors import UserError
+from penstock.functions.aggregates import resolve_aggregate, takes_distinct
+from penstock.functions.bit_strings import OPERATIONS
+from penstock.plan.expressions import Expr
+from penstock.sql import ast
+from penstock.sql.bind import build, windows
+from penstock.sql.bind.catalog import Folded
+from penstock.sql.bind.forms import Aggregated
+from penstock.sql.bind.report import BindError, unsupported
+
+if TYPE_CHECKING:
+    from penstock.sql.bind.expressions import ExpressionBinder
+
+
+def aggregate(
+    binder: ExpressionBinder, e: ast.FunctionCall, name: str, user: Folded | None = None
+) -> Expr:
+    """The call of an aggregate; `user`: whose rows the built-in one `name` collects."""
+    if binder.place is not None:
+        called = e.name.name if user else name
+        raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}")
+    is_array, null_free = name == "ARRAY_AGG", e.nulls == "IGNORE"
+    for given, what in (
+        (e.order_by and not is_array, "ORDER BY"),
+        (e.nulls and not is_array, "IGNORE NULLS"),
+        (e.within_group, "WITHIN GROUP"),
+        (e.within_distinct and (e.distinct or is_array), "WITHIN DISTINCT"),
+    ):  # fmt: skip
+        if given:
+            raise unsupported(e.span, f"{what} in {name}")
+    inner = binder.arguments_of(f"an argument of {name}")
+    args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
+    if user is not None:
+        if len(args) != len(e.args):
+            raise BindError(e.span, f"{e.name.name}(*) makes no sense; only COUNT takes *")
+        args = [user.collected(args, e.span)]
+    elif len(args) != len(e.args) and (name != "COUNT" or args):
+        raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
+    if not e.args and name == "COUNT":
+        raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
+    bits = f"${name}" if _takes_bytes(name, args) else None
+    if bits is not None:  # computed over all values of the group
+        name, null_free = "ARRAY_AGG", True
+    if is_array and len(args) != 1:
+        raise BindError(e.span, "ARRAY_AGG takes one value")
+    order = [windows.order_item(inner, item) for item in e.order_by]
+    if e.distinct and any(key != args[0] for key, _, _ in order):
+        raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
+    args += [key for key, _, _ in order]
+    try:
+        function = resolve_aggregate(name, [a.type for a in args])
+    except UserError as error:
+        raise BindError(e.span, error.message) from None
+    function = replace(function, order=tuple((down, first) for _, down, first in order))
+    wanted = tuple(build.coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
+    keep = None if e.filter is None else inner.condition(e.filter, "FILTER (WHERE …)")
+    if null_free:
+        is_there = build.is_null(args[0], e.span, negated=True)
+        keep = is_there if keep is None else build.and_([keep, is_there])
+    if e.distinct and not takes_distinct(name):
+        raise BindError(e.span, f"{name} takes no DISTINCT")
+    is_full = not function.needs_two and not any(a.type.nullable for a in args)
+    if binder.grouped and keep is None and is_full:
+        function = replace(function, result=function.result.with_nullable(False))
+    within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)
+    found = Aggregated(function.result, function, wanted, e.distinct, keep, within, span=e.span)
+    return found if bits is None else build.call(bits, [found], e.span)
+
+
+def _takes_bytes(name: str, args: Sequence[Expr]) -> bool:
+    """Whether an aggregate works on the bits of binary strings."""
+    return name in OPERATIONS and len(args) == 1 and args[0].type.kind in BINARIES

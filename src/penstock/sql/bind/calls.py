@@ -1,0 +1,122 @@
+"""Calls → the function, aggregate, window function, struct or user function that is meant.
+
+Not here: which overload of a built-in fits (`build`, `penstock.functions.registry`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from penstock.data.types import VARCHAR, Kind
+from penstock.errors import Span
+from penstock.functions.aggregates import is_aggregate
+from penstock.functions.connector_metadata import METADATA
+from penstock.functions.definition import DEFINITIONS
+from penstock.functions.lambdas import LAMBDA_FUNCTIONS
+from penstock.plan.expressions import Expr, Literal
+from penstock.sql import ast
+from penstock.sql.bind import aggregates, build, later, nested, windows
+from penstock.sql.bind.catalog import Folded
+from penstock.sql.bind.clock import NOW
+from penstock.sql.bind.forms import Now
+from penstock.sql.bind.grouping import grouping_call
+from penstock.sql.bind.report import BindError, Poisoned, did_you_mean
+
+if TYPE_CHECKING:
+    from penstock.sql.bind.expressions import ExpressionBinder
+
+_TEXT = VARCHAR.with_nullable(False)
+#: functions whose argument at this position is a unit of time written as a bare word
+_UNIT_AT = {
+    "DATE_TRUNC": 1, "TIMESTAMP_TRUNC": 1, "TIME_TRUNC": 1, "TIMESTAMPADD": 0, "TIMESTAMPDIFF": 0,
+    "DATEDIFF": 0, "DATE_PART": 0,
+}  # fmt: skip
+_SHORT_NAMES = {"IFNULL", "COALESCE"}
+
+
+def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
+    name = e.name.name.upper()
+    if e.over is not None:
+        return binder.window(e, e.over)
+    if is_aggregate(name):
+        return aggregates.aggregate(binder, e, name)
+    user = binder.functions.get(e.name.name)
+    if isinstance(user, Folded):
+        return user.finished(aggregates.aggregate(binder, e, user.collect, user))
+    if name in ("GROUPING", "GROUPING_ID"):
+        if binder.place is not None:
+            raise BindError(e.span, f"{name} cannot be used in {binder.place}")
+        return grouping_call([build.string_of(binder.bind(a)) for a in e.args], e.span)
+    if name in LAMBDA_FUNCTIONS:
+        return nested.lambda_call(binder, name, e)
+    if name == "NOW":
+        return _now(binder, e)
+    if name == METADATA and binder.place != "DEFAULT":
+        raise BindError(e.span, f"{METADATA}() has a value in DEFAULT expressions only")
+    if e.name.name in binder.types:
+        return _struct(binder, e)
+    if name in later.REFUSED and e.name.name not in binder.functions:
+        raise BindError(e.span, f"{name}: {later.REFUSED[name]}")
+    if name in windows.NAMES and e.name.name not in binder.functions:
+        raise BindError(e.span, f"{name} is a window function: it needs OVER (…)")
+    for given, what in (
+        (e.distinct, "DISTINCT"), (e.filter, "FILTER"), (e.order_by, "ORDER BY"),
+        (e.nulls, "IGNORE NULLS"), (e.within_distinct, "WITHIN DISTINCT"),
+    ):  # fmt: skip
+        if given:
+            raise BindError(e.span, f"{name} is not an aggregate, so it takes no {what}")
+    args = [
+        _time_unit(a) if _UNIT_AT.get(name) == i else binder.bind(a) for i, a in enumerate(e.args)
+    ]
+    if e.name.name in binder.functions:
+        if user is None:
+            raise Poisoned
+        return replace(user.inline(args, e.span), span=e.span)
+    if name in _SHORT_NAMES:
+        if not args or (name == "IFNULL" and len(args) != 2):
+            raise BindError(e.span, f"{name} takes {'2' if name == 'IFNULL' else 'at least 1'} "
+                                    f"arguments, not {len(args)}")  # fmt: skip
+        return build.coalesce([build.string_of(a) for a in args], e.span, name)
+    if name == "IF":
+        if len(args) != 3:
+            raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
+        test = build.condition(args[0], "the first argument of IF")
+        return build.case([(test, build.string_of(args[1]))], build.string_of(args[2]), e.span)
+    if name not in DEFINITIONS:
+        hint = did_you_mean(name, DEFINITIONS) or did_you_mean(e.name.name, binder.functions)
+        raise BindError(
+            e.span,
+            f"no function named {e.name.name}"
+            f"{hint or '; those of the program are declared before they are called'}",
+        )
+    return build.call(name, args, e.span)
+
+
+def _struct(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
+    type = binder.types[e.name.name]
+    if type is None:
+        raise Poisoned
+    if type.kind is not Kind.ROW:
+        raise BindError(e.span, f"{e.name.name} is not a struct; write CAST(… AS {type})")
+    return nested.struct(e.name.name, type, [binder.bind(a) for a in e.args], e.span)
+
+
+def _now(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
+    if e.args:
+        raise BindError(e.span, "NOW takes no arguments")
+    if binder.catalog is None:
+        raise BindError(e.span, "NOW() cannot be used here; it has a value in queries only")
+    return Now(NOW, span=e.span)
+
+
+def _time_unit(e: ast.Expr) -> Expr:
+    if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
+        return unit(e.parts[0].name.upper().removeprefix("SQL_TSI_"), e.span)
+    if isinstance(e, ast.Literal) and isinstance(e.value, str):
+        return unit(e.value.upper(), e.span)
+    raise BindError(e.span, "expected a unit of time, such as DAY or HOUR")
+
+
+def unit(unit: str, span: Span | None) -> Literal:
+    return Literal(_TEXT, unit, span=span)
