@@ -1,0 +1,148 @@
+"""EXISTS and IN as values: a left join with the distinct keys that a sub-query answers for.
+
+    SELECT k IN (SELECT x …)        ──►   Join left(frame, Distinct(TRUE, x)), mark IS NOT NULL
+
+IN knows three answers: besides the mark it needs to know whether there are rows, and NULLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
+from penstock.errors import Span
+from penstock.functions.aggregates import resolve_aggregate
+from penstock.plan.expressions import Call, Expr, InputRef, Literal
+from penstock.plan.nodes import AggCall, Aggregate, Distinct, Join, JoinKind, Node, Project
+from penstock.plan.rewrite import columns_of, remap
+from penstock.sql.bind import build
+from penstock.sql.bind.decorrelate import same
+from penstock.sql.bind.forms import Exists, In, outers
+from penstock.sql.passes.join_keys import references
+
+if TYPE_CHECKING:
+    from penstock.sql.bind.frame import Frame
+
+
+def exists(frame: Frame, e: Exists) -> Expr:
+    return _found(frame, *frame.rows(e.query)[:2], e.span)
+
+
+def _found(frame: Frame, query: Node, on: Sequence[Expr], span: Span | None) -> Expr:
+    """Whether `query` has a row for which `on` holds, as a column of the frame."""
+    columns, conditions = _keyed(frame, query, on)
+    at = frame.attach(JoinKind.LEFT, columns, conditions)
+    return build.is_null(frame.column(at), span, negated=True)
+
+
+def is_in(frame: Frame, e: In) -> Expr:
+    operands = [frame.value(x) for x in e.operands]
+    if len(operands) > 1:
+        return _in_rows(frame, e, operands)
+    operand = operands[0]
+    rows = nulls = None
+    if e.type.nullable:
+        rows, nulls = counts(frame, e.query)
+    query, on, values = frame.rows(e.query)
+    found = _found(frame, query, [*equal(operands, values, e.span), *on], e.span)
+    if rows is None or nulls is None:
+        return found
+    unknown = build.call(">", [nulls, zero()], e.span)
+    if operand.type.nullable:
+        unknown = build.or_([build.is_null(operand, e.span), unknown], e.span)
+    branches = [
+        (build.call("=", [rows, zero()], e.span), build.FALSE),
+        (found, build.TRUE),
+        (unknown, Literal(BOOLEAN, None)),
+    ]
+    return build.case(branches, build.FALSE, e.span)
+
+
+def _in_rows(frame: Frame, e: In, operands: Sequence[Expr]) -> Expr:
+    """IN over several columns: TRUE where a row is equal, else NULL where one may be."""
+    query, on, values = frame.rows(e.query)
+    found = _found(frame, query, [*equal(operands, values, e.span), *on], e.span)
+    if not e.type.nullable:
+        return found
+    query, on, values = frame.rows(e.query)  # over the frame as it is now
+    unknown = build.is_null(build.and_(equal(operands, values, e.span)), e.span)
+    maybe = _found(frame, query, [unknown, *on], e.span)
+    return build.case([(found, build.TRUE), (maybe, Literal(BOOLEAN, None))], build.FALSE, e.span)
+
+
+def _keyed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
+    """The distinct keys by which `query` answers "is there one?", after a TRUE column, and
+    the conditions that join them to the frame. Where `on` is more than equalities, the keys
+    are the outer values for which there is one."""
+    pairs = [_sides(p, frame.width) for p in on]
+    if not all(pairs):
+        return _witnessed(frame, query, on)
+    keys = [inner for p in pairs if p is not None for inner in (p[1],)]
+    exprs = (build.TRUE, *keys)
+    schema = Schema(tuple(Field(f"$key{i}", e.type) for i, e in enumerate(exprs)))
+    conditions = [
+        build.call(p[2], [p[0], InputRef(p[1].type, frame.width + 1 + i)], None)
+        for i, p in enumerate(p for p in pairs if p is not None)
+    ]
+    return Distinct(schema, Project(schema, query, exprs)), conditions
+
+
+def _witnessed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
+    used = sorted({c for p in on for c in columns_of(p) if c < frame.width})
+    refs = tuple(frame.column(c) for c in used)
+    schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(refs)))
+    domain = Distinct(schema, Project(schema, frame.source(used), refs))
+    n = len(used)
+
+    def place(i: int) -> int:
+        return used.index(i) if i < frame.width else i - frame.width + n
+
+    condition = build.and_([remap(p, place) for p in on])
+    there = Join(schema, JoinKind.SEMI, domain, query, (), (), condition)
+    exprs = (build.TRUE, *references(schema))
+    marked = Schema((Field("$found", build.TRUE.type), *schema.fields))
+    conditions = [same(c, InputRef(c.type, frame.width + 1 + i)) for i, c in enumerate(refs)]
+    return Project(marked, there, exprs), conditions
+
+
+def counts(frame: Frame, query: Node) -> tuple[Expr, Expr]:
+    """COUNT(*) of `query` and how many of its values are NULL, as columns of the frame."""
+    is_correlated = bool(outers(query))
+    source, on = frame.dependent(query) if is_correlated else (query, [])
+    n = len(source.schema) - len(query.schema)
+    value = query.schema.types[0]
+    calls = (
+        AggCall(resolve_aggregate("COUNT", []), ()),
+        AggCall(resolve_aggregate("COUNT", [value]), (n,)),
+    )
+    counted = BIGINT.with_nullable(False)
+    counts = (Field("$rows", counted), Field("$values", counted))
+    schema = Schema((*source.schema.fields[:n], *counts))
+    plan = Aggregate(schema, source, tuple(range(n)), calls)
+    kind = JoinKind.LEFT if is_correlated else JoinKind.INNER
+    at = frame.attach(kind, plan, on) + n
+    columns: list[Expr] = [frame.column(at), frame.column(at + 1)]
+    if is_correlated:
+        columns = [build.coalesce([c, zero()], None) for c in columns]
+    return columns[0], build.call("-", columns, None)
+
+
+def equal(a: Sequence[Expr], b: Sequence[Expr], span: Span | None) -> list[Expr]:
+    return [build.call("=", [x, y], span) for x, y in zip(a, b, strict=True)]
+
+
+def zero() -> Literal:
+    return Literal(BIGINT.with_nullable(False), 0)
+
+
+def _sides(p: Expr, width: int) -> tuple[Expr, Expr, str] | None:
+    """(frame's side, other side over its own columns, operator) of an equality between a frame of
+    `width` columns and what is joined to it."""
+    if not isinstance(p, Call) or p.function.name not in ("=", "is_not_distinct"):
+        return None
+    for a, b in (p.args, p.args[::-1]):
+        left, right = columns_of(a), columns_of(b)
+        if right and min(right) >= width and (not left or max(left) < width):
+            return a, remap(b, lambda i: i - width), p.function.name
+    return None

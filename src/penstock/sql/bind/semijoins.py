@@ -1,0 +1,65 @@
+"""WHERE [NOT] EXISTS and [NOT] IN → semi and anti joins with the frame.
+
+WHERE k IN (SELECT x …)         ──►   Join semi(frame, query), k = x
+WHERE k NOT IN (SELECT x …)     ──►   Join anti(…), where NULLs on either side are heeded
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.plan.expressions import Expr
+from penstock.plan.nodes import Filter, Join, JoinKind, Node
+from penstock.sql.bind import build, marks
+from penstock.sql.bind.forms import Exists, In, outers
+
+if TYPE_CHECKING:
+    from penstock.sql.bind.frame import Frame
+
+
+def keep(frame: Frame, test: Expr) -> None:
+    """Keep the rows for which `test`, an Exists or In, is TRUE."""
+    kind = JoinKind.SEMI
+    if isinstance(test, Exists):
+        query, on, _ = frame.rows(test.query)
+        _half_join(frame, kind, query, on)
+        return
+    assert isinstance(test, In)
+    operands = [frame.value(e) for e in test.operands]
+    query, on, values = frame.rows(test.query)
+    _half_join(frame, kind, query, [*marks.equal(operands, values, test.span), *on])
+
+
+def drop(frame: Frame, test: Expr) -> None:
+    """Keep the rows for which `test`, an Exists or In, is FALSE."""
+    kind = JoinKind.ANTI
+    if isinstance(test, Exists):
+        query, on, _ = frame.rows(test.query)
+        _half_join(frame, kind, query, on)
+        return
+    assert isinstance(test, In)
+    operands = [frame.value(e) for e in test.operands]
+    nullable = any(e.type.nullable for e in operands) or any(
+        t.nullable for t in test.query.schema.types
+    )
+    # one column without correlation: whether there are NULLs is asked once, not for each row
+    is_simple = len(operands) == 1 and not outers(test.query)
+    if nullable and is_simple:
+        rows, nulls = marks.counts(frame, test.query)
+        none = build.call("=", [rows, marks.zero()], test.span)
+        no_nulls = build.call("=", [nulls, marks.zero()], test.span)
+        known = build.is_null(operands[0], test.span, negated=True)
+        guard = build.or_([none, build.and_([known, no_nulls])], test.span)
+        frame.node = Filter(frame.node.schema, frame.node, guard)
+    query, on, values = frame.rows(test.query)
+    equal = marks.equal(operands, values, test.span)
+    if nullable and not is_simple:
+        # among the rows of one outer row, "equal or unknown" is a residual like any other
+        equal = [build.is_truth(build.and_(equal), False, test.span, negated=True)]
+    _half_join(frame, kind, query, [*equal, *on])
+
+
+def _half_join(frame: Frame, kind: JoinKind, query: Node, on: Sequence[Expr]) -> None:
+    residual = build.and_(on) if on else None
+    frame.node = Join(frame.node.schema, kind, frame.node, query, (), (), residual)
