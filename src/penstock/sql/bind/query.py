@@ -7,7 +7,7 @@
 
 ORDER BY without LIMIT has no meaning for a view: it is checked and dropped (contract 10.2).
 
-Not here: one SELECT (`select`), DDL (`penstock.sql.program`), making plans cheap (`passes`).
+Not here: one SELECT (`select`), DDL (`penstock.sql.statements`), making plans cheap (`passes`).
 """
 
 from __future__ import annotations
