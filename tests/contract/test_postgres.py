@@ -20,6 +20,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable, StagingLost
 from penstock.io.outputs import postgres_output, postgres_rows
 from penstock.io.outputs.postgres_output import PostgresSink
+from tests.contract.target import Rows
 from tests.contract.targets import PostgresTarget
 from tests.contract.test_sinks import batch, marker, reset, row, rows
 from tests.servers import PostgresServer, running_postgres
@@ -90,6 +91,35 @@ def test_rows_that_are_right_already_are_not_written(target: PlainTarget) -> Non
 
     assert target.run(where) == before
     assert target.look() == rows(1, 2, 3)
+    sink.close()
+
+
+@pytest.mark.parametrize("before", [rows(), rows(1), rows(1, v="b"), rows(2)])
+@pytest.mark.parametrize("mode", ["materialized", "cdc"])
+def test_a_key_that_comes_twice_is_refused_whatever_the_target_had(
+    target: PlainTarget, before: Rows, mode: str
+) -> None:
+    sink = target.sink(config={**target.config(), "mode": mode})
+    reset(sink, before, 1)
+    had = target.run("SELECT * FROM app.t ORDER BY 1, 2")
+    sink.begin(2, "token-2", 2)
+    sink.stage(2, 0, batch((rows(1), 1)))
+    sink.stage(2, 1, batch((rows(1, v="b"), 1)))
+    with pytest.raises(SinkRejected, match=r"index \(k\) is not unique"):
+        sink.publish(2, marker(2, 2, 2))
+
+    assert target.run("SELECT * FROM app.t ORDER BY 1, 2") == had
+    assert sink.marker() == marker(1, 1, before.total())
+    sink.close()
+
+
+def test_rows_of_others_whose_key_is_null_go_with_a_reset(target: PlainTarget) -> None:
+    target.run(MADE.replace(" NOT NULL", ""))
+    target.run("INSERT INTO app.t (k, v) VALUES (NULL, 'x'), (NULL, 'y'), (3, 'a')")
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+
+    assert target.look() == rows(1, 2)
     sink.close()
 
 

@@ -60,6 +60,7 @@ class LoggedRows(PostgresRows):
     def replace(self, db: Connection, generation: int) -> None:
         columns = self.table.create(db)
         self.check_resettable(db)
+        self.check_unique(db, generation)
         more, values = self._stamp(columns, generation, self._now())
         self._execute(db, f"INSERT INTO {self.table.target} ({more}) VALUES ({values})", "r")
         self._execute(

@@ -20,7 +20,7 @@ Every transaction that writes or asks for the marker first takes an advisory loc
 target's own, so fencing and writing are one: a commit whose reply was lost is waited for, not
 guessed.
 
-Cost: staging is one COPY a chunk; publishing reads the table once and writes what differs; a delta
+Cost: staging is one COPY a chunk; publishing reads the table twice and writes what differs; a delta
 is two statements, of which a deletion without a key reads the table.
 """
 
@@ -113,7 +113,6 @@ class PostgresSink(Sink):
         else:
             kind = KeyedRows if context.key else CountedRows
             self._rows = kind(self._table, context.schema, context.key)
-        self._key_text = ", ".join(self._table.key_names)
         self._where = f"table '{name[1]}'"
         self._db: Connection | None = None
         self._staging: Staging | None = None
@@ -192,13 +191,7 @@ class PostgresSink(Sink):
         if staging.is_repetition(chunk):
             return
         with self._errors("stage"):
-            try:
-                sent = self._rows.stage(self._connection(), generation, rows)
-            except self._psycopg.errors.UniqueViolation as e:
-                raise SinkRejected(
-                    f"index ({self._key_text}) is not unique in the view: a key belongs to "
-                    "several rows; add columns to the index, or aggregate in the view"
-                ) from e
+            sent = self._rows.stage(self._connection(), generation, rows)
         staging.took(int(rows.weights.sum()))
         self._bytes += sent
 
