@@ -162,6 +162,33 @@ def test_a_full_disk_is_a_passing_failure_and_the_delta_comes_once(
     sink.close()
 
 
+def test_a_reader_can_tell_a_delta_under_way_and_one_never_runs_into_another(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    whole, seen = target.path.read_bytes(), []
+    real = FileSink._write
+
+    def half(self: FileSink, file: Any, batch: Any) -> int:
+        seen.append(target.path.read_bytes())
+        real(self, file, batch)
+        file.flush()
+        file.truncate(len(whole) + 9)
+        seen.append(target.look())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FileSink, "_write", half)
+    for _ in range(2):
+        with pytest.raises(SinkUnavailable, match="No space"):
+            sink.apply(batch((rows(2, 3, 4), 1)), marker(1, 2, 4))
+
+    # what the first left unfinished is gone before the second begins
+    assert seen == [whole, rows(1), whole, rows(1)]
+    assert target.path.read_bytes() != whole
+    sink.close()
+
+
 def test_deltas_after_a_line_without_end_begin_a_line_of_their_own(tmp_path: Path) -> None:
     target = JsonFileTarget(tmp_path)
     sink = target.sink()

@@ -8,7 +8,8 @@
     apply     append to <path>
 
 Guarantee: atomic for who opens the path anew: it names the old file or the new one, never a part
-of one. Who has the old file open keeps reading that.
+of one. Who has the old file open keeps reading that. A delta is appended in more than one write, so
+who reads meanwhile must not read beyond the bytes that the marker covers.
 
 The marker is beside the file, in <path>.penstock.json, with the inode it is about, how many of
 its bytes it covers, and whether an append has begun. Two files cannot change at one instant, so
@@ -251,11 +252,12 @@ class FileSink(Sink):
             inode = os.fstat(file.fileno()).st_ino
             if known is not None:
                 Sidecar(known, inode, start, True).write(self._sidecar)
+            # an unfinished delta goes first: a reader should not see this one run into it
+            file.truncate(start)
             file.seek(start)
             self._write(file, rows)
             file.flush()
             end = file.tell()
-            file.truncate(end)
             os.fsync(file.fileno())
             Sidecar(marker, inode, end, False).write(self._sidecar)
             _sync_folder(self._path.absolute().parent)
