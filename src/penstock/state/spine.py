@@ -4,8 +4,9 @@
                ▪▪          sizes fall geometrically from bottom to top and there are
                ▪▪▪▪▪▪▪▪    O(log n) runs
 
-Small merges happen at once, in the step; large ones in a background thread, so that no step waits
-for them: until one is done the two old runs keep answering.
+Small merges happen at once, in the step; larger ones in a background thread and the largest in
+another, so that no step waits for them: until one is done the old runs keep answering, and those
+that come on top of them meanwhile are merged among themselves.
 
 `insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
 background once it is long: a spine that is seldom read (the large side of a join whose other side
@@ -21,7 +22,8 @@ a log waits O(log) once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +55,11 @@ LOG_ROWS = 1 << 14
 #: small deltas in the log that are made one
 LOG_DELTAS = 64
 
+#: background merges of more rows than this have a thread of their own
+LONG_ROWS = 1 << 20
+
 _merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
+_short_merger = ThreadPoolExecutor(1, thread_name_prefix="short-merge")
 #: of its own: a look-up may wait for a sort, and should not wait for a merge before it
 _sorter = ThreadPoolExecutor(1, thread_name_prefix="sort")
 
@@ -65,7 +71,7 @@ class Spine:
         self.schema = schema
         self.key = tuple(key)
         self._runs: list[Run] = []
-        self._merging: tuple[tuple[Run, ...], Future[Run]] | None = None
+        self._merging: list[_Merging] = []
         self._total_weight = 0
         self._log: list[Batch] = []
         self._log_rows = 0
@@ -202,7 +208,7 @@ class Spine:
         for reference in saved["runs"]:
             (file,) = referenced_files(reference)
             runs.append(self.mapped(file, store.get(file)))
-        self._runs, self._merging, self._total_weight = runs, None, saved["weight"]
+        self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
         self._log, self._log_rows, self._packed = [], 0, 0
         self._sorting = self._being_sorted = None
 
@@ -237,31 +243,43 @@ class Spine:
 
     def _merge(self) -> None:
         """Bring the runs back to falling sizes, or begin to."""
+        first, waits = 0, False
         while True:
-            start, stop = self._unbalanced()
+            start, stop = self._unbalanced(first)
             group = tuple(self._runs[start:stop])
             if not group:
-                return
-            if sum(len(r) for r in group) <= BACKGROUND_ROWS:
+                break
+            rows = sum(len(r) for r in group)
+            if rows <= BACKGROUND_ROWS:
                 merged = self._sum(group)
                 self._runs[start:stop] = [merged] if len(merged) else []
-            elif self._merging is None:
-                self._merging = group, _merger.submit(self._sum, group)
-            elif len(self._runs) > MAX_RUNS:
-                self._adopt_merged(wait=True)
-                return
+                first = 0
             else:
-                return
+                waits |= not self._begin(group, rows)
+                first = stop
+        if waits and len(self._runs) > MAX_RUNS:
+            self._adopt_merged(wait=True)
 
-    def _unbalanced(self) -> tuple[int, int]:
-        """Where runs lie, above those that are being merged, of which each is no more than RATIO
-        times larger than the next: the lowest such, all together."""
-        runs, first = self._runs, 0
-        if self._merging is not None:
-            first = 1 + self._place_of(self._merging[0][-1])
+    def _begin(self, group: tuple[Run, ...], rows: int) -> bool:
+        """Have a group merged in the background, unless one of its kind is: a long merge does not
+        keep the runs that come meanwhile from being merged."""
+        executor = _merger if rows > LONG_ROWS else _short_merger
+        if any(m.executor is executor for m in self._merging):
+            return False
+        self._merging.append(_Merging(group, executor, executor.submit(self._sum, group)))
+        return True
+
+    def _unbalanced(self, first: int) -> tuple[int, int]:
+        """Where runs lie, from `first` on, that are not being merged and of which each is no more
+        than RATIO times larger than the next: the lowest such, all together."""
+        runs, busy = self._runs, {id(r) for m in self._merging for r in m.group}
         for start in range(first, len(runs) - 1):
             stop = start + 1
+            if id(runs[start]) in busy:
+                continue
             while stop < len(runs) and len(runs[stop - 1]) <= RATIO * len(runs[stop]):
+                if id(runs[stop]) in busy:
+                    break
                 stop += 1
             if stop > start + 1:
                 return start, stop
@@ -278,16 +296,21 @@ class Spine:
         return next(i for i, r in enumerate(self._runs) if r is run)
 
     def _is_merging(self, run: Run) -> bool:
-        return self._merging is not None and any(r is run for r in self._merging[0])
+        return any(r is run for m in self._merging for r in m.group)
 
     def _adopt_merged(self, *, wait: bool = False) -> None:
-        if self._merging is None or not (wait or self._merging[1].done()):
+        """Take up the merges that are done; `wait`: at least one."""
+        if not self._merging:
             return
-        group, future = self._merging
-        merged = future.result()
-        self._merging = None
-        at = self._place_of(group[0])
-        self._runs[at : at + len(group)] = [merged] if len(merged) else []
+        if wait:
+            wait_for([m.future for m in self._merging], return_when=FIRST_COMPLETED)
+        done = [m for m in self._merging if m.future.done()]
+        if not done:
+            return
+        for m in done:
+            self._merging.remove(m)
+            merged, at = m.future.result(), self._place_of(m.group[0])
+            self._runs[at : at + len(m.group)] = [merged] if len(merged) else []
         self._merge()
 
 
@@ -296,6 +319,15 @@ def _packed(deltas: Sequence[Batch]) -> Batch:
     rows = concat(deltas)
     columns = tuple(compact_heaps(c) for c in rows.columns)
     return Batch(rows.schema, columns, rows.weights)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Merging:
+    """Neighbouring runs that are being merged, and what becomes of them."""
+
+    group: tuple[Run, ...]
+    executor: ThreadPoolExecutor
+    future: Future[Run]
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,16 +153,37 @@ def test_runs_that_piled_up_during_a_merge_are_merged_together_afterwards(
     monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
     monkeypatch.setattr(spine_module, "SMALL_ROWS", 0)
     spine = Spine(SCHEMA, (0,))
-    monkeypatch.setattr(spine_module._merger, "submit", lambda *_: Future())
+    monkeypatch.setattr(spine_module._short_merger, "submit", lambda *_: Future())
     for i in range(10):
         spine.insert(batch([((i * 100 + k, "text"), 1) for k in range(100)]))
     assert len(spine.runs()) == 10
-    assert spine._merging is not None
-    group, future = spine._merging
+    (merging,) = spine._merging
     monkeypatch.undo()
     monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
-    future.set_result(spine._sum(group))
+    merging.future.set_result(spine._sum(merging.group))
     spine.insert(batch([((5000, "text"), 1)]))
-    assert spine._merging is not None and len(spine._merging[0]) > 2
+    assert len(spine._merging[0].group) > 2
     spine._adopt_merged(wait=True)
     assert [len(r) for r in spine.runs()] == [1000, 1]
+
+
+def test_a_long_merge_does_not_keep_later_runs_from_being_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, rows in (("BACKGROUND_ROWS", 50), ("LONG_ROWS", 1000), ("SMALL_ROWS", 0)):
+        monkeypatch.setattr(spine_module, name, rows)
+    spine, total = Spine(SCHEMA, (0,)), 0
+    long: Future[Any] = Future()
+    monkeypatch.setattr(spine_module._merger, "submit", lambda *_: long)
+    for rows in (600, 600, *[60] * 30, *[5] * 30):
+        spine.insert(batch([((total + k, "text"), 1) for k in range(rows)]))
+        total += rows
+        for merging in list(spine._merging):
+            if merging.future is not long:
+                merging.future.result()
+    assert [len(r) for r in spine.runs()[:2]] == [600, 600]
+    assert len(spine.runs()) < 10
+    (merging,) = [m for m in spine._merging if m.future is long]
+    long.set_result(spine._sum(merging.group))
+    spine.insert(batch([((total, "text"), 1)]))
+    assert len(spine.snapshot().batch()) == spine.snapshot().rows == total + 1
