@@ -14,7 +14,7 @@ from penstock.data.heap import union
 from penstock.data.types import Kind
 from penstock.errors import RuntimeSqlError
 from penstock.functions.coercion import common_type
-from penstock.functions.comparison import compare_kernel
+from penstock.functions.comparison import compare_kernel, compared_types
 from penstock.functions.definition import Literals, Overload, Types, define_typed
 
 
@@ -26,21 +26,26 @@ def _validity(column: Column) -> Array:
 
 @define_typed("NULLIF", "NULLIF(value, value)")
 def nullif(types: Types, literals: Literals) -> Overload | None:
-    common = common_type(types) if len(types) == 2 else None
-    if common is None or common.kind in (Kind.ROW, Kind.NULL):
+    """(a, b), or (a, a, b) where the two are compared in another type than that of the result,
+    which is that of `a`: NULLIF(1, 1.0) is an INTEGER."""
+    compared = compared_types(types[-2:]) if len(types) in (2, 3) else None
+    if compared is None or compared[0].kind in (Kind.ROW, Kind.NULL):
         return None
-    equal = compare_kernel("=", common, common)
+    result = compared[0] if types[0].kind is Kind.NULL else types[0]
+    equal = compare_kernel("=", *compared)
 
     def kernel(args: Sequence[Column], n: int) -> Column:
-        a, b = args
-        hit = equal(a, b) & _validity(a) & _validity(b)
+        a, x, y = args[0], args[-2], args[-1]
+        hit = equal(x, y) & _validity(x) & _validity(y)
         valid = _validity(a) & ~hit
         values = a.values
         if len(values) != len(valid):
             values = np.repeat(values, len(valid), axis=0)
         return Column(a.type, values, valid.view(np.uint8), a.heaps)
 
-    return Overload((common, common), common, kernel, strict=False, nullable=True)
+    if len(types) == 2:
+        return Overload(compared, compared[0], kernel, strict=False, nullable=True)
+    return Overload((result, *compared), result, kernel, strict=False, nullable=True)
 
 
 def _extreme(op: str, skip_nulls: bool) -> Callable[[Types, Literals], Overload | None]:

@@ -109,7 +109,7 @@ def compare_kernel(op: str, a: SqlType, b: SqlType) -> Callable[[Column, Column]
     return lambda x, y: ufunc(order(x, y), 0)
 
 
-def _operand_types(types: Types) -> tuple[SqlType, SqlType] | None:
+def compared_types(types: Types) -> tuple[SqlType, SqlType] | None:
     """The types in which the two sides are compared; None when they cannot be."""
     if len(types) != 2:
         return None
@@ -129,7 +129,7 @@ def _operand_types(types: Types) -> tuple[SqlType, SqlType] | None:
 
 def _comparison(op: str) -> Callable[[Types, Literals], Overload | None]:
     def resolver(types: Types, literals: Literals) -> Overload | None:
-        found = _operand_types(types)
+        found = compared_types(types)
         if found is None or (found[0].kind is Kind.ROW and op in ("=", "<>")):
             return None
         compare = compare_kernel(op, *found)
@@ -167,7 +167,7 @@ def same_rows(a: SqlType, b: SqlType) -> Callable[[Column, Column], Array]:
 
 def _distinct(negated: bool) -> Callable[[Types, Literals], Overload | None]:
     def resolver(types: Types, literals: Literals) -> Overload | None:
-        found = _operand_types(types)
+        found = compared_types(types)
         if found is None:
             return None
         same = same_rows(*found)

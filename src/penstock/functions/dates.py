@@ -29,6 +29,7 @@ from penstock.data.types import (
 )
 from penstock.functions import calendar
 from penstock.functions.calendar import DAY_US
+from penstock.functions.coercion import can_cast
 from penstock.functions.definition import (
     Literals,
     Overload,
@@ -176,10 +177,11 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
         t = moment_type(types[0]) if unit is not None else None
         if unit is None or t is None:
             return None
-        if only is not None and types[0].kind in STRINGS | {Kind.NULL}:
+        untyped = types[0].kind in STRINGS | {Kind.NULL}
+        if only is not None and (untyped or t.kind not in only):
+            if not untyped and not can_cast(t, SqlType(only[0]), explicit=False):
+                return None
             t = SqlType(only[0])
-        if only is not None and t.kind not in only:
-            return None
         compute = _round_kernel(unit, t, up)
         if compute is None:
             return None
@@ -202,9 +204,7 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
 define_typed(["CEIL", "CEILING"], "{}(datetime TO unit)")(_rounding(True, None))
 define_typed("FLOOR", "{}(datetime TO unit)")(_rounding(False, None))
 define_typed("DATE_TRUNC", "{}(date, unit)")(_rounding(False, (Kind.DATE, *TIMESTAMPS)))
-define_typed("TIMESTAMP_TRUNC", "{}(timestamp, unit)")(
-    _rounding(False, (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ, Kind.DATE))
-)
+define_typed("TIMESTAMP_TRUNC", "{}(timestamp, unit)")(_rounding(False, TIMESTAMPS))
 define_typed("TIME_TRUNC", "{}(time, unit)")(_rounding(False, (Kind.TIME,)))
 
 

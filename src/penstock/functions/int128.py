@@ -245,9 +245,10 @@ def multiply(a, b, down, precision, out, bad):  # type: ignore[no-untyped-def]
 
 @kernel(f"int64({_W}, {_W}, int64, int64, {_W}, uint8[::1])", error_model="numpy")
 def divide(a, b, up, precision, out, bad):  # type: ignore[no-untyped-def]
-    """out = a·10^up / b, truncated. 10^up may exceed 128 bits (up ≤ 76)."""
+    """out = a·10^up / b, truncated. 10^up may exceed 128 bits (up ≤ 76) and be a fraction."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
-    first, second = min(up, 38), up - min(up, 38)
+    first, down = min(max(up, 0), 38), max(-up, 0)
+    second = max(up, 0) - first
     for i in range(out.shape[0]):
         xn, x1, x0 = _magnitude(a[i * sa, 1], a[i * sa, 0])
         yn, y1, y0 = _magnitude(b[i * sb, 1], b[i * sb, 0])
@@ -270,7 +271,7 @@ def divide(a, b, up, precision, out, bad):  # type: ignore[no-untyped-def]
                 count += 1
                 continue
         r3, r2, r1, r0, _m1, _m0 = _divmod256(r3, r2, r1, r0, y1, y0)
-        count += _finish(out, bad, i, xn != yn, r3, r2, r1, r0, 0, precision)
+        count += _finish(out, bad, i, xn != yn, r3, r2, r1, r0, down, precision)
     return count
 
 

@@ -48,18 +48,13 @@ def _rescale(values: Array, up: int, down: int, mode: int, precision: int) -> tu
 
 
 def _to_whole(t: SqlType, mode: int) -> tuple[SqlType, Kernel]:
-    """Round a decimal to scale 0."""
+    """Round a decimal to scale 0; its digits are enough for one more before the point."""
     assert t.precision is not None and t.scale is not None
-    scale = t.scale
-    out = decimal(min(max(t.precision - scale + (scale > 0), 1), 38), 0)
-    precision = out.precision
+    scale, precision = t.scale, t.precision
+    out = decimal(precision, 0)
 
     def kernel(args: Sequence[Column], n: int) -> Column:
-        assert precision is not None
-        values, bad = _rescale(args[0].values, 0, scale, mode, precision)
-        if bad.any():
-            fail_decimal(bad, args, "rounding", out)
-        return Column(out, values)
+        return Column(out, _rescale(args[0].values, 0, scale, mode, precision)[0])
 
     return out, kernel
 
@@ -138,7 +133,7 @@ def _rounding(mode: int, with_digits: bool) -> Callable[[Types, Literals], Overl
             return None
         if t.kind is Kind.DECIMAL:
             out, kernel = _to_whole(t, mode)
-            return Overload((t,), out, kernel, can_fail=out.precision == 38)
+            return Overload((t,), out, kernel)
         if t.kind in FLOATS:
             round_ = _FLOAT_ROUND[mode]
             return Overload((t,), t, lambda a, n: Column(t, round_(a[0].values)))

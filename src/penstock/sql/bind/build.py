@@ -157,7 +157,7 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
         folded = _retyped(expr, result)
         if folded is not None:
             return replace(folded, span=span)
-    if expr.type.same_as(target):
+    if expr.type.same_as(target) and expr.type.nullable == result.nullable:
         return expr
     return Cast(result, expr, safe, span=span)
 
@@ -185,6 +185,8 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
             f"rows cannot be compared with {name}: write IS [NOT] DISTINCT FROM, or <=>, which "
             "take NULL as equal to NULL",
         )
+    if name == "NULLIF" and len(args) == 2:
+        args = (args[0], *args)  # the result has the type of the first, as compared or not
     constants = [a.value if isinstance(a, Literal) else None for a in args]
     try:
         function = resolve(name, [a.type for a in args], constants)
