@@ -170,18 +170,18 @@ def test_runs_that_piled_up_during_a_merge_are_merged_together_afterwards(
 def test_a_long_merge_does_not_keep_later_runs_from_being_merged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, rows in (("BACKGROUND_ROWS", 50), ("LONG_ROWS", 1000), ("SMALL_ROWS", 0)):
+    for name, rows in (("BACKGROUND_ROWS", 50), ("LONG_ROWS", 10_000), ("SMALL_ROWS", 0)):
         monkeypatch.setattr(spine_module, name, rows)
     spine, total = Spine(SCHEMA, (0,)), 0
     long: Future[Any] = Future()
     monkeypatch.setattr(spine_module._merger, "submit", lambda *_: long)
-    for rows in (600, 600, *[60] * 30, *[5] * 30):
+    for rows in (6000, 6000, *[60] * 30, *[5] * 30):
         spine.insert(batch([((total + k, "text"), 1) for k in range(rows)]))
         total += rows
         for merging in list(spine._merging):
             if merging.future is not long:
                 merging.future.result()
-    assert [len(r) for r in spine.runs()[:2]] == [600, 600]
+    assert [len(r) for r in spine.runs()[:2]] == [6000, 6000]
     assert len(spine.runs()) < 10
     (merging,) = [m for m in spine._merging if m.future is long]
     long.set_result(spine._sum(merging.group))
