@@ -27,9 +27,18 @@ class Armed:
         """Replace what is armed, and forget what has happened unless it is disarmed."""
         if text:
             self._fired.write_text("")
+        self._write(text)
+
+    def _write(self, text: str) -> None:
         new = self.points.with_name("points.new")
         new.write_text(text)
         os.replace(new, self.points)
+
+    def survived(self) -> None:
+        """After a death: what has happened is not to happen again, what has not still is."""
+        fired = {line.rpartition("=")[0] for line in self.fired()}
+        left = [x for x in self.points.read_text().split("; ") if x.partition("=")[0] not in fired]
+        self._write("; ".join(left))
 
     def fired(self) -> list[str]:
         """What has happened since, as in "stage=error"."""

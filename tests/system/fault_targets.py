@@ -33,6 +33,7 @@ from tests.contract.targets import (
     PostgresTarget,
     SqliteTarget,
 )
+from tests.system.egress_target import EgressTarget
 
 #: DuckDB lets one process write or many read: its reader must let go between two looks
 PAUSE_S = 0.03
@@ -96,6 +97,8 @@ TARGETS: dict[str, type[Target]] = {
     "file": JsonFileTarget,
     "parquet": ParquetFolderTarget,
 }
+#: those that are not in the program: whoever follows the view has one
+SUBSCRIPTIONS: dict[str, type[Target]] = {"http": EgressTarget}
 
 
 def things(target: Target) -> set[str]:

@@ -33,6 +33,7 @@ from tests.contract.target import Rows, Target
 from tests.contract.test_sinks import row
 from tests.system.armed import Armed, until
 from tests.system.conftest import Pipeline
+from tests.system.egress_target import EgressTarget
 from tests.system.fault_targets import PAUSE_S, clean, things
 
 BASE_ROWS = 40
@@ -95,7 +96,13 @@ class Stage:
         **runtime: Any,
     ) -> None:
         self.armed, self.targets = armed, dict(targets)
-        self._connectors = {name: f"c{i}" for i, name in enumerate(targets)}
+        #: a process may die once for every target
+        self.patience_s = 180 + 30 * len(self.targets)
+        self._connectors = {
+            name: f"c{i}"
+            for i, (name, t) in enumerate(targets.items())
+            if not isinstance(t, EgressTarget)
+        }
         armed.arm("")
         self.p = Pipeline.create(
             armed.system,
@@ -112,6 +119,8 @@ class Stage:
         self.token = ""
         self.batch([(k, "base") for k in range(BASE_ROWS)])
         self.settle()
+        for subscription in self._subscriptions().values():
+            subscription.follow(self.p, "m", self.ensure_up)
         self.guarantees = self.reset()
         self.settle()
         self.readers = {name: Reader(t) for name, t in self.targets.items()}
@@ -122,7 +131,8 @@ class Stage:
 
     def _program(self) -> str:
         connectors = []
-        for name, t in self.targets.items():
+        for name in self._connectors:
+            t = self.targets[name]
             connector: dict[str, Any] = {
                 "name": self._connectors[name],
                 "mode": "snapshot_and_follow",
@@ -144,7 +154,14 @@ class Stage:
 
     def endpoints(self, name: str | None) -> list[str]:
         """The pipeline's names of the outputs to one target, or to all."""
-        return [f"m.{c}" for n, c in self._connectors.items() if name in (None, n)]
+        streams = self._subscriptions().items()
+        return [
+            *(f"m.{c}" for n, c in self._connectors.items() if name in (None, n)),
+            *(f"m.{t.connector()}" for n, t in streams if name in (None, n)),
+        ]
+
+    def _subscriptions(self) -> dict[str, EgressTarget]:
+        return {n: t for n, t in self.targets.items() if isinstance(t, EgressTarget)}
 
     # the client
 
@@ -172,9 +189,29 @@ class Stage:
 
     def reset(self, twice: bool = False) -> dict[str, str]:
         """Have every target reset; the guarantees."""
+        streams = self._subscriptions()
+        before = {name: t.reader.snapshots for name, t in streams.items()}
         asked = self.ask_reset(twice)
+        for name, t in streams.items():
+            until(partial(self._is_asked, t, before[name], twice), self.patience_s, "a reset")
         self.wait_reset(asked)
-        return {name: str(a["guarantee"]) for name, a in asked.items()}
+        for name, t in streams.items():
+            until(partial(self._has_more, t, before[name]), self.patience_s, "a new snapshot")
+        guarantees = {name: str(a["guarantee"]) for name, a in asked.items()}
+        return guarantees | dict.fromkeys(streams, "marked")
+
+    def _is_asked(self, subscription: EgressTarget, snapshots: int, twice: bool) -> bool:
+        """Ask a stream for a snapshot. One that ends is followed by one that has its own."""
+        path = f"/views/m/connectors/{subscription.connector()}/reset"
+        body = {"reset_id": f"after {snapshots}"}
+        with suppress(httpx.TransportError):
+            answers = [self.p.post(path, json=body) for _ in range(2 if twice else 1)]
+            return all(a.is_success for a in answers) or self._has_more(subscription, snapshots)
+        return self._has_more(subscription, snapshots)
+
+    def _has_more(self, subscription: EgressTarget, snapshots: int) -> bool:
+        self.ensure_up()
+        return subscription.reader.snapshots > snapshots
 
     def ask_reset(self, twice: bool = False) -> dict[str, dict[str, Any]]:
         """Ask for a reset of every target, by a name, so that it can be asked for again."""
@@ -189,7 +226,7 @@ class Stage:
 
     def wait_reset(self, asked: Mapping[str, Mapping[str, Any]]) -> None:
         for answer in asked.values():
-            until(partial(self._is_reset, answer["token"]), what="the reset")
+            until(partial(self._is_reset, answer["token"]), self.patience_s, "the reset")
 
     def checkpoint(self) -> None:
         """Ask for one, and wait until it is there or has failed."""
@@ -200,7 +237,7 @@ class Stage:
             failed = (status["failure"] or {}).get("sequence_number", 0)
             return max(status["success"] or 0, failed) >= number or bool(self.armed.fired())
 
-        until(is_over, what="the checkpoint")
+        until(is_over, self.patience_s, "the checkpoint")
 
     def asked(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """The answer to a POST, which is made until there is one."""
@@ -216,7 +253,7 @@ class Stage:
             self.ensure_up()
             return False
 
-        until(is_answered, what=f"an answer to {path}")
+        until(is_answered, self.patience_s, f"an answer to {path}")
         return found
 
     def got(self, path: str, **kwargs: Any) -> dict[str, Any] | None:
@@ -238,7 +275,7 @@ class Stage:
         if not is_down and status != "Failed":
             return
         if self.armed.fired():
-            self.armed.arm("")
+            self.armed.survived()
         if is_down:
             self.p.post("/start")
         else:
@@ -257,7 +294,8 @@ class Stage:
                 (self.got("/completion_status", params=parameters) or {}).get("status")
                 == "complete"
             ),
-            what="delivery",
+            self.patience_s,
+            "delivery",
         )
 
     # what must hold
@@ -285,7 +323,11 @@ class Stage:
         is left over that the next reset does not remove."""
         self.settle()
         for name, reader in self.readers.items():
-            until(lambda r=reader: r.look() == self.versions[-1], what=f"{name}: equality")
+            until(
+                lambda r=reader: r.look() == self.versions[-1],
+                self.patience_s,
+                f"{name}: equality",
+            )
             assert reader.error is None, reader.error
             looks = reader.take()
             try:
@@ -311,6 +353,8 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         for reader in self.readers.values():
             reader.stop()
+        for subscription in self._subscriptions().values():
+            subscription.leave()
         self.armed.arm("")
         with suppress(httpx.TransportError):
             self.p.post("/stop", params={"force": "true"})

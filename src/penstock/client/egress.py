@@ -8,8 +8,9 @@ The stream's guarantee is `marked`: a reset replays a snapshot under a new gener
 stream. This reader keeps showing the old contents until the new snapshot is complete, so whoever
 asks `rows` sees V(old) or V(new), never a mixture and never an empty view in between.
 
-A gap in the sequence numbers means that chunks were dropped (backpressure off); the reader then
-raises, since its contents can no longer be right.
+A stream that ends (the pipeline was restarted, the network failed) or has a gap in its sequence
+numbers (chunks were dropped) is asked for again, with a snapshot; the old contents stay until that
+is complete. What a retry cannot mend, such as a view that does not exist, `rows` raises.
 
 Not here: the wire format (`penstock.io.outputs.http_egress`).
 """
@@ -19,22 +20,26 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import httpx
 
-from penstock.errors import TransientError
+from penstock.errors import TransientError, UserError
 
 Row = tuple[tuple[str, Any], ...]
+
+#: seconds before a stream is asked for again, twice as long each time it brings no snapshot
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 5.0
 
 
 class EgressReader:
     """Follow `view` of `pipeline`. A context manager; reads in a thread of its own.
 
-    `rows()` is the view now, `generation` the one it belongs to, `processed_step` the last step
-    that it contains."""
+    `rows()` is the view now, `snapshots` how many whole ones it has been made from so far,
+    `processed_step` the last step that it contains, `generation` the one it belongs to: each
+    stream counts its own from 1 on. `last_error`: why the last stream ended."""
 
     def __init__(
         self,
@@ -51,9 +56,10 @@ class EgressReader:
         self._aside: Counter[Row] | None = None
         self._sequence: int | None = None
         self._error: Exception | None = None
-        self._closing = False
+        self._closing = threading.Event()
         self._response: httpx.Response | None = None
-        self.generation = 0
+        self.generation = self.snapshots = 0
+        self.last_error: str | None = None
         self.processed_step = 0
         self._thread = threading.Thread(target=self._run, name=f"read {view}", daemon=True)
 
@@ -67,7 +73,7 @@ class EgressReader:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._closing = True
+        self._closing.set()
         if self._response is not None:
             self._response.close()
         self._thread.join(10)
@@ -81,23 +87,29 @@ class EgressReader:
             return Counter(self._shown)
 
     def wait_for_generation(self, generation: int, timeout_s: float = 30) -> None:
-        """Until the contents are those of `generation` or a later one."""
+        """Until the contents are those of `generation` of this stream, or a later one."""
+        self._wait(lambda: self.generation >= generation, f"generation {generation}", timeout_s)
+
+    def wait_for_snapshots(self, snapshots: int, timeout_s: float = 30) -> None:
+        """Until the contents have been made from so many whole snapshots, in all streams."""
+        self._wait(lambda: self.snapshots >= snapshots, f"snapshot {snapshots}", timeout_s)
+
+    def wait_for_step(self, step: int, timeout_s: float = 30) -> None:
+        """Until the contents include everything up to `step`."""
+        self._wait(lambda: self.processed_step >= step, f"step {step}", timeout_s)
+
+    def _wait(self, is_reached: Callable[[], bool], what: str, timeout_s: float) -> None:
         with self._cond:
             reached = self._cond.wait_for(
-                lambda: self.generation >= generation or self._error is not None, timeout_s
+                lambda: is_reached() or self._error is not None, timeout_s
             )
             if self._error is not None:
                 raise self._error
             if not reached:
-                raise TransientError(f"generation {generation} did not come in {timeout_s} s")
-
-    def wait_for_step(self, step: int, timeout_s: float = 30) -> None:
-        """Until the contents include everything up to `step`."""
-        with self._cond:
-            if not self._cond.wait_for(
-                lambda: self.processed_step >= step or self._error is not None, timeout_s
-            ):
-                raise TransientError(f"step {step} did not come in {timeout_s} s")
+                why = (
+                    "" if self.last_error is None else f"; the last stream ended: {self.last_error}"
+                )
+                raise TransientError(f"{what} did not come in {timeout_s} s{why}")
 
     def take(self, chunk: Mapping[str, Any]) -> None:
         """Take in one chunk of the stream, as parsed JSON."""
@@ -109,6 +121,7 @@ class EgressReader:
             elif control == "snapshot_end" and self._aside is not None:
                 self._shown, self._aside = self._aside, None
                 self.generation = int(chunk["generation"])
+                self.snapshots += 1
             elif control == "snapshot_abort":
                 self._aside = None
             for event in chunk.get("json_data", ()):
@@ -135,22 +148,40 @@ class EgressReader:
         self._sequence = number
 
     def _run(self) -> None:
-        parameters = {"format": "json", "backpressure": "true", "send_snapshot": "true"}
-        try:
-            timeout = httpx.Timeout(10, read=30)
-            with httpx.stream(
-                "POST", self._url, params=parameters, headers=self._headers, timeout=timeout
-            ) as response:
-                self._response = response
-                if response.status_code != 200:
-                    raise TransientError(f"{response.status_code}: {response.read().decode()}")
-                for line in _lines(response):
-                    self.take(json.loads(line))
-        except Exception as e:
-            if not self._closing:
+        pause_s = FIRST_PAUSE_S
+        while not self._closing.is_set():
+            shown = self.snapshots
+            try:
+                self._read()
+                why = "the server ended it"
+            except (TransientError, httpx.TransportError, httpx.StreamError) as e:
+                why = str(e) or repr(e)
+            except Exception as e:
                 with self._cond:
-                    self._error = e
+                    self._error = None if self._closing.is_set() else e
                     self._cond.notify_all()
+                return
+            with self._cond:
+                self.last_error = why
+                self._aside = self._sequence = None
+            pause_s = FIRST_PAUSE_S if self.snapshots > shown else min(2 * pause_s, LAST_PAUSE_S)
+            self._closing.wait(pause_s)
+
+    def _read(self) -> None:
+        """One stream, to its end. Raises TransientError for what may pass, UserError if the server
+        refuses for good."""
+        parameters = {"format": "json", "backpressure": "true", "send_snapshot": "true"}
+        timeout = httpx.Timeout(10, read=30)
+        with httpx.stream(
+            "POST", self._url, params=parameters, headers=self._headers, timeout=timeout
+        ) as response:
+            self._response = response
+            if response.status_code != 200:
+                refusal = f"{response.status_code}: {response.read().decode()}"
+                is_passing = response.status_code >= 500 or response.status_code == 429
+                raise TransientError(refusal) if is_passing else UserError(refusal)
+            for line in _lines(response):
+                self.take(json.loads(line))
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Subscription:
         self, endpoint: OutputEndpoint, sink: HttpEgressSink, done: Callable[[], None]
     ) -> None:
         self._endpoint, self._sink = endpoint, sink
-        self._chunks = sink.chunks()
+        self._chunks = sink.chunks(lambda: endpoint.is_over)
         self._done: Callable[[], None] | None = done
 
     @property
@@ -56,7 +56,7 @@ class Subscription:
     def close(self) -> None:
         done, self._done = self._done, None
         if done is not None:
-            self._sink.close()
+            self._sink.end()
             done()
 
 
@@ -90,10 +90,12 @@ class Api:
         resets: ResetLog,
         life: str,
         is_durable: bool,
+        stage_rows: int,
     ) -> None:
         self._plan, self._relations, self._pipeline_id = plan, relations, pipeline_id
         self._loop, self._endpoints, self._resets = loop, endpoints, resets
         self._life, self._is_durable = life, is_durable
+        self._stage_rows = stage_rows
         self._adhoc = AdHoc(relations.readable, relations.names, self._pin)
 
     def require_replayed(self) -> None:
@@ -202,6 +204,8 @@ class Api:
             resets=self._resets,
             take_cut=self._loop.take_cut,
             on_progress=self._loop.wake,
+            await_replayed=self._loop.await_replayed,
+            stage_rows=self._stage_rows,
             can_probe=False,
             is_transient=True,
         )

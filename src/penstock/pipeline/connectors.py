@@ -108,6 +108,11 @@ def _offset_ms(text: str | None) -> int:
     return sign * (int(hours) * 60 + int(minutes or 0)) * 60_000
 
 
+def stage_rows(runtime: Mapping[str, Any]) -> int:
+    """How many rows of a snapshot a sink is given at a time; a test wants many small chunks."""
+    return int((runtime.get("dev_tweaks") or {}).get("stage_rows") or STAGE_ROWS)
+
+
 def make_output(
     program: ProgramPlan,
     plan: ConnectorPlan,
@@ -167,7 +172,7 @@ def make_output(
         recovered=recovered,
         await_durable=await_durable,
         await_replayed=await_replayed,
-        stage_rows=int((runtime.get("dev_tweaks") or {}).get("stage_rows") or STAGE_ROWS),
+        stage_rows=stage_rows(runtime),
     )
 
 

@@ -30,6 +30,7 @@ from penstock.pipeline.api import Api
 from penstock.pipeline.assembly import Assembly
 from penstock.pipeline.bootstrap import Diff, is_empty, program_diff, program_facts, rejected
 from penstock.pipeline.checkpoints import Checkpointer
+from penstock.pipeline.connectors import stage_rows
 from penstock.pipeline.endpoints import find_output
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.relations import Relations
@@ -199,6 +200,7 @@ class PipelineLife:
             resets=self._resets,
             life=parts.lineage if settings.is_exactly_once else self.incarnation,
             is_durable=settings.is_exactly_once,
+            stage_rows=stage_rows(settings.runtime),
         )
         return parts
 
@@ -249,6 +251,13 @@ class PipelineLife:
                 f"the pipeline has failed and is stopping: {self._error}",
                 code="PipelineUnavailable",
             )
+
+    def pause(self) -> None:
+        """Stop taking in; what has arrived is still stepped and delivered."""
+        self._set_running(False)
+
+    def resume(self) -> None:
+        self._set_running(True)
 
     def _set_running(self, is_running: bool) -> None:
         with self._lock:

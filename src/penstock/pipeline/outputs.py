@@ -152,6 +152,12 @@ class OutputEndpoint:
         )
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be delivered unless somebody asks for it: the endpoint is
+        stopped, or its sink has refused for good."""
+        return self._stopping or self._state.phase is Phase.FAILED
+
+    @property
     def completed_step(self) -> int:
         """The last step that the sink has taken in full."""
         return self._state.completed_step

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -218,6 +218,12 @@ class ResetDesk:
                 code="PipelineRestarted",
             )
         endpoint = self._loop.outputs.get(record.endpoint)
+        if endpoint is None and record.state in ("accepted", "superseded"):
+            error = (
+                f"there is no connector '{record.endpoint}' any more: its subscription has ended, "
+                "or the program is without it now"
+            )
+            record = replace(record, state="failed", error=error)
         status: dict[str, Any] = {
             "phase": record.state,
             "waiting_for": None,

@@ -13,7 +13,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows
 from penstock.data.types import INTEGER, schema
 from penstock.errors import TransientError
-from penstock.io.contracts import Marker, SinkContext
+from penstock.io.contracts import Marker, SinkContext, StagingLost
 from penstock.io.outputs.http_egress import HttpEgressSink
 
 SCHEMA = schema(id=INTEGER)
@@ -41,7 +41,12 @@ class Stream:
     def snapshot(self, generation: int, *ids: int) -> None:
         self.sink.begin(generation, "t", 1)
         self.sink.stage(generation, 0, rows(*ids))
-        self.sink.publish(generation, marker(generation, 1))
+        self.sink.publish(generation, marker(generation, 1, len(ids)))
+
+    def retry(self) -> None:
+        """What the delivery does after a passing failure."""
+        self.sink.close()
+        self.sink.open()
 
 
 def rows(*ids: int, weight: int = 1) -> Batch:
@@ -49,8 +54,8 @@ def rows(*ids: int, weight: int = 1) -> Batch:
     return batch_from_rows(SCHEMA, [(i,) for i in counted], [n * weight for n in counted.values()])
 
 
-def marker(generation: int, step: int) -> Marker:
-    return Marker("p", "m", "api-1", generation, "t", "following", step, 0, "hash")
+def marker(generation: int, step: int, rows: int = 0) -> Marker:
+    return Marker("p", "m", "api-1", generation, "t", "following", step, rows, "hash")
 
 
 def test_a_snapshot_shows_at_its_end_and_not_before() -> None:
@@ -61,7 +66,7 @@ def test_a_snapshot_shows_at_its_end_and_not_before() -> None:
     assert s.shown() == [1, 2, 2]
     s.sink.stage(2, 0, rows(7))
     assert s.shown() == [1, 2, 2] and s.reader.generation == 1
-    s.sink.publish(2, marker(2, 5))
+    s.sink.publish(2, marker(2, 5, 1))
     assert s.shown() == [7] and s.reader.generation == 2
 
 
@@ -112,3 +117,51 @@ def test_a_gap_ends_the_reading() -> None:
     next(s.chunks)
     with pytest.raises(TransientError, match="dropped"):
         s.shown()
+
+
+def test_calls_that_are_made_twice_are_seen_once() -> None:
+    s = Stream()
+    for _ in range(2):
+        s.sink.begin(1, "t", 1)
+    for _ in range(2):
+        s.sink.stage(1, 0, rows(1, 2))
+    for _ in range(2):
+        s.sink.publish(1, marker(1, 1, 2))
+    for _ in range(2):
+        s.sink.apply(rows(3), marker(1, 2))
+    assert s.shown() == [1, 2, 3] and s.reader.snapshots == 1
+
+
+def test_a_passing_failure_does_not_end_the_stream() -> None:
+    s = Stream()
+    s.snapshot(1, 1)
+    s.sink.begin(2, "t", 5)
+    s.sink.stage(2, 0, rows(8))
+    s.retry()
+    s.sink.apply(rows(2), marker(1, 6))
+    assert s.shown() == [1, 2], "the reset was called off meanwhile"
+    s.retry()
+    s.sink.apply(rows(2), marker(1, 6))
+    assert s.shown() == [1, 2], "the reply to that delta was lost"
+    s.snapshot(3, 9)
+    s.retry()
+    assert s.shown() == [9] and s.sink.marker() == marker(3, 1, 1)
+
+
+def test_a_snapshot_that_is_not_whole_is_not_shown() -> None:
+    s = Stream()
+    s.snapshot(1, 1)
+    s.sink.begin(2, "t", 5)
+    s.sink.stage(2, 0, rows(8))
+    with pytest.raises(StagingLost):
+        s.sink.publish(2, marker(2, 5, 2))
+    assert s.shown() == [1]
+
+
+def test_a_stream_ends_with_what_was_sent_last() -> None:
+    s = Stream()
+    s.snapshot(1, 1)
+    s.sink.end()
+    for chunk in s.chunks:
+        s.reader.take(json.loads(chunk))
+    assert s.shown() == [1]
