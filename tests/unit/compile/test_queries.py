@@ -51,8 +51,11 @@ SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)
 SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b WHERE y > 100)
 SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b)
 SELECT k, x, (k, x) IN (SELECT k, CAST(y / 10 AS INT) FROM b) AS p, (k, x) NOT IN (SELECT k, 1 FROM b WHERE k IS NOT NULL) AS q FROM a
+SELECT k, 1 IN (SELECT 1 FROM b) AS p, NULL IN (SELECT 2 FROM b WHERE y > 100) AS q, 1 NOT IN (SELECT NULL FROM b) AS r FROM a
 SELECT * FROM a AS l CROSS JOIN a AS r
 SELECT l.k, r.k FROM a AS l JOIN b AS r ON l.x < r.y
+SELECT e.empno, m.empno AS m FROM emp e FULL JOIN emp m ON e.sal < m.sal - 2000
+SELECT e.empno, m.empno AS m FROM emp e RIGHT JOIN emp m ON e.deptno = m.deptno AND e.sal < m.sal
 SELECT COUNT(NULL) AS a, MAX(NULL) AS b, MIN(NULL) IS NULL AS c FROM a
 SELECT empno, LAG(sal, 1 + 1) OVER (ORDER BY empno) AS l, LEAD(sal, 3 - 2, -1) OVER (ORDER BY empno) AS m FROM emp
 SELECT empno, LAG(sal, -1) OVER (ORDER BY empno) AS l, LEAD(sal, -2, 0) OVER (ORDER BY empno) AS r FROM emp

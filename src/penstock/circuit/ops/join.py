@@ -127,23 +127,26 @@ class Join(Node):
         wants = self._kind == "semi"
         if own.unmatched is not None and not wants:
             yield own.unmatched
-        changes = self._by_key(own, other) if self._residual is None else self._by_row(own, other)
+        if self._residual is None:
+            changes = self._by_key(own, other)
+        else:
+            changes = self._by_row(own, other, left_is_own)
         for rows, before, after in changes:
             weights = rows.weights * ((after == wants).astype(np.int64) - (before == wants))
             at = positions(weights)
             yield Batch(rows.schema, take(rows, at).columns, weights[at])
         if own.delta is not None:
-            present = self._present(own, other)
+            present = self._present(own, other, left_is_own)
             yield filter_batch(own.delta, (present == wants).astype(np.uint8))
 
-    def _present(self, own: Arrange, other: Arrange) -> np.ndarray:
+    def _present(self, own: Arrange, other: Arrange, left_is_own: bool) -> np.ndarray:
         """bool per row of own's delta: whether it has a partner after this step."""
         assert own.delta is not None
         if self._residual is None:
             assert other.counts is not None
             return other.counts.present(own.keys_of(own.delta), len(own.delta))
-        matches = self._matches(own, own.delta, other.spine)
-        return (matches + self._matches(own, own.delta, other.pending)) > 0
+        matches = self._matches(own, own.delta, other.spine, left_is_own)
+        return (matches + self._matches(own, own.delta, other.pending, left_is_own)) > 0
 
     def _by_key(
         self, own: Arrange, other: Arrange
@@ -157,22 +160,25 @@ class Join(Node):
             yield rows, ~after, after
 
     def _by_row(
-        self, own: Arrange, other: Arrange
+        self, own: Arrange, other: Arrange, left_is_own: bool
     ) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
         """Old rows of `own` whose number of matches changed: (rows, before, after)."""
         if other.delta is None:
             return
         keys, count = distinct_keys(other.keys_of(other.delta), len(other.delta))
         _, rows = own.spine.probe(keys, count)
-        change = self._matches(own, rows, other.pending)
+        change = self._matches(own, rows, other.pending, left_is_own)
         changed = np.flatnonzero(change)
         if len(changed):
             rows = take(rows, changed)
-            before = self._matches(own, rows, other.spine)
+            before = self._matches(own, rows, other.spine, left_is_own)
             yield rows, before > 0, before + change[changed] > 0
 
-    def _matches(self, own: Arrange, rows: Batch, spine: Spine | None) -> Weights:
-        """For each row, the total weight in `spine` of the rows that match it."""
+    def _matches(
+        self, own: Arrange, rows: Batch, spine: Spine | None, left_is_own: bool
+    ) -> Weights:
+        """For each row, the total weight in `spine` of the rows that match it. `left_is_own`:
+        whether `rows` stand on the left; a relation joined with itself is one arrangement."""
         matches = np.zeros(len(rows), dtype=np.int64)
         if spine is None or not len(rows):
             return matches
@@ -180,7 +186,7 @@ class Join(Node):
         at, found = spine.probe(own.keys_of(rows), len(rows))
         if len(at):
             mine = take(rows, at)
-            left, right = (mine, found) if own is self._left else (found, mine)
+            left, right = (mine, found) if left_is_own else (found, mine)
             passing = self._residual(self._beside(left, right)).astype(bool)
             np.add.at(matches, at[passing], found.weights[passing])
         return matches

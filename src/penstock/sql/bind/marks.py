@@ -14,7 +14,7 @@ from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
-from penstock.plan.nodes import AggCall, Aggregate, Distinct, Join, JoinKind, Node, Project
+from penstock.plan.nodes import AggCall, Aggregate, Distinct, Filter, Join, JoinKind, Node, Project
 from penstock.plan.rewrite import columns_of, remap
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import same
@@ -90,6 +90,11 @@ def _keyed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Ex
 
 def _witnessed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:
     used = sorted({c for p in on for c in columns_of(p) if c < frame.width})
+    if not used:  # one answer for all rows of the frame
+        condition = build.and_([remap(p, lambda i: i - frame.width) for p in on])
+        schema = Schema((Field("$found", build.TRUE.type),))
+        rows = Filter(query.schema, query, condition)
+        return Distinct(schema, Project(schema, rows, (build.TRUE,))), []
     refs = tuple(frame.column(c) for c in used)
     schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(refs)))
     domain = Distinct(schema, Project(schema, frame.source(used), refs))
