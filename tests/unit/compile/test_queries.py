@@ -52,6 +52,8 @@ SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b WHE
 SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b)
 SELECT k, x, (k, x) IN (SELECT k, CAST(y / 10 AS INT) FROM b) AS p, (k, x) NOT IN (SELECT k, 1 FROM b WHERE k IS NOT NULL) AS q FROM a
 SELECT k, 1 IN (SELECT 1 FROM b) AS p, NULL IN (SELECT 2 FROM b WHERE y > 100) AS q, 1 NOT IN (SELECT NULL FROM b) AS r FROM a
+SELECT k, x FROM a WHERE (k, x) = ANY (SELECT k, y / 10 FROM b)
+SELECT k, x FROM a WHERE (k, x) <> ALL (SELECT k, y / 10 FROM b WHERE y IS NOT NULL AND k IS NOT NULL)
 SELECT * FROM a AS l CROSS JOIN a AS r
 SELECT l.k, r.k FROM a AS l JOIN b AS r ON l.x < r.y
 SELECT e.empno, m.empno AS m FROM emp e FULL JOIN emp m ON e.sal < m.sal - 2000
@@ -68,6 +70,12 @@ SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 *
 """
 
 DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
+    ("SELECT k, x = ANY (ARRAY[k * 10, 20]) AS p, x <> ALL (ARRAY[k, NULL]) AS q, x > ALL (ARRAY[9, k]) AS r "
+     "FROM a WHERE k < 3",
+     [(1, True, None, True), (1, True, None, True), (2, False, None, True), (2, False, None, True)]),
+    ("SELECT s, s LIKE ANY ('a%', '%z', 'b') AS p, s NOT LIKE ALL ('a%', 'b_') AS q, s ILIKE SOME ('C') AS r FROM a",
+     [("a", True, False, False), ("b", True, True, False), (None, None, None, None), ("c", False, True, True),
+      ("d", False, True, False), (None, None, None, None)]),
     ("SELECT COUNTIF(NULL) AS c, EVERY(NULL) AS e, ARG_MAX(1, NULL) AS a, COUNT(NULL, 1) AS n "
      "FROM (VALUES (1), (2)) AS t(x)", [(0, None, None, 0)]),
     ("SELECT * FROM UNNEST(ARRAY[1, 2, 3], ARRAY['a', NULL]) AS t(x, y)",
@@ -128,6 +136,21 @@ def test_a_view_holds_what_duckdb_answers(query: str, duck: Any) -> None:
 @pytest.mark.parametrize(("query", "rows"), DECIDED)
 def test_a_view_holds_the_rows_that_the_rules_say(query: str, rows: list[tuple[Any, ...]]) -> None:
     assert ours(query) == Counter(rows)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT 1 FROM a OUTER APPLY (SELECT y FROM b WHERE b.k = a.k) q",
+         "OUTER APPLY is not supported.*LEFT JOIN LATERAL"),
+        ("SELECT 1 FROM a WHERE (k, x) > ALL (SELECT k, y FROM b)", "only = ANY and <> ALL take rows"),
+        ("SELECT 1 FROM a WHERE s LIKE ANY (SELECT t FROM b)", "LIKE takes a list of patterns"),
+        ("SELECT 1 FROM a WHERE k = ANY (SELECT k, y FROM b)", "compares 1 column"),
+    ],
+)  # fmt: skip
+def test_what_the_dialect_lacks_is_refused_by_name(query: str, message: str) -> None:
+    with pytest.raises(SqlError, match=message):
+        compile_program(f"{TABLES} CREATE VIEW v AS {query};")
 
 
 def names(query: str) -> tuple[str, ...]:

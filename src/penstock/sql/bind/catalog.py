@@ -29,7 +29,7 @@ class Subqueries(Protocol):
     ) -> Expr: ...
 
     def quantified(
-        self, e: ast.Quantified, operand: Expr, scope: Scope, catalog: Catalog
+        self, e: ast.Quantified, operands: Sequence[Expr], scope: Scope, catalog: Catalog
     ) -> Expr: ...
 
 

@@ -282,7 +282,8 @@ class ExpressionBinder:
             test = binder.is_in(e, operands, scope, self.catalog)
             return build.not_(test, e.span) if e.negated else test
         if isinstance(e, ast.Quantified):
-            return binder.quantified(e, self.bind(e.left), scope, self.catalog)
+            operands = [self.bind(x) for x in row_items(e.left)]
+            return binder.quantified(e, operands, scope, self.catalog)
         assert isinstance(e, ast.ScalarSubquery)
         return binder.scalar(e, scope, self.catalog)
 
@@ -290,8 +291,23 @@ class ExpressionBinder:
         if e.query is not None:
             return self._subquery(e)
         left = self.bind(e.left)
-        tests = [build.call(e.op, [left, self.bind(x)], e.span) for x in e.items]
+        items = [self.bind(x) for x in e.items]
+        if len(items) == 1 and items[0].type.kind is Kind.ARRAY:
+            return self._of_array(e)
+        tests = [build.call(e.op, [left, item], e.span) for item in items]
         return (build.and_ if e.quantifier == "ALL" else build.or_)(tests, e.span)
+
+    def _of_array(self, e: ast.Quantified) -> Expr:
+        """left op ANY (array): ARRAY_EXISTS(array, x -> left op x); op ALL: no x for which NOT."""
+        x = ast.Identifier(e.span, "$x")
+        test: ast.Expr = ast.Binary(e.span, e.op, e.left, ast.ColumnRef(e.span, (x,)))
+        is_all = e.quantifier == "ALL"
+        if is_all:
+            test = ast.Unary(e.span, "NOT", test)
+        args = (e.items[0], ast.Lambda(e.span, (x,), test))
+        name = ast.Identifier(e.span, "array_exists")
+        found = self.bind(ast.FunctionCall(e.span, name, args))
+        return build.not_(found, e.span) if is_all else found
 
 
 def row_items(e: ast.Expr) -> tuple[ast.Expr, ...]:

@@ -60,19 +60,25 @@ class SubqueryBinder:
         query = bind_query(e.query, inside(catalog, scope))
         return _in(operands, query, e.query.span, e.span)
 
-    def quantified(self, e: ast.Quantified, operand: Expr, scope: Scope, catalog: Catalog) -> Expr:
-        """operand op ANY (SELECT …), operand op ALL (SELECT …)."""
+    def quantified(
+        self, e: ast.Quantified, operands: Sequence[Expr], scope: Scope, catalog: Catalog
+    ) -> Expr:
+        """operand op ANY (SELECT …), operand op ALL (SELECT …); several operands for = ANY and
+        <> ALL only, which are IN and NOT IN."""
         assert e.query is not None
         query = bind_query(e.query, inside(catalog, scope))
         is_all = e.quantifier == "ALL"
         if (e.op, is_all) == ("=", False):
-            return _in([operand], query, e.query.span, e.span)
+            return _in(operands, query, e.query.span, e.span)
         if (e.op, is_all) == ("<>", True):
-            return build.not_(_in([operand], query, e.query.span, e.span), e.span)
-        _one_column(query, e.query.span, f"{e.op} {e.quantifier} (SELECT …)")
+            return build.not_(_in(operands, query, e.query.span, e.span), e.span)
+        what = f"{e.op} {e.quantifier} (SELECT …)"
+        if len(operands) != 1:
+            raise BindError(e.span, f"{what} compares one column; only = ANY and <> ALL take rows")
+        _one_column(query, e.query.span, what)
         # x op ALL (q) is FALSE where x is not op the extreme; x op ANY (q) is NOT (x not-op ALL)
         op = e.op if is_all else _NEGATED[e.op]
-        answer = _all(op, operand, query, e.span)
+        answer = _all(op, operands[0], query, e.span)
         return answer if is_all else build.not_(answer, e.span)
 
 

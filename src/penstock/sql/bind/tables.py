@@ -32,7 +32,7 @@ from penstock.sql.passes.join_keys import pick
 _KINDS = {
     "COMMA": JoinKind.INNER, "CROSS": JoinKind.INNER, "INNER": JoinKind.INNER,
     "LEFT": JoinKind.LEFT, "RIGHT": JoinKind.RIGHT, "FULL": JoinKind.FULL,
-    "CROSS APPLY": JoinKind.INNER, "OUTER APPLY": JoinKind.LEFT,
+    "CROSS APPLY": JoinKind.INNER,
 }  # fmt: skip
 
 
@@ -67,6 +67,8 @@ def _named(node: Node, alias: ast.Alias | None, name: str | None) -> tuple[Node,
 def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     if "ASOF" in join.kind:
         return _asof(join, catalog)
+    if join.kind == "OUTER APPLY":
+        raise unsupported(join.span, "OUTER APPLY", "write LEFT JOIN LATERAL (SELECT …) ON TRUE")
     kind = _KINDS[join.kind]
     left, left_scope = bind_table(join.left, catalog)
     if isinstance(join.right, ast.DerivedTable) and (join.right.lateral or "APPLY" in join.kind):

@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import reduce
 
 from penstock.errors import Span
 from penstock.sql import ast
@@ -264,9 +265,22 @@ class ExpressionParser(TypeParser):
     def _like(self, left: ast.Expr, start: int, negated: bool = False) -> ast.Expr:
         kind = self.key
         self.advance()
+        if self._at_quantifier():
+            return self._like_some(kind, left, start, negated)
         pattern = self.expression(_PREDICATE + 1)
         escape = self.expression(_PREDICATE + 1) if self.accept("ESCAPE") else None
         return ast.Like(self.span_from(start), kind, left, pattern, escape, negated)
+
+    def _like_some(self, kind: str, left: ast.Expr, start: int, negated: bool) -> ast.Expr:
+        """`a LIKE ANY (p, q)` is `a LIKE p OR a LIKE q`; ALL: AND."""
+        op = "AND" if self.key == "ALL" else "OR"
+        self.advance()
+        query, patterns = self._query_or_list()
+        if query is not None:
+            raise self.refuse(f"{kind} takes a list of patterns here, not a query")
+        span = self.span_from(start)
+        tests: list[ast.Expr] = [ast.Like(span, kind, left, p, None, negated) for p in patterns]
+        return reduce(lambda a, b: ast.Binary(span, op, a, b), tests)
 
     def _similar(self, left: ast.Expr, start: int, negated: bool = False) -> ast.Expr | None:
         if self.next_key != "TO":
