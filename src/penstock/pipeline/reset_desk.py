@@ -113,9 +113,16 @@ class ResetDesk:
             take_cut=self._loop.take_cut,
         )
         answers = []
-        for e, capabilities in checked:
-            record = e.request_reset(mode=options.mode, reset_id=options.reset_id, group=group)
-            answers.append({**_named(e), **self._accepted(record, capabilities)})
+        waiting = [e.name for e in endpoints]
+        try:
+            for e, capabilities in checked:
+                record = e.request_reset(mode=options.mode, reset_id=options.reset_id, group=group)
+                waiting.remove(e.name)
+                answers.append({**_named(e), **self._accepted(record, capabilities)})
+        finally:
+            # those that could not be asked: the others, which are reset by now, go on without
+            for name in waiting:
+                group.leave(name)
         return {"step": self._loop.step, "resets": answers}
 
     def _named(self, names: Any) -> list[OutputEndpoint]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock.data.batch import DELETE
-from penstock.errors import Conflict, UserError
+from penstock.errors import Conflict, TransientError, UserError
 from penstock.io.contracts import Sink
-from penstock.pipeline import target_probe
+from penstock.pipeline import failpoints, target_probe
 from penstock.pipeline.audit import Difference, compare
+from penstock.pipeline.endpoints import find_output
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.phases import Phase, WaitingFor
+from penstock.pipeline.reset_desk import ResetDesk
 from penstock.pipeline.reset_group import ResetGroup
 from tests.unit.pipeline.memory_sink import MemorySink, Target
 from tests.unit.pipeline.test_delivery import Bench, wait_until
@@ -188,6 +191,30 @@ def test_the_connectors_of_a_group_are_cut_at_one_step_while_rows_arrive(bench: 
     assert {d.state for d in done if d} == {"done"}
     assert len({d.step for d in done if d}) == 1
     assert all(t.rows == bench.total for t in targets)
+
+
+def test_a_group_reset_that_fails_half_way_keeps_nobody_waiting(bench: Bench) -> None:
+    targets = [Target(), Target(), Target()]
+    outs = [bench.output(t) for t in targets]
+    for o in outs:
+        bench.settle(o)
+    desk = ResetDesk(
+        loop=bench.loop,
+        resets=bench.resets,
+        find=partial(find_output, bench.loop),
+        readable=frozenset({"t"}),
+    )
+    failpoints.arm(f"reset.requested({outs[1].name})=error")
+    try:
+        with pytest.raises(TransientError):
+            desk.reset_group({"connectors": [o.name for o in outs]})
+    finally:
+        failpoints.arm("")
+    bench.send((1, "a"))
+    for o in outs:
+        bench.settle(o)
+    assert all(t.rows == bench.total for t in targets)
+    assert all(not o.record.is_pending for o in outs)
 
 
 @pytest.mark.parametrize("how", ["cancel", "pause", "reset", "stop"])
