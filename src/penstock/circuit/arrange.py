@@ -13,13 +13,14 @@ Cost:  an append of the delta per step; where the spine is probed, a sort of wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.expiry import Expiry, Mask, over_for_all
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
@@ -47,15 +48,30 @@ class Arrange(Node):
         self.key = key
         self._strict = tuple(k for k, safe in zip(key, null_safe, strict=True) if not safe)
         self.spine = Spine(self.schema, key)
+        self.spine.is_over = self._is_over
         self.unmatched: Batch | None = None
         self.counts: KeyCounts | None = None
         self._pending: Spine | None = None
+        #: which rows each reader has done with
+        self._expiries: list[Expiry] = []
+
+    def expiry(self) -> Expiry:
+        """That of a reader more; to be called by every one of them while the circuit is built."""
+        self._expiries.append(Expiry())
+        return self._expiries[-1]
+
+    def _is_over(self, rows: Batch) -> Mask | None:
+        return over_for_all(self._expiries, dict(enumerate(rows.columns)))
+
+    def _is_key_over(self, keys: tuple[Column, ...]) -> Mask | None:
+        return over_for_all(self._expiries, dict(zip(self.key, keys, strict=True)))
 
     def count_keys(self) -> KeyCounts:
         """Have the rows per key counted; to be called while the circuit is built."""
         if self.counts is None:
             types = self.schema.types
             self.counts = KeyCounts(GroupTable(tuple(types[k] for k in self.key)))
+            self.counts.is_over = self._is_key_over
         return self.counts
 
     @property
@@ -125,6 +141,8 @@ class KeyCounts:
         self._sweep = Sweep()
         self._changes = Changes(self)
         self.flips: Flips | None = None
+        #: of which keys neither side will have another change
+        self.is_over: Callable[[tuple[Column, ...]], Mask | None] = lambda keys: None
 
     def add(self, keys: tuple[Column, ...], weights: Weights) -> None:
         """Take a delta in and remember which keys came or went."""
@@ -152,8 +170,10 @@ class KeyCounts:
         return len(self._table)
 
     def _forget(self) -> None:
-        """Drop the keys whose count is zero, if they are many."""
-        kept = np.flatnonzero(self._totals[: len(self._table)])
+        """Drop the keys whose count is zero or that are over, if they are many."""
+        over = self.is_over(self._table.keys())
+        counted = self._totals[: len(self._table)] != 0
+        kept = np.flatnonzero(counted if over is None else counted & ~over)
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)

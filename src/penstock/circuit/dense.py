@@ -14,6 +14,7 @@ Cost: O(|delta|); growth doubles; sweeping is amortised O(1) per new id.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ class Serials:
         id      0   1   2   3   4            ids 1 and 2 go             0   1   2
         serial  0   1   2   3   4      ──────────────────────►          0   3   4
 
-    Serials ascend with ids. The serial of an id that is gone may come back, which does no harm:
-    an id only goes when nothing is left of its rows."""
+    Serials ascend with ids. The serial of an id that is gone may come back if it was the last,
+    which does no harm where nothing was left of its rows; others stay gone (`of_dropped`)."""
 
     def __init__(self) -> None:
         self._serial = np.zeros(16, dtype=np.int64)
@@ -80,6 +81,18 @@ class Serials:
     def move(self, kept: Ids) -> None:
         """The ids `kept`, ascending, become 0, 1, 2, …"""
         self._serial, self._known = self._serial[kept], len(kept)
+
+    def of_dropped(self) -> Callable[[Ids], npt.NDArray[np.bool_]]:
+        """Whether each serial belongs to no id now and will not; for ever, in any thread."""
+        live = self._serial[: self._known].copy()
+
+        def dropped(serials: Ids) -> npt.NDArray[np.bool_]:
+            at = np.searchsorted(live, serials)
+            found: npt.NDArray[np.bool_] = at < len(live)
+            found[found] = live[at[found]] != serials[found]
+            return found
+
+        return dropped
 
     def array(self) -> Ids:
         return self._serial

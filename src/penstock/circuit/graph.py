@@ -24,6 +24,7 @@ from typing import Any
 
 from penstock.circuit.arrange import Arrange
 from penstock.circuit.bootstrap import Bootstrap, Difference
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.asof import AsofJoin
@@ -88,6 +89,8 @@ class Circuit:
         self._inlets: dict[str, Inlet] = {}
         self._sinks: dict[str, Sink] = {}
         self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
+        #: line, what it lets expire, by which column, how far from the line
+        self._expiring: list[tuple[Node, Expiry, int, int]] = []
         self._steps = 0
         self._failed = False
         self._known: Mapping[Node, str] = {}
@@ -115,9 +118,11 @@ class Circuit:
         """The rows of a table, none of which may be there less than zero times."""
         return self._add(Enforced(stream.node, table))
 
-    def line(self, stream: Stream, column: int, behind: Value, schema: Schema) -> Stream:
+    def line(
+        self, stream: Stream, column: int, behind: Value, schema: Schema, lag: int = 0
+    ) -> Stream:
         """One row: the largest value of `column` so far, less `behind` (see `ops.lines`)."""
-        return self._add(Line(stream.node, column, behind, schema))
+        return self._add(Line(stream.node, column, behind, schema, lag))
 
     def late(self, stream: Stream) -> Stream:
         """The records that a table or a `punctual` stream found late."""
@@ -231,6 +236,14 @@ class Circuit:
         node = Frontier(stream.node, bound.node, column, op, rises, predicate)
         return self._add(node)
 
+    def expire(self, stream: Stream, side: int, column: int, line: Stream, shift: int = 0) -> None:
+        """What `stream`'s operator remembers of rows of its input `side` whose `column` is less
+        than the value of `line` and `shift` is never asked for again (see `expiry`)."""
+        node = stream.node
+        assert isinstance(node, Join | Aggregate | Positive), "it forgets nothing"
+        expiry = node.expiries[side] if isinstance(node, Join) else node.expiry
+        self._expiring.append((line.node, expiry, column, shift))
+
     def fixpoint(
         self,
         sources: Mapping[str, Stream],
@@ -309,6 +322,9 @@ class Circuit:
             self._schedule = Schedule(self._nodes)
         ran = self._schedule.run(rows)
         changes = StepChanges({name: sink.change() for name, sink in self._sinks.items()})
+        for line, expiry, column, shift in self._expiring:
+            if line.delta is not None:
+                expiry.advance(column, line.delta, shift)
         self._schedule.commit(ran, rows)
         self._steps += 1
         if self._spill is not None:

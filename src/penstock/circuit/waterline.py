@@ -39,7 +39,7 @@ class Waterline:
         for (column, lateness), highest in zip(self.bounds, self.highest, strict=True):
             if highest is not None:
                 c = rows.columns[column]
-                late |= below(c, highest - lateness) & _counts(c)
+                late |= behind(c, highest - lateness)
         return late
 
     def advance(self, rows: Batch) -> None:
@@ -79,6 +79,11 @@ def below(column: Column, limit: Value) -> npt.NDArray[np.bool_]:
             return np.full(len(values), limit > most, np.bool_)
     found: npt.NDArray[np.bool_] = values < limit
     return found
+
+
+def behind(column: Column, line: Value) -> npt.NDArray[np.bool_]:
+    """Whether each value is behind the line; NULL, NaN and the infinities never are."""
+    return below(column, line) & _counts(column)
 
 
 def _counts(column: Column) -> npt.NDArray[np.bool_]:

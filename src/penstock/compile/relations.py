@@ -11,7 +11,7 @@ memo is keyed by the node. A Project that only picks columns shares their arrays
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from penstock.plan.nodes import (
     AsofJoin,
     Difference,
     Distinct,
+    Expiry,
     Filter,
     Frontier,
     Hop,
@@ -65,6 +66,8 @@ class RelationCompiler:
         self.relations: dict[str, Stream] = {}
         #: relations with LATENESS, where rows are found late
         self.punctual: dict[str, Stream] = {}
+        #: what may be forgotten of which node
+        self.expiries: Mapping[Node, list[Expiry]] = {}
         self.view = ""
         self._known = known
         self._memo: dict[Node, Stream] = {}
@@ -74,6 +77,9 @@ class RelationCompiler:
         known = self._memo.get(node)
         if known is None:
             known = self._memo[node] = self._known(node) or self._build(node)
+            for expiry in self.expiries.get(node, ()):
+                line = self.stream(expiry.line)
+                self.circuit.expire(known, expiry.input, expiry.column, line, expiry.shift)
         return known
 
     def _build(self, node: Node) -> Stream:
@@ -123,7 +129,7 @@ class RelationCompiler:
                 )
             case Line():
                 source = self.stream(node.input)
-                return self.circuit.line(source, node.column, node.behind, node.schema)
+                return self.circuit.line(source, node.column, node.behind, node.schema, node.lag)
             case LateRows(input=Scan(relation=relation)):
                 return self.circuit.late(self.punctual[relation])
             case Unnest():

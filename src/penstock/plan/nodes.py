@@ -272,11 +272,13 @@ class Unnest(Node):
 @dataclass(frozen=True, slots=True)
 class Line(Node):
     """One row: the largest value that `column` of `input`, a Scan, has had, less `behind` (in the
-    column's units); no row before there is one."""
+    column's units); no row before there is one. With a `lag` it may stay behind
+    that: by less rows, and some steps."""
 
     input: Node
     column: int
     behind: int | float
+    lag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +361,19 @@ class ConnectorPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiry:
+    """Rows of input number `input` of `node` whose `column` is less than the one value of `line`
+    and `shift` (in the column's units) concern no later change of any input: what `node`
+    remembers of them may be forgotten."""
+
+    node: Node
+    input: int
+    column: int
+    line: Node
+    shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ProgramPlan:
     """A compiled program: everything in order of declaration."""
 
@@ -372,6 +387,8 @@ class ProgramPlan:
     text: str = ""
     #: views that are there without being declared
     system_views: tuple[ViewPlan, ...] = ()
+    #: what operators may forget, by LATENESS
+    expiries: tuple[Expiry, ...] = ()
 
     @property
     def all_views(self) -> tuple[ViewPlan, ...]:

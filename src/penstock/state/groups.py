@@ -126,6 +126,10 @@ class GroupTable:
         """The keys of groups `ids`."""
         return tuple(take_column(c.column(), ids) for c in self._columns)
 
+    def keys(self) -> tuple[Column, ...]:
+        """The keys of all groups, by id."""
+        return tuple(c.column() for c in self._columns)
+
     def _find(self, keys: Sequence[Column], n: int, *, inserts: bool) -> I64:
         hashes = hash_columns(keys, n=n)
         rows = np.arange(n)

@@ -56,6 +56,10 @@ class OrderedRun(Run):
         run, at = Run.part(self, start, stop), slice(start, stop)
         return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, self.c[at], self.d[at])
 
+    def only(self, at: I64) -> OrderedRun:
+        run = Run.only(self, at)
+        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, self.c[at], self.d[at])
+
     def arrays(self) -> dict[str, Array | Column]:
         # `super()` does not work in a dataclass with slots
         return {**Run.arrays(self), "c": self.c, "d": self.d}
@@ -142,7 +146,7 @@ class OrderedSpine(Spine):
         run = run_from(arrays, self.schema)
         return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, arrays["c"], arrays["d"])
 
-    def merged_in_memory(self, lower: Run, upper: Run) -> OrderedRun:
+    def sum_of(self, lower: Run, upper: Run) -> OrderedRun:
         assert isinstance(lower, OrderedRun) and isinstance(upper, OrderedRun)
         n = len(lower) + len(upper)
         source, twins = np.empty(n, np.int64), np.empty(n, np.uint8)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, slice_batch, take, take_column
+from penstock.data.gather import compact_heaps, concat, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set
@@ -101,6 +101,10 @@ class Run:
         """Rows start..stop, to be merged: its index is of no use."""
         batch = slice_batch(self.batch, start, stop)
         return Run(self.k[start:stop], self.r[start:stop], batch, self.table, self.shift)
+
+    def only(self, at: I64) -> Run:
+        """The run of rows `at`, ascending."""
+        return _indexed(self.k[at], self.r[at], _only(self.batch, at))
 
     def arrays(self) -> dict[str, Array | Column]:
         """All it is made of, to be written."""
@@ -186,6 +190,12 @@ def _indexed(k: U64, r: U64, batch: Batch) -> Run:
     table, shift = np.empty((1 << bits) + 1, np.int32), 64 - bits
     _index(k, shift, table)
     return Run(k, r, batch, table, shift)
+
+
+def _only(batch: Batch, at: I64) -> Batch:
+    """Rows `at`, without the strings of the others."""
+    rows = take(batch, at)
+    return Batch(rows.schema, tuple(map(compact_heaps, rows.columns)), rows.weights, True)
 
 
 def run_from(arrays: Mapping[str, Array], schema: Schema) -> Run:

@@ -81,6 +81,8 @@ class Spine:
         self._being_sorted: Batch | None = None
         #: how runs too large for memory are merged (see `penstock.state.spill`)
         self.merge_large: Callable[[Spine, Run, Run], Run | None] | None = None
+        #: which rows of a batch nobody will ask for again; merges leave them out, in any thread
+        self.is_over: Callable[[Batch], npt.NDArray[np.bool_] | None] | None = None
 
     def __len__(self) -> int:
         """Rows held, before those of different runs cancel out."""
@@ -228,12 +230,17 @@ class Spine:
         large = None if self.merge_large is None else self.merge_large(self, lower, upper)
         return self.merged_in_memory(lower, upper) if large is None else large
 
+    def merged_in_memory(self, lower: Run, upper: Run) -> Run:
+        run = self.sum_of(lower, upper)
+        over = None if self.is_over is None else self.is_over(run.batch)
+        return run if over is None or not over.any() else run.only(np.flatnonzero(~over))
+
     # what a run is sorted by is the subclass's choice (see `penstock.state.ordered`)
 
     def run_of(self, delta: Batch) -> Run:
         return build_run(delta, self.key)
 
-    def merged_in_memory(self, lower: Run, upper: Run) -> Run:
+    def sum_of(self, lower: Run, upper: Run) -> Run:
         return merge_runs(lower, upper, self.key)
 
     def _read(self, arrays: Mapping[str, Array]) -> Run:

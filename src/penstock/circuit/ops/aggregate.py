@@ -24,6 +24,7 @@ from penstock.circuit.dense import (
     moved,
     renumbered,
 )
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.circuit.ops.accumulators import accumulator
@@ -76,6 +77,8 @@ class Aggregate(Node):
         # without keys there is one group: it has a row before the first input comes, and always
         self.is_pending = not keys
         self._has_started = False
+        #: which groups get no more rows, by column of the input
+        self.expiry = Expiry()
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
@@ -146,11 +149,15 @@ class Aggregate(Node):
         return ids
 
     def _forget(self, table: GroupTable) -> None:
-        """Drop the groups of which nothing is left, if they are many."""
+        """Drop the groups of which nothing is left or that are over, if they are many."""
         groups = len(table)
         in_use = self._row_counts[:groups] != 0
         for call in self._calls:
             in_use |= call.in_use(groups)
+        over = self.expiry.mask(dict(zip(self._keys, table.keys(), strict=True)))
+        if over is not None:
+            over[-1] = False  # a serial is given once, which the last one sees to
+            in_use &= ~over
         kept = np.flatnonzero(in_use)
         if self._sweep.is_worth_it(len(kept), groups):
             self._table, ids = renumbered(table, kept)
@@ -260,6 +267,10 @@ class Call:
         self.accumulator.move(old, new)
         if self._arguments is not None:
             self._serials.move(old)
+            of_dropped = self._serials.of_dropped()
+            for kept in (self._arguments, self._keys):
+                if kept is not None:
+                    kept.drop(lambda rows: of_dropped(rows[0].values))
 
     def arrays(self) -> Arrays:
         serials = {} if self._arguments is None else {"argument serial": self._serials.array()}

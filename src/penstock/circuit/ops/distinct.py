@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.types import SqlType
@@ -36,6 +38,8 @@ class Crossings:
         self._touched = Touched()
         self._sweep = Sweep()
         self._changes = Changes(self)
+        #: which rows neither come nor go any more, by column
+        self.expiry = Expiry()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -58,12 +62,25 @@ class Crossings:
         return np.clip(self._totals[ids], 0, self._at_most)
 
     def _forget(self) -> None:
-        """Drop the rows whose total is zero, if they are many."""
-        kept = np.flatnonzero(self._totals[: len(self._table)])
+        """Drop the rows whose total is zero or that are over, if they are many."""
+        kept = self.in_use()
+        over = self.expiry.mask(dict(enumerate(self._table.keys())))
+        if over is not None:
+            kept = kept[~over[kept]]
         if self._sweep.is_worth_it(len(kept), len(self._table)):
-            self._table, ids = renumbered(self._table, kept)
-            self._totals = moved(self._totals, kept, ids)
-            self._changes.renumbered()
+            self._keep(kept)
+
+    def drop(self, is_over: Callable[[tuple[Column, ...]], npt.NDArray[np.bool_]]) -> None:
+        """Forget the rows of which `is_over` says so."""
+        kept = self.in_use()
+        over = is_over(self.rows(kept))
+        if over.any():
+            self._keep(kept[~over])
+
+    def _keep(self, kept: Ids) -> None:
+        self._table, ids = renumbered(self._table, kept)
+        self._totals = moved(self._totals, kept, ids)
+        self._changes.renumbered()
 
     def totals(self, ids: Ids) -> Weights:
         return self._totals[ids]
@@ -112,6 +129,10 @@ class Positive(Node):
         if not len(ids):
             return None
         return Batch(self.schema, self._crossings.rows(ids), change, True)
+
+    @property
+    def expiry(self) -> Expiry:
+        return self._crossings.expiry
 
     def parameters(self) -> tuple[Any, ...]:
         return ()

@@ -121,6 +121,8 @@ class Extremum(Accumulator):
 
     def move(self, old: Ids, new: Ids) -> None:
         self._serials.move(old)
+        dropped = self._serials.of_dropped()
+        self._spine.is_over = lambda rows: dropped(rows.columns[0].values)
         for cells in self._best:
             cells.move(old, new)
         if self._codes is not None:

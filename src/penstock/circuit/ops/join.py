@@ -71,6 +71,8 @@ class Join(Node):
         self._residual = residual
         self._meaning = meaning
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
+        #: which rows of either side cannot find a partner any more
+        self.expiries = left.expiry(), right.expiry()
         if residual is None:
             if kind in _KEEPS_LEFT:
                 right.count_keys()

@@ -12,9 +12,12 @@ from penstock.circuit.waterline import Punctual, Value, largest
 from penstock.data.batch import Batch, Column
 from penstock.data.types import FLOATS, Schema
 
+LAG_STEPS = 64
+
 
 class Line(Node):
-    """One row: the largest value that a column has had, less a constant.
+    """One row: the largest value that a column has had, less a constant. With a `lag` it moves
+    only once that many rows have come since it did, or some in each of LAG_STEPS steps.
 
     Reference:   max over all steps of A[column] - behind; no row before there is a value.
     Incremental: the largest of the delta, against the largest before.
@@ -27,15 +30,28 @@ class Line(Node):
 
     scalars: ClassVar[tuple[str, ...]] = (*Node.scalars, "highest")
 
-    def __init__(self, source: Node, column: int, behind: Value, schema: Schema) -> None:
+    def __init__(
+        self, source: Node, column: int, behind: Value, schema: Schema, lag: int = 0
+    ) -> None:
         super().__init__(schema, (source,))
-        self._column, self._behind = column, behind
+        self._column, self._behind, self._lag = column, behind, lag
         self.highest: Value | None = None
+        #: since it moved: the largest value, and the rows and steps
+        self._seen: Value | None = None
+        self._rows, self._steps = 0, 0
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
         found = largest(delta.columns[self._column], delta.weights > 0)
+        if self._lag:
+            self._rows += len(delta)
+            self._steps += 1
+            if found is not None and (self._seen is None or found > self._seen):
+                self._seen = found
+            if self._rows < self._lag and self._steps < LAG_STEPS:
+                return None
+            found, self._seen, self._rows, self._steps = self._seen, None, 0, 0
         before = self.highest
         if found is None or (before is not None and found <= before):
             return None
@@ -57,7 +73,7 @@ class Line(Node):
         return Column(type, np.array(moved, type.dtype))
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._column, self._behind
+        return self._column, self._behind, *((self._lag,) if self._lag else ())
 
 
 class Late(Node):

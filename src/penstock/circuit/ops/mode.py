@@ -86,17 +86,19 @@ class Mode(Accumulator):
         return used
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._forget()
         self._serials.move(old)
         self._best.move(old, new)
+        self._forget()
 
     def _groups_of(self, values: Ids) -> Ids:
         return self._serials.ids_of(self._table.take(values)[0].values)
 
     def _forget(self) -> None:
-        """Drop the values that are not there, if they are many."""
-        kept = np.flatnonzero(self._counts[: len(self._table)])
-        if self._sweep.is_worth_it(len(kept), len(self._table)):
+        """Drop the values that are not there, if they are many, and those of groups that went."""
+        values = len(self._table)
+        gone = self._serials.of_dropped()(self._table.keys()[0].values)
+        kept = np.flatnonzero((self._counts[:values] != 0) & ~gone)
+        if gone.any() or self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._counts = moved(self._counts, kept, ids)
             self._changes.renumbered()

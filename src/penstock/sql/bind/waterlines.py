@@ -79,9 +79,9 @@ def released_rows(table: TablePlan) -> Node | None:
     return None if rows is scan else rows
 
 
-def line_of(scan: Scan, column: int, behind: int | float) -> Node:
+def line_of(scan: Scan, column: int, behind: int | float, lag: int = 0) -> Node:
     type = scan.schema.types[column].with_nullable(False)
-    return Line(Schema((Field(_NAME, type),)), scan, column, behind)
+    return Line(Schema((Field(_NAME, type),)), scan, column, behind, lag)
 
 
 def _behind(schema: Schema, rows: Node, line: Node, column: int, op: str) -> Node:
@@ -91,9 +91,13 @@ def _behind(schema: Schema, rows: Node, line: Node, column: int, op: str) -> Nod
 
 
 class Waterlines:
-    """The waterlines of the columns of one program's relations."""
+    """The waterlines of the columns of one program's relations; they may stay behind by `lag`
+    rows of each relation with LATENESS."""
 
-    def __init__(self, tables: Mapping[str, TablePlan], views: Mapping[str, ViewPlan]) -> None:
+    def __init__(
+        self, tables: Mapping[str, TablePlan], views: Mapping[str, ViewPlan], lag: int = 0
+    ) -> None:
+        self._lag = lag
         self._tables = tables
         self._views = views
         self._entered: set[str] = set()
@@ -106,7 +110,7 @@ class Waterlines:
             case Filter(input=below) | Distinct(input=below):
                 return self.of(below, column)
             case Project(input=below, exprs=exprs):
-                return self._function(below, exprs[column])
+                return self.of_function(below, exprs[column])
             case Aggregate(input=below, keys=keys):
                 return self.of(below, keys[column]) if column < len(keys) else None
             case TopK(input=below, partition=partition):
@@ -132,6 +136,10 @@ class Waterlines:
     def of_view(self, view: ViewPlan, column: int) -> Node | None:
         return self._relation(Scan(view.schema, view.name), column)
 
+    def of_equal(self, node: Join, a: int, b: int) -> Node | None:
+        """Of columns of the two sides that are equal."""
+        return _least(self.of(node.left, a), self.of(node.right, b))
+
     def _relation(self, scan: Scan, column: int) -> Node | None:
         name = scan.relation
         relation = self._tables.get(name) or self._views.get(name)
@@ -139,7 +147,7 @@ class Waterlines:
             return None
         for late, behind, _ in relation.lateness:
             if late == column:
-                return line_of(scan, column, behind)
+                return line_of(scan, column, behind, self._lag)
         if isinstance(relation, TablePlan) or name in self._entered:
             return None  # of a cycle of views nothing is known
         self._entered.add(name)
@@ -148,7 +156,8 @@ class Waterlines:
         finally:
             self._entered.discard(name)
 
-    def _function(self, below: Node, e: Expr) -> Node | None:
+    def of_function(self, below: Node, e: Expr) -> Node | None:
+        """That of an expression over `below`."""
         column = _growing(e)
         line = None if column is None else self.of(below, column)
         if line is None or isinstance(e, InputRef):
@@ -197,7 +206,7 @@ class Waterlines:
         for a, b in node.keys:
             shown = (a,) if node.kind in (JoinKind.SEMI, JoinKind.ANTI) else (a, width + b)
             if column in shown:
-                line = _least(self.of(node.left, a), self.of(node.right, b))
+                line = self.of_equal(node, a, b)
                 if line is not None:
                     return line
         return None

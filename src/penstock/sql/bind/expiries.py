@@ -1,0 +1,152 @@
+"""What operators may forget, because LATENESS says that nothing more will come of it.
+
+    GROUP BY window_start           groups whose window is behind its waterline
+    DISTINCT, EXCEPT                rows that have a column behind its waterline
+    ON l.day = r.day                rows of both sides, days behind both waterlines
+    ON … AND l.t >= r.t - 10        rows l whose t is less than (waterline of r.t) - 10
+
+All waterlines are of the relations that the operator reads (see `waterlines`). A row of a join that
+finds no new partner is not needed to take its pairs back either: that is up to the other side's
+rows, which stay as long as there can be a change of this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from penstock.data.types import INTEGERS, Kind
+from penstock.plan.expressions import Call, Expr, InputRef, Literal
+from penstock.plan.nodes import (
+    Aggregate,
+    Difference,
+    Distinct,
+    Expiry,
+    Filter,
+    Join,
+    JoinKind,
+    Node,
+    ProgramPlan,
+)
+from penstock.plan.rewrite import can_fail, conjuncts, expressions, inputs
+from penstock.sql.bind.waterlines import Waterlines
+
+#: rows of a table between two looks at what can go: often enough for the state to stay small, and
+#: seldom enough to cost nothing
+LAG = 1 << 16
+
+_LESS, _MORE = ("<", "<="), (">", ">=")
+_TIMES = (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+
+
+def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
+    """Of the nodes of all views."""
+    if not any(t.lateness for t in program.tables) and not any(v.lateness for v in program.views):
+        return ()
+    known = Waterlines(
+        {t.name: t for t in program.tables}, {v.name: v for v in program.all_views}, lag
+    )
+    found: dict[Expiry, None] = {}
+    for node, readers in _readers(program).items():
+        found.update(dict.fromkeys(e for e in _of(node, readers, known) if _is_of_use(e)))
+    return tuple(found)
+
+
+def _readers(program: ProgramPlan) -> dict[Node, list[Node | None]]:
+    """Each node with those that read it; None for the view that it is."""
+    found: dict[Node, list[Node | None]] = {}
+    below: list[tuple[Node, Node | None]] = [(v.query, None) for v in program.all_views]
+    while below:
+        node, reader = below.pop()
+        if node not in found:
+            found[node] = []
+            below += [(i, node) for i in inputs(node)]
+        found[node].append(reader)
+    return found
+
+
+def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[Expiry]:
+    match node:
+        case Aggregate(input=input, keys=keys):
+            yield from _columns(node, input, keys, known)
+        case Distinct(input=input):
+            yield from _columns(node, input, range(len(node.schema)), known)
+        case Difference():
+            yield from _columns(node, node, range(len(node.schema)), known)
+        case Join():
+            yield from _keys(node, known)
+            conditions = conjuncts(node.residual)
+            if node.kind is JoinKind.INNER and len(readers) == 1 and isinstance(readers[0], Filter):
+                # pairs that nobody but this filter sees
+                conditions += conjuncts(readers[0].predicate)
+            for condition in conditions:
+                yield from _comparison(node, condition, known)
+
+
+def _columns(
+    node: Node, rows: Node, columns: tuple[int, ...] | range, known: Waterlines
+) -> Iterator[Expiry]:
+    for column in columns:
+        line = known.of(rows, column)
+        if line is not None:
+            yield Expiry(node, 0, column, line)
+
+
+def _keys(node: Join, known: Waterlines) -> Iterator[Expiry]:
+    for a, b in node.keys:
+        line = known.of_equal(node, a, b)
+        if line is not None:
+            yield Expiry(node, 0, a, line)
+            yield Expiry(node, 1, b, line)
+
+
+def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expiry]:
+    """column + c >= column of the other side + d"""
+    if not isinstance(condition, Call) or condition.function.name not in (*_LESS, *_MORE):
+        return
+    high, low = map(_shifted, condition.args)
+    if condition.function.name in _LESS:
+        high, low = low, high
+    if high is None or low is None:
+        return
+    width = len(node.left.schema)
+    side, other = int(high[0] >= width), int(low[0] >= width)
+    if side == other:
+        return
+    rows, start = (node.right, width) if other else (node.left, 0)
+    line = known.of(rows, low[0] - start)
+    if line is not None:
+        column = high[0] - (width if side else 0)
+        yield Expiry(node, side, column, line, low[1] - high[1])
+
+
+def _shifted(e: Expr) -> tuple[int, int] | None:
+    """(column, constant) of a sum of the two, in the column's units."""
+    match e:
+        case InputRef(index=index):
+            return index, 0
+        case Call(type=type, function=f, args=(a, b)) if f.name in ("+", "-"):
+            if isinstance(a, Literal) and f.name == "+":
+                a, b = b, a
+            if not isinstance(a, InputRef) or not isinstance(b, Literal):
+                return None
+            exact = type.kind in _TIMES and b.type.kind is Kind.INTERVAL_SHORT
+            exact |= type.kind in INTEGERS and b.type.kind in INTEGERS
+            if exact and isinstance(b.value, int) and a.type.kind is type.kind:
+                return a.index, -b.value if f.name == "-" else b.value
+    return None
+
+
+def _is_of_use(e: Expiry) -> bool:
+    """Whether a value of the line is one of the column, and none can fail: it is not by LATENESS
+    that a pipeline has to compute `t - 1` of a line that no row is on."""
+    rows = inputs(e.node)[e.input]
+    column = rows.schema.types[e.column].with_nullable(False)
+    if e.line.schema.types[0].with_nullable(False) != column:
+        return False
+    below = [e.line]
+    while below:
+        node = below.pop()
+        if any(map(can_fail, expressions(node))):
+            return False
+        below += inputs(node)
+    return True

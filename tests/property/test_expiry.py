@@ -1,0 +1,199 @@
+"""What LATENESS lets operators forget never shows in what they emit, and it is forgotten."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.circuit import Circuit, dense
+from penstock.compile.program import compile_circuit
+from penstock.data.build import batch_to_rows
+from penstock.plan.nodes import ProgramPlan
+from penstock.sql.bind.expiries import find_expiries
+from penstock.sql.program import compile_program
+from penstock.state import spine
+from penstock.state.spine import Spine
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced, as_input
+
+TABLES = """
+CREATE TABLE a (k INT, t INT LATENESS 3, x INT);
+CREATE TABLE b (k INT, t INT LATENESS 5, x INT);
+CREATE TABLE u (k INT NOT NULL PRIMARY KEY, t INT LATENESS 2, x INT);
+CREATE TABLE h (k INT, ts TIMESTAMP LATENESS INTERVAL 3 SECONDS);
+"""
+OF_ONE = {
+    "sums": "SELECT t, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS v FROM a GROUP BY t",
+    "extremes": "SELECT t, MIN(x) AS l, MAX(x) AS h, ARG_MAX(k, x) AS g FROM a GROUP BY t",
+    "distinct calls": "SELECT t, COUNT(DISTINCT x) AS n, SUM(DISTINCT k) AS s FROM a GROUP BY t",
+    "mode": "SELECT t, MODE(x) AS m FROM a GROUP BY t",
+    "of a key": "SELECT k, t, MAX(x) AS h FROM u GROUP BY k, t",
+    "filtered": "SELECT t, COUNT(*) FILTER (WHERE x > 1) AS n FROM b GROUP BY t",
+    "distinct": "SELECT DISTINCT t, x FROM a",
+    "except": "SELECT t, x FROM a EXCEPT SELECT t, x FROM b",
+    "union": "SELECT t, COUNT(*) AS n FROM (SELECT t FROM a UNION ALL SELECT t FROM b) GROUP BY t",
+}
+OF_TWO = {
+    "inner": "SELECT a.t, a.x, b.x AS y FROM a JOIN b ON a.t = b.t",
+    "left": "SELECT a.t, a.x, b.x AS y FROM a LEFT JOIN b ON a.t = b.t",
+    "full": "SELECT a.t, a.x, b.t AS u, b.x AS y FROM a FULL JOIN b ON a.t = b.t",
+    "left, residual": "SELECT a.t, b.x FROM a LEFT JOIN b ON a.t = b.t AND a.x < b.x",
+    "semi": "SELECT t, x FROM a WHERE t IN (SELECT t FROM b)",
+    "anti": "SELECT t, x FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.t = a.t)",
+}
+OF_TIMES = {
+    "band": "SELECT a.t, b.t AS u FROM a JOIN b ON a.k = b.k AND a.t BETWEEN b.t - 2 AND b.t + 2",
+    "band of any": "SELECT a.t, b.t AS u, a.x FROM a JOIN b ON b.t > a.t AND 2 + a.t > b.t",
+}
+OF_WINDOWS = {
+    "hops": "SELECT k, window_start, COUNT(*) AS n FROM TABLE(HOP(TABLE h, DESCRIPTOR(ts), "
+    "INTERVAL '2' SECOND, INTERVAL '4' SECOND)) GROUP BY k, window_start, window_end",
+    "most in a hop": "SELECT m.k, m.n, m.s FROM (SELECT k, COUNT(*) AS n, window_start AS s FROM "
+    "TABLE(HOP(TABLE h, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '4' SECOND)) "
+    "GROUP BY k, window_start) m JOIN (SELECT MAX(n) AS n, s FROM (SELECT k, COUNT(*) AS n, "
+    "window_start AS s FROM TABLE(HOP(TABLE h, DESCRIPTOR(ts), INTERVAL '2' SECOND, "
+    "INTERVAL '4' SECOND)) GROUP BY k, window_start) GROUP BY s) w ON m.s = w.s AND m.n >= w.n",
+}
+#: rows of one side only can go: all that is to come may match those of the other
+OF_ONE_SIDE = {
+    "left, range": "SELECT a.t, b.t AS u, b.x FROM a LEFT JOIN b ON a.k = b.k AND a.t >= b.t",
+}
+#: one arrangement of `a` for two joins, of which only one lets its rows go
+SHARED = {
+    "shared": "SELECT a.x, c.x AS y FROM a JOIN b ON a.t = b.t AND a.k > b.k "
+    "JOIN (SELECT CAST(x AS INT) AS t, x FROM b) c ON a.t = c.t",
+}
+#: views that share no arrangement which one of them would keep for the others
+PROGRAMS = {
+    "one": OF_ONE, "two": OF_TWO, "windows": OF_WINDOWS, "shared": SHARED, "side": OF_ONE_SIDE,
+    **{name: {name: query} for name, query in OF_TIMES.items()},
+}  # fmt: skip
+#: nothing may be forgotten of these
+KEEPS = ("SELECT k, SUM(x) AS s FROM a GROUP BY k", "SELECT a.x FROM a JOIN b ON a.k = b.k")
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is dropped as soon as it can be."""
+    monkeypatch.setattr(dense.Sweep, "is_due", lambda self, ids: ids > 0)
+    monkeypatch.setattr(dense.Sweep, "is_worth_it", lambda self, kept, ids: kept < ids)
+    monkeypatch.setattr(spine, "SMALL_ROWS", 0)
+    monkeypatch.setattr(spine, "RATIO", 1 << 30)
+
+
+def plan_of(queries: Iterable[str]) -> ProgramPlan:
+    views = (f"CREATE VIEW v{i} AS {query};\n" for i, query in enumerate(queries))
+    plan = compile_program(TABLES + "".join(views))
+    return replace(plan, expiries=find_expiries(plan, lag=0))
+
+
+Rows = list[tuple[tuple[Any, ...], int]]
+#: table, key, how far the row is from where its time is by now, x, whether it is a deletion
+changes = st.tuples(
+    st.sampled_from("aabbuh"), st.integers(0, 2), st.integers(-7, 2) | st.none(),
+    st.integers(0, 3), st.booleans(),
+)  # fmt: skip
+
+
+def history(steps: list[list[tuple[str, int, int | None, int, bool]]]) -> list[dict[str, Rows]]:
+    """Time passes by 1 a step; deletions are of rows that are there."""
+    made: list[dict[str, Rows]] = []
+    there: dict[str, list[tuple[Any, ...]]] = {"a": [], "b": [], "u": [], "h": []}
+    for now, step in enumerate(steps):
+        batch: dict[str, Rows] = {}
+        for table, k, off, x, deletes in step:
+            t = None if off is None else now + off
+            row: tuple[Any, ...] = (k, t, x)
+            if table == "h":
+                row = (k, None if t is None else dt.datetime(2024, 1, 1) + dt.timedelta(seconds=t))
+            sign = 1
+            if deletes and there[table]:
+                row, sign = there[table].pop((k + x) % len(there[table])), -1
+            else:
+                there[table].append(row)
+            batch.setdefault(table, []).append((row, sign))
+        made.append(batch)
+    return made
+
+
+def outputs(circuit: Circuit, plan: ProgramPlan, batch: dict[str, Rows]) -> dict[str, Any]:
+    schemas = {t.name: t.schema for t in plan.tables}
+    fed = {name: [as_input(schemas[name], rows)] for name, rows in batch.items()}
+    changes = circuit.step(fed)
+    return {v.name: dict(batch_to_rows(changes[v.name])) for v in plan.views}
+
+
+@pytest.mark.parametrize("queries", PROGRAMS.values(), ids=PROGRAMS)
+@given(steps=st.lists(st.lists(changes, max_size=6), min_size=6, max_size=14))
+@settings(
+    max_examples=10, deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_what_is_forgotten_does_not_show(
+    queries: Mapping[str, str],
+    steps: list[list[Any]],
+    eager: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    plan = plan_of(queries.values())
+    assert plan.expiries
+    keeping, forgetting = compile_circuit(replace(plan, expiries=())), compile_circuit(plan)
+    store: StateStore | None = None
+    for i, batch in enumerate(history(steps)):
+        if i == 5:
+            store = StateStore(tmp_path_factory.mktemp("state"), Unsynced())
+            saved = json.loads(json.dumps(forgetting.capture().write(store)))
+            forgetting = compile_circuit(plan)
+            forgetting.restore(store, saved)
+        assert outputs(forgetting, plan, batch) == outputs(keeping, plan, batch), f"step {i}"
+
+
+@pytest.mark.parametrize("queries", PROGRAMS.values(), ids=PROGRAMS)
+def test_state_of_a_stream_without_end_has_one(queries: Mapping[str, str], eager: None) -> None:
+    plan = plan_of(queries.values())
+    circuit, keeping = compile_circuit(plan), compile_circuit(replace(plan, expiries=()))
+    rng = np.random.default_rng(7)
+    sizes, kept = [], []
+    for now in range(60):
+        step = [
+            (table, int(k), -int(ago), int(x), False)
+            for table in "abh"
+            for k, ago, x in rng.integers(0, (3, 3, 4), (6, 3))
+        ]
+        batch = history([*[[]] * now, step])[-1]
+        batch["u"] = [((k, now, 1), 1) for k in range(3)]
+        assert outputs(circuit, plan, batch) == outputs(keeping, plan, batch)
+        sizes.append(state_rows(circuit))
+        kept.append(state_rows(keeping))
+    assert kept[-1] > 1.5 * kept[30], "the state would not grow anyway"
+    if queries not in (SHARED, OF_ONE_SIDE):
+        assert max(sizes[30:]) <= 1.2 * max(sizes[10:30])
+
+
+def state_rows(circuit: Circuit) -> int:
+    """What operators of views keep, apart from the tables' own rows."""
+    nodes = [n for n in circuit.nodes if not n.name.startswith(("source", "sink"))]
+    for part in (p for n in nodes for p in n.parts().values()):
+        if isinstance(part, Spine):
+            part.flush()
+    return sum(n.state_rows() for n in nodes)
+
+
+@pytest.mark.parametrize("query", KEEPS)
+def test_a_group_or_row_that_may_be_asked_for_stays(query: str) -> None:
+    assert not plan_of([query]).expiries
+
+
+def test_without_lateness_nothing_may_be_forgotten() -> None:
+    plan = compile_program(
+        "CREATE TABLE t (n INT); CREATE VIEW v AS SELECT n, COUNT(*) AS c FROM t GROUP BY n"
+    )
+    assert not plan.expiries
