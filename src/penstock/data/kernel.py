@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 #: every kernel of the imported modules, by qualified name
@@ -24,9 +25,14 @@ class Kernel:
     """A numba function that compiles or loads itself at its first call."""
 
     def __init__(
-        self, function: Callable[..., Any], signature: str, options: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        signature: str,
+        helpers: tuple[ModuleType, ...],
+        options: dict[str, Any],
     ) -> None:
         self.function, self.signature, self.options = function, signature, options
+        self.helpers = helpers
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.__doc__ = function.__doc__
         self._compiled: Callable[..., Any] | None = None
@@ -53,17 +59,20 @@ class Kernel:
             if self._compiled is None:
                 options = {"nogil": True, "boundscheck": False, **self.options}
                 dispatcher = numba.njit(**options)(self.function)
-                dispatcher._cache = KernelCache(self.function)
+                dispatcher._cache = KernelCache(self.function, self.helpers)
                 dispatcher.compile(self.signature)
                 dispatcher.disable_compile()
                 self._compiled = dispatcher
             return self._compiled
 
 
-def kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare a kernel with its only signature (numba's spelling, arrays C-contiguous)."""
+def kernel(
+    signature: str, *, helpers: tuple[ModuleType, ...] = (), **options: Any
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Declare a kernel with its only signature (numba's spelling, arrays C-contiguous). `helpers`:
+    the other modules whose functions are compiled into it."""
 
     def declare(function: Callable[..., Any]) -> Kernel:
-        return Kernel(function, signature, options)
+        return Kernel(function, signature, helpers, options)
 
     return declare

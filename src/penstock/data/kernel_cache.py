@@ -7,8 +7,8 @@
 numba alone ignores a cache that it may not write to, so a read-only installation, or one that
 another user warmed, would compile everything again.
 
-Invariants: an entry is used only if the hash of its source file and the CPU are the same (numba
-checks both).
+Invariants: an entry is used only if the hashes of its source file and of its helpers' files and
+the CPU are the same (numba checks that).
 
 Not here: what is compiled, and when (`penstock.data.kernel`).
 """
@@ -16,9 +16,12 @@ Not here: what is compiled, and when (`penstock.data.kernel`).
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from numba.core.caching import (
@@ -64,9 +67,9 @@ class _ShippedCache(FunctionCache):
 class KernelCache:
     """What a numba dispatcher asks of its cache, answered by two of them."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._own = _cache_or_none(_Own, function)
-        self._shipped = _cache_or_none(_ShippedCache, function)
+    def __init__(self, function: Callable[..., Any], helpers: Sequence[ModuleType] = ()) -> None:
+        self._own = _cache_or_none(_Own, function, helpers)
+        self._shipped = _cache_or_none(_ShippedCache, function, helpers)
 
     @property
     def cache_path(self) -> str | None:
@@ -90,13 +93,21 @@ class KernelCache:
             _warn(str(e))
 
 
-def _cache_or_none(kind: Callable[..., Any], function: Callable[..., Any]) -> Any:
+def _cache_or_none(
+    kind: Callable[..., Any], function: Callable[..., Any], helpers: Sequence[ModuleType]
+) -> Any:
     try:
-        return kind(function)
+        cache = kind(function)
     except RuntimeError as e:
         if "no locator available" not in str(e):
             raise
         return None
+    if helpers:
+        # numba stamps the function's own file only
+        stamps = [hashlib.sha256(Path(h.__file__ or "").read_bytes()).hexdigest() for h in helpers]
+        index = cache._cache_file
+        index._source_stamp = (index._source_stamp, *stamps)
+    return cache
 
 
 @functools.cache

@@ -60,7 +60,7 @@ def parse(
         data = data.encode()
     parser = make_parser({"name": "json", "config": config}, table, key, defaults)
     if exactly:
-        parser._quick_records = lambda *_: False  # type: ignore[attr-defined]
+        parser._cells.is_usable = False  # type: ignore[attr-defined]
     parts = [parser.feed(data[i : i + chunk]) for i in range(0, len(data), chunk)]
     parts.append(parser.finish())
     batches = tuple(b for p in parts for b in p.batches)

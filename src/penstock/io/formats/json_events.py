@@ -4,7 +4,7 @@
     raw             the record is the row, an insert
     debezium        {"payload": {"before": row?, "after": row?}}: delete before, insert after
 
-`split_all` is the fast form for clean records; `split` the exact one that says what is wrong.
+`split` is the exact reading, which says what is wrong; the quick one is `penstock.data.json_cells`.
 A `null` record is no operation (clients send it for an empty list).
 """
 
@@ -19,40 +19,6 @@ from penstock.io.formats.scalars import Invalid
 
 Operation = tuple[int, Any]
 _ORDER = (("delete", DELETE), ("insert", INSERT), ("update", UPDATE))
-
-
-def split_all(update_format: str, records: list[Any]) -> tuple[list[int] | None, list[Any]]:
-    """Operations (None: all inserts) and their rows. Raises on anything unusual; the caller
-    then asks `split` what it was."""
-    if update_format == "raw":
-        return None, records
-    if update_format == "insert_delete":
-        if all(len(r) == 1 for r in records):
-            try:
-                return None, [r["insert"] for r in records]
-            except KeyError:
-                pass
-        ops: list[int] = []
-        rows: list[Any] = []
-        for record in records:
-            before = len(ops)
-            for key, op in _ORDER:
-                row = record.get(key)
-                if row is not None:
-                    ops.append(op)
-                    rows.append(row)
-            if len(ops) == before:
-                raise KeyError("insert")
-        return ops, rows
-    ops, rows = [], []
-    for record in records:
-        payload = record["payload"]
-        for key, op in (("before", DELETE), ("after", INSERT)):
-            row = payload.get(key)
-            if row is not None:
-                ops.append(op)
-                rows.append(row)
-    return ops, rows
 
 
 def split(update_format: str) -> Callable[[Any], list[Operation]]:

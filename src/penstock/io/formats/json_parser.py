@@ -1,53 +1,53 @@
 """The json parser: a stream of records → rows of one table.
 
-    bytes ─► records ─► (operation, row) ─► a tuple per row ─► columns
-             orjson     json_events         by key shape       columns.quick_json
+    bytes ─► cells ──────────────────────► columns        quick: a kernel, many records at a time
+             penstock.data.json_cells      cell_columns
+    bytes ─► records ─► (operation, row) ─► columns       exact: one record at a time
+             json_scan  json_events         flavors
 
-Two readings of the same rules. The quick one takes a block of lines at a time and works a whole
-column at a time; whenever it is unsure of anything, the block is read again exactly, record by
-record, and only that reading reports errors. A property test holds the two together.
+Two readings of the same rules. The quick one leaves every record that it is not sure of to the
+exact one, which alone reports errors; their rows come out in the order of the records. Where the
+text is no JSON, a stretch of it is read exactly, and the quick reading goes on behind. A property
+test holds the two together.
 
 Bad records never take good ones along; with `array=true` one bad element drops its array.
 Source: contract sections 3 and 7.5.
-Cost: about 1 µs and 100 ns a column for a clean row; ten times that in a block with a bad one.
+Cost: 1 to 2 ns a byte and 10 to 30 ns a value; about 100 µs for a record that is read exactly.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 
-from penstock.data.batch import INSERT, Column, InputBatch
-from penstock.data.types import Kind, Schema, has_kind
+from penstock.data import json_cells
+from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
+from penstock.data.json_cells import CellReader, Cells
+from penstock.data.json_grammar import MISSING as MISSING_CELL
+from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
-from penstock.io.formats import json_events
-from penstock.io.formats.columns import MISSING, Missing, from_canonical, quick_json
-from penstock.io.formats.flavors import FLAVORS, match_keys, reader, spell
-from penstock.io.formats.json_scan import Scanner, loads_exact, open_brackets
+from penstock.io.formats.cell_columns import cell_column
+from penstock.io.formats.flavors import FLAVORS, spell
+from penstock.io.formats.json_exact import ExactReader
+from penstock.io.formats.json_scan import Scanner, open_brackets
 from penstock.io.formats.options import PARSER_ERROR, Options
-from penstock.io.formats.rows import input_batch, merged, table, values_and_holes
+from penstock.io.formats.rows import Mask, Rows, input_batch, merged, spliced, table
 from penstock.io.formats.scalars import Invalid
 
-#: lines read at once by the quick reading: few enough to stay in the cache (four times as many
-#: run at half the speed), and one bad line makes so many be read exactly
-BLOCK_LINES = 1024
+#: rows of one scan: what its arrays hold stays in the cache
+ROWS_AT_ONCE = 8192
+#: bytes, to the end of the line, that are read exactly where the text is no JSON
+EXACT_BYTES = 4096
 #: an unfinished value longer than this is not parsed again until its brackets may be closed
 RESCAN_BYTES = 64 * 1024
-#: number literals with more digits may not survive a double; found by making all digits equal,
-#: which is five times as fast as a regular expression
-_LONG_NUMBER = b"0" * 16
-_DIGITS_TO_ZERO = bytes(ord("0") if chr(b) in "0123456789." else ord(" ") for b in range(256))
-_MAX_SHAPES = 1024
-
-Row = Any
-#: a key shape's getter: row → values in column order, MISSING where absent
-Getter = Callable[[Row], Sequence[Any]]
+_FORMS = {
+    "raw": json_cells.RAW,
+    "insert_delete": json_cells.INSERT_DELETE,
+    "debezium": json_cells.DEBEZIUM,
+}
 
 
 class JsonParser(Parser):
@@ -65,11 +65,22 @@ class JsonParser(Parser):
         self._is_line_wise = options.choice("lines", "multiple", ("multiple", "single")) == "single"
         options.done()
         self._table = table(schema, key, defaults, "json")
-        self._split = json_events.split(self._update_format)
-        self._readers = [reader(t, self._flavor) for t in schema.types]
-        self._has_decimals = any(has_kind(t, Kind.DECIMAL, Kind.VARIANT) for t in schema.types)
-        self._getters: dict[tuple[int, tuple[str, ...]], Getter] = {}
+        self._exact = ExactReader(self._table, self._flavor, self._update_format)
+        self._cells = self._cell_reader()
         self._reset()
+
+    def _cell_reader(self) -> CellReader:
+        t = self._table
+        every = range(len(t.schema))
+        return CellReader(
+            _FORMS[self._update_format],
+            t.schema.names,
+            [f.nullable for f in t.schema.types],
+            ignores=[[t.ignores(op, c) for c in every] for op in (DELETE, INSERT, UPDATE)],
+            may_lack=[[t.may_lack(op, c) for c in every] for op in (DELETE, INSERT, UPDATE)],
+            can=[op != UPDATE or bool(t.key) for op in (DELETE, INSERT, UPDATE)],
+            line_wise=self._is_line_wise,
+        )
 
     def _reset(self) -> None:
         self._pending = b""
@@ -117,28 +128,24 @@ class JsonParser(Parser):
             return b""
         if self._is_array:
             return self._read_arrays(data, out, final=final)
-        cut = len(data) if final else data.rfind(b"\n") + 1
-        lines = data[:cut].split(b"\n") if cut else []
-        if lines and not lines[-1]:
-            lines.pop()
-        rest = b""
-        at = 0
-        while at < len(lines):
-            is_fresh = not rest and not self._scanner.is_skipping
-            # after half a value, all at once: a value of many lines must not be scanned per block
-            end = at + BLOCK_LINES if is_fresh else len(lines)
-            block = lines[at:end]
-            at = end
-            # Invariant: what is left over is a suffix of the data, byte by byte (`state`); so blank
-            # lines are passed over here and not dropped from `lines`
-            if is_fresh and self._quick_block(list(filter(None, block)), out):
-                continue
-            text = rest + b"\n".join(block) + b"\n"
-            rest = self._read_exactly(text, out, final=final and at >= len(lines))
-        rest += data[cut:]
-        if not final and data[cut:] and not self._is_line_wise:
-            rest = self._read_exactly(rest, out, final=False)
-        return rest
+        cut = data.rfind(b"\n") + 1 if self._is_line_wise and not final else len(data)
+        at, size = 0, EXACT_BYTES
+        while at < cut:
+            if not self._scanner.is_skipping:
+                at, stopped = self._quick(data, at, cut, out)
+                if stopped == json_cells.END:
+                    break
+                if stopped == json_cells.UNFINISHED and not final and not self._is_line_wise:
+                    return data[at:]
+            # Invariant: what is left over is a suffix of the data, byte by byte (`state`)
+            end = data.find(b"\n", min(at + size, cut), cut) + 1 or cut
+            rest = self._read_exactly(data[at:end], out, final=final and end == cut)
+            # a value of many lines must not be scanned per stretch: what does not get on is doubled
+            size = EXACT_BYTES if len(rest) < end - at else 2 * size
+            at = end - len(rest)
+            if end == cut:
+                return data[at:]
+        return data[cut:]
 
     def _read_exactly(self, text: bytes, out: _Output, *, final: bool) -> bytes:
         if not self._is_line_wise:
@@ -154,13 +161,10 @@ class JsonParser(Parser):
         return b""
 
     def _read_arrays(self, data: bytes, out: _Output, *, final: bool) -> bytes:
-        if data.rstrip().endswith(b"]"):
-            try:
-                records = self._loads(data)(data)
-            except (ValueError, ArithmeticError, RecursionError):
-                records = None
-            if isinstance(records, list) and self._quick_records(records, out):
-                return b""
+        # an array is read once it may be whole
+        if not self._scanner.is_skipping and data.rstrip().endswith(b"]"):
+            while (end := self._quick_array(data, out)) is not None:
+                data = data[end:]
         values, rest = self._scanner.scan(data, final=final)
         for value in values:
             self._exact_array(value, out)
@@ -168,106 +172,87 @@ class JsonParser(Parser):
 
     # the quick reading
 
-    def _loads(self, text: bytes) -> Callable[[bytes], Any]:
-        """orjson, unless a number may have digits that a double would lose."""
-        if self._has_decimals and _LONG_NUMBER in text.translate(_DIGITS_TO_ZERO):
-            return loads_exact
-        return orjson.loads
+    def _quick(self, data: bytes, at: int, end: int, out: _Output) -> tuple[int, int]:
+        """Read records of data[at:end] until the end or something that is none; where, and how it
+        stopped (`json_cells`)."""
+        if not self._cells.is_usable:
+            return at, json_cells.NOT_JSON
+        buffer = np.frombuffer(bytearray(data), np.uint8)
+        while True:
+            cells = self._cells.scan(buffer, at, end, _room(end - at), first=True)
+            at = cells.at
+            rows, errors = self._rows_of(cells)
+            self._records += len(cells.records)
+            out.errors += errors
+            if len(rows.ops):
+                out.batches.append(self._finished(rows))
+            if cells.stopped != json_cells.FULL:
+                return at, cells.stopped
 
-    def _quick_block(self, lines: list[bytes], out: _Output) -> bool:
-        try:
-            if self._has_decimals and self._loads(b"\n".join(lines)) is loads_exact:
-                records = [loads_exact(line) for line in lines]
-            else:
-                records = list(map(orjson.loads, lines))
-        except (ValueError, ArithmeticError, RecursionError):
-            return False
-        return self._quick_records(records, out)
-
-    def _quick_records(self, records: list[Any], out: _Output) -> bool:
-        """Read all records or none; False leaves everything as it was."""
-        try:
-            ops, rows = json_events.split_all(self._update_format, records)
-            batch = self._quick_batch(ops, rows) if rows else None
-        except (KeyError, TypeError, AttributeError, Invalid):
-            return False
-        if rows:
-            if batch is None:
-                return False
-            out.batches.append(batch)
-        self._records += len(records)
-        return True
-
-    def _quick_batch(self, ops: list[int] | None, rows: list[Row]) -> InputBatch | None:
-        columns_of = self._tuples(ops, rows)
-        if columns_of is None:
+    def _quick_array(self, data: bytes, out: _Output) -> int | None:
+        """Read the array that `data` begins with, all of it or nothing; behind which byte it ends,
+        None if it is not there or no JSON."""
+        opening = len(data) - len(data.lstrip())
+        if not self._cells.is_usable or data[opening : opening + 1] != b"[":
             return None
-        columns: list[Column] = []
-        missing: list[Any] = []
-        for type_, values in zip(self._table.schema.types, columns_of, strict=True):
-            column = quick_json(type_, self._flavor, values)
-            if column is None:
-                return None
-            columns.append(column)
-            has_holes = column.valid is not None and MISSING in values
-            missing.append(np.array([v is MISSING for v in values]) if has_holes else None)
-        kinds = np.full(len(rows), INSERT, np.uint8) if ops is None else np.array(ops, np.uint8)
-        return input_batch(self._table, columns, missing, kinds)
-
-    def _tuples(self, ops: list[int] | None, rows: list[Row]) -> list[tuple[Any, ...]] | None:
-        """The rows' values, column by column; None when rows are of several kinds."""
-        kinds = set(map(type, rows))
-        if kinds == {list} and ops is None:
-            if set(map(len, rows)) != {len(self._table.schema)}:
-                return None
-            return list(zip(*rows, strict=True))
-        if kinds != {dict}:
+        buffer = np.frombuffer(bytearray(data), np.uint8)
+        found: list[Cells] = []
+        at = opening + 1
+        while not found or found[-1].stopped == json_cells.FULL:
+            room = _room(len(data) - at)
+            cells = self._cells.scan(buffer, at, len(data), room, in_array=True, first=not found)
+            found.append(cells)
+            at = cells.at
+        if found[-1].stopped != json_cells.CLOSED:
             return None
-        if ops is None:
-            first = tuple(rows[0])
-            n = len(self._table.schema)
-            getter = self._getter(INSERT, first)
-            is_full = len(first) == n and isinstance(getter, itemgetter)
-            if is_full and set(map(len, rows)) == {n}:
-                # so many keys, and all those of the columns, else KeyError: one shape
-                with contextlib.suppress(KeyError):
-                    return list(zip(*map(getter, rows), strict=True))
-            shapes = set(map(tuple, rows))
-            if len(shapes) == 1:
-                getter = self._getter(INSERT, shapes.pop())
-                return list(zip(*map(getter, rows), strict=True))
-            ops = [INSERT] * len(rows)
-        getters = {p: self._getter(*p) for p in set(zip(ops, map(tuple, rows), strict=True))}
-        pairs = zip(ops, rows, strict=True)
-        return list(zip(*[getters[op, tuple(row)](row) for op, row in pairs], strict=True))
+        parts: list[Rows] = []
+        errors: list[ParseError] = []
+        for cells in found:
+            rows, wrong = self._rows_of(cells)
+            parts.append(rows)
+            errors += wrong
+            self._records += len(cells.records)
+        out.errors += errors
+        if not errors:
+            out.batches += [self._finished(p) for p in parts if len(p.ops)]
+        return at
 
-    def _getter(self, op: int, shape: tuple[str, ...]) -> Getter:
-        """Values in column order of rows with the keys `shape`. Raises Invalid."""
-        getter = self._getters.get((op, shape))
-        if getter is None:
-            self._table.check_operation(op)
-            getter = self._make_getter(op, shape)
-            if len(self._getters) >= _MAX_SHAPES:
-                self._getters.clear()
-            self._getters[op, shape] = getter
-        return getter
+    def _rows_of(self, cells: Cells) -> tuple[Rows, list[ParseError]]:
+        """The rows of a scan in their order, those of doubtful records read exactly."""
+        odd = np.zeros(len(cells), np.uint8)
+        types = self._table.schema.types
+        columns = [cell_column(t, self._flavor, cells, c, odd) for c, t in enumerate(types)]
+        missing = [_or_none(kinds == MISSING_CELL) for kinds in cells.kinds]
+        read = Rows(columns, missing, cells.ops)
+        cells.records[cells.record_of[odd != 0], 2] = 1
+        doubtful = np.flatnonzero(cells.records[:, 2])
+        if not len(doubtful):
+            return read, []
+        errors: list[ParseError] = []
+        ops: list[int] = []
+        rows: list[list[Any]] = []
+        record_of: list[int] = []
+        for record in doubtful.tolist():
+            start, end, _ = cells.records[record].tolist()
+            (value,), _ = Scanner().scan(cells.data[start:end].tobytes(), final=True)
+            try:
+                operations = self._exact.operations(value)
+            except Invalid as e:
+                errors.append(self._exact.error(e, value, self._records + record + 1))
+                continue
+            for op, row in operations:
+                ops.append(op)
+                rows.append(row)
+                record_of.append(record)
+        kept = np.flatnonzero(cells.records[cells.record_of, 2] == 0)
+        exact = self._exact.rows(ops, rows)
+        order = np.argsort(
+            np.concatenate([cells.record_of[kept], np.array(record_of, np.int64)]), kind="stable"
+        )
+        return spliced(read, kept, exact, order), errors
 
-    def _make_getter(self, op: int, shape: tuple[str, ...]) -> Getter:
-        schema, table_ = self._table.schema, self._table
-        keys = [
-            None if table_.ignores(op, c) else key
-            for c, key in enumerate(match_keys(shape, schema.names))
-        ]
-        for c, key in enumerate(keys):
-            if key is None and not table_.may_lack(op, c):
-                raise _FieldError(
-                    schema.names[c], Invalid(f"missing field '{schema.names[c]}'", hint=_HINT_LACK)
-                )
-        if None not in keys and len(keys) > 1:
-            return itemgetter(*keys)
-        return lambda row: tuple([MISSING if k is None else row[k] for k in keys])
-
-    # the exact reading
+    def _finished(self, rows: Rows) -> InputBatch:
+        return input_batch(self._table, rows.columns, rows.missing, rows.ops)
 
     def _exact_records(self, values: list[Any], out: _Output) -> None:
         ops: list[int] = []
@@ -275,9 +260,9 @@ class JsonParser(Parser):
         for value in values:
             self._records += 1
             try:
-                read = self._exact_record(value)
+                read = self._exact.operations(value)
             except Invalid as e:
-                out.errors.append(self._error(e, value))
+                out.errors.append(self._exact.error(e, value, self._records))
                 continue
             for op, row in read:
                 ops.append(op)
@@ -295,7 +280,7 @@ class JsonParser(Parser):
                     "an array of records is expected", spell(value), "send [record, …] (array=true)"
                 )
             self._records += 1
-            out.errors.append(self._error(error, value))
+            out.errors.append(self._exact.error(error, value, self._records))
             return
         ops: list[int] = []
         rows: list[list[Any]] = []
@@ -303,83 +288,27 @@ class JsonParser(Parser):
         for record in value:
             self._records += 1
             try:
-                for op, row in self._exact_record(record):
+                for op, row in self._exact.operations(record):
                     ops.append(op)
                     rows.append(row)
             except Invalid as e:
                 bad += 1
-                out.errors.append(self._error(e, record))
+                out.errors.append(self._exact.error(e, record, self._records))
         if not bad:
             self._emit(ops, rows, out)
 
-    def _exact_record(self, value: Any) -> list[tuple[int, list[Any]]]:
-        if isinstance(value, Invalid):
-            raise value
-        return [(op, self._exact_row(op, row)) for op, row in self._split(value)]
-
-    def _exact_row(self, op: int, row: Row) -> list[Any]:
-        """Canonical values in column order, None for null, MISSING for absent."""
-        self._table.check_operation(op)
-        schema = self._table.schema
-        if isinstance(row, list):
-            if len(row) != len(schema):
-                raise Invalid(
-                    f"a row of {len(row)} values for a table of {len(schema)} columns", spell(row)
-                )
-            values = [MISSING if self._table.ignores(op, c) else v for c, v in enumerate(row)]
-        elif isinstance(row, dict):
-            values = list(self._getter(op, tuple(row))(row))
-        else:
-            raise Invalid("a row must be an object or an array", spell(row))
-        if len(schema) == 1 and not isinstance(values, list):
-            values = [values]
-        for c, (field, read) in enumerate(zip(schema.fields, self._readers, strict=True)):
-            value = values[c]
-            if value is None:
-                if not field.type.nullable:
-                    problem = Invalid(f"null in a column of type {field.type}", "null")
-                    raise _FieldError(field.name, problem)
-            elif type(value) is not Missing:
-                try:
-                    values[c] = read(value)
-                except Invalid as e:
-                    text = spell(value) if e.text is None else e.text
-                    raise _FieldError(field.name, Invalid(e.description, text, e.hint)) from None
-        return values
-
     def _emit(self, ops: list[int], rows: list[list[Any]], out: _Output) -> None:
-        if not rows:
-            return
-        columns: list[Column] = []
-        missing: list[Any] = []
-        for c, type_ in enumerate(self._table.schema.types):
-            values, holes = values_and_holes([row[c] for row in rows], MISSING)
-            columns.append(from_canonical(type_, values))
-            missing.append(holes)
-        out.batches.append(input_batch(self._table, columns, missing, np.array(ops, np.uint8)))
-
-    def _error(self, e: Invalid, value: Any) -> ParseError:
-        name = e.field if isinstance(e, _FieldError) else None
-        where = f", column '{name}'" if name else ""
-        text = e.text
-        if text is None and not isinstance(value, Invalid):
-            text = spell(value)
-        return ParseError(
-            description=f"record {self._records}{where}: {e.description}",
-            event_number=self._records,
-            field=name,
-            invalid_text=text,
-            suggestion=e.hint,
-        )
+        if rows:
+            out.batches.append(self._finished(self._exact.rows(ops, rows)))
 
 
-_HINT_LACK = "give the field a value, or declare the column with DEFAULT or nullable"
+def _or_none(mask: Mask) -> Mask | None:
+    return mask if mask.any() else None
 
 
-class _FieldError(Invalid):
-    def __init__(self, field: str, problem: Invalid) -> None:
-        super().__init__(problem.description, problem.text, problem.hint)
-        self.field = field
+def _room(size: int) -> int:
+    """Rows to make room for in `size` bytes: few enough to stay in the cache."""
+    return min(max(size // 24, 16), ROWS_AT_ONCE)
 
 
 class _Output:

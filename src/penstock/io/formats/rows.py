@@ -25,6 +25,7 @@ from penstock.errors import UserError
 from penstock.io.formats.scalars import Invalid
 
 Ops = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
 
 
 class SoftDeletes(tuple[Column | None, ...]):
@@ -86,6 +87,36 @@ def plain_table(schema: Schema, key: Sequence[int], defaults: Sequence[Column | 
     filled = tuple(defaults) or (None,) * len(schema)
     deleted = defaults.deleted if isinstance(defaults, SoftDeletes) else None
     return Table(schema, tuple(key), filled, deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows before their holes are filled: `missing[c]` says where column c was absent."""
+
+    columns: list[Column]
+    missing: list[Mask | None]
+    ops: npt.NDArray[np.uint8]
+
+
+def spliced(
+    read: Rows, kept: npt.NDArray[np.int64], exact: Rows, order: npt.NDArray[np.int64]
+) -> Rows:
+    """The rows `kept` of `read` and all of `exact`, in `order`."""
+    n = len(read.ops)
+    places = np.concatenate([kept, n + np.arange(len(exact.ops))])[order]
+    columns = [
+        take_column(concat_columns([a, b]), places)
+        for a, b in zip(read.columns, exact.columns, strict=True)
+    ]
+    missing = [
+        None if a is None and b is None else np.concatenate([
+            np.zeros(n, np.bool_) if a is None else a,
+            np.zeros(len(exact.ops), np.bool_) if b is None else b,
+        ])[places]
+        for a, b in zip(read.missing, exact.missing, strict=True)
+    ]  # fmt: skip
+    ops = np.concatenate([read.ops, exact.ops])[places]
+    return Rows(columns, missing, ops)
 
 
 def input_batch(
