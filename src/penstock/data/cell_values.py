@@ -88,9 +88,9 @@ def _floats(
             elif c == 69 or c == 101:
                 break
             else:
-                mantissa = mantissa * np.uint64(10) + np.uint64(c - 48)
-                if mantissa != np.uint64(0):
+                if digits > 0 or c != 48:
                     digits += 1
+                mantissa = mantissa * np.uint64(10) + np.uint64(c - 48)
                 if after_point:
                     power -= 1
             at += 1
@@ -142,12 +142,12 @@ def _decimals(
                 if fraction >= 0 and fraction == scale:
                     good = c == 48
                 else:
-                    value = value * 10 + np.int64(c - 48)
-                    if value > 0:
+                    if digits > 0 or c != 48:
                         digits += 1
+                    good = digits <= 18
+                    value = value * 10 + np.int64(c - 48)
                     if fraction >= 0:
                         fraction += 1
-                    good = digits <= 18
             else:
                 good = False
             at += 1
