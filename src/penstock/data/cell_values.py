@@ -252,6 +252,24 @@ def _copy(data: Any, starts: Any, stops: Any, offsets: Any, out: Any) -> None:
             out[at + j] = data[starts[i] + j]
 
 
+@kernel("void(uint8[::1], int64[::1], uint8[::1])")
+def _minus_zeros(data: Any, offsets: Any, out: Any) -> None:
+    for i in range(out.shape[0]):
+        start, stop = offsets[i], offsets[i + 1]
+        for j in range(start, stop - 1):
+            if data[j] != 45 or data[j + 1] != 48:
+                continue
+            # a digit, a letter or a dash in front of it is within a string
+            begins = j == start or data[j - 1] <= 32 or data[j - 1] == 91
+            begins = begins or data[j - 1] == 44 or data[j - 1] == 58
+            ends = j + 2 == stop
+            if not ends:
+                c = data[j + 2]
+                ends = not (48 <= c <= 57 or c == 46 or c == 69 or c == 101)
+            if begins and ends:
+                out[i] = 1
+
+
 _POWERS = np.array([10.0**k for k in range(23)])
 Spans = tuple[Bytes, Bytes, Ints, Ints]
 
@@ -306,3 +324,11 @@ def texts(data: Bytes, starts: Ints, stops: Ints) -> tuple[Bytes, Ints]:
     out = np.empty(int(offsets[-1]), np.uint8)
     _copy(data, starts, stops, offsets, out)
     return out, offsets
+
+
+def has_minus_zero(data: Bytes, offsets: Ints) -> Bytes:
+    """Which of the texts data[offsets[i]:offsets[i + 1]] of JSON have, or may have, the integer -0:
+    a BIGINT in a text, but 0 as a number."""
+    out = np.zeros(len(offsets) - 1, np.uint8)
+    _minus_zeros(data, offsets, out)
+    return out

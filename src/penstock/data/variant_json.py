@@ -123,7 +123,7 @@ def _numbers(data: Any, starts: Any, ends: Any, values: Any, scales: Any, forms:
                 hi = hi * np.uint64(10) + (mid >> np.uint64(32))
             exponent = 0
         if form == 2 and whole and hi == 0:
-            if not negative or lo == 0:
+            if not negative:
                 form = 0
             elif lo <= np.uint64(0x8000000000000000):
                 form = 1

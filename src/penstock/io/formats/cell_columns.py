@@ -131,6 +131,7 @@ def _variants(type_: SqlType, spans: Spans, valid: Bytes | None, odd: Bytes) -> 
     """NULL, not JSON's null, where a text is no VARIANT: those are odd."""
     at = np.flatnonzero(spans[1] > NULL)
     data, offsets = cell_values.texts(spans[0], *_whole(spans, at))
+    odd[at] |= cell_values.has_minus_zero(data, offsets)
     texts, heaps = make_views(data, offsets, None)
     parsed = parse_json(Column(VARCHAR, texts, None, heaps)).with_type(type_)
     if parsed.valid is not None:
