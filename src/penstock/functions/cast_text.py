@@ -4,8 +4,8 @@
     anything → text        how the value is written as a literal; floats the shortest way back
     text → CHAR, VARCHAR   cut to the length; CHAR padded; CHAR → VARCHAR loses trailing blanks
 
-Kernels and Arrow do all of it; only floats of an odd size and zoned timestamps are spelled and
-read one distinct value at a time.
+Kernels and Arrow do all of it; only floats of an odd size are spelled, and
+intervals read, one distinct value at a time.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 from penstock.data.batch import Array, Column
 from penstock.data.types import FLOATS, INTEGERS, TIMESTAMP, VARCHAR, Kind, SqlType
 from penstock.data.views import lengths_of, make_views
-from penstock.functions import interval_text, literals, text, text_kernels, text_parse, text_print
+from penstock.functions import interval_text, text, text_kernels, text_parse, text_print
 from penstock.functions.cast_parts import Bad, Converter, retype, then
 from penstock.functions.coercion import INTERVALS
 from penstock.functions.distinct import per_distinct
+from penstock.functions.instants import instants
 from penstock.functions.text_parse import DATE_PART, TIME_PART
 
 _DAY_US = 86_400_000_000
@@ -70,13 +71,6 @@ def _to_boolean(dst: SqlType) -> Converter:
     return convert
 
 
-def _zoned(word: str) -> int | None:
-    try:
-        return literals.parse_timestamp_tz(word)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _per_distinct(dst: SqlType, read: Callable[[str], object]) -> Converter:
     """For text that is read in Python: `read` gives None for what is not of the grammar."""
 
@@ -117,7 +111,7 @@ def from_text(dst: SqlType) -> Converter:
     if kind is Kind.BOOLEAN:
         return _to_boolean(dst)
     if kind is Kind.TIMESTAMP_TZ:
-        return _per_distinct(dst, _zoned)
+        return instants
     if kind in INTERVALS:
         return _per_distinct(dst, interval_text.reader(dst))
     return _to_moment(dst)

@@ -15,7 +15,6 @@ import re
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
 _TIME = re.compile(r"(\d{2}):(\d{2}):(\d{2})(?:\.(\d{0,9}))?", re.ASCII)
-_ZONE = re.compile(r"(.*?)(?: ?(Z|[+-]\d{2}(?::?\d{2})?))?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SPECIAL = {"infinity": "inf", "inf": "inf", "-infinity": "-inf", "-inf": "-inf", "nan": "nan"}
 _EPOCH = datetime.date(1970, 1, 1)
@@ -47,22 +46,6 @@ def parse_timestamp(text: str) -> int:
     day, separator, clock = text.partition("T" if "T" in text else " ")
     days = parse_date(day)
     return days * DAY_US + (parse_time(clock) // 1000 if separator else 0)
-
-
-def parse_timestamp_tz(text: str) -> int:
-    """As `parse_timestamp`, with an optional offset (Z, +05, +05:30); without one it is UTC."""
-    m = _ZONE.fullmatch(text)
-    if m is None or "-" not in m[1]:
-        raise ValueError(f"not a timestamp with time zone: {text!r}")
-    at, zone = m[1], m[2]
-    if len(at) <= 10 and zone not in (None, "Z"):
-        at, zone = text, None  # the "-05" of a bare date is its day
-    shift = 0
-    if zone and zone != "Z":
-        digits = zone[1:].replace(":", "")
-        shift = int(digits[:2]) * 60 + int(digits[2:] or 0)
-        shift = -shift if zone[0] == "-" else shift
-    return parse_timestamp(at) - shift * 60_000_000
 
 
 def parse_float(text: str) -> float:

@@ -55,7 +55,7 @@ def _has_zone(name: str) -> bool:
     return True
 
 
-def _to_utc(us: Array, source: int | str) -> tuple[Array, Array]:
+def in_utc(us: Array, source: int | str) -> tuple[Array, Array]:
     """(µs UTC of times on the clocks of `source`, whether there are such times)."""
     if isinstance(source, int):
         return us - source, np.ones(len(us), np.bool_)
@@ -81,7 +81,7 @@ def _convert(source: Column, target: Column, at: Column) -> Column:
         b = None if second is None else zone(second)
         here = np.arange(n) if len(source) == len(target) == 1 else rows
         if a is not None and b is not None:
-            utc, ok[here] = _to_utc(us[here], a)
+            utc, ok[here] = in_utc(us[here], a)
             us[here] = _from_utc(utc, b)
     days = us // calendar.DAY_US
     ok &= (days >= calendar.FIRST_DAY) & (days <= calendar.LAST_DAY)

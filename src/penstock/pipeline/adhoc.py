@@ -9,6 +9,9 @@ for it once. Results in the formats of contract section 5.
 DuckDB runs locked down: no files, no network, no extensions; the query sees the relations and
 nothing else.
 
+Whole numbers divide to whole numbers and NULL sorts as the largest value, as in the engine whose
+place DuckDB takes here (contract section 5).
+
 Not here: the views' own SQL (`penstock.sql`); this dialect is DuckDB's.
 """
 
@@ -71,8 +74,8 @@ class AdHoc:
                     db.execute(s).fetchall()
                 last = statements[-1]
                 if last.type == duckdb.StatementType.SELECT:
-                    return db.sql(last.query).to_arrow_table()
-                return db.execute(last).to_arrow_table()
+                    return _named(db.sql(last.query).to_arrow_table())
+                return _named(db.execute(last).to_arrow_table())
             except duckdb.Error as e:
                 raise self._refusal(e) from e
 
@@ -131,6 +134,13 @@ class AdHoc:
                     self._kept[name] = kept
             tables[name] = kept.table
         return tables
+
+
+def _named(answer: pa.Table) -> pa.Table:
+    """COUNT(*) without an alias goes by that name, as clients of the dialect expect."""
+    return answer.rename_columns(
+        [name.replace("count_star()", "count(*)") for name in answer.column_names]
+    )
 
 
 def repeated(rows: pa.RecordBatch, weights: object) -> pa.Table:
@@ -201,6 +211,8 @@ def _connect() -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "lock_configuration": "true",
             "threads": "1",
+            "integer_division": "true",
+            "default_null_order": "nulls_last_on_asc_first_on_desc",
         },
     )
 

@@ -47,6 +47,24 @@ def test_the_hash_tells_answers_apart_that_differ_in_a_column_of_the_same_name()
     assert answer("SELECT 1 AS x, 2 AS x", "hash") != answer("SELECT 3 AS x, 2 AS x", "hash")
 
 
+def test_whole_numbers_divide_to_whole_numbers_and_null_sorts_as_the_largest() -> None:
+    assert json.loads(answer("SELECT -7/2 AS i, 7/2.0 AS d, 7.5e0/2 AS f", "json")) == {
+        "i": -3,
+        "d": 3.5,
+        "f": 3.75,
+    }
+    values = "SELECT x FROM (VALUES (1), (NULL), (2)) t(x) ORDER BY x"
+    assert [json.loads(row)["x"] for row in answer(values, "json").splitlines()] == [1, 2, None]
+    down = answer(f"{values} DESC", "json").splitlines()
+    assert [json.loads(row)["x"] for row in down] == [None, 2, 1]
+
+
+def test_a_count_without_an_alias_goes_by_its_text() -> None:
+    assert json.loads(answer("SELECT COUNT(*) FROM (VALUES (1), (2)) t(x)", "json")) == {
+        "count(*)": 2
+    }
+
+
 def test_an_interval_is_written_as_one() -> None:
     sql = "SELECT INTERVAL '1 year 2 months 3 days 04:05:06.5' AS i, INTERVAL '-90 minutes' AS j"
     assert json.loads(answer(sql, "json")) == {"i": "14 months 3 days 04:05:06.5", "j": "-01:30:00"}

@@ -13,7 +13,6 @@ import datetime
 import re
 import uuid
 from decimal import Decimal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from penstock.data.types import (
     BIGINT,
@@ -30,6 +29,7 @@ from penstock.data.types import (
     decimal,
 )
 from penstock.errors import Span
+from penstock.functions.instants import instant
 from penstock.functions.literals import parse_float
 from penstock.plan.expressions import Literal
 
@@ -37,7 +37,6 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY_US = 86_400_000_000
 _DATE = re.compile(r"(\d{4})-(\d\d?)-(\d\d?)")
 _TIME = re.compile(r"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
-_ZONE = re.compile(r"(?:Z|([+-])(\d\d):?(\d\d))")
 
 
 def number(text: str, span: Span | None = None) -> Literal:
@@ -138,27 +137,13 @@ def timestamp_us(text: str) -> int:
 
 def instant_us(text: str) -> int:
     """Microseconds since 1970 UTC of a timestamp with an offset or a zone's name (none: UTC)."""
-    body = text.strip()
-    match = re.fullmatch(r"(\S+[ T]\d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d?-\d\d?) ?(.*)", body)
-    if not match:
+    us = instant(text)
+    if us is None:
         raise ValueError(
-            f"a TIMESTAMP WITH TIME ZONE is written 'YYYY-MM-DD HH:MM:SS zone', not {text!r}"
+            "a TIMESTAMP WITH TIME ZONE is written 'YYYY-MM-DD HH:MM:SS[.fraction] zone', with a "
+            f"zone that exists and a time that its clocks show, not {text!r}"
         )
-    local = timestamp_us(match[1])
-    zone = match[2]
-    offset = _ZONE.fullmatch(zone)
-    if not zone or zone == "Z":
-        return local
-    if offset:
-        minutes = int(offset[2]) * 60 + int(offset[3])
-        return local - (minutes if offset[1] == "+" else -minutes) * 60_000_000
-    try:
-        info = ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"there is no time zone {zone!r}") from None
-    moment = (_EPOCH + datetime.timedelta(microseconds=local)).replace(tzinfo=info)
-    shift = moment.utcoffset() or datetime.timedelta()
-    return local - shift // datetime.timedelta(microseconds=1)
+    return us
 
 
 def parse_uuid(text: str) -> uuid.UUID:
