@@ -145,7 +145,7 @@ class DeliveryKnowledge:
             "attempt": progress.attempt,
             "rows_staged": progress.rows_staged,
             "rows_total": progress.rows_total,
-            "bytes": max(0, sent_bytes - progress.bytes_before) if is_live else 0,
+            "bytes": max(0, sent_bytes - progress.bytes_before) if progress.attempt else 0,
             "step": progress.step,
             "last_error": progress.last_error,
         }

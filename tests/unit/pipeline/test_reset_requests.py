@@ -39,6 +39,31 @@ def state_of(bench: Bench, token: str) -> str:
     return record.state
 
 
+class Counting(MemorySink):
+    """Has sent something, and may be slow to say that it is valid."""
+
+    may_answer = threading.Event()
+
+    def validate(self) -> None:
+        assert self.may_answer.wait(30)
+        super().validate()
+
+    def transmitted_bytes(self) -> int:
+        return 1000
+
+
+def test_a_reset_that_has_not_begun_has_sent_nothing(bench: Bench) -> None:
+    Counting.may_answer.set()
+    out = bench.output(make_sink=lambda context: Counting(context, bench.target))
+    bench.settle(out)
+    Counting.may_answer.clear()
+    try:
+        status = out.live_status(out.request_reset())
+        assert (status["attempt"], status["bytes"]) == (0, 0)
+    finally:
+        Counting.may_answer.set()
+
+
 # cancelling
 
 
