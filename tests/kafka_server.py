@@ -232,15 +232,19 @@ class TopicReader:
             return [f.result(30).offset for f in found.values()]
 
         deadline = time.monotonic() + SETTLE_S
-        try:
-            written = ends(IsolationLevel.READ_UNCOMMITTED)
-            while time.monotonic() < deadline:
+        written: list[int] | None = None
+        while time.monotonic() < deadline:
+            try:
+                written = written or ends(IsolationLevel.READ_UNCOMMITTED)
                 decided = ends(IsolationLevel.READ_COMMITTED)
-                if all(d >= w for d, w in zip(decided, written, strict=True)):
+            except KafkaException as e:
+                if e.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return
-        except KafkaException as e:
-            if e.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
+                if not e.args[0].retriable():  # such as a partition without a leader for a moment
+                    raise
+                continue
+            if all(d >= w for d, w in zip(decided, written, strict=True)):
+                return
 
     def close(self) -> None:
         self._consumer.close()
