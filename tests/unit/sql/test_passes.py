@@ -183,3 +183,65 @@ def test_no_tpch_query_multiplies_tables() -> None:
             if isinstance(node, Join) and not node.keys:
                 assert node.kind is JoinKind.INNER
                 assert _one_row(node.right), view
+
+
+STAR = """
+CREATE TABLE item (o INT NOT NULL, s INT NOT NULL, price INT NOT NULL);
+CREATE TABLE orders (id INT NOT NULL PRIMARY KEY, c INT NOT NULL);
+CREATE TABLE customer (id INT NOT NULL PRIMARY KEY, n INT NOT NULL);
+CREATE TABLE supplier (id INT NOT NULL PRIMARY KEY, n INT NOT NULL);
+CREATE TABLE nation (id INT NOT NULL PRIMARY KEY, name VARCHAR NOT NULL);
+"""
+
+
+def _joined(query: str) -> list[set[str]]:
+    """The tables below each join, the last join first."""
+    plan = compile_program(f"{STAR} CREATE VIEW v AS {query}")
+
+    def scans(node: Node) -> set[str]:
+        return {n.relation for n in nodes(node) if isinstance(n, Scan)}
+
+    return [scans(n) for n in nodes(plan.views[0].query) if isinstance(n, Join)]
+
+
+def test_filtered_lookups_are_joined_to_what_names_them_before_anything_else() -> None:
+    joined = _joined(
+        "SELECT price FROM customer, nation, supplier, orders, item WHERE item.o = orders.id"
+        " AND orders.c = customer.id AND customer.n = nation.id AND item.s = supplier.id"
+        " AND nation.name = 'FRANCE'"
+    )
+
+    assert {"customer", "nation"} in joined
+    assert {"orders", "customer", "nation"} in joined
+    assert {"item", "orders", "customer", "nation"} in joined
+
+
+def test_without_a_filter_inputs_are_joined_as_written() -> None:
+    joined = _joined(
+        "SELECT price FROM item, orders, customer WHERE item.o = orders.id"
+        " AND orders.c = customer.id"
+    )
+
+    assert joined == [{"item", "orders", "customer"}, {"item", "orders"}]
+
+
+def test_lookups_that_name_each_other_are_joined_once() -> None:
+    joined = _joined(
+        "SELECT price FROM orders, customer, supplier, item WHERE orders.id = customer.id"
+        " AND customer.id = supplier.id AND supplier.id = orders.id AND item.o = orders.id"
+        " AND orders.c > 1 AND customer.n > 1 AND supplier.n > 1"
+    )
+
+    assert len(joined) == 3
+
+
+def test_what_an_or_implies_for_one_input_filters_it() -> None:
+    text = explain(
+        f"{STAR} CREATE VIEW v AS SELECT price FROM item, supplier, nation WHERE s = supplier.id"
+        " AND supplier.n = nation.id"
+        " AND ((name = 'FRANCE' AND price > 1) OR (name = 'GERMANY' AND price > 2))"
+    )
+
+    assert "Filter name = 'FRANCE' OR name = 'GERMANY'\n" in text
+    assert "Filter price > 1 OR price > 2\n" in text
+    assert "name = 'FRANCE' AND price > 1 OR name = 'GERMANY' AND price > 2" in text
