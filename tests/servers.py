@@ -235,7 +235,8 @@ class S3Server:
     def new_bucket(self) -> str:
         """The name of an empty bucket."""
         name = f"bucket-{next(self._names)}"
-        made = httpx.put(f"{self.options['aws_endpoint']}/{name}", headers=_AS_SOMEBODY)
+        where = f"{self.options['aws_endpoint']}/{name}"
+        made = httpx.put(where, headers=_AS_SOMEBODY, timeout=START_S)
         made.raise_for_status()
         return name
 

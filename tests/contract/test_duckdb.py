@@ -222,6 +222,25 @@ def test_a_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     sink.close()
 
 
+@pytest.mark.parametrize("keep_open", [False, True])
+def test_what_a_constraint_of_the_target_refuses_is_refused_for_good(
+    tmp_path: Path, keep_open: bool
+) -> None:
+    target = KeyedDuckDbTarget(tmp_path)
+    with duckdb.connect(str(target.path)) as db:
+        columns = "k INTEGER PRIMARY KEY CHECK (k < 100), v VARCHAR, n DECIMAL(10, 2), d DATE"
+        db.execute(f'CREATE TABLE "my ""table""" ({columns}, b BOOLEAN, x DOUBLE)')
+    sink = target.sink(config={**target.config(), "keep_open": keep_open})
+    reset(sink, rows(1, 2), 1)
+    with pytest.raises(SinkRejected, match="CHECK constraint"):
+        sink.apply(batch((rows(200), 1)), marker(1, 2, 3))
+    with pytest.raises(SinkRejected, match="CHECK constraint"):
+        reset(sink, rows(3, 200), 2)
+    sink.close()
+
+    assert target.look() == rows(1, 2)
+
+
 def test_a_stage_that_was_removed_is_staging_lost_not_a_smaller_table(tmp_path: Path) -> None:
     target = Plain(tmp_path)
     sink = target.sink()

@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from penstock.data.batch import InputBatch
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
 
 log = logging.getLogger("penstock.pipeline.inputs")
@@ -199,8 +199,15 @@ class InputEndpoint(Intake):
                 raise Intake.Stopped
 
     def _wait_for_others(self) -> None:
+        """Until all that come before have ended. Raises UserError if one of them never will."""
         with self._cond:
             while not self._stopping and not all(e.is_at_end for e in self.start_after):
+                for e in self.start_after:
+                    if e.fatal_error is not None and not e.is_at_end:
+                        raise UserError(
+                            f"begins after connector '{e.name}', which failed before its end: "
+                            f"mend that one and restart the pipeline ({e.fatal_error})"
+                        )
                 self._cond.wait(0.1)
             if self._stopping:
                 raise Intake.Stopped

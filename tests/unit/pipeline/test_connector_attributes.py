@@ -16,6 +16,7 @@ from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed
 from penstock.pipeline.connectors import output_settings
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.start_order import start_order
+from penstock.pipeline.statistics import input_status
 from penstock.plan.nodes import ConnectorPlan
 from tests.unit.pipeline.test_delivery import wait_until
 
@@ -87,6 +88,25 @@ def test_a_connector_begins_when_those_before_it_have_ended() -> None:
     stopped.start_after = (endpoint("t.d"),)
     stopped.run(idle)
     stopped.stop()
+    assert not idle.ran.is_set()
+
+
+def test_who_waits_for_a_connector_that_failed_says_so_and_never_begins() -> None:
+    first, second, third, idle = endpoint("t.a"), endpoint("t.b"), endpoint("t.c"), Recording()
+    second.start_after, third.start_after = (first,), (second,)
+    for waiting in (second, third):
+        waiting.run(idle)
+    first.error("no such file", fatal=True)
+    wait_until(lambda: third.fatal_error is not None)
+
+    assert second.fatal_error is not None
+    assert "'t.a'" in second.fatal_error
+    assert "no such file" in second.fatal_error
+    assert "restart the pipeline" in second.fatal_error
+    assert "'t.b'" in str(third.fatal_error)
+    status = input_status(second, is_paused=False, errors=True)
+    assert status["health"]["status"] == "Unhealthy"
+    assert [e["message"] for e in status["transport_errors"]] == [second.fatal_error]
     assert not idle.ran.is_set()
 
 

@@ -32,6 +32,9 @@ class DeltaConfig:
     def of(config: Mapping[str, Any]) -> DeltaConfig:
         o = Options.of("delta_table_output", TRANSPORT_ERROR, config)
         uri = o.required_text("uri")
+        if "://" not in uri and "%" in uri:
+            # the library writes to such a path and then looks for what it decodes to
+            raise o.fail("uri", "must be a path without a percent sign")
         mode = o.choice("mode", "append", MODES)
         properties = {"delta.checkpointInterval": str(o.integer("checkpoint_interval", 10))}
         if retention := o.text("log_retention_duration", ""):

@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from penstock.io.contracts import SinkRejected, SinkUnavailable, StagingLost
+from penstock.io.contracts import SinkRejected, SinkUnavailable
 from penstock.io.outputs.identifiers import text_literal
 
 BUSY_TIMEOUT_S = 5.0
@@ -101,10 +101,9 @@ class DuckDbFile:
                     self.close()
 
     @contextmanager
-    def writing(self, *, stage: Path | None = None) -> Iterator[Connection]:
-        """One transaction; whatever is raised rolls it back. A DuckDB file `stage` can be read
-        in it as `__penstock_stage`."""
-        with self.opened() as db, self._attached(db, stage):
+    def writing(self) -> Iterator[Connection]:
+        """One transaction; whatever is raised rolls it back."""
+        with self.opened() as db:
             run(db, "BEGIN TRANSACTION")
             try:
                 yield db
@@ -114,22 +113,6 @@ class DuckDbFile:
                 with suppress(duckdb.TransactionException):
                     run(db, "ROLLBACK")
                 raise
-
-    @contextmanager
-    def _attached(self, db: Connection, stage: Path | None) -> Iterator[None]:
-        if stage is None:
-            yield
-            return
-        try:
-            run(db, f"ATTACH {text_literal(str(stage))} AS __penstock_stage (READ_ONLY)")
-        except duckdb.IOException as e:
-            if stage.exists():
-                raise
-            raise StagingLost(f"duckdb_output: '{stage}' was removed: begin again") from e
-        try:
-            yield
-        finally:
-            run(db, "DETACH __penstock_stage")
 
     def reading(self) -> Connection:
         """A connection of the caller's own, beside the sink's; the caller closes it."""

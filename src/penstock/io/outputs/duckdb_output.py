@@ -6,7 +6,7 @@
                    processes can read it in between; true: faster, and closed to them
     memory_limit   what DuckDB may use while it publishes, such as '512MB' (default)
 
-    stage, chunk by chunk ──► <path>.penstock-<target>.g<N>-<random>, a DuckDB file of its own
+    stage, chunk by chunk ──► <path>.penstock-<target>.g<N>-<random>, an Arrow file
     publish, one transaction ──► <table> made equal to it, marker
 
 Guarantee: atomic. A reader sees the old rows until the publishing transaction commits, then the
@@ -15,8 +15,9 @@ reader of another process cannot open the file and must try again (see `duckdb_f
 which takes longest, does not touch it. Without an index the table is a multiset: a row of weight
 w is there w times.
 
-Cost: a snapshot is written twice and joined once with the table; a delta is a few statements, of
-which a deletion scans the key columns (5 ms at 5 million rows), and opening and closing the file.
+Cost: staging copies; publishing joins stage and table twice and writes what differs; a delta is a
+few statements, of which a deletion scans the key columns (5 ms at 5 million rows), and opening and
+closing the file.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ from penstock.io.contracts import (
     SinkContext,
     SinkRejected,
     SinkUnavailable,
-    StagingLost,
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
+from penstock.io.outputs.arrow_stage import ArrowStage
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
-from penstock.io.outputs.duckdb_file import Connection, DuckDbFile, configure, run
+from penstock.io.outputs.duckdb_file import DuckDbFile
 from penstock.io.outputs.duckdb_reader import DuckDbReader
 from penstock.io.outputs.duckdb_table import DuckDbTable
 from penstock.io.outputs.fencing import (
@@ -58,7 +59,6 @@ from penstock.io.outputs.fencing import (
 )
 from penstock.io.outputs.identifiers import table_name
 
-STAGE_MEMORY = "256MB"
 #: failures that a retry may mend: I/O and locks, a conflicting transaction, memory, a database
 #: that an earlier failure has closed
 _PASSING = (
@@ -92,8 +92,7 @@ class DuckDbSink(Sink):
         whose = (*name, context.pipeline_id, context.view, context.connector)
         short = hashlib.sha256(repr(whose).encode()).hexdigest()[:12]
         self._stages = f"{path.name}.penstock-{short}.g"
-        self._stage_db: Connection | None = None
-        self._stage_file: Path | None = None
+        self._stage: ArrowStage | None = None
         self._staging: Staging | None = None
         self._bytes = 0
 
@@ -139,13 +138,10 @@ class DuckDbSink(Sink):
         check_owner(self.marker(), self.context, self._where)
         with self._errors("begin"):
             self._remove_left_over(generation)
-            # a name of its own: DuckDB would hand out the one it has open under the same name
+            # a name of its own, so that two writers of one generation do not share a stage
             name = f"{self._stages}{generation}-{uuid.uuid4().hex[:8]}"
-            self._stage_file = self._file.path.absolute().with_name(name)
-            self._stage_db = duckdb.connect(str(self._stage_file))
-            configure(self._stage_db, STAGE_MEMORY)
-            run(self._stage_db, "BEGIN TRANSACTION")
-            self._table.create_stage(self._stage_db)
+            path = self._file.path.absolute().with_name(name)
+            self._stage = ArrowStage(path, self._table.stage_schema)
         self._staging = Staging(generation)
 
     def stage(self, generation: int, chunk: int, rows: Batch) -> None:
@@ -155,12 +151,11 @@ class DuckDbSink(Sink):
         if self._table.key_names:
             check_keys(rows.select(self.context.key), self._key_text)
         rows = copies(rows)
-        if self._stage_db is None:
-            raise StagingLost(f"generation {generation} was closed for publishing: begin again")
+        assert self._stage is not None
         with self._errors("stage"):
             try:
-                self._table.insert_staged(self._stage_db, rows)
-            except duckdb.Error:
+                self._stage.write(self._table.as_staged(rows))
+            except OSError:
                 self._drop_staging()  # it may hold a part of the chunk
                 raise
         staging.took(len(rows))
@@ -175,35 +170,27 @@ class DuckDbSink(Sink):
                 if check_fence(stored, marker, self._where):
                     return
             staging_of(self._staging, generation)
-            stage = self._whole_stage()
-            with self._unique_keys(stage), self._file.writing(stage=stage) as db:
+            stage = self._stage
+            assert stage is not None
+            stage.finish()
+            with self._unique_keys(stage), self._file.writing() as db:
                 stored = self._table.read_marker(db)
                 check_owner(stored, self.context, self._where)
                 check_fence(stored, marker, self._where)
-                check_complete(generation, self._table.staged_rows(db), marker)
-                self._table.create(db)
-                self._table.replace_from_stage(db)
+                check_complete(generation, stage.rows, marker)
+                self._table.replace_from_stage(db, self._table.create(db), stage)
                 self._table.write_marker(db, marker, stored)
         self._drop_staging()
 
-    def _whole_stage(self) -> Path:
-        """The staged file, closed so that the target's transaction can read it."""
-        assert self._stage_file is not None
-        if self._stage_db is not None:
-            run(self._stage_db, "COMMIT")
-            self._stage_db.close()
-            self._stage_db = None
-        return self._stage_file
-
     @contextmanager
-    def _unique_keys(self, stage: Path) -> Iterator[None]:
+    def _unique_keys(self, stage: ArrowStage) -> Iterator[None]:
         """Say it in the view's terms if the target refused the snapshot for its keys."""
         try:
             yield
         except duckdb.ConstraintException as e:
             if self._table.key_names:
-                with duckdb.connect(str(stage), read_only=True) as db:
-                    if self._table.repeats_a_key(db):
+                with duckdb.connect() as db:
+                    if self._table.repeats_a_key(db, stage):
                         raise SinkRejected(
                             f"index ({self._key_text}) is not unique in the view: a key belongs to "
                             "several rows; add columns to the index, or aggregate in the view"
@@ -277,7 +264,7 @@ class DuckDbSink(Sink):
     # staged files
 
     def _leftovers(self) -> list[tuple[Path, int]]:
-        """Staged files of this connector and what DuckDB puts beside them, with generations."""
+        """Staged files of this connector, with generations."""
         found = []
         for path in self._file.path.absolute().parent.iterdir():
             number = path.name.removeprefix(self._stages).split("-", 1)[0]
@@ -287,12 +274,9 @@ class DuckDbSink(Sink):
 
     def _drop_staging(self) -> None:
         """Close and remove what this object staged."""
-        if self._stage_db is not None:
-            self._stage_db.close()
-        if self._stage_file is not None:
-            self._stage_file.unlink(missing_ok=True)
-            self._stage_file.with_name(self._stage_file.name + ".wal").unlink(missing_ok=True)
-        self._stage_db, self._stage_file, self._staging = None, None, None
+        if self._stage is not None:
+            self._stage.remove()
+        self._stage, self._staging = None, None
 
     # failures
 

@@ -2,7 +2,7 @@
 
     main.flights(id, airline, …)              the target, created if absent
     main.__penstock_marker("table", …)        one row per target in that schema
-    __penstock_stage.staged(id, airline, …)   a snapshot, in a file of its own, attached to publish
+    __penstock_stage(c0, c1, …)               a snapshot: an Arrow file of its own (`arrow_stage`)
 
     SQL type                 created as         fits as well into
     ───────────────────────  ─────────────────  ────────────────────────────────────
@@ -26,18 +26,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, fields
+from typing import Any
 
 import pyarrow as pa
 
 from penstock.data.arrow import to_arrow
 from penstock.data.batch import Batch
+from penstock.data.build import empty_batch
 from penstock.data.types import BINARIES, INTEGERS, STRINGS, Kind, Schema, SqlType
 from penstock.io.contracts import Marker, SinkRejected
+from penstock.io.outputs.arrow_stage import ArrowStage
 from penstock.io.outputs.duckdb_file import Connection, run
 from penstock.io.outputs.identifiers import quoted
 
 MARKER_TABLE = "__penstock_marker"
-STAGED = "staged"
+_STAGE = "__penstock_stage"
 _MARKER_FIELDS = tuple(f.name for f in fields(Marker))
 _DELTA = "__penstock_delta"
 _TYPES = {
@@ -219,43 +222,39 @@ class DuckDbTable:
 
     # a snapshot
 
-    def create_stage(self, db: Connection) -> None:
-        """The table for a snapshot, in the stage's own file. Its types are the view's; keys are
-        checked when the rows reach the target."""
-        columns = ", ".join(f"{quoted(f.name)} {created_type(f.type)}" for f in self._schema.fields)
-        run(db, f"CREATE TABLE {STAGED} ({columns})")
+    @property
+    def stage_schema(self) -> pa.Schema:
+        """The columns of a stage."""
+        return _as_table(empty_batch(self._schema)).schema
 
-    def insert_staged(self, db: Connection, rows: Batch) -> None:
-        types = {f.name: created_type(f.type) for f in self._schema.fields}
-        self._with_rows(db, rows, f"INSERT INTO {STAGED} {self._rows(self._schema, types)}")
+    @staticmethod
+    def as_staged(rows: Batch) -> pa.Table:
+        return _as_table(rows)
 
-    def staged_rows(self, db: Connection) -> int:
-        return int(run(db, f"SELECT count(*) FROM __penstock_stage.{STAGED}")[0][0])
+    def repeats_a_key(self, db: Connection, stage: ArrowStage) -> bool:
+        """True if two rows of the stage have one key."""
+        keys = ", ".join(f"c{self._names.index(k)}" for k in self.key_names)
+        twice = f"SELECT 1 FROM {_STAGE} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"
+        return bool(_run_with(db, _STAGE, stage.read(), twice))
 
-    def repeats_a_key(self, db: Connection) -> bool:
-        """True if two rows have one key in the stage, which `db` is a connection to."""
-        keys = ", ".join(map(quoted, self.key_names))
-        return bool(run(db, f"SELECT 1 FROM {STAGED} GROUP BY {keys} HAVING count(*) > 1 LIMIT 1"))
-
-    def replace_from_stage(self, db: Connection) -> None:
-        """Make the target's rows those of the stage; with a key, equal rows are not written."""
-        stage = f"__penstock_stage.{STAGED}"
-        insert = f"INSERT INTO {self.target} ({self._columns}) SELECT {self._columns} FROM {stage}"
-        if not self.key_names:
+    def replace_from_stage(self, db: Connection, types: dict[str, str], stage: ArrowStage) -> None:
+        """Make the rows of the target, whose column types are `types`, those of the stage; with a
+        key, equal rows are not written."""
+        staged = f"({self._rows(self._schema, types, source=_STAGE)}) s"
+        insert = f"INSERT INTO {self.target} ({self._columns}) SELECT {self._columns} FROM {staged}"
+        has_rows = bool(run(db, f"SELECT 1 FROM {self.target} LIMIT 1"))
+        if has_rows and self.key_names:
+            same = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
+            others = [quoted(n) for n in self._names if n not in self.key_names]
+            equal = " AND ".join([same] + [f"s.{n} IS NOT DISTINCT FROM t.{n}" for n in others])
+            # rows that differ go first, so that values which moved between rows cannot collide in
+            # a UNIQUE constraint of the target's own
+            gone = f"NOT EXISTS (SELECT 1 FROM {staged} WHERE {equal})"
+            _run_with(db, _STAGE, stage.read(), f"DELETE FROM {self.target} AS t WHERE {gone}")
+            insert += f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {same})"
+        elif has_rows:
             run(db, f"DELETE FROM {self.target}")
-            run(db, insert)
-            return
-        same = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
-        others = [quoted(n) for n in self._names if n not in self.key_names]
-        equal = " AND ".join([same] + [f"s.{n} IS NOT DISTINCT FROM t.{n}" for n in others])
-        # rows that differ go first, so that values which moved between rows cannot collide in a
-        # UNIQUE constraint of the target's own
-        run(
-            db,
-            f"DELETE FROM {self.target} AS t "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {stage} s WHERE {equal})",
-        )
-        run(db, f"{insert} s WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {same})")
+        _run_with(db, _STAGE, stage.read(), insert)
 
     # deltas
 
@@ -295,21 +294,19 @@ class DuckDbTable:
         finally:
             db.unregister(_DELTA)
 
-    def _rows(self, schema: Schema, types: dict[str, str], more: str = "") -> str:
-        """The registered Arrow table as a query with the target's names and types."""
+    def _rows(
+        self, schema: Schema, types: dict[str, str], more: str = "", source: str = _DELTA
+    ) -> str:
+        """The registered Arrow rows as a query with the target's names and types."""
         values = ", ".join(
             f"CAST({'to_months' if f.type.kind is Kind.INTERVAL_LONG else ''}(c{i}) "
             f"AS {types[f.name]}) AS {quoted(f.name)}"
             for i, f in enumerate(schema.fields)
         )
-        return f"SELECT {values}{more} FROM {_DELTA}"
+        return f"SELECT {values}{more} FROM {source}"
 
     def _with_rows(self, db: Connection, rows: Batch, statement: str) -> None:
-        db.register(_DELTA, _as_table(rows))
-        try:
-            run(db, statement)
-        finally:
-            db.unregister(_DELTA)
+        _run_with(db, _DELTA, _as_table(rows), statement)
 
     # the marker
 
@@ -360,3 +357,15 @@ def _as_table(rows: Batch) -> pa.Table:
     batch = to_arrow(rows, weights=True)
     names = [f"c{i}" for i in range(len(rows.columns))] + ["w"]
     return pa.Table.from_batches([batch]).rename_columns(names)
+
+
+def _run_with(
+    db: Connection, name: str, source: pa.Table | pa.RecordBatchReader, statement: str
+) -> list[Any]:
+    """Execute one statement that reads `source` once, by that name; its rows."""
+    db.register(name, source)
+    # not if it fails: nothing can be unregistered in a transaction that is aborted, and who fails
+    # closes the connection
+    rows = run(db, statement)
+    db.unregister(name)
+    return rows

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 MARKER_TABLE = "__penstock_marker"
+#: PostgreSQL cuts longer names off without a word
+MAX_NAME_BYTES = 63
 #: column of a log that a table of others may lack; it can then be followed and not reset
 OPTIONAL = ("__penstock_generation",)
 _MARKER_FIELDS = tuple(f.name for f in fields(Marker))
@@ -77,7 +79,13 @@ class PostgresTable:
         self.names = schema.names
         self.key_names = tuple(schema.names[i] for i in key)
         self._log = log or {}
-        if odd := [n for n in (name[1], *self.names, *self._log) if "%" in n]:
+        all_names = [n for n in (*name, *self.names, *self._log) if n is not None]
+        if long := [n for n in all_names if len(n.encode()) > MAX_NAME_BYTES]:
+            raise self.unfit(
+                f"has or needs the name '{long[0]}', of which PostgreSQL keeps only "
+                f"{MAX_NAME_BYTES} bytes: shorten it"
+            )
+        if odd := [n for n in all_names if "%" in n]:
             raise self.unfit(f"cannot have a percent sign in a name, as '{odd[0]}' has: rename it")
         if twice := [n for n in self._log if n in self.names]:
             raise self.unfit(f"needs the column '{twice[0]}' for itself: rename the view's")
