@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from penstock.data.batch import Column
+from penstock.data.batch import Array, Column
 from penstock.data.types import INTEGER, VARCHAR
 from penstock.data.views import lengths_of, make_views
 from penstock.functions import text, text_kernels
@@ -26,12 +26,16 @@ def octet_length(b: Column, n: int) -> Column:
     return Column(INTEGER, lengths_of(b.values).astype(np.int32))
 
 
-@define("TO_HEX", [BYTES], VARCHAR)
-def to_hex(b: Column, n: int) -> Column:
-    data, offsets = text_kernels.flat(b)
+def hex_of(data: Array, offsets: Array) -> Column:
+    """Byte strings data[offsets[i]:offsets[i + 1]] as text, two digits a byte."""
     digits = np.stack((_HEX[data >> 4], _HEX[data & 15]), axis=1).reshape(-1)
     views, heaps = make_views(digits, offsets * 2, None)
     return Column(VARCHAR, views, None, heaps)
+
+
+@define("TO_HEX", [BYTES], VARCHAR)
+def to_hex(b: Column, n: int) -> Column:
+    return hex_of(*text_kernels.flat(b))
 
 
 @define("TO_INT", [BYTES], INTEGER)

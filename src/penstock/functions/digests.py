@@ -3,13 +3,12 @@
     MD5('Feldera') → '841afc2f…'      XXHASH('abc', 2) → 6026019377950218999
 
 XXHASH is XXH64 (the published specification of the algorithm) of the UTF-8 bytes, as a BIGINT in
-two's complement; it is a kernel. MD5 and GUNZIP call the standard library once a distinct value.
+two's complement. Both digests are kernels; GUNZIP calls the standard library once a distinct value.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from typing import Any
 
@@ -19,8 +18,10 @@ from penstock.data.batch import Column
 from penstock.data.kernel import kernel
 from penstock.data.types import BIGINT, VARCHAR
 from penstock.functions import text_kernels
+from penstock.functions.binary import hex_of
 from penstock.functions.definition import define
 from penstock.functions.distinct import per_distinct
+from penstock.functions.md5 import digests
 from penstock.functions.params import BYTES, LONG, STRING
 
 _P1, _P2 = np.uint64(11400714785074694791), np.uint64(14029467366897019727)
@@ -116,14 +117,12 @@ for _param in (STRING, BYTES):
         return _hashed(s, seed.values)
 
 
-@define("MD5", [STRING], VARCHAR)
-def md5(s: Column, n: int) -> Column:
-    return per_distinct(lambda v: hashlib.md5(v.encode()).hexdigest(), (s,))
+for _param in (STRING, BYTES):
 
-
-@define("MD5", [BYTES], VARCHAR)
-def md5_binary(b: Column, n: int) -> Column:
-    return per_distinct(lambda v: hashlib.md5(v).hexdigest(), (b,))
+    @define("MD5", [_param], VARCHAR)
+    def md5(s: Column, n: int) -> Column:
+        out = digests(*text_kernels.flat(s)).reshape(-1)
+        return hex_of(out, np.arange(0, len(out) + 1, 16))
 
 
 def _unzipped(raw: bytes) -> str:

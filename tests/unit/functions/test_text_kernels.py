@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -71,9 +72,17 @@ PLAIN: list[tuple[str, str, Callable[..., Any]]] = [
     ("TRIM_LEADING", "sw", lambda s, c: s.lstrip(c) if c else s),
     ("CHAR_LENGTH", "s", len),
     ("ASCII", "s", lambda s: ord(s[0]) if s else 0),
+    ("MD5", "s", lambda s: hashlib.md5(s.encode()).hexdigest()),
     ("INITCAP", "s", lambda s: re.sub(r"[^\W_]+", lambda m: m[0].capitalize(), s)),
     ("INITCAP_SPACES", "s", lambda s: re.sub(r"[^ ]+", lambda m: m[0].capitalize(), s)),
 ]
+
+
+def test_md5_is_right_at_every_length_about_a_block() -> None:
+    texts = ["é" * (n // 2) + "x" * (n % 2) for n in range(200)]
+    md5 = resolve("MD5", [VARCHAR])
+    found = column_to_python(md5.kernel([column_from_python(VARCHAR, texts)], len(texts)))
+    assert found == [hashlib.md5(t.encode()).hexdigest() for t in texts]
 
 
 @FEW
