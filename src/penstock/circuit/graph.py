@@ -240,7 +240,7 @@ class Circuit:
         """What `stream`'s operator remembers of rows of its input `side` whose `column` is less
         than the value of `line` and `shift` is never asked for again (see `expiry`)."""
         node = stream.node
-        assert isinstance(node, Join | Aggregate | Positive), "it forgets nothing"
+        assert isinstance(node, Join | Aggregate | Positive | TopK | Window), "it forgets nothing"
         expiry = node.expiries[side] if isinstance(node, Join) else node.expiry
         self._expiring.append((line.node, expiry, column, shift))
 

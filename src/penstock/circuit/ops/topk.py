@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
+from penstock.circuit.expiry import Expiry, Mask
 from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, behind, first_rows
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
@@ -85,6 +86,9 @@ class TopK(Node):
         self._touched = Touched()
         self._sweep = Sweep()
         self._changes = Changes(self)
+        #: which partitions get no more rows, by column
+        self.expiry = Expiry()
+        self._rows.is_over = self._held.is_over = self._is_over
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
@@ -149,9 +153,11 @@ class TopK(Node):
         return ids
 
     def _forget(self, table: GroupTable) -> None:
-        """Drop the partitions that have no rows, if they are many."""
+        """Drop the partitions that have no rows or are over, if they are many."""
         n = len(table)
-        kept = np.flatnonzero((self._size[:n] > 0) | (self._state[:n] != ALL))
+        in_use = (self._size[:n] > 0) | (self._state[:n] != ALL)
+        over = self.expiry.mask(dict(zip(self._partition, table.keys(), strict=True)))
+        kept = np.flatnonzero(in_use if over is None else in_use & ~over)
         if self._sweep.is_worth_it(len(kept), n):
             self._table, ids = renumbered(table, kept)
             self._state = moved(self._state, kept, ids)
@@ -177,6 +183,9 @@ class TopK(Node):
         self._state[ids[at]] = now.state[at]
         self._bound[ids[at]] = now.bound[at]
         self._size[ids[at]] = now.size[at]
+
+    def _is_over(self, rows: Batch) -> Mask | None:
+        return self.expiry.mask(dict(enumerate(rows.columns)))
 
     # rows
 

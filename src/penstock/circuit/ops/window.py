@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from penstock.circuit.dense import Ids
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.segments import Changes, Segments
@@ -68,6 +69,9 @@ class Window(Node):
         )
         self._rows = OrderedSpine(source.schema, partition, self._order.directions)
         self._reach = reach_of(calls, order, source.schema)
+        #: which rows are in reach of no change any more, by column
+        self.expiry = Expiry()
+        self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta

@@ -1,6 +1,8 @@
 """What operators may forget, because LATENESS says that nothing more will come of it.
 
     GROUP BY window_start           groups whose window is behind its waterline
+    PARTITION BY window_start       the same of windows and top-k
+    ORDER BY ts RANGE 10 PRECEDING  rows whose ts is less than its waterline - 20
     DISTINCT, EXCEPT                rows that have a column behind its waterline
     ON l.day = r.day                rows of both sides, days behind both waterlines
     ON … AND l.t >= r.t - 10        rows l whose t is less than (waterline of r.t) - 10
@@ -26,6 +28,8 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     ProgramPlan,
+    TopK,
+    Window,
 )
 from penstock.plan.rewrite import can_fail, conjuncts, expressions, inputs
 from penstock.sql.bind.waterlines import Waterlines
@@ -72,6 +76,11 @@ def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[E
             yield from _columns(node, input, range(len(node.schema)), known)
         case Difference():
             yield from _columns(node, node, range(len(node.schema)), known)
+        case TopK(input=input, partition=partition):
+            yield from _columns(node, input, partition, known)
+        case Window(input=input, partition=partition):
+            yield from _columns(node, input, partition, known)
+            yield from _frames(node, known)
         case Join():
             yield from _keys(node, known)
             conditions = conjuncts(node.residual)
@@ -89,6 +98,21 @@ def _columns(
         line = known.of(rows, column)
         if line is not None:
             yield Expiry(node, 0, column, line)
+
+
+def _frames(node: Window, known: Waterlines) -> Iterator[Expiry]:
+    """Rows that no change is in reach of: RANGE frames see so far, and are seen from as far."""
+    reach = 0
+    for call in node.calls:
+        frame = call.frame
+        if frame is None or frame.unit != "RANGE" or frame.start is None or frame.end is None:
+            return
+        reach = max(reach, abs(frame.start), abs(frame.end))
+    if node.order:
+        column = node.order[0].column
+        line = known.of(node.input, column)
+        if line is not None:
+            yield Expiry(node, 0, column, line, -2 * reach)
 
 
 def _keys(node: Join, known: Waterlines) -> Iterator[Expiry]:
