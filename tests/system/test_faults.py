@@ -185,8 +185,10 @@ def test_any_fault_at_any_boundary_leaves_any_target_equal_to_the_view(
     end = time.monotonic() + 60 * float(os.environ.get("FAULTS_MINUTES", "1000"))
     while cases and time.monotonic() < end:
         folder = tmp_path / str(len(cases))
-        with Stage(armed, {name: target(name, request, folder) for name in COLUMNS}) as stage:
-            while cases and time.monotonic() < end:
+        # a case of one sink needs but one neighbour
+        names = COLUMNS if cases[0][2] is None else ("sqlite", cases[0][2])
+        with Stage(armed, {name: target(name, request, folder) for name in names}) as stage:
+            while cases and (cases[0][2] in names or len(names) > 2) and time.monotonic() < end:
                 b, fault, sink = cases.pop(0)
                 started = time.monotonic()
                 for name in about(b, fault, sink):
