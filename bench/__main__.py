@@ -8,6 +8,7 @@ from bench import (
     checkpoint,
     compiling,
     demo,
+    ingest,
     latency,
     queries,
     reset,
@@ -19,7 +20,7 @@ from bench.peers import nexmark
 
 SUITES = (
     queries.run, nexmark.run, latency.run, step_cost.run, tpch.run, compiling.run, startup.run,
-    checkpoint.run, reset.run, demo.run,
+    checkpoint.run, reset.run, ingest.run, demo.run,
 )  # fmt: skip
 
 
@@ -41,6 +42,7 @@ def main() -> int:
                 "startup",
                 "checkpoint",
                 "reset",
+                "ingest",
                 "demo",
             ]
         )

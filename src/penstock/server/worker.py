@@ -63,6 +63,8 @@ _ALWAYS = frozenset(("status", "pause", "resume", "approve", "checkpoints"))
 _POLL_S = 0.02
 _GRACE_S = 3.0
 _THREADS = 1000
+#: bytes of a request that are read while those before them are parsed
+_AHEAD_BYTES = 1 << 20
 #: arguments of an ingress travel in the address
 _MAX_HEAD_BYTES = 1 << 20
 #: much longer than clients keep a connection that nobody uses (httpx: 5 s), or a request might be
@@ -151,14 +153,33 @@ class Host:
         args = orjson.loads(request.query_params["args"])
         self.pipeline.require_open()
         session = await run_in_threadpool(lambda: self.pipeline.ingress(**args))
+        read: list[bytes] = []
+        feeding: asyncio.Task[None] | None = None
+
+        async def feed() -> None:
+            # what arrived while rows were parsed is parsed at once: the more, the less a row costs
+            while read:
+                data = b"".join(read)
+                read.clear()
+                await run_in_threadpool(session.feed, data)
+
         try:
             async for data in request.stream():
                 if data:
-                    await run_in_threadpool(session.feed, data)
+                    read.append(data)
+                if feeding is not None and (feeding.done() or sum(map(len, read)) >= _AHEAD_BYTES):
+                    await feeding
+                    feeding = None
+                if feeding is None:
+                    feeding = asyncio.create_task(feed())
+            if feeding is not None:
+                await feeding
             return json_response(await run_in_threadpool(session.finish))
         except ClientDisconnect:
             return Response(status_code=400)
         finally:
+            if feeding is not None:
+                await asyncio.gather(feeding, return_exceptions=True)
             session.close()
 
     async def egress(self, request: Request) -> Response:

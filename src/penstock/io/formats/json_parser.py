@@ -24,7 +24,7 @@ import numpy as np
 
 from penstock.data import json_cells
 from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
-from penstock.data.json_cells import CellReader, Cells
+from penstock.data.json_cells import Bytes, CellReader, Cells
 from penstock.data.json_grammar import MISSING as MISSING_CELL
 from penstock.data.types import Schema
 from penstock.errors import UserError
@@ -39,8 +39,8 @@ from penstock.io.formats.scalars import Invalid
 
 #: rows of one scan: what its arrays hold stays in the cache
 ROWS_AT_ONCE = 8192
-#: bytes, to the end of the line, that are read exactly where the text is no JSON
-EXACT_BYTES = 4096
+#: bytes, to the end of the line, that are read exactly where the text is no JSON: at first, at most
+LINE_BYTES, EXACT_BYTES = 64, 4096
 #: an unfinished value longer than this is not parsed again until its brackets may be closed
 RESCAN_BYTES = 64 * 1024
 _FORMS = {
@@ -129,19 +129,24 @@ class JsonParser(Parser):
         if self._is_array:
             return self._read_arrays(data, out, final=final)
         cut = data.rfind(b"\n") + 1 if self._is_line_wise and not final else len(data)
-        at, size = 0, EXACT_BYTES
+        at, size = 0, LINE_BYTES
+        buffer = np.frombuffer(bytearray(data), np.uint8)
         while at < cut:
             if not self._scanner.is_skipping:
-                at, stopped = self._quick(data, at, cut, out)
+                before = at
+                at, stopped = self._quick(buffer, at, cut, out)
                 if stopped == json_cells.END:
                     break
                 if stopped == json_cells.UNFINISHED and not final and not self._is_line_wise:
                     return data[at:]
+                if at > before:
+                    size = LINE_BYTES
             # Invariant: what is left over is a suffix of the data, byte by byte (`state`)
             end = data.find(b"\n", min(at + size, cut), cut) + 1 or cut
             rest = self._read_exactly(data[at:end], out, final=final and end == cut)
-            # a value of many lines must not be scanned per stretch: what does not get on is doubled
-            size = EXACT_BYTES if len(rest) < end - at else 2 * size
+            # where much is bad, longer stretches; a value of many lines must not be scanned
+            # once for each of them, so what does not get on is doubled without end
+            size = 2 * size if len(rest) == end - at else min(2 * size, EXACT_BYTES)
             at = end - len(rest)
             if end == cut:
                 return data[at:]
@@ -172,14 +177,13 @@ class JsonParser(Parser):
 
     # the quick reading
 
-    def _quick(self, data: bytes, at: int, end: int, out: _Output) -> tuple[int, int]:
+    def _quick(self, data: Bytes, at: int, end: int, out: _Output) -> tuple[int, int]:
         """Read records of data[at:end] until the end or something that is none; where, and how it
         stopped (`json_cells`)."""
         if not self._cells.is_usable:
             return at, json_cells.NOT_JSON
-        buffer = np.frombuffer(bytearray(data), np.uint8)
         while True:
-            cells = self._cells.scan(buffer, at, end, _room(end - at), first=True)
+            cells = self._cells.scan(data, at, end, _room(end - at), first=True)
             at = cells.at
             rows, errors = self._rows_of(cells)
             self._records += len(cells.records)
