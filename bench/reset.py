@@ -8,6 +8,7 @@ readers; the peer fills an empty one with rows that are ready in the form that i
         duckdb        INSERT from Arrow               delta      write_deltalake, overwrite
         parquet       pyarrow's write_table, fsync    json       orjson.dumps of ready dicts, fsync
         redis         SETs of ready values, pipelined
+        kafka         a bare producer of ready messages to an append topic, without transactions
     reset/others      rows a second that another connector takes during a reset; the peer: before
     reset/dead        the same while a reset waits for a target that is down, and
     reset/dead-kept   rows that are kept in memory for it
@@ -25,6 +26,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,17 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import redis
+from confluent_kafka import Producer
 
 from bench.figure import Figure, higher_is_better, without_peer
 from penstock.pipeline import Pipeline
+from tests.kafka_server import running_kafka
 from tests.servers import Unavailable, free_port, running_postgres, running_redis
 
 RATE, OTHER_S = 20_000, 4.0
 COLUMNS = "id, customer, amount, note"
+#: rows of one message of an append topic: the encoder's default
+BUFFER_ROWS = 10_000
 
 
 def run(only: str | None) -> Iterator[Figure]:
@@ -128,6 +134,16 @@ def _sinks(stack: contextlib.ExitStack, folder: Path, only: str | None) -> dict[
                 lambda rows: _redis_load(peers, rows),
                 {"name": "json", "config": {"update_format": "redis", "key_fields": ["id"]}},
             )
+    with contextlib.suppress(Unavailable):
+        if only in (None, "reset", "reset/kafka"):
+            address = stack.enter_context(running_kafka()).client()["bootstrap.servers"]
+            options = {"topic": "log", "partitions": 2, "bootstrap.servers": address}
+            found["kafka"] = _Sink(
+                {"name": "kafka_output", "config": options},
+                partial(_produce, address, "peer"),
+                {"name": "json", "config": {"update_format": "insert_delete"}},
+                is_keyed=False,
+            )
     return {n: s for n, s in found.items() if only in (None, "reset", f"reset/{n}")}
 
 
@@ -199,6 +215,21 @@ def _redis_load(url: str, rows: pa.Table) -> Callable[[], None]:
                 for name, value in ready[at : at + 10_000]:
                     pipe.set(name, value)
                 pipe.execute()
+
+    return load
+
+
+def _produce(address: str, topic: str, rows: pa.Table) -> Callable[[], None]:
+    """Messages of as many rows as ours have."""
+    lines = [orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in rows.to_pylist()]
+    starts = range(0, len(lines), BUFFER_ROWS)
+    ready = [b"".join(lines[at : at + BUFFER_ROWS]) for at in starts]
+
+    def load() -> None:
+        producer = Producer({"bootstrap.servers": address, "queue.buffering.max.kbytes": 2**21 - 1})
+        for value in ready:
+            producer.produce(topic, value)
+        assert producer.flush(600) == 0
 
     return load
 
