@@ -37,7 +37,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from bench.figure import Figure, higher_is_better, without_peer
 from penstock.pipeline import Pipeline
@@ -136,7 +136,9 @@ def _sinks(stack: contextlib.ExitStack, folder: Path, only: str | None) -> dict[
             )
     with contextlib.suppress(Unavailable):
         if only in (None, "reset", "reset/kafka"):
-            address = stack.enter_context(running_kafka()).client()["bootstrap.servers"]
+            kafka = stack.enter_context(running_kafka())
+            kafka.create("peer", 2)
+            address = kafka.client()["bootstrap.servers"]
             options = {"topic": "log", "partitions": 2, "bootstrap.servers": address}
             found["kafka"] = _Sink(
                 {"name": "kafka_output", "config": options},
@@ -225,10 +227,13 @@ def _produce(address: str, topic: str, rows: pa.Table) -> Callable[[], None]:
     starts = range(0, len(lines), BUFFER_ROWS)
     ready = [b"".join(lines[at : at + BUFFER_ROWS]) for at in starts]
 
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        assert error is None, error
+
     def load() -> None:
         producer = Producer({"bootstrap.servers": address, "queue.buffering.max.kbytes": 2**21 - 1})
         for value in ready:
-            producer.produce(topic, value)
+            producer.produce(topic, value, on_delivery=delivered)
         assert producer.flush(600) == 0
 
     return load
