@@ -1,7 +1,7 @@
 """Result types of arithmetic on two numbers (sql-reference 1.3).
 
 integers   the wider type, no promotion            INTEGER + BIGINT    → BIGINT
-decimals   exact digits, 38 at most                (5,2) * (4,1)       → (9,3)
+decimals   exact digits as far as 38 allow         (5,2) * (4,1)       → (9,3)
 floats     any float makes the result a float      DECIMAL + REAL      → DOUBLE
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from penstock.data.types import INTEGERS, NUMBERS, STRINGS, Kind, SqlType, decimal
 from penstock.functions.coercion import MAX_PRECISION, as_decimal, common_number
 
-#: fraction digits that a quotient of many digits keeps
-_QUOTIENT_SCALE = 6
+#: fraction digits a product or quotient keeps, however wide its integer part
+_KEPT_SCALE = 6
 
 
 def _parts(t: SqlType) -> tuple[int, int]:
@@ -20,29 +20,36 @@ def _parts(t: SqlType) -> tuple[int, int]:
     return d.precision, d.scale
 
 
-def _capped(precision: int, scale: int) -> SqlType:
-    """Each at most 38: what is given up are digits before the point, so that a result that does
-    not fit is an error and never one that has lost its last digits."""
-    return decimal(max(min(precision, MAX_PRECISION), 1), min(scale, MAX_PRECISION))
+def _keep_integer_digits(precision: int, scale: int) -> SqlType:
+    if precision <= MAX_PRECISION:
+        return decimal(max(precision, 1), scale)
+    whole = min(precision - scale, MAX_PRECISION)
+    return decimal(MAX_PRECISION, min(scale, MAX_PRECISION - whole))
+
+
+def _keep_some_fraction(precision: int, scale: int) -> SqlType:
+    if precision <= MAX_PRECISION:
+        return decimal(max(precision, 1), scale)
+    whole = precision - scale
+    if whole < MAX_PRECISION - _KEPT_SCALE:
+        return decimal(MAX_PRECISION, min(scale, MAX_PRECISION - whole))
+    return decimal(MAX_PRECISION, min(scale, _KEPT_SCALE))
 
 
 def decimal_result(op: str, a: SqlType, b: SqlType) -> SqlType:
-    """The DECIMAL type of `a op b` for exact numeric types (the base library's published rules:
-    SQL:2003, and for a quotient of more than 32 digits SQL Server's reduced scale)."""
+    """The DECIMAL type of `a op b` for exact numeric types."""
     (p1, s1), (p2, s2) = _parts(a), _parts(b)
     whole1, whole2 = p1 - s1, p2 - s2
-    scale = max(s1, s2)
     if op in "+-":
-        return _capped(max(whole1, whole2) + scale + 1, scale)
+        scale = max(s1, s2)
+        return _keep_integer_digits(max(whole1, whole2) + scale + 1, scale)
     if op == "%":
-        return _capped(min(whole1, whole2) + scale, scale)
+        scale = max(s1, s2)
+        return _keep_integer_digits(min(whole1, whole2) + scale, scale)
     if op == "*":
-        return _capped(p1 + p2, s1 + s2)
-    scale = max(_QUOTIENT_SCALE, s1 + p2 + 1)
-    precision = whole1 + s2 + scale
-    if precision > MAX_PRECISION - _QUOTIENT_SCALE:
-        scale = _QUOTIENT_SCALE
-    return _capped(precision, scale)
+        return _keep_some_fraction(p1 + p2, s1 + s2)
+    scale = max(6, s1 + p2 + 1)
+    return _keep_some_fraction(whole1 + s2 + scale, scale)
 
 
 def operand_types(op: str, a: SqlType, b: SqlType) -> tuple[SqlType, SqlType, SqlType] | None:

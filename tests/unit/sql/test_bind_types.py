@@ -56,7 +56,7 @@ def test_a_literal_has_the_type_of_its_spelling(literal: str, expected: str) -> 
         ("d + d", "DECIMAL(11, 2) NOT NULL"),
         ("d * d", "DECIMAL(20, 4) NOT NULL"),
         ("d + i", "DECIMAL(13, 2) NOT NULL"),
-        ("e * e", "DECIMAL(38, 20)"),
+        ("e * e", "DECIMAL(38, 6)"),
         ("d + r", "DOUBLE"),
         ("i + r", "REAL"),
         ("1 + NULL", "INTEGER"),
