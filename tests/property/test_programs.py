@@ -55,7 +55,7 @@ def take(deltas: Any, totals: dict[str, Counter[Any]]) -> None:
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=120, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=80, deadline=None, suppress_health_check=CHECKS)
 def test_views_equal_duckdb_after_any_history(program: Program, history: History) -> None:
     assert run(compile_program(program.text), history) == answers(program, history)
 

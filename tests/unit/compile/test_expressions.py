@@ -139,7 +139,7 @@ values = st.one_of(st.none(), st.integers(-3, 3), st.just(2**31 - 1))
 rows = st.lists(st.tuples(values, values, st.just("t"), st.just(1.0)), min_size=1, max_size=6)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.one_of(booleans(3), numbers(3)), rows)
 def test_evaluation_agrees_with_an_interpreter(e: Expr, data: list[tuple[Any, ...]]) -> None:
     batch = batch_from_rows(S, data)
