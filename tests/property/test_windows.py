@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -239,3 +240,29 @@ def test_a_new_last_row_costs_no_output_of_the_rows_before_it(
 
     assert len(change) == 1
     assert sum(emitted) < 10
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("nulls_first", [False, True])
+def test_a_late_row_reaches_all_frames_over_decimals_that_may_be_null(
+    descending: bool, nulls_first: bool
+) -> None:
+    """The word by which such rows are sorted tells NULL too, and counts in steps of two units."""
+    only = Schema((Field("d", decimal(6, 2).with_nullable(True)),))
+    spec = WindowSpec("COUNT", (), NUMBER, Frame("RANGE", -3, 2))
+    order = Order(0, descending, nulls_first)
+    rng = np.random.default_rng(3)
+    values = [None if v == 9 else Decimal(int(v)) / 100 for v in rng.integers(-9, 10, 60)]
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*only.fields, Field("n", NUMBER)))
+        return c.window(streams["t"], (), [order], [spec], out)
+
+    def near(v: Decimal | None, w: Decimal | None) -> bool:
+        if v is None or w is None:
+            return v is w
+        return -3 <= (w - v) * 100 * (-1 if descending else 1) <= 2
+
+    steps = [{"t": [((v,), 1)]} for v in values]
+    found = run({"t": only}, build, steps)[0]
+    assert found == Counter((v, sum(near(v, w) for w in values)) for v in values)

@@ -144,19 +144,23 @@ class _Everywhere:
 
 class _Within:
     """A change is felt `ahead` further in the order and `back` before, in units of the order
-    column; `in_second`: its number is a place's second word, the first says whether it is NULL."""
+    column; `in_second`: its number is a place's second word, the first says whether it is NULL;
+    `halved`: its number and that share the first word, which then counts in steps of two units."""
 
-    def __init__(self, back: int, ahead: int, *, in_second: bool) -> None:
+    def __init__(self, back: int, ahead: int, *, in_second: bool, halved: bool) -> None:
         self._back, self._ahead = back, ahead
-        self._in_second = in_second
+        self._in_second, self._halved = in_second, halved
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
-        at, reach = changes.at, self._back + self._ahead
+        # what is felt by halves goes up to three units too far, and must see from there
+        at, reach = changes.at, self._back + self._ahead + 3 * self._halved
         felt = self._around(at, self._ahead, self._back)
         return Segments.joined(changes, changes.key, *self._around(at, reach, reach), felt)
 
     def _around(self, at: Places, before: int, behind: int) -> tuple[Places, Places]:
         """The first and last place not further from `at` than that."""
+        if self._halved:
+            before, behind = before // 2 + 1, behind // 2 + 1
         number = at.d if self._in_second else at.c
         before_, behind_ = (np.uint64(min(n, int(TOP))) for n in (before, behind))
         low = np.where(number >= before_, number - before_, np.uint64(0))
@@ -240,8 +244,9 @@ def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Sc
     if kind == "RANGE":
         frames = [c.frame for c in calls if c.frame is not None]
         bounds = [b for f in frames for b in (f.start or 0, f.end or 0)]
-        nullable = schema.types[order[0].column].nullable
-        return _Within(max(0, -min(bounds)), max(0, *bounds), in_second=nullable)
+        halved = first is not None and first.nullable and not in_second
+        back, ahead = max(0, -min(bounds)), max(0, *bounds)
+        return _Within(back, ahead, in_second=in_second, halved=halved)
     return everywhere
 
 
