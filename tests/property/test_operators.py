@@ -219,7 +219,7 @@ ORDERS = [
     offset=st.sampled_from([0, 0, 1, 2]),
     ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
 )
-@settings(quick, max_examples=120)
+@settings(quick, max_examples=70)
 def test_topk(
     history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str
 ) -> None:

@@ -116,7 +116,7 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
 
 @given(data=st.data(), history=histories(), partition=st.sampled_from([(), (0,)]))
 @settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,

@@ -92,8 +92,6 @@ BOUNDARIES = {
 FEW = (
     ("third chunk", "C", "http"),
     ("publish", "L", None),
-    ("publish", "C", "postgres"),
-    ("delta", "R", None),
 )
 FEW_SINKS = (
     "sqlite", "postgres", "duckdb", "delta append", "redis", "redis gen", "file", "parquet", "http"

@@ -161,7 +161,7 @@ _TYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(_TYPES, st.booleans(), st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=4),
        st.integers(1, 50))  # fmt: skip
 @example(decimal_type(5, 2), False, [("2.26e-55", "")], 1)

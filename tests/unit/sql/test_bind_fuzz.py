@@ -52,7 +52,7 @@ def damaged_queries(draw: st.DrawFn) -> str:
 
 
 @given(query=damaged_queries())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_damaged_query_compiles_or_is_refused(query: str) -> None:
     compiles_or_complains(f"{SMALL_TABLES} CREATE VIEW v AS {query}")
 
