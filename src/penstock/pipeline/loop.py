@@ -293,8 +293,7 @@ class StepLoop:
                 if refusal is None:
                     self._step_noting_refusal(taken)
                 else:
-                    is_one = record.transaction > 0
-                    good, tell = self._refused.leave_out(taken, refusal, is_one=is_one)
+                    good, tell = self._refused.leave_out(taken, refusal)
                     self._step_taken(good)
                     tell()
                 assert self.step == record.step, "the journal has the steps in order"

@@ -47,18 +47,18 @@ class RefusedSteps:
             raise
 
     def leave_out(
-        self, taken: tuple[Taken, ...], refusal: Refusal, *, is_one: bool
+        self, taken: tuple[Taken, ...], refusal: Refusal
     ) -> tuple[tuple[Taken, ...], Callable[[], None]]:
         """What is left of `taken` without the rows that make its step fail, and what tells the
-        endpoints, to be called once the step is made. `is_one`: a transaction, which is left out
-        as a whole."""
+        endpoints, to be called once the step is made. A transaction is no exception: it cannot be
+        aborted (contract 6.4), so its good rows are delivered, as those of any other step."""
         assert self._journal is not None, "refusals are kept beside the journal"
         parts = [(t.endpoint.relation, b) for t in taken for b in t.batches]
         bad = refusal.rows
         if bad is None:
             every = tuple(range(sum(len(b) for _, b in parts)))
             bad = every
-            if self._begin_trials is not None and not is_one:
+            if self._begin_trials is not None:
                 bad = tuple(bad_rows(parts, self._begin_trials()))
             self._journal.refuse(replace(refusal, rows=bad))
         good = iter(without(parts, bad))
