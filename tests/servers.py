@@ -86,6 +86,44 @@ class PostgresServer:
         self.process.send_signal(how)
         self.process.wait(30)
 
+    @contextmanager
+    def tls_for(self, user: str, certificate: str, key: str, authority: str) -> Iterator[None]:
+        """Meanwhile `user` comes in by TLS only, and only with a certificate of the authority's."""
+        hba = self._data / "pg_hba.conf"
+        before = hba.read_text()
+        only = f"hostssl all {user} 127.0.0.1/32 cert\nhost all {user} 127.0.0.1/32 reject\n"
+        texts = {"ssl_cert_file": certificate, "ssl_key_file": key, "ssl_ca_file": authority}
+        for setting, text in texts.items():
+            path = self._data / f"{setting}.pem"
+            path.write_text(text)
+            path.chmod(0o600)
+            if "user" in self._run_as:
+                shutil.chown(path, self._run_as["user"])
+        try:
+            hba.write_text(only + before)
+            self._set({"ssl": "on", **{name: f"{name}.pem" for name in texts}})
+            yield
+        finally:
+            hba.write_text(before)
+            self._set({"ssl": "off"})
+
+    def _set(self, settings: dict[str, str]) -> None:
+        """Change settings while the server runs; they hold on return."""
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as db:
+            for name, value in settings.items():
+                db.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            loaded = self._loaded()
+            db.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + START_S
+        while self._loaded() <= loaded:
+            assert time.monotonic() < deadline, (self._folder / "log").read_text()
+            time.sleep(0.01)
+
+    def _loaded(self) -> Any:
+        """When the configuration was read that a new session gets."""
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as db:
+            return db.execute("SELECT pg_conf_load_time()").fetchone()[0]  # type: ignore[index]
+
     def uri(self, database: str, user: str = "admin") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 

@@ -4,7 +4,7 @@
     table   [schema.]table; created if absent; keyed by the connector's index if it has one
     mode    materialized (default): the table is the view; cdc: rows are only added (`postgres_log`)
     cdc_op_column, cdc_ts_column                                                      names in a log
-    ssl_ca_location, ssl_client_location, ssl_client_key_location, verify_hostname    TLS files
+    ssl_…, verify_hostname                                                 TLS (`postgres_tls`)
 
     stage, chunk by chunk ──COPY──► a temporary table of this session
     publish, one transaction ──► the rows that differ (`postgres_rows`), or a reset row and all rows
@@ -55,6 +55,7 @@ from penstock.io.outputs.postgres_log import GENERATION, LoggedRows
 from penstock.io.outputs.postgres_reader import PostgresReader
 from penstock.io.outputs.postgres_rows import CountedRows, KeyedRows, PostgresRows
 from penstock.io.outputs.postgres_table import PostgresTable
+from penstock.io.outputs.postgres_tls import PostgresTls
 
 if TYPE_CHECKING:
     import psycopg
@@ -83,6 +84,7 @@ class PostgresSink(Sink):
         self._psycopg = _driver()
         o = Options.of("postgres_output", TRANSPORT_ERROR, context.config)
         self._conninfo = self._connection_parameters(o)
+        self._tls = PostgresTls.of(o)
         try:
             name = table_name(o.required_text("table"))
         except ValueError:
@@ -126,13 +128,6 @@ class PostgresSink(Sink):
         except self._psycopg.ProgrammingError:
             # not the text itself: it may hold a password
             raise o.fail("uri", "is not a PostgreSQL connection URI") from None
-        if ca := o.text("ssl_ca_location", ""):
-            is_full = o.boolean("verify_hostname", True)
-            given |= {"sslrootcert": ca, "sslmode": "verify-full" if is_full else "verify-ca"}
-        if certificate := o.text("ssl_client_location", ""):
-            given["sslcert"] = certificate
-        if key := o.text("ssl_client_key_location", ""):
-            given["sslkey"] = key
         name = f"penstock {self.context.view}.{self.context.connector}"
         return {"application_name": name, **_CONNECTION, **given}
 
@@ -147,12 +142,21 @@ class PostgresSink(Sink):
     def open(self) -> None:
         self.close()
         with self._errors("open"):
-            self._db = self._psycopg.connect(
-                **self._conninfo, autocommit=True, client_encoding="utf8"
-            )
+            self._db = self._connected()
             for setting in _SESSION:
                 self._db.execute(setting)
             self._table.locate(self._db)
+
+    def _connected(self) -> Connection:
+        with self._tls.parameters() as tls:
+            given = {**self._conninfo, **tls}
+            try:
+                db: Connection = self._psycopg.connect(
+                    **given, autocommit=True, client_encoding="utf8"
+                )
+            except self._psycopg.OperationalError as e:
+                raise self._psycopg.OperationalError(self._tls.explained(str(e), tls)) from e
+        return db
 
     def validate(self) -> None:
         with self._errors("validate"):
