@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from penstock.server.fork_server import WORKER_NAME
 from tests.system.conftest import System
 
 PROGRAM = """
@@ -24,6 +25,14 @@ CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR);
 CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 """
 CLI = [sys.executable, "-m", "penstock.cli"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A server that no test here ends."""
+    s = System(tmp_path_factory.mktemp("shared") / "state")
+    yield s
+    s.stop()
 
 
 @pytest.fixture
@@ -88,15 +97,37 @@ def test_workers_end_with_a_server_that_is_killed_and_its_pipelines_go_on_with_t
     p.stop()
 
 
-def test_two_servers_never_share_a_data_directory(own: System) -> None:
+def test_a_fork_server_that_dies_takes_no_pipeline_with_it(own: System) -> None:
+    p = own.pipeline(PROGRAM)
+    workers = {pid for pid in children(own.process.pid) if name_of(pid) == WORKER_NAME}
+    (fork_server,) = set(children(own.process.pid)) - workers
+
+    os.kill(fork_server, signal.SIGKILL)
+
+    second, third = own.pipeline(PROGRAM), own.pipeline(PROGRAM)  # the spare one, and a new one
+    p.send("t", {"id": 1, "v": "x"})
+    third.send("t", {"id": 1, "v": "x"})
+    assert p.query("SELECT v FROM m") == third.query("SELECT v FROM m") == [{"v": "x"}]
+    # how a worker of the dead one ended is still known
+    os.kill(p.process(), signal.SIGKILL)
+    error = p.wait("deployment_status", "Stopped")["deployment_error"]
+    assert "killed by signal 9" in error["message"]
+    second.stop()
+
+
+def name_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().rstrip()
+
+
+def test_two_servers_never_share_a_data_directory(shared: System) -> None:
     second = subprocess.run(
-        [*CLI, "serve", "--port", "0", "--data-dir", str(own.data_dir)],
+        [*CLI, "serve", "--port", "0", "--data-dir", str(shared.data_dir)],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
     assert second.returncode == 1
     assert "another Penstock server uses the data directory" in second.stderr
-    assert own.http.get("/config").status_code == 200
+    assert shared.http.get("/config").status_code == 200
 
 
 def test_a_taken_port_is_named_and_port_0_is_announced_as_what_it_became(tmp_path: Path) -> None:
@@ -122,9 +153,9 @@ def test_a_taken_port_is_named_and_port_0_is_announced_as_what_it_became(tmp_pat
 
 
 def test_any_number_of_waiting_ingresses_leaves_a_paused_pipeline_free_to_resume(
-    own: System,
+    shared: System,
 ) -> None:
-    p = own.pipeline(PROGRAM)
+    p = shared.pipeline(PROGRAM)
     assert p.post("/pause").status_code == 202
     p.wait("deployment_status", "Paused")
     many = 60  # more than the threads that a web framework has by default
@@ -132,7 +163,7 @@ def test_any_number_of_waiting_ingresses_leaves_a_paused_pipeline_free_to_resume
     def send(i: int) -> int:
         row = json.dumps({"id": i, "v": "x"})
         parameters = {"format": "json", "update_format": "raw"}
-        url = f"{own.url}/v0{p.path}/ingress/t"
+        url = f"{shared.url}/v0{p.path}/ingress/t"
         return httpx.post(url, params=parameters, content=row, timeout=60).status_code
 
     with ThreadPoolExecutor(many) as senders:
@@ -149,9 +180,9 @@ def _is_taking(stats: dict[str, list[dict[str, str]]]) -> bool:
     return any("api-ingress" in i["endpoint_name"] for i in stats["inputs"])
 
 
-def test_a_subscriber_that_walks_away_is_let_go(own: System) -> None:
-    p = own.pipeline(PROGRAM)
-    url = f"{own.url}/v0{p.path}/egress/m"
+def test_a_subscriber_that_walks_away_is_let_go(shared: System) -> None:
+    p = shared.pipeline(PROGRAM)
+    url = f"{shared.url}/v0{p.path}/egress/m"
     with httpx.stream("POST", url, params={"format": "json", "backpressure": "true"}) as answer:
         lines = answer.iter_lines()  # kept: without it the answer is closed
         next(lines)
@@ -162,30 +193,32 @@ def test_a_subscriber_that_walks_away_is_let_go(own: System) -> None:
     p.send("t", {"id": 1, "v": "x"})
 
 
-def test_the_text_of_a_query_may_be_long(own: System) -> None:
-    p = own.pipeline(PROGRAM)
+def test_the_text_of_a_query_may_be_long(shared: System) -> None:
+    p = shared.pipeline(PROGRAM)
     sql = f"SELECT COUNT(*) AS n FROM m WHERE v <> '{'x' * 60_000}'"
     assert p.query(sql) == [{"n": 0}]
 
 
-def test_sockets_are_out_of_reach_of_other_users(own: System) -> None:
-    own.pipeline(PROGRAM)
-    folders = [
-        Path(argument).parent
-        for pid in children(own.process.pid)
-        for argument in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        if argument.endswith(".sock")
-    ]
+def sockets(pid: int) -> list[Path]:
+    """The Unix sockets that have a name and are open in the process."""
+    opened = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return [Path(line[7]) for line in lines if len(line) > 7 and f"socket:[{line[6]}]" in opened]
+
+
+def test_sockets_are_out_of_reach_of_other_users(shared: System) -> None:
+    shared.pipeline(PROGRAM)
+    folders = [path.parent for pid in children(shared.process.pid) for path in sockets(pid)]
     assert folders
     for folder in folders:
         assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid()
-    assert (own.data_dir / "penstock.db").stat().st_mode & 0o077 == 0
+    assert (shared.data_dir / "penstock.db").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.slow
-def test_a_connection_that_was_idle_for_a_while_still_serves(own: System) -> None:
+def test_a_connection_that_was_idle_for_a_while_still_serves(shared: System) -> None:
     """A server that closes it as soon as its client would loses requests that are on their way."""
-    client = http.client.HTTPConnection("127.0.0.1", own.port, timeout=30)
+    client = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=30)
     client.connect()
     opened = client.sock
     for idle_seconds in (0, 7):

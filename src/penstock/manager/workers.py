@@ -1,21 +1,22 @@
 """Worker processes: one pipeline each, and always a spare that has everything loaded.
 
-    WorkerPool ── spawn ──► [spare: imported, kernels loaded, listening] ── take ──► a deployment
-                  ▲                                                          │
-                  └───────────────── spawn the next spare ◄──────────────────┘
+    WorkerPool ── fork ──► [spare: imported, kernels loaded, listening] ── take ──► a deployment
+                  ▲                                                         │
+                  └────────────────── fork the next spare ◄─────────────────┘
 
+A worker is forked from a process that has loaded everything (`forks.py`); where that is not
+supported, it is spawned and loads for itself.
 A worker listens on a Unix socket in a directory only its owner may enter. Its stdin is a pipe that
 this process holds: when this process ends in whatever way, the pipe closes and the worker exits.
 
 Invariants: workers are ended by pid, all of them in `close`; a worker serves one deployment.
 
-Cost: one idle process. Not here: what a worker runs (`server/worker.py`), what it is told
-(`deployment.py`).
+Cost: two idle processes that share their memory. Not here: what a worker runs
+(`server/worker.py`), what it is told (`deployment.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -26,11 +27,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from penstock.errors import TransientError
+from penstock.manager.forks import ForkFailed, ForkServer
 
 _log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH = 90  # Linux allows 107 bytes; leave room for the file name.
@@ -50,24 +52,43 @@ class WorkerAnswered(Exception):
         self.body = body
 
 
-class Worker:
-    """A worker process, from its spawning on. Thread-safe."""
+class Process(Protocol):
+    """The part of subprocess.Popen that a worker needs."""
 
-    def __init__(self, command: Sequence[str], socket: Path) -> None:
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+#: starts a process that listens on a socket; its standard input, its output and its ready pipe
+Launch = Callable[[Path, int, int, int], Process]
+
+
+class Worker:
+    """A worker process, from its start on. Thread-safe."""
+
+    def __init__(self, launch: Launch, socket: Path) -> None:
+        """Raises what `launch` raises."""
         self.socket = socket
-        ready_read, ready_write = os.pipe()
+        stdin_read, self._stdin_fd = os.pipe()
+        self._output_fd, output_write = os.pipe()
+        self._ready_fd, ready_write = os.pipe()
+        ours = (self._stdin_fd, self._output_fd, self._ready_fd)
+        theirs = (stdin_read, output_write, ready_write)
         try:
-            self.process = subprocess.Popen(
-                [*command, "--socket", str(socket), "--ready-fd", str(ready_write)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(ready_write,),
-                start_new_session=True,  # Ctrl-C at a terminal is for the server, which ends us.
-            )
+            self.process = launch(socket, *theirs)
+        except BaseException:
+            _close(*ours)
+            raise
         finally:
-            os.close(ready_write)
-        self._ready_fd = ready_read
+            _close(*theirs)
         self._lock = threading.Lock()
         self._early_lines: deque[str] = deque(maxlen=1000)
         self._sink: Callable[[str], None] | None = None
@@ -133,9 +154,10 @@ class Worker:
 
     def end(self, grace_seconds: float = 4.0) -> None:
         """Ask it to end, then insist. Returns when it is gone and its log has been read."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
+        with self._lock:
+            if self._stdin_fd >= 0:
+                os.close(self._stdin_fd)
+                self._stdin_fd = -1
         self.process.terminate()
         try:
             self.process.wait(timeout=grace_seconds)
@@ -147,14 +169,19 @@ class Worker:
         self.socket.unlink(missing_ok=True)
 
     def _read_lines(self) -> None:
-        assert self.process.stdout is not None
-        for raw in self.process.stdout:
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            with self._lock:
-                if self._sink is None:
-                    self._early_lines.append(line)
-                else:
-                    self._sink(line)
+        with os.fdopen(self._output_fd, "rb") as output:
+            for raw in output:
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                with self._lock:
+                    if self._sink is None:
+                        self._early_lines.append(line)
+                    else:
+                        self._sink(line)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class WorkerPool:
@@ -162,6 +189,7 @@ class WorkerPool:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
+        self._fork_server: ForkServer | None = None
         parent = None if len(tempfile.gettempdir()) < _MAX_SOCKET_PATH - 30 else "/tmp"
         self._directory = Path(tempfile.mkdtemp(prefix="penstock-", dir=parent))
         self._changed = threading.Condition()
@@ -204,6 +232,8 @@ class WorkerPool:
             self._is_closed = True
             self._changed.notify_all()
             workers = tuple(self._all)
+            if self._fork_server is not None:
+                self._fork_server.end()
         for worker in workers:
             worker.process.terminate()
         self._thread.join(timeout=5)
@@ -213,29 +243,68 @@ class WorkerPool:
 
     def _keep_spare(self) -> None:
         while True:
-            with self._changed:
-                while not self._is_closed and self._spare is not None:
-                    self._changed.wait()
-                if self._is_closed:
-                    return
-                self._count += 1
-                worker = Worker(self._command, self._directory / f"{self._count}.sock")
-                self._all.add(worker)
+            try:
+                worker = self._start()
+            except (ForkFailed, OSError) as error:
+                self._report_failure(str(error), [])
+                continue
+            if worker is None:
+                return
             try:
                 worker.wait_ready()
             except WorkerGone as gone:
-                self._report_failure(worker, str(gone))
+                lines: list[str] = []
+                worker.end()
+                worker.follow(lines.append)
+                with self._changed:
+                    self._all.discard(worker)
+                self._report_failure(str(gone), lines)
                 continue
             with self._changed:
                 self._spare, self.failure = worker, None
                 self._changed.notify_all()
 
-    def _report_failure(self, worker: Worker, epitaph: str) -> None:
-        worker.end()
-        lines: list[str] = []
-        worker.follow(lines.append)
+    def _start(self) -> Worker | None:
+        """The next worker, once one is needed; None when there will be no more."""
         with self._changed:
-            self._all.discard(worker)
+            while not self._is_closed and self._spare is not None:
+                self._changed.wait()
+            if self._is_closed:
+                return None
+            self._count += 1
+            launch, socket = self._launch(), self._directory / f"{self._count}.sock"
+        # may take as long as loading takes: without the lock
+        worker = Worker(launch, socket)
+        with self._changed:
+            if not self._is_closed:
+                self._all.add(worker)
+                return worker
+        worker.end()
+        return None
+
+    def _launch(self) -> Launch:
+        """How the next worker is started; under the lock."""
+        if not ForkServer.is_supported():
+            return self._spawn
+        if self._fork_server is not None and not self._fork_server.is_alive:
+            self._fork_server.end()
+            self._fork_server = None
+        if self._fork_server is None:
+            self._fork_server = ForkServer(self._command)
+        return self._fork_server.fork
+
+    def _spawn(self, socket: Path, stdin: int, output: int, ready: int) -> Process:
+        return subprocess.Popen(
+            [*self._command, "--socket", str(socket), "--ready-fd", str(ready)],
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(ready,),
+            start_new_session=True,  # Ctrl-C at a terminal is for the server, which ends us.
+        )
+
+    def _report_failure(self, epitaph: str, lines: Sequence[str]) -> None:
+        with self._changed:
             if self._is_closed:
                 return
             self.failure = epitaph

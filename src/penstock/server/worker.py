@@ -1,6 +1,7 @@
 """A worker process: one pipeline behind a Unix socket.
 
-    python -m penstock.server.worker --socket PATH --ready-fd N
+    python -m penstock.server.worker --fork-server N           many, forked on demand from this one
+    python -m penstock.server.worker --socket PATH --ready-fd N          one, where fork is unsafe
 
     POST /call/deploy        the config; builds and starts the Pipeline
     POST /call/suspend       stop with a checkpoint; /call/stop: without
@@ -48,6 +49,7 @@ from penstock.errors import PenstockError, TransientError, UserError
 from penstock.pipeline import Pipeline
 from penstock.server.answers import json_response, text_response
 from penstock.server.errors import EXCEPTION_HANDLERS, error_body
+from penstock.server.fork_server import Order, serve_forks
 
 log = logging.getLogger("penstock.worker")
 
@@ -306,10 +308,16 @@ def _keep_pyarrow_from_pandas() -> None:
         del sys.modules["pandas"]
 
 
+def _load() -> None:
+    _keep_pyarrow_from_pandas()
+    load_kernels()
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--socket", required=True)
-    arguments.add_argument("--ready-fd", type=int, required=True)
+    arguments.add_argument("--socket")
+    arguments.add_argument("--ready-fd", type=int)
+    arguments.add_argument("--fork-server", type=int)
     options = arguments.parse_args()
     logging.basicConfig(
         level=logging.INFO,
@@ -320,16 +328,22 @@ def main() -> None:
     logging.Formatter.converter = time.gmtime
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    # before the kernels, which may take long: a server that is gone leaves nothing behind
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _keep_pyarrow_from_pandas()
-    load_kernels()
+    if options.fork_server is not None:
+        order = serve_forks(options.fork_server, _load)
+        if order is None:
+            return
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    else:
+        # before loading, which may take long: a server that is gone leaves nothing behind
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        _load()
+        order = Order(options.socket, options.ready_fd)
     config = uvicorn.Config(
-        build_app(Host()), uds=options.socket, log_config=None, access_log=False, lifespan="off",
+        build_app(Host()), uds=order.socket, log_config=None, access_log=False, lifespan="off",
         timeout_graceful_shutdown=2, h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_keep_alive=_SECONDS_KEPT_ALIVE,
     )  # fmt: skip
-    _Server(config, options.ready_fd).run()
+    _Server(config, order.ready_fd).run()
 
 
 if __name__ == "__main__":

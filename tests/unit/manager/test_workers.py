@@ -1,0 +1,40 @@
+"""How worker processes are started, and what is told when they cannot be."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+import pytest
+
+from penstock.errors import TransientError
+from penstock.manager.forks import ForkServer
+from penstock.manager.workers import WorkerAnswered, WorkerPool
+from penstock.server.serve import WORKER_COMMAND
+
+
+def test_where_forks_are_not_safe_a_worker_is_spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ForkServer, "is_supported", staticmethod(lambda: False))
+    pool = WorkerPool(WORKER_COMMAND)
+    try:
+        worker = pool.take(threading.Event(), 120)
+        with pytest.raises(WorkerAnswered, match="no pipeline is deployed"):
+            worker.call("status")
+        pool.release(worker)
+        assert worker.process.poll() is not None
+    finally:
+        pool.close()
+
+
+def test_a_fork_server_that_cannot_load_is_named_as_the_reason() -> None:
+    pool = WorkerPool([sys.executable, "-c", "raise SystemExit(3)"])
+    try:
+        deadline = time.monotonic() + 60
+        while pool.failure is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with pytest.raises(TransientError, match=r"no worker process: .*fork server"):
+            pool.take(threading.Event(), 0)
+    finally:
+        pool.close()
