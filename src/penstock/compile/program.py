@@ -31,9 +31,7 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     the program says. Raises RuntimeSqlError where a constant row cannot be computed."""
     circuit = Circuit()
     relations = RelationCompiler(circuit, plan.text)
-    relations.expiries = {e.node: [] for e in plan.expiries}
-    for e in plan.expiries:
-        relations.expiries[e.node].append(e)
+    relations.forget(plan.expiries)
     kept = frozenset(materialize)
     for table in plan.tables:
         stream = circuit.source(table.name, table.schema, table.key, bounds(table.lateness))

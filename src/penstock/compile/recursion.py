@@ -98,18 +98,19 @@ class Body:
         self._outside = outside
         self._members = {v.name: v for v in component}
         self.relations = {v.name: self.circuit.inlet(v.name, v.schema) for v in component}
-        self._inlets: dict[Node, Stream] = {}
+        #: by identity; the compiler of the body asks for interned nodes
+        self._inlets: dict[int, Stream] = {}
         self._reads: dict[int, bool] = {}
 
     def inlet(self, node: Node) -> Stream | None:
         """The stream of `node` in the body if it comes from outside."""
         if self._depends(node):
             return None
-        if node not in self._inlets:
+        if id(node) not in self._inlets:
             name = f"outer {len(self._inlets)}"
             self.sources[name] = self._outside(node)
-            self._inlets[node] = self.circuit.inlet(name, node.schema)
-        return self._inlets[node]
+            self._inlets[id(node)] = self.circuit.inlet(name, node.schema)
+        return self._inlets[id(node)]
 
     @property
     def is_monotone(self) -> bool:

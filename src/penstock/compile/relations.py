@@ -11,7 +11,7 @@ memo is keyed by the node. A Project that only picks columns shares their arrays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
 from penstock.data.types import Schema
 from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.interning import Interner
 from penstock.plan.nodes import (
     Aggregate,
     AsofJoin,
@@ -66,18 +67,26 @@ class RelationCompiler:
         self.relations: dict[str, Stream] = {}
         #: relations with LATENESS, where rows are found late
         self.punctual: dict[str, Stream] = {}
-        #: what may be forgotten of which node
-        self.expiries: Mapping[Node, list[Expiry]] = {}
         self.view = ""
         self._known = known
-        self._memo: dict[Node, Stream] = {}
+        self._nodes = Interner()
+        #: by identity of interned nodes
+        self._memo: dict[int, Stream] = {}
+        #: what may be forgotten of which node
+        self._expiries: dict[int, list[Expiry]] = {}
+
+    def forget(self, expiries: Iterable[Expiry]) -> None:
+        """What may be forgotten of nodes that are compiled after this."""
+        for expiry in expiries:
+            self._expiries.setdefault(id(self._nodes.intern(expiry.node)), []).append(expiry)
 
     def stream(self, node: Node) -> Stream:
         """The stream of `node`'s rows; equal nodes share one."""
-        known = self._memo.get(node)
+        node = self._nodes.intern(node)
+        known = self._memo.get(id(node))
         if known is None:
-            known = self._memo[node] = self._known(node) or self._build(node)
-            for expiry in self.expiries.get(node, ()):
+            known = self._memo[id(node)] = self._known(node) or self._build(node)
+            for expiry in self._expiries.get(id(node), ()):
                 line = self.stream(expiry.line)
                 self.circuit.expire(known, expiry.input, expiry.column, line, expiry.shift)
         return known
@@ -140,7 +149,7 @@ class RelationCompiler:
 
     def _project(self, node: Project) -> Stream:
         below = node.input
-        if isinstance(below, Filter) and below not in self._memo:
+        if isinstance(below, Filter) and id(below) not in self._memo:
             return self._map(below.input, below.predicate, node.exprs, node.schema)
         return self._map(below, None, node.exprs, node.schema)
 
@@ -224,7 +233,7 @@ class RelationCompiler:
     def _grouped(self, node: Aggregate) -> Stream:
         """The rows that `node` aggregates."""
         picked = counted_by_pane(node)
-        if picked is None or picked in self._memo:
+        if picked is None or id(picked) in self._memo:
             return self.stream(node.input)
         windows = picked.input
         assert isinstance(windows, Hop)

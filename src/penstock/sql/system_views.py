@@ -56,9 +56,13 @@ def _late(relation: TablePlan | ViewPlan) -> Node:
 def _reads_errors(view: ViewPlan, views: Mapping[str, ViewPlan]) -> bool:
     """Whether `view` reads error_view, by way of others too."""
     seen: set[str] = set()
+    visited: set[int] = set()
     stack: list[Node] = [view.query]
     while stack:
         node = stack.pop()
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
         stack += inputs(node)
         if isinstance(node, Scan) and node.relation not in seen:
             if node.relation == ERROR_VIEW:

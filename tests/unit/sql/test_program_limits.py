@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from penstock.compile.program import compile_circuit
 from penstock.errors import SqlError
-from penstock.plan.nodes import Distinct, ProgramPlan, UnionAll
+from penstock.plan.nodes import Distinct, Node, ProgramPlan, UnionAll
 from penstock.plan.printer import format_program
+from penstock.plan.rewrite import inputs
 from penstock.sql.bind.expressions import MAX_DEPTH
 from penstock.sql.info import program_info
 from penstock.sql.parser import parse_program
@@ -23,6 +24,17 @@ TABLES = "CREATE TABLE t (a INT, s VARCHAR, k INT NOT NULL PRIMARY KEY);\n"
 HERE = Path(__file__).parent / "programs"
 DEMO = Path(__file__).parents[3] / "src/penstock/demo/program.sql"
 PROGRAMS = [p.read_text() for p in (HERE / "tpch.sql", HERE / "nexmark.sql", DEMO)]
+
+
+def _nodes(plan: ProgramPlan) -> int:
+    seen: dict[int, Node] = {}
+    stack: list[Node] = [v.query for v in plan.views]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen[id(node)] = node
+            stack += inputs(node)
+    return len(seen)
 
 
 def _used(plan: ProgramPlan) -> None:
@@ -215,3 +227,18 @@ def test_a_program_that_almost_makes_sense_gets_messages_inside_its_text(text: s
 )  # fmt: skip
 def test_a_mangled_program_gets_messages_inside_its_text(text: str) -> None:
     _compiles_or_explains(text)
+
+
+@pytest.mark.parametrize("condition", ["l.a = r.k", "l.a = r.k AND l.k > 1 AND r.k < 5"])
+def test_queries_that_join_the_one_before_with_itself_grow_by_a_level_each(condition: str) -> None:
+    levels = ["q0 AS (SELECT a, k FROM t)"]
+    levels += [
+        f"q{i} AS (SELECT l.k AS a, r.a AS k FROM q{i - 1} l JOIN q{i - 1} r ON {condition})"
+        for i in range(1, 31)
+    ]
+    tables = "CREATE TABLE t (a BIGINT NOT NULL LATENESS 5, k BIGINT NOT NULL LATENESS 5);"
+    plan = compile_program(f"{tables}CREATE VIEW v AS WITH {', '.join(levels)} SELECT * FROM q30")
+    assert _nodes(plan) < 30 * 6
+    compile_circuit(plan)
+    assert format_program(plan)
+    assert program_info(plan)

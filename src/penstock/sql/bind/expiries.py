@@ -49,23 +49,25 @@ def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
     known = Waterlines(
         {t.name: t for t in program.tables}, {v.name: v for v in program.all_views}, lag
     )
-    found: dict[Expiry, None] = {}
-    for node, readers in _readers(program).items():
-        found.update(dict.fromkeys(e for e in _of(node, readers, known) if _is_of_use(e)))
+    found: list[Expiry] = []
+    for node, readers in _readers(program):
+        own = {(e.input, e.column, e.line, e.shift): e for e in _of(node, readers, known)}
+        found += filter(_is_of_use, own.values())
     return tuple(found)
 
 
-def _readers(program: ProgramPlan) -> dict[Node, list[Node | None]]:
-    """Each node with those that read it; None for the view that it is."""
-    found: dict[Node, list[Node | None]] = {}
+def _readers(program: ProgramPlan) -> list[tuple[Node, list[Node | None]]]:
+    """Each node with those that read it; None for the view that it is. Equal nodes are one object
+    by now (see `share`)."""
+    found: dict[int, tuple[Node, list[Node | None]]] = {}
     below: list[tuple[Node, Node | None]] = [(v.query, None) for v in program.all_views]
     while below:
         node, reader = below.pop()
-        if node not in found:
-            found[node] = []
+        if id(node) not in found:
+            found[id(node)] = node, []
             below += [(i, node) for i in inputs(node)]
-        found[node].append(reader)
-    return found
+        found[id(node)][1].append(reader)
+    return list(found.values())
 
 
 def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[Expiry]:

@@ -101,9 +101,18 @@ class Waterlines:
         self._tables = tables
         self._views = views
         self._entered: set[str] = set()
+        self._found: dict[tuple[int, int], Node | None] = {}
+        self._keep: list[Node] = []  # ids in `_found` stay taken as long as their objects live
 
     def of(self, node: Node, column: int) -> Node | None:
         """That of a column of `node`; None where it has none."""
+        key = id(node), column
+        if key not in self._found:
+            self._keep.append(node)
+            self._found[key] = self._of(node, column)
+        return self._found[key]
+
+    def _of(self, node: Node, column: int) -> Node | None:
         match node:
             case Scan():
                 return self._relation(node, column)
@@ -214,8 +223,10 @@ class Waterlines:
 
 def _least(a: Node | None, b: Node | None) -> Node | None:
     """The lesser of two waterlines, which is there once both are."""
-    if a is None or b is None or a == b:
-        return a if a == b else None
+    if a is None or b is None:
+        return None
+    if a is b or a == b:
+        return a
     both = Join(
         Schema((*a.schema.fields, Field(f"{_NAME}2", b.schema.types[0]))), JoinKind.INNER, a, b, (),
         (), None,

@@ -14,19 +14,18 @@ from dataclasses import replace
 
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import Filter, Node, ProgramPlan, Project, TopK, Window
-from penstock.plan.rewrite import conjuncts, inputs, with_inputs
-from penstock.sql.passes.each_view import each_view
+from penstock.plan.rewrite import conjuncts
+from penstock.sql.passes.each_view import bottom_up
 from penstock.sql.passes.join_keys import references
 
 _RANKS = ("ROW_NUMBER", "RANK", "DENSE_RANK")
 
 
 def bound_ranks(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, bound)
+    return bottom_up(program, bound)
 
 
 def bound(node: Node) -> Node:
-    node = with_inputs(node, [bound(child) for child in inputs(node)])
     if not isinstance(node, Filter) or not isinstance(node.input, Window):
         return node
     window, terms = node.input, conjuncts(node.predicate)

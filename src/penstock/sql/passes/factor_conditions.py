@@ -12,16 +12,15 @@ from dataclasses import replace
 
 from penstock.plan.expressions import And, Expr, Or
 from penstock.plan.nodes import Filter, Join, Node, ProgramPlan
-from penstock.plan.rewrite import can_fail, conjuncts, inputs, transform, with_inputs
-from penstock.sql.passes.each_view import each_view
+from penstock.plan.rewrite import can_fail, conjuncts, transform
+from penstock.sql.passes.each_view import bottom_up
 
 
 def factor_conditions(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, factor)
+    return bottom_up(program, factor)
 
 
 def factor(node: Node) -> Node:
-    node = with_inputs(node, [factor(child) for child in inputs(node)])
     if isinstance(node, Filter):
         return replace(node, predicate=transform(node.predicate, _rule))
     if isinstance(node, Join) and node.residual is not None:

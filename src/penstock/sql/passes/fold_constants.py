@@ -18,20 +18,19 @@ from penstock.functions.casts import cast_can_fail, cast_kernel
 from penstock.functions.definition import Kernel
 from penstock.plan.expressions import And, Call, Cast, Expr, Literal, Not, Or
 from penstock.plan.nodes import Filter, Join, Node, ProgramPlan, Project
-from penstock.plan.rewrite import inputs, transform, with_expressions, with_inputs
-from penstock.sql.passes.each_view import each_view
+from penstock.plan.rewrite import transform, with_expressions
+from penstock.sql.passes.each_view import bottom_up
 
 _ARITHMETIC = frozenset("+-*/%")
 _FOLDED = NUMBERS | {Kind.DATE, Kind.TIME, Kind.TIMESTAMP}
 
 
 def fold_constants(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, fold)
+    return bottom_up(program, fold)
 
 
 def fold(node: Node) -> Node:
     """`node` with its logic folded; a filter that is always TRUE disappears."""
-    node = with_inputs(node, [fold(child) for child in inputs(node)])
     if isinstance(node, Filter):
         predicate = transform(node.predicate, _rule)
         if _is(predicate, True):

@@ -36,6 +36,8 @@ _HALF = (JoinKind.SEMI, JoinKind.ANTI)
 class Region:
     """Inputs of a run of inner joins and the predicates over their concatenated columns."""
 
+    #: nodes that are inputs as they are, by identity
+    whole: frozenset[int]
     inputs: list[Node] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     predicates: list[Expr] = field(default_factory=list)
@@ -44,9 +46,12 @@ class Region:
     def width(self) -> int:
         return self.starts[-1] + len(self.inputs[-1].schema) if self.inputs else 0
 
-    def gather(self, node: Node) -> None:
+    def gather(self, node: Node, *, is_root: bool = False) -> None:
         start = self.width
-        if isinstance(node, Filter):
+        if id(node) in self.whole and not is_root:
+            self.starts.append(start)
+            self.inputs.append(node)
+        elif isinstance(node, Filter):
             self.gather(node.input)
             self.predicates += [remap(p, lambda i: i + start) for p in conjuncts(node.predicate)]
         elif isinstance(node, Join) and node.kind is JoinKind.INNER and not node.keys:

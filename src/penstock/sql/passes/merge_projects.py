@@ -14,16 +14,15 @@ from collections import Counter
 
 from penstock.plan.expressions import Expr, InputRef, Literal
 from penstock.plan.nodes import Node, ProgramPlan, Project
-from penstock.plan.rewrite import inputs, parts, substitute, with_inputs
-from penstock.sql.passes.each_view import each_view
+from penstock.plan.rewrite import parts, substitute
+from penstock.sql.passes.each_view import bottom_up
 
 
 def merge_projects(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, merge)
+    return bottom_up(program, merge)
 
 
 def merge(node: Node) -> Node:
-    node = with_inputs(node, [merge(child) for child in inputs(node)])
     if not isinstance(node, Project):
         return node
     below = node.input

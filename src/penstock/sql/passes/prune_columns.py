@@ -47,46 +47,11 @@ Moves = dict[int, int]
 
 
 def prune_columns(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, lambda query: narrow(query, range(len(query.schema)))[0])
+    return each_view(program, _narrowed)
 
 
-def narrow(node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
-    """`node` with (at least) the columns `needed`, and where they are now."""
-    want = sorted(set(needed))
-    match node:
-        case Project():
-            return _project(node, want)
-        case Filter():
-            source, moves = narrow(node.input, {*want, *columns_of(node.predicate)})
-            kept = Filter(source.schema, source, remap(node.predicate, moves), span=node.span)
-            return kept, moves
-        case Join():
-            return _join(node, want)
-        case AsofJoin():
-            return _asof_join(node, want)
-        case Aggregate():
-            return _aggregate(node, want)
-        case Unnest():
-            return _unnest(node, want)
-        case Window():
-            return _window(node, want)
-        case Distinct() | TopK():
-            source, moves = narrow(node.input, range(len(node.schema)))
-            assert moves == _same(len(node.schema)), "all columns of a whole-row node are needed"
-            return replace(node, schema=source.schema, input=source), moves
-        case UnionAll():
-            return _union(node, want)
-        case Difference():
-            whole = range(len(node.schema))
-            left, right = _exactly(node.left, [*whole]), _exactly(node.right, [*whole])
-            return replace(node, left=left, right=right), _same(len(whole))
-        case Hop():
-            return _hop(node, want)
-        case Frontier():
-            return _frontier(node, want)
-        case Scan() | Values() | Line() | LateRows():
-            return _cut(node, want)
-    raise AssertionError(type(node).__name__)
+def _narrowed(query: Node) -> Node:
+    return _Narrower().narrow(query, range(len(query.schema)))[0]
 
 
 def _same(width: int) -> Moves:
@@ -105,150 +70,198 @@ def _cut(node: Node, want: list[int]) -> tuple[Node, Moves]:
     return Project(_pick(node.schema, want), node, exprs), {c: i for i, c in enumerate(want)}
 
 
-def _exactly(node: Node, want: list[int]) -> Node:
-    """`node` with the columns `want` in that order and no others."""
-    source, moves = narrow(node, want)
-    if [moves[c] for c in want] == list(range(len(source.schema))):
-        return source
-    return _cut(source, [moves[c] for c in want])[0]
+class _Narrower:
+    """Cuts the columns of one view; a node that several read is cut once for equal needs."""
 
+    def __init__(self) -> None:
+        self._done: dict[tuple[int, tuple[int, ...]], tuple[Node, Moves]] = {}
 
-def _project(node: Project, want: list[int]) -> tuple[Node, Moves]:
-    exprs = [node.exprs[i] for i in want]
-    source, moves = narrow(node.input, {c for e in exprs for c in columns_of(e)})
-    moved = tuple(remap(e, moves) for e in exprs)
-    kept = Project(_pick(node.schema, want), source, moved, span=node.span)
-    return kept, {c: i for i, c in enumerate(want)}
+    def narrow(self, node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
+        """`node` with (at least) the columns `needed`, and where they are now."""
+        want = tuple(sorted(set(needed)))
+        if (id(node), want) not in self._done:
+            self._done[id(node), want] = self._narrowed(node, [*want])
+        return self._done[id(node), want]
 
+    def _narrowed(self, node: Node, want: list[int]) -> tuple[Node, Moves]:
+        match node:
+            case Project():
+                return self._project(node, want)
+            case Filter():
+                source, moves = self.narrow(node.input, {*want, *columns_of(node.predicate)})
+                kept = Filter(source.schema, source, remap(node.predicate, moves), span=node.span)
+                return kept, moves
+            case Join():
+                return self._join(node, want)
+            case AsofJoin():
+                return self._asof_join(node, want)
+            case Aggregate():
+                return self._aggregate(node, want)
+            case Unnest():
+                return self._unnest(node, want)
+            case Window():
+                return self._window(node, want)
+            case Distinct() | TopK():
+                source, moves = self.narrow(node.input, range(len(node.schema)))
+                assert moves == _same(len(node.schema)), (
+                    "all columns of a whole-row node are needed"
+                )
+                return replace(node, schema=source.schema, input=source), moves
+            case UnionAll():
+                return self._union(node, want)
+            case Difference():
+                whole = range(len(node.schema))
+                left, right = (
+                    self._exactly(node.left, [*whole]),
+                    self._exactly(node.right, [*whole]),
+                )
+                return replace(node, left=left, right=right), _same(len(whole))
+            case Hop():
+                return self._hop(node, want)
+            case Frontier():
+                return self._frontier(node, want)
+            case Scan() | Values() | Line() | LateRows():
+                return _cut(node, want)
+        raise AssertionError(type(node).__name__)
 
-def _join(node: Join, want: list[int]) -> tuple[Node, Moves]:
-    width = len(node.left.schema)
-    needed = {*want, *(columns_of(node.residual) if node.residual is not None else ())}
-    left = {c for c in needed if c < width} | {a for a, _ in node.keys}
-    right = {c - width for c in needed if c >= width} | {b for _, b in node.keys}
-    new_left, left_moves = _narrow_input(node.left, left)
-    new_right, right_moves = _narrow_input(node.right, right)
-    new_width = len(new_left.schema)
-    moves = dict(left_moves) | {c + width: i + new_width for c, i in right_moves.items()}
-    half = node.kind in (JoinKind.SEMI, JoinKind.ANTI)
-    visible = {c: i for c, i in moves.items() if not half or c < width}
-    back = {i: c for c, i in visible.items()}
-    fields = tuple(node.schema.fields[back[i]] for i in sorted(back))
-    residual = node.residual and remap(node.residual, moves)
-    keys = tuple((left_moves[a], right_moves[b]) for a, b in node.keys)
-    kept = Join(
-        Schema(fields), node.kind, new_left, new_right, keys, node.null_safe, residual,
-        span=node.span,
-    )  # fmt: skip
-    return kept, visible
+    def _exactly(self, node: Node, want: list[int]) -> Node:
+        """`node` with the columns `want` in that order and no others."""
+        source, moves = self.narrow(node, want)
+        if [moves[c] for c in want] == list(range(len(source.schema))):
+            return source
+        return _cut(source, [moves[c] for c in want])[0]
 
+    def _project(self, node: Project, want: list[int]) -> tuple[Node, Moves]:
+        exprs = [node.exprs[i] for i in want]
+        source, moves = self.narrow(node.input, {c for e in exprs for c in columns_of(e)})
+        moved = tuple(remap(e, moves) for e in exprs)
+        kept = Project(_pick(node.schema, want), source, moved, span=node.span)
+        return kept, {c: i for i, c in enumerate(want)}
 
-def _asof_join(node: AsofJoin, want: list[int]) -> tuple[Node, Moves]:
-    width, right = len(node.left.schema), len(node.right.schema)
-    left = {c for c in want if c < width} | {a for a, _ in node.keys} | {node.times[0]}
-    new_left, moves = _narrow_input(node.left, left)
-    new_width = len(new_left.schema)
-    # the greatest of the latest rows is told by all columns
-    new_right = _exactly(node.right, [*range(right)])
-    columns = [*sorted(moves), *range(width, width + right)]
-    kept = replace(
-        node,
-        schema=_pick(node.schema, columns),
-        left=new_left,
-        right=new_right,
-        keys=tuple((moves[a], b) for a, b in node.keys),
-        times=(moves[node.times[0]], node.times[1]),
-    )
-    return kept, moves | {width + i: new_width + i for i in range(right)}
+    def _join(self, node: Join, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.left.schema)
+        needed = {*want, *(columns_of(node.residual) if node.residual is not None else ())}
+        left = {c for c in needed if c < width} | {a for a, _ in node.keys}
+        right = {c - width for c in needed if c >= width} | {b for _, b in node.keys}
+        new_left, left_moves = self._narrow_input(node.left, left)
+        new_right, right_moves = self._narrow_input(node.right, right)
+        new_width = len(new_left.schema)
+        moves = dict(left_moves) | {c + width: i + new_width for c, i in right_moves.items()}
+        half = node.kind in (JoinKind.SEMI, JoinKind.ANTI)
+        visible = {c: i for c, i in moves.items() if not half or c < width}
+        back = {i: c for c, i in visible.items()}
+        fields = tuple(node.schema.fields[back[i]] for i in sorted(back))
+        residual = node.residual and remap(node.residual, moves)
+        keys = tuple((left_moves[a], right_moves[b]) for a, b in node.keys)
+        kept = Join(
+            Schema(fields), node.kind, new_left, new_right, keys, node.null_safe, residual,
+            span=node.span,
+        )  # fmt: skip
+        return kept, visible
 
+    def _asof_join(self, node: AsofJoin, want: list[int]) -> tuple[Node, Moves]:
+        width, right = len(node.left.schema), len(node.right.schema)
+        left = {c for c in want if c < width} | {a for a, _ in node.keys} | {node.times[0]}
+        new_left, moves = self._narrow_input(node.left, left)
+        new_width = len(new_left.schema)
+        # the greatest of the latest rows is told by all columns
+        new_right = self._exactly(node.right, [*range(right)])
+        columns = [*sorted(moves), *range(width, width + right)]
+        kept = replace(
+            node,
+            schema=_pick(node.schema, columns),
+            left=new_left,
+            right=new_right,
+            keys=tuple((moves[a], b) for a, b in node.keys),
+            times=(moves[node.times[0]], node.times[1]),
+        )
+        return kept, moves | {width + i: new_width + i for i in range(right)}
 
-def _narrow_input(node: Node, needed: set[int]) -> tuple[Node, Moves]:
-    """An input of a stateful node: exactly the columns it needs, whatever is below."""
-    want = sorted(needed)
-    return _exactly(node, want), {c: i for i, c in enumerate(want)}
+    def _narrow_input(self, node: Node, needed: set[int]) -> tuple[Node, Moves]:
+        """An input of a stateful node: exactly the columns it needs, whatever is below."""
+        want = sorted(needed)
+        return self._exactly(node, want), {c: i for i, c in enumerate(want)}
 
+    def _aggregate(self, node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
+        groups = len(node.keys)
+        kept_calls = [i for i in range(len(node.calls)) if groups + i in want]
+        calls = [node.calls[i] for i in kept_calls]
+        needed = set(node.keys)
+        for call in calls:
+            needed |= set(call.columns)
+        source, moves = self._narrow_input(node.input, needed)
+        columns = [*range(groups), *(groups + i for i in kept_calls)]
+        kept = Aggregate(
+            _pick(node.schema, columns),
+            source,
+            tuple(moves[k] for k in node.keys),
+            tuple(call.moved(moves.__getitem__) for call in calls),
+            span=node.span,
+        )
+        return kept, {c: i for i, c in enumerate(columns)}
 
-def _aggregate(node: Aggregate, want: list[int]) -> tuple[Node, Moves]:
-    groups = len(node.keys)
-    kept_calls = [i for i in range(len(node.calls)) if groups + i in want]
-    calls = [node.calls[i] for i in kept_calls]
-    needed = set(node.keys)
-    for call in calls:
-        needed |= set(call.columns)
-    source, moves = _narrow_input(node.input, needed)
-    columns = [*range(groups), *(groups + i for i in kept_calls)]
-    kept = Aggregate(
-        _pick(node.schema, columns),
-        source,
-        tuple(moves[k] for k in node.keys),
-        tuple(call.moved(moves.__getitem__) for call in calls),
-        span=node.span,
-    )
-    return kept, {c: i for i, c in enumerate(columns)}
+    def _frontier(self, node: Frontier, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.input.schema)
+        source, moves = self._narrow_input(node.input, {*want, node.column})
+        bound, _ = self._narrow_input(node.bound, {0})
+        predicate = remap(node.predicate, {**moves, width: len(source.schema)})
+        kept = replace(
+            node, schema=source.schema, input=source, bound=bound, column=moves[node.column],
+            predicate=predicate,
+        )  # fmt: skip
+        return kept, moves
 
+    def _hop(self, node: Hop, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.input.schema)
+        source, moves = self.narrow(node.input, {*(c for c in want if c < width), node.column})
+        windows = {width + i: len(source.schema) + i for i in range(2)}
+        fields = (*source.schema.fields, *node.schema.fields[width:])
+        kept = replace(node, schema=Schema(fields), input=source, column=moves[node.column])
+        return kept, {**moves, **windows}
 
-def _frontier(node: Frontier, want: list[int]) -> tuple[Node, Moves]:
-    width = len(node.input.schema)
-    source, moves = _narrow_input(node.input, {*want, node.column})
-    bound, _ = _narrow_input(node.bound, {0})
-    predicate = remap(node.predicate, {**moves, width: len(source.schema)})
-    kept = replace(
-        node, schema=source.schema, input=source, bound=bound, column=moves[node.column],
-        predicate=predicate,
-    )  # fmt: skip
-    return kept, moves
+    def _unnest(self, node: Unnest, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.keep)
+        kept = [i for i in range(width) if i in want]
+        source, moves = self.narrow(node.input, {node.column, *(node.keep[i] for i in kept)})
+        columns = [*kept, *range(width, len(node.schema))]
+        keep = tuple(moves[node.keep[i]] for i in kept)
+        cut = replace(
+            node,
+            schema=_pick(node.schema, columns),
+            input=source,
+            column=moves[node.column],
+            keep=keep,
+        )
+        return cut, {c: i for i, c in enumerate(columns)}
 
+    def _window(self, node: Window, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.input.schema)
+        kept_calls = [i for i in range(len(node.calls)) if width + i in want]
+        if not kept_calls:
+            return self.narrow(node.input, want)
+        calls = [node.calls[i] for i in kept_calls]
+        if any(call.by_row for call in calls):
+            columns = list(range(width))  # ties are broken by all of them
+        else:
+            read = {
+                *node.partition,
+                *(k.column for k in node.order),
+                *(a for c in calls for a in c.args),
+            }
+            columns = sorted({*read, *(c for c in want if c < width)})
+        source = self._exactly(node.input, columns)
+        moves = {c: i for i, c in enumerate(columns)}
+        kept = replace(
+            node,
+            schema=_pick(node.schema, [*columns, *(width + i for i in kept_calls)]),
+            input=source,
+            partition=tuple(moves[c] for c in node.partition),
+            order=tuple(replace(k, column=moves[k.column]) for k in node.order),
+            calls=tuple(replace(c, args=tuple(moves[a] for a in c.args)) for c in calls),
+        )
+        return kept, moves | {width + i: len(columns) + j for j, i in enumerate(kept_calls)}
 
-def _hop(node: Hop, want: list[int]) -> tuple[Node, Moves]:
-    width = len(node.input.schema)
-    source, moves = narrow(node.input, {*(c for c in want if c < width), node.column})
-    windows = {width + i: len(source.schema) + i for i in range(2)}
-    fields = (*source.schema.fields, *node.schema.fields[width:])
-    kept = replace(node, schema=Schema(fields), input=source, column=moves[node.column])
-    return kept, {**moves, **windows}
-
-
-def _unnest(node: Unnest, want: list[int]) -> tuple[Node, Moves]:
-    width = len(node.keep)
-    kept = [i for i in range(width) if i in want]
-    source, moves = narrow(node.input, {node.column, *(node.keep[i] for i in kept)})
-    columns = [*kept, *range(width, len(node.schema))]
-    keep = tuple(moves[node.keep[i]] for i in kept)
-    cut = replace(
-        node, schema=_pick(node.schema, columns), input=source, column=moves[node.column], keep=keep
-    )
-    return cut, {c: i for i, c in enumerate(columns)}
-
-
-def _window(node: Window, want: list[int]) -> tuple[Node, Moves]:
-    width = len(node.input.schema)
-    kept_calls = [i for i in range(len(node.calls)) if width + i in want]
-    if not kept_calls:
-        return narrow(node.input, want)
-    calls = [node.calls[i] for i in kept_calls]
-    if any(call.by_row for call in calls):
-        columns = list(range(width))  # ties are broken by all of them
-    else:
-        read = {
-            *node.partition,
-            *(k.column for k in node.order),
-            *(a for c in calls for a in c.args),
-        }
-        columns = sorted({*read, *(c for c in want if c < width)})
-    source = _exactly(node.input, columns)
-    moves = {c: i for i, c in enumerate(columns)}
-    kept = replace(
-        node,
-        schema=_pick(node.schema, [*columns, *(width + i for i in kept_calls)]),
-        input=source,
-        partition=tuple(moves[c] for c in node.partition),
-        order=tuple(replace(k, column=moves[k.column]) for k in node.order),
-        calls=tuple(replace(c, args=tuple(moves[a] for a in c.args)) for c in calls),
-    )
-    return kept, moves | {width + i: len(columns) + j for j, i in enumerate(kept_calls)}
-
-
-def _union(node: UnionAll, want: list[int]) -> tuple[Node, Moves]:
-    branches = tuple(_exactly(branch, want) for branch in node.inputs)
-    kept = UnionAll(_pick(node.schema, want), branches, span=node.span)
-    return kept, {c: i for i, c in enumerate(want)}
+    def _union(self, node: UnionAll, want: list[int]) -> tuple[Node, Moves]:
+        branches = tuple(self._exactly(branch, want) for branch in node.inputs)
+        kept = UnionAll(_pick(node.schema, want), branches, span=node.span)
+        return kept, {c: i for i, c in enumerate(want)}

@@ -8,7 +8,8 @@
 
 A run of inner joins is one *region*, whose inputs are joined in an order of our own (see
 `join_order`). An OR over several inputs stays where it is, but what it implies for each of them
-alone goes down as well.
+alone goes down as well. What several read stays whole where the plan would become many times
+larger otherwise (`_shared`).
 
 Invariant: a predicate that can raise is never evaluated on rows that a predicate before it, or a
 join, would have discarded. The one exception is the key of an equality: it is computed for every
@@ -51,53 +52,161 @@ from penstock.sql.passes.each_view import each_view
 from penstock.sql.passes.join_keys import equality, join_on, pick
 from penstock.sql.passes.join_order import Keys, Region, in_order
 
+#: how large a plan may be, as a tree, for predicates to be pushed into each use of a WITH query
+_MOST_NODES = 2000
+
 
 def push_filters(program: ProgramPlan) -> ProgramPlan:
     keys = {table.name: table.key for table in program.tables}
-    return each_view(program, lambda query: push(query, [], keys))
+    return each_view(program, lambda query: _Pusher(query, keys).push(query, []))
 
 
-def push(node: Node, predicates: list[Expr], keys: Keys) -> Node:
-    """`node` filtered by the conjunction of `predicates`, as far down as they go."""
-    match node:
-        case Filter():
-            return push(node.input, conjuncts(node.predicate) + predicates, keys)
-        case Join(kind=JoinKind.INNER):
-            return _region(node, predicates, keys)
-        case Join():
-            return _outer(node, predicates, keys)
-        case AsofJoin():
-            below, above = _split(predicates, set(range(len(node.left.schema))))
-            left, right = push(node.left, below, keys), push(node.right, [], keys)
-            return _filtered(replace(node, left=left, right=right), above)
-        case Project():
-            return _through_project(node, predicates, keys)
-        case Aggregate():
-            below, above = _split(predicates, set(range(len(node.keys))) if node.keys else set())
-            moved = [remap(p, dict(enumerate(node.keys))) for p in below]
-            return _filtered(replace(node, input=push(node.input, moved, keys)), above)
-        case Distinct():
-            below, above = _split(predicates, set(range(len(node.schema))))
-            return _filtered(replace(node, input=push(node.input, below, keys)), above)
-        case TopK() | Window():
-            # a partition goes or stays as a whole
-            below, above = _split(predicates, set(node.partition))
-            return _filtered(replace(node, input=push(node.input, below, keys)), above)
-        case Frontier():
-            below, above = _split(predicates, set(range(len(node.schema))))
-            source, bound = push(node.input, below, keys), push(node.bound, [], keys)
-            return _filtered(replace(node, input=source, bound=bound), above)
-        case Hop():
-            below, above = _split(predicates, set(range(len(node.input.schema))))
-            return _filtered(replace(node, input=push(node.input, below, keys)), above)
-        case Unnest():
-            below, above = _split(predicates, set(range(len(node.keep))))
-            moved = [remap(p, dict(enumerate(node.keep))) for p in below]
-            return _filtered(replace(node, input=push(node.input, moved, keys)), above)
-        case UnionAll():
-            branches = tuple(push(branch, predicates, keys) for branch in node.inputs)
-            return replace(node, inputs=branches)
-    return _filtered(with_inputs(node, [push(n, [], keys) for n in inputs(node)]), predicates)
+class _Pusher:
+    """Moves the predicates of one view."""
+
+    def __init__(self, query: Node, keys: Keys) -> None:
+        self._keys = keys
+        self._done: dict[int, Node] = {}
+        #: nodes below which predicates do not go, and joins do not mix with those above
+        self._shared = _shared(query)
+
+    def push(self, node: Node, predicates: list[Expr]) -> Node:
+        """`node` filtered by the conjunction of `predicates`, as far down as they go."""
+        if id(node) in self._shared and predicates:
+            return _filtered(self.push(node, []), predicates)
+        if predicates:
+            return self._pushed(node, predicates)
+        if id(node) not in self._done:
+            self._done[id(node)] = self._pushed(node, [])
+        return self._done[id(node)]
+
+    def _pushed(self, node: Node, predicates: list[Expr]) -> Node:
+        match node:
+            case Filter():
+                return self.push(node.input, conjuncts(node.predicate) + predicates)
+            case Join(kind=JoinKind.INNER):
+                return self._region(node, predicates)
+            case Join():
+                return self._outer(node, predicates)
+            case AsofJoin():
+                below, above = _split(predicates, set(range(len(node.left.schema))))
+                left, right = self.push(node.left, below), self.push(node.right, [])
+                return _filtered(replace(node, left=left, right=right), above)
+            case Project():
+                return self._through_project(node, predicates)
+            case Aggregate():
+                below, above = _split(predicates, set(range(len(node.keys))))
+                moved = [remap(p, dict(enumerate(node.keys))) for p in below]
+                return _filtered(replace(node, input=self.push(node.input, moved)), above)
+            case Distinct():
+                below, above = _split(predicates, set(range(len(node.schema))))
+                return _filtered(replace(node, input=self.push(node.input, below)), above)
+            case TopK() | Window():
+                # a partition goes or stays as a whole
+                below, above = _split(predicates, set(node.partition))
+                return _filtered(replace(node, input=self.push(node.input, below)), above)
+            case Frontier():
+                below, above = _split(predicates, set(range(len(node.schema))))
+                source, bound = self.push(node.input, below), self.push(node.bound, [])
+                return _filtered(replace(node, input=source, bound=bound), above)
+            case Hop():
+                below, above = _split(predicates, set(range(len(node.input.schema))))
+                return _filtered(replace(node, input=self.push(node.input, below)), above)
+            case Unnest():
+                below, above = _split(predicates, set(range(len(node.keep))))
+                moved = [remap(p, dict(enumerate(node.keep))) for p in below]
+                return _filtered(replace(node, input=self.push(node.input, moved)), above)
+            case UnionAll():
+                branches = tuple(self.push(branch, predicates) for branch in node.inputs)
+                return replace(node, inputs=branches)
+        return _filtered(with_inputs(node, [self.push(n, []) for n in inputs(node)]), predicates)
+
+    def _through_project(self, node: Project, predicates: list[Expr]) -> Node:
+        plain = {i: e.index for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
+        below: list[Expr] = []
+        above: list[Expr] = []
+        for p in predicates:
+            # behind a predicate that stays, one that can raise must stay as well
+            movable = columns_of(p) <= plain.keys() and not (above and can_fail(p))
+            (below if movable else above).append(p)
+        moved = [remap(p, plain) for p in below]
+        return _filtered(replace(node, input=self.push(node.input, moved)), above)
+
+    def _outer(self, node: Join, predicates: list[Expr]) -> Node:
+        width = len(node.left.schema)
+        keeps_left = node.kind in (JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
+        on = conjuncts(node.residual)
+        to_left: list[Expr] = []
+        to_right: list[Expr] = []
+        above = predicates
+        if keeps_left:
+            to_left, above = _split(predicates, set(range(width)))
+            everything = set(range(width, width + len(node.right.schema)))
+            to_right, on = _split(on, everything)
+        if node.kind is JoinKind.SEMI:
+            more, on = _split(on, set(range(width)))
+            to_left += more
+        if node.kind is JoinKind.RIGHT:
+            columns = set(range(width, width + len(node.right.schema)))
+            to_right, above = _split(predicates, columns)
+            more, on = _split(on, set(range(width)))
+            to_left += more
+        left = self.push(node.left, to_left)
+        right = self.push(node.right, [remap(p, lambda i: i - width) for p in to_right])
+        joined = join_on(node.kind, left, right, on, keys=node.keys, null_safe=node.null_safe)
+        return _filtered(_retyped(joined, node.schema), above)
+
+    def _region(self, node: Join, predicates: list[Expr]) -> Node:
+        if node.keys:  # joined already: leave it, filter its inputs
+            return self._keyed(node, predicates)
+        region = Region(self._shared)
+        region.gather(node, is_root=True)
+        pool = region.predicates + predicates
+        local: list[list[Expr]] = [[] for _ in region.inputs]
+        shared: list[Expr] = []
+        late: list[Expr] = []
+        for p in pool:
+            mine = region.owners(p)
+            if can_fail(p) and not _is_key(p, region):
+                late.append(p)
+            elif len(mine) == 1:
+                (i,) = mine
+                local[i].append(remap(p, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
+            elif not mine:
+                late.append(p)
+            else:
+                shared.append(p)
+                for i, implied in _implied(p, region):
+                    local[i].append(remap(implied, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
+        filtered = [self.push(n, ps) for n, ps in zip(region.inputs, local, strict=True)]
+        joined, place = in_order(region, filtered, shared, self._keys)
+        joined = _filtered(joined, [remap(p, place) for p in late])
+        return _retyped(pick(joined, [place[c] for c in range(region.width)]), node.schema)
+
+    def _keyed(self, node: Join, predicates: list[Expr]) -> Node:
+        width = len(node.left.schema)
+        to_left, rest = _split(predicates, set(range(width)))
+        to_right, rest = _split(rest, set(range(width, len(node.schema))))
+        left = self.push(node.left, to_left)
+        right = self.push(node.right, [remap(p, lambda i: i - width) for p in to_right])
+        return _filtered(replace(node, left=left, right=right), rest)
+
+
+def _shared(query: Node) -> frozenset[int]:
+    """The nodes that several read, by identity, where to treat each reader alone would make the
+    plan many times its size (a chain of WITH queries, each joining the one before with itself)."""
+    size: dict[int, int] = {}
+    readers: dict[int, int] = {}
+
+    def visit(node: Node) -> int:
+        readers[id(node)] = readers.get(id(node), 0) + 1
+        if id(node) not in size:
+            size[id(node)] = 1 + sum(visit(child) for child in inputs(node))
+        return size[id(node)]
+
+    if visit(query) <= _MOST_NODES:
+        return frozenset()
+    return frozenset(n for n, count in readers.items() if count > 1 and size[n] > 1)
 
 
 def _filtered(node: Node, predicates: list[Expr]) -> Node:
@@ -116,74 +225,9 @@ def _split(predicates: list[Expr], columns: set[int]) -> tuple[list[Expr], list[
     return below, above
 
 
-def _through_project(node: Project, predicates: list[Expr], keys: Keys) -> Node:
-    plain = {i: e.index for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
-    below: list[Expr] = []
-    above: list[Expr] = []
-    for p in predicates:
-        # behind a predicate that stays, one that can raise must stay as well
-        movable = columns_of(p) <= plain.keys() and not (above and can_fail(p))
-        (below if movable else above).append(p)
-    moved = [remap(p, plain) for p in below]
-    return _filtered(replace(node, input=push(node.input, moved, keys)), above)
-
-
-def _outer(node: Join, predicates: list[Expr], keys: Keys) -> Node:
-    width = len(node.left.schema)
-    keeps_left = node.kind in (JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
-    on = conjuncts(node.residual)
-    to_left: list[Expr] = []
-    to_right: list[Expr] = []
-    above = predicates
-    if keeps_left:
-        to_left, above = _split(predicates, set(range(width)))
-        everything = set(range(width, width + len(node.right.schema)))
-        to_right, on = _split(on, everything)
-    if node.kind is JoinKind.SEMI:
-        more, on = _split(on, set(range(width)))
-        to_left += more
-    if node.kind is JoinKind.RIGHT:
-        columns = set(range(width, width + len(node.right.schema)))
-        to_right, above = _split(predicates, columns)
-        more, on = _split(on, set(range(width)))
-        to_left += more
-    left = push(node.left, to_left, keys)
-    right = push(node.right, [remap(p, lambda i: i - width) for p in to_right], keys)
-    joined = join_on(node.kind, left, right, on, keys=node.keys, null_safe=node.null_safe)
-    return _filtered(_retyped(joined, node.schema), above)
-
-
 def _retyped(node: Node, schema: Schema) -> Node:
     """The same columns under the names and nullability of `schema`."""
     return node if node.schema == schema else replace(node, schema=schema)
-
-
-def _region(node: Join, predicates: list[Expr], keys: Keys) -> Node:
-    if node.keys:  # joined already: leave it, filter its inputs
-        return _keyed(node, predicates, keys)
-    region = Region()
-    region.gather(node)
-    pool = region.predicates + predicates
-    local: list[list[Expr]] = [[] for _ in region.inputs]
-    shared: list[Expr] = []
-    late: list[Expr] = []
-    for p in pool:
-        mine = region.owners(p)
-        if can_fail(p) and not _is_key(p, region):
-            late.append(p)
-        elif len(mine) == 1:
-            (i,) = mine
-            local[i].append(remap(p, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
-        elif not mine:
-            late.append(p)
-        else:
-            shared.append(p)
-            for i, implied in _implied(p, region):
-                local[i].append(remap(implied, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
-    filtered = [push(n, ps, keys) for n, ps in zip(region.inputs, local, strict=True)]
-    joined, place = in_order(region, filtered, shared, keys)
-    joined = _filtered(joined, [remap(p, place) for p in late])
-    return _retyped(pick(joined, [place[c] for c in range(region.width)]), node.schema)
 
 
 def _implied(p: Expr, region: Region) -> list[tuple[int, Expr]]:
@@ -207,12 +251,3 @@ def _implied(p: Expr, region: Region) -> list[tuple[int, Expr]]:
 
 def _is_key(p: Expr, region: Region) -> bool:
     return any(equality(p, start) is not None for start in region.starts[1:])
-
-
-def _keyed(node: Join, predicates: list[Expr], keys: Keys) -> Node:
-    width = len(node.left.schema)
-    to_left, rest = _split(predicates, set(range(width)))
-    to_right, rest = _split(rest, set(range(width, len(node.schema))))
-    left = push(node.left, to_left, keys)
-    right = push(node.right, [remap(p, lambda i: i - width) for p in to_right], keys)
-    return _filtered(replace(node, left=left, right=right), rest)
