@@ -47,6 +47,9 @@ class JsonRows(KeyedEncoder):
                 details={"option": "update_format", "value": update_format},
             )
         self._flavor = FLAVORS[o.choice("json_flavor", "default", tuple(FLAVORS))]
+        if o.boolean("array", False):
+            raise o.fail("array", "cannot be true: with an index a record is one row")
+        o.integer("buffer_size_records", 1)
         o.done()
         check_columns(schema, "json")
 

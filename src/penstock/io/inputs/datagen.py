@@ -53,6 +53,8 @@ class Datagen(InputConnector):
         o = Options.of("datagen", TRANSPORT_ERROR, context.config)
         plans = o.raw("plan", [{}])
         o.integer("workers", 1)  # rows do not depend on how many threads make them: one does
+        if o.raw("transaction_size", None) is not None:
+            raise o.fail("transaction_size", "is not supported: POST start_transaction instead")
         seed = o.raw("seed", None)
         if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
             raise o.fail("seed", f"must be an integer, not {seed!r}")
