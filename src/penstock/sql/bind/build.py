@@ -155,9 +155,11 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
     result = target.with_nullable(expr.type.nullable or safe or loses)
     if isinstance(expr, Literal) and (not safe or target.kind is Kind.VARCHAR):
         folded = _retyped(expr, result)
-        if folded is not None:
+        if folded is not None and (target.kind is not Kind.CHAR or folded.value is None):
             return replace(folded, span=span)
-    if expr.type.same_as(target) and expr.type.nullable == result.nullable:
+    # a literal that is cast to CHAR(n) is padded, whatever it meets: no literal any more
+    padded = target.kind is Kind.CHAR and isinstance(expr, Literal)
+    if not padded and expr.type.same_as(target) and expr.type.nullable == result.nullable:
         return expr
     return Cast(result, expr, safe, span=span)
 
@@ -202,8 +204,6 @@ def unify(exprs: Sequence[Expr], span: Span | None, what: str) -> tuple[list[Exp
     if common is None:
         listed = ", ".join(dict.fromkeys(bare(e.type) for e in exprs))
         raise BindError(span, f"{what} have no common type: {listed}")
-    if common.kind is Kind.CHAR and any(e.type.precision != common.precision for e in exprs):
-        common = replace(common, kind=Kind.VARCHAR)
     return [coerce(e, common) for e in exprs], common
 
 
@@ -289,6 +289,6 @@ def in_list(operand: Expr, items: Sequence[Expr], negated: bool, span: Span | No
 
 def string_of(expr: Expr) -> Expr:
     """A CHAR literal as VARCHAR: what an expression over literals results in."""
-    if isinstance(expr, Literal) and expr.type.kind is Kind.CHAR:
+    if isinstance(expr, Literal) and expr.type.kind is Kind.CHAR and expr.value is not None:
         return coerce(expr, VARCHAR)
     return expr
