@@ -13,6 +13,7 @@ import decimal
 import hashlib
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -121,8 +122,9 @@ def _interval(value: pa.MonthDayNano) -> str:
 
 def _as_text(table: pa.Table) -> Iterator[bytes]:
     """A grid as psql draws it; widths come from the whole result."""
-    header = list(table.column_names)
-    rows = [["" if v is None else _text(v) for v in row] for row in _rows(_shown(table))]
+    header, shown = list(table.column_names), _shown(table)
+    types = shown.schema.types
+    rows = [[_text(v, t) for v, t in zip(r, types, strict=True)] for r in _rows(shown)]
     widths = [
         max([len(header[i]), *(len(r[i]) for r in rows)], default=0) for i in range(len(header))
     ]
@@ -137,11 +139,28 @@ def _as_text(table: pa.Table) -> Iterator[bytes]:
     yield rule.encode()
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, pa.MonthDayNano):
-        return _interval(value)
+def _text(value: Any, t: pa.DataType) -> str:
+    """One cell: NULL is empty, bytes are hex digits, a nested value is [1, 2] or {a: 1}."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return "NaN" if value != value else str(value)
+        case decimal.Decimal():
+            return format(value, "f")
+        case bytes():
+            return value.hex()
+        case pa.MonthDayNano():
+            return _interval(value)
+        case list() if pa.types.is_map(t):
+            entries = ((_text(k, t.key_type), _text(v, t.item_type)) for k, v in value)
+            return "{" + ", ".join(f"{k}: {v}" for k, v in entries) + "}"
+        case list():
+            return "[" + ", ".join(_text(v, t.value_type) for v in value) + "]"
+        case dict():
+            return "{" + ", ".join(f"{f.name}: {_text(value[f.name], f.type)}" for f in t) + "}"
     return str(value)
 
 

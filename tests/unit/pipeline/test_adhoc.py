@@ -85,6 +85,16 @@ def test_a_real_is_written_short_and_a_time_to_the_nanosecond() -> None:
     assert "| 1.1 |" in answer("SELECT 1.1::FLOAT AS r").decode()
 
 
+def test_a_cell_of_text_is_no_python() -> None:
+    sql = """SELECT 0::DECIMAL(38, 10), 'nan'::DOUBLE, '\\x00\\xFF'::BLOB, [1, NULL], MAP {'k': 1.50},
+             MAP([]::INT[], []::INT[]), {'a': 1, 'b': ['x']}, NULL, TRUE, DATE '0001-01-01'"""
+    cells = [c.strip() for c in answer(sql).decode().splitlines()[3].strip("|").split("|")]
+    assert cells == [
+        "0.0000000000", "NaN", "00ff", "[1, ]", "{k: 1.50}", "{}", "{a: 1, b: [x]}", "", "true",
+        "0001-01-01",
+    ]  # fmt: skip
+
+
 def test_an_unknown_relation_names_those_that_were_meant() -> None:
     message = refusal("SELECT * FROM totls")
     assert "there is no table or view 'totls'" in message and "did you mean totals?" in message
