@@ -86,8 +86,9 @@ def test_a_real_is_written_short_and_a_time_to_the_nanosecond() -> None:
 
 
 def test_a_cell_of_text_is_no_python() -> None:
-    sql = """SELECT 0::DECIMAL(38, 10), 'nan'::DOUBLE, '\\x00\\xFF'::BLOB, [1, NULL], MAP {'k': 1.50},
-             MAP([]::INT[], []::INT[]), {'a': 1, 'b': ['x']}, NULL, TRUE, DATE '0001-01-01'"""
+    sql = """SELECT 0::DECIMAL(38, 10), 'nan'::DOUBLE, '\\x00\\xFF'::BLOB, [1, NULL],
+             MAP {'k': 1.50}, MAP([]::INT[], []::INT[]), {'a': 1, 'b': ['x']},
+             NULL, TRUE, DATE '0001-01-01'"""
     cells = [c.strip() for c in answer(sql).decode().splitlines()[3].strip("|").split("|")]
     assert cells == [
         "0.0000000000", "NaN", "00ff", "[1, ]", "{k: 1.50}", "{}", "{a: 1, b: [x]}", "", "true",
