@@ -1,5 +1,8 @@
 """Calls of aggregates → `Aggregated` placeholders: DISTINCT, FILTER, WITHIN DISTINCT, ORDER BY.
 
+In a sub-query an aggregate over columns of a query around it is that query's, as the standard
+has it: HAVING SUM(o.x) > (SELECT MAX(y) FROM b WHERE y < SUM(o.x)).
+
 Rules: sql-reference 3.1 and 3.2. Not here: the node that computes them (`grouping`, `select`).
 """
 
@@ -13,11 +16,11 @@ from penstock.data.types import BINARIES
 from penstock.errors import UserError
 from penstock.functions.aggregates import resolve_aggregate, takes_distinct
 from penstock.functions.bit_strings import OPERATIONS
-from penstock.plan.expressions import Expr
+from penstock.plan.expressions import Expr, InputRef
 from penstock.sql import ast
 from penstock.sql.bind import build, windows
 from penstock.sql.bind.catalog import Folded
-from penstock.sql.bind.forms import Aggregated
+from penstock.sql.bind.forms import Aggregated, Exists, In, Outer, Scalar, descend, inside
 from penstock.sql.bind.report import BindError, unsupported
 
 if TYPE_CHECKING:
@@ -28,9 +31,6 @@ def aggregate(
     binder: ExpressionBinder, e: ast.FunctionCall, name: str, user: Folded | None = None
 ) -> Expr:
     """The call of an aggregate; `user`: whose rows the built-in one `name` collects."""
-    if binder.place is not None:
-        called = e.name.name if user else name
-        raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}")
     is_array, null_free = name == "ARRAY_AGG", e.nulls == "IGNORE"
     for given, what in (
         (e.order_by and not is_array, "ORDER BY"),
@@ -40,6 +40,7 @@ def aggregate(
     ):  # fmt: skip
         if given:
             raise unsupported(e.span, f"{what} in {name}")
+    called = e.name.name if user else name
     inner = binder.arguments_of(f"an argument of {name}")
     args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
     if user is not None:
@@ -71,12 +72,58 @@ def aggregate(
         keep = is_there if keep is None else build.and_([keep, is_there])
     if e.distinct and not takes_distinct(name):
         raise BindError(e.span, f"{name} takes no DISTINCT")
-    is_full = not function.needs_two and not any(a.type.nullable for a in args)
-    if binder.grouped and keep is None and is_full:
-        function = replace(function, result=function.result.with_nullable(False))
     within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)
-    found = Aggregated(function.result, function, wanted, e.distinct, keep, within, span=e.span)
+    operands = (*wanted, *within, *(() if keep is None else (keep,)))
+    level = _level(binder, operands)
+    if binder.place is not None and not level:
+        raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}")
+    is_full = not function.needs_two and not any(a.type.nullable for a in args)
+    if binder.grouped and not level and keep is None and is_full:
+        function = replace(function, result=function.result.with_nullable(False))
+    wanted, within = _outward(wanted, level), _outward(within, level)
+    (keep,) = (None,) if keep is None else _outward((keep,), level)
+    found: Expr = Aggregated(
+        function.result, function, wanted, e.distinct, keep, within, span=e.span
+    )
+    for _ in range(level):
+        found = Outer(found.type, found, span=e.span)
     return found if bits is None else build.call(bits, [found], e.span)
+
+
+def _level(binder: ExpressionBinder, operands: Sequence[Expr]) -> int:
+    """How many queries further out the one is whose rows are aggregated: that of the columns in
+    the operands, where an aggregate may stand there. 0: this query."""
+    depths: set[int] = set()
+
+    def note(e: Expr, depth: int) -> None:
+        if isinstance(e, InputRef | Scalar | Exists | In):
+            depths.add(depth)
+        if isinstance(e, Outer):
+            note(e.expr, depth + 1)
+        for x in inside(e):
+            note(x, depth)
+
+    for e in operands:
+        note(e, 0)
+    level = min(depths, default=0)
+    if not level:
+        return 0
+    scope = binder.outer[level - 1]
+    is_theirs = scope.groups and (scope.is_grouped or binder.place is not None)
+    return level if is_theirs else 0
+
+
+def _outward(exprs: Sequence[Expr], levels: int) -> tuple[Expr, ...]:
+    """Expressions of a sub-query as the query `levels` further out sees them."""
+
+    def rule(e: Expr) -> Expr | None:
+        for _ in range(levels):
+            if not isinstance(e, Outer):
+                return None
+            e = e.expr
+        return e
+
+    return tuple(descend(e, rule) for e in exprs) if levels else tuple(exprs)
 
 
 def _takes_bytes(name: str, args: Sequence[Expr]) -> bool:

@@ -92,9 +92,8 @@ class ExpressionBinder:
 
     def arguments_of(self, place: str) -> ExpressionBinder:
         """The binder of what is inside of an aggregate."""
-        return ExpressionBinder(
-            self.scope, aggregates=place, aliases=self.aliases, catalog=self.catalog
-        )
+        scope = replace(self.scope, groups=False)
+        return ExpressionBinder(scope, aggregates=place, aliases=self.aliases, catalog=self.catalog)
 
     def condition(self, e: ast.Expr, where: str) -> Expr:
         return build.condition(self.bind(e), where)

@@ -118,7 +118,8 @@ SUBQUERIES = (Scalar, Exists, In)
 JOINED = (*SUBQUERIES, Now)
 
 
-def _inside(expr: Expr) -> tuple[Expr, ...]:
+def inside(expr: Expr) -> tuple[Expr, ...]:
+    """The expressions in `expr`, but for those of sub-queries."""
     match expr:
         case Aggregated():
             return expr.operands
@@ -135,7 +136,7 @@ def find(expr: Expr, *kinds: type[Expr]) -> Expr | None:
     """The first of these forms in `expr`, None without one (sub-queries are not searched)."""
     if isinstance(expr, kinds):
         return expr
-    for e in _inside(expr):
+    for e in inside(expr):
         found = find(e, *kinds)
         if found is not None:
             return found

@@ -35,10 +35,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`entries` in the order of `*`; `tables` are the aliases in FROM."""
+    """`entries` in the order of `*`; `tables` are the aliases in FROM. `groups`: an aggregate may
+    stand here; `is_grouped`: the query has GROUP BY or HAVING."""
 
     entries: tuple[Entry, ...] = ()
     tables: tuple[str, ...] = ()
+    groups: bool = False
+    is_grouped: bool = False
 
     @staticmethod
     def of_table(alias: str | None, schema: Schema) -> Scope:

@@ -112,7 +112,7 @@ class Select:
             sort = []
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
         exprs += [e for e in (having, qualify) if e is not None]
-        if keys is not None or s.having is not None or any(has(e, Aggregated) for e in exprs):
+        if keys is not None or s.having is not None or any(map(_is_aggregate, exprs)):
             rewrite = self._aggregate(keys or plain([]), exprs)
             outputs = [(n, rewrite(e)) for n, e in outputs]
             sort = [replace(x, expr=rewrite(x.expr)) for x in sort]
@@ -137,8 +137,9 @@ class Select:
         windows: bool = False,
     ) -> ExpressionBinder:
         group = self.syntax.group_by
+        is_grouped = group is not None or self.syntax.having is not None
         return ExpressionBinder(
-            self.frame.scope,
+            replace(self.frame.scope, groups=place is None, is_grouped=is_grouped),
             aggregates=place,
             aliases=aliases,
             catalog=self.catalog,
@@ -242,7 +243,9 @@ class Select:
         if group is None:
             return None
         if group.all and not group.items:
-            return plain([e for e in aliases.values() if not has(e, Aggregated, Grouped)])
+            return plain(
+                [e for e in aliases.values() if not has(e, Grouped) and not _is_aggregate(e)]
+            )
 
         def bind(e: ast.Expr) -> Expr:
             return self._group_key(e, items, aliases)
@@ -394,6 +397,13 @@ def _collect(e: Expr, calls: dict[Aggregated, None], tests: dict[Grouped, None])
         return None
 
     descend(e, note)
+
+
+def _is_aggregate(e: Expr) -> bool:
+    """Whether `e`, or a sub-query in it, takes an aggregate of this query's rows."""
+    calls: dict[Aggregated, None] = {}
+    _collect(e, calls, {})
+    return bool(calls)
 
 
 def _name_of(e: Expr, otherwise: str) -> str:
