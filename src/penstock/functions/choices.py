@@ -86,6 +86,22 @@ define_typed("GREATEST_IGNORE_NULLS", "{}(value, …)")(_extreme(">", skip_nulls
 define_typed("LEAST_IGNORE_NULLS", "{}(value, …)")(_extreme("<", skip_nulls=True))
 
 
+@define_typed("$NOT_NULL", "the value of a function that RETURNS NOT NULL")
+def not_null(types: Types, literals: Literals) -> Overload | None:
+    """(value, name of the function) → value; NULL is an error."""
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        value = args[0]
+        missing = ~_validity(value)
+        if missing.any():
+            row = int(np.argmax(missing))
+            raise RuntimeSqlError(f"{literals[1]} RETURNS NOT NULL, but its value is NULL", row=row)
+        return value
+
+    result = types[0].with_nullable(False)
+    return Overload(types, result, kernel, can_fail=True, strict=False, nullable=False)
+
+
 @define_typed("$SINGLE", "the value of a scalar sub-query")
 def single(types: Types, literals: Literals) -> Overload | None:
     """(value, how many rows there are) → value; more than one row is an error (contract 10.2)."""

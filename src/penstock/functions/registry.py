@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import zip_longest
 from typing import Any
 
 from penstock.data.types import (
@@ -106,8 +107,13 @@ def resolve(
             overload = entry.resolve(types, constants)
             if overload is not None:
                 return overload.function(entry.name, given)
-    listed = ", ".join(str(t.with_nullable(True)) for t in given)
     forms = "; ".join(s for entry in entries for s in entry.signatures)
+    units = constants if "unit" in forms else ()
+    shown = [
+        u if isinstance(u, str) else str(t.with_nullable(True))
+        for t, u in zip_longest(given, units)
+    ]
+    listed = ", ".join(shown)
     raise UserError(
         f"{name} does not take arguments of types ({listed}); it takes: {forms}",
         code="NoOverload",

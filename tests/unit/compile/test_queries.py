@@ -16,7 +16,7 @@ import pytest
 
 from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
-from penstock.errors import SqlError
+from penstock.errors import RuntimeSqlError, SqlError
 from penstock.sql.program import compile_program
 from tests.oracle.drive import as_input
 
@@ -25,6 +25,11 @@ CREATE TABLE emp (empno INT NOT NULL PRIMARY KEY, ename VARCHAR, job VARCHAR, mg
 CREATE TABLE dept (deptno INT NOT NULL PRIMARY KEY, dname VARCHAR);
 CREATE TABLE a (k INT, x INT, s VARCHAR);
 CREATE TABLE b (k INT, y INT, t VARCHAR);
+"""
+FUNCTIONS = """
+CREATE FUNCTION most(n INT) RETURNS INT AS (SELECT MAX(y) FROM b WHERE b.k = n);
+CREATE FUNCTION both(n INT) RETURNS BOOLEAN AS n IN (SELECT k FROM b) AND most(n) > 100;
+CREATE FUNCTION there(s VARCHAR) RETURNS VARCHAR NOT NULL AS s || '!';
 """
 ROWS: dict[str, list[tuple[Any, ...]]] = {
     "emp": [
@@ -80,6 +85,9 @@ DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT s, s LIKE ANY ('a%', '%z', 'b') AS p, s NOT LIKE ALL ('a%', 'b_') AS q, s ILIKE SOME ('C') AS r FROM a",
      [("a", True, False, False), ("b", True, True, False), (None, None, None, None), ("c", False, True, True),
       ("d", False, True, False), (None, None, None, None)]),
+    ("SELECT k, most(MAX(k)) AS m, most(k + 1) AS n, both(k) AS o FROM a o GROUP BY k HAVING EXISTS "
+     "(SELECT 1 FROM b i WHERE i.k = o.k AND i.y = most(o.k))", [(1, 100, 300, False), (2, 300, None, True)]),
+    ("SELECT there(t) AS t FROM b WHERE t > 'w'", [("x!",), ("y!",), ("z!",)]),
     ("SELECT COUNTIF(NULL) AS c, EVERY(NULL) AS e, ARG_MAX(1, NULL) AS a, COUNT(NULL, 1) AS n "
      "FROM (VALUES (1), (2)) AS t(x)", [(0, None, None, 0)]),
     ("SELECT * FROM UNNEST(ARRAY[1, 2, 3], ARRAY['a', NULL]) AS t(x, y)",
@@ -104,7 +112,7 @@ def plain(value: Any) -> Any:
 def ours(query: str) -> Counter[Any]:
     """The rows of a view of the query: once all came in one step, and once each in its own, after
     as many that went away again."""
-    plan = compile_program(f"{TABLES} CREATE MATERIALIZED VIEW v AS {query};")
+    plan = compile_program(f"{TABLES} {FUNCTIONS} CREATE MATERIALIZED VIEW v AS {query};")
     schemas = {t.name: t.schema for t in plan.tables}
     at_once = compile_circuit(plan)
     at_once.step({n: [as_input(schemas[n], [(r, 1) for r in rows])] for n, rows in ROWS.items()})
@@ -156,6 +164,11 @@ def test_a_view_holds_the_rows_that_the_rules_say(query: str, rows: list[tuple[A
 def test_what_the_dialect_lacks_is_refused_by_name(query: str, message: str) -> None:
     with pytest.raises(SqlError, match=message):
         compile_program(f"{TABLES} CREATE VIEW v AS {query};")
+
+
+def test_a_function_that_returns_not_null_stops_at_the_row_that_has_no_value() -> None:
+    with pytest.raises(RuntimeSqlError, match="there RETURNS NOT NULL, but its value is NULL"):
+        ours("SELECT there(t) AS t FROM b")
 
 
 def names(query: str) -> tuple[str, ...]:

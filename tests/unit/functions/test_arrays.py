@@ -36,8 +36,8 @@ def test_a_struct_is_built_by_its_name_and_coerced_to_its_fields() -> None:
 
 
 def test_a_type_must_be_declared_before_its_use_and_once() -> None:
-    with pytest.raises(SqlError, match="there is no type T"):
-        value("1", "CREATE TYPE t AS (x t)")
+    with pytest.raises(SqlError, match="there is no type u"):
+        value("1", "CREATE TYPE t AS (x u)")
     with pytest.raises(SqlError, match="there is a type a already"):
         value("1", "CREATE TYPE a AS INT; CREATE TYPE a AS INT")
 

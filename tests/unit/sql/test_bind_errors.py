@@ -45,6 +45,16 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW w AS SELECT [CORR(n, id)] FROM t", "the dialect has no such aggregate"),
         ("CREATE VIEW w AS SELECT GROUPING([id]) FROM t GROUP BY n", "expressions of GROUP BY"),
         ("CREATE VIEW w AS [SELECT GROUPING(id) FROM t]", "GROUPING needs GROUP BY"),
+        ("CREATE VIEW w AS SELECT id, [NULL] AS x FROM t", "column x of view w is NULL"),
+        ("CREATE VIEW w(x) AS SELECT [INTERVAL '1' DAY] FROM t", "x of view w is INTERVAL DAY"),
+        ("CREATE LOCAL VIEW w WITH (['emit_final'] = 'v') AS SELECT v FROM t", "no property 'emit"),
+        ("CREATE TABLE x (a INT, FOREIGN KEY (a) REFERENCES t([zz]))", "must refer to the PRIMARY"),
+        (
+            "CREATE TABLE x (a INT NOT NULL PRIMARY KEY) WITH (['append_only'] = 'true')",
+            "an append_only table has none",
+        ),
+        ("CREATE TYPE x AS (a INT, b MAP<INT, [x]>)", "x contains itself"),
+        ("CREATE VIEW w AS SELECT DATEDIFF([HOURE], NOW(), NOW()) AS x", "did you mean HOUR?"),
         (
             "CREATE VIEW w AS SELECT 1 FROM t GROUP BY CUBE([ROLLUP(id)])",
             "ROLLUP cannot stand inside",
@@ -88,7 +98,7 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW [w] AS SELECT n, n FROM t", "two columns n; give one an alias"),
         ("CREATE VIEW w([a], b) AS SELECT n FROM t", "names 2 columns, but its query has 1"),
         ("CREATE VIEW w AS [SELECT n FROM t UNION SELECT ts FROM t]", "no common type"),
-        ("CREATE VIEW [w] AS SELECT NULL AS x", "column x of view w is NULL"),
+        ("CREATE VIEW w AS SELECT [NULL] AS x", "column x of view w is NULL"),
         (
             "CREATE VIEW w AS SELECT 1 FROM t WHERE n IN ([SELECT n, v FROM t])",
             "1 column(s), this query has 2",

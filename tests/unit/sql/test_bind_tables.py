@@ -155,7 +155,11 @@ def test_a_function_with_a_body_is_inlined() -> None:
     [
         ("CREATE FUNCTION abs(x INT) RETURNS INT AS x", "ABS is a built-in function"),
         ("CREATE FUNCTION f(x INT) RETURNS INT AS f(x)", ""),
-        ("CREATE FUNCTION f(x INT) RETURNS INT NOT NULL AS x", "its body can be NULL"),
+        ("CREATE FUNCTION f() RETURNS TIMESTAMP AS NOW()", "NOW() cannot be used here"),
+        (
+            "CREATE FUNCTION f() RETURNS INT AS (SELECT 1); CREATE TABLE t (a INT DEFAULT f())",
+            "f, which asks a query, in this place",
+        ),
         ("CREATE FUNCTION f(x INT, x INT) RETURNS INT AS x", "two parameters x"),
         (
             "CREATE FUNCTION f(x INT) RETURNS INT AS x; CREATE VIEW v AS SELECT f(1, 2) AS a",

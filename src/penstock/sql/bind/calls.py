@@ -19,9 +19,10 @@ from penstock.sql import ast
 from penstock.sql.bind import aggregates, build, later, nested, windows
 from penstock.sql.bind.catalog import Folded
 from penstock.sql.bind.clock import NOW
-from penstock.sql.bind.forms import Now
+from penstock.sql.bind.forms import SUBQUERIES, Now, has
 from penstock.sql.bind.grouping import grouping_call
-from penstock.sql.bind.report import BindError, Poisoned, did_you_mean
+from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
+from penstock.sql.parser.cursor import UNITS
 
 if TYPE_CHECKING:
     from penstock.sql.bind.expressions import ExpressionBinder
@@ -32,6 +33,7 @@ _UNIT_AT = {
     "DATE_TRUNC": 1, "TIMESTAMP_TRUNC": 1, "TIME_TRUNC": 1, "TIMESTAMPADD": 0, "TIMESTAMPDIFF": 0,
     "DATEDIFF": 0, "DATE_PART": 0,
 }  # fmt: skip
+_UNITS = frozenset(UNITS) | {"ISOWEEK", "DAYOFWEEK", "DAYOFYEAR", "ISODAYOFWEEK"}
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 
 
@@ -72,7 +74,10 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
     if e.name.name in binder.functions:
         if user is None:
             raise Poisoned
-        return replace(user.inline(args, e.span), span=e.span)
+        inlined = user.inline(args, e.span)
+        if binder.catalog is None and has(inlined, *SUBQUERIES):
+            raise unsupported(e.span, f"{e.name.name}, which asks a query, in this place")
+        return replace(inlined, span=e.span)
     if name in _SHORT_NAMES:
         if not args or (name == "IFNULL" and len(args) != 2):
             raise BindError(e.span, f"{name} takes {'2' if name == 'IFNULL' else 'at least 1'} "
@@ -111,10 +116,18 @@ def _now(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
 
 
 def _time_unit(e: ast.Expr) -> Expr:
+    written = None
     if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
-        return unit(e.parts[0].name.upper().removeprefix("SQL_TSI_"), e.span)
-    if isinstance(e, ast.Literal) and isinstance(e.value, str):
-        return unit(e.value.upper(), e.span)
+        written = e.parts[0].name.upper().removeprefix("SQL_TSI_")
+    elif isinstance(e, ast.Literal) and isinstance(e.value, str):
+        written = e.value.upper()
+    if written in _UNITS:
+        return unit(written, e.span)
+    if written is not None:
+        raise BindError(
+            e.span,
+            f"{written} is not a unit of time, such as DAY or HOUR{did_you_mean(written, _UNITS)}",
+        )
     raise BindError(e.span, "expected a unit of time, such as DAY or HOUR")
 
 

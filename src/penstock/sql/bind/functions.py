@@ -1,6 +1,7 @@
 """CREATE FUNCTION f(a T, …) RETURNS R [AS expr]: a typed body, inlined at every call.
 
     f(x INT) RETURNS INT AS x + 1          f(a * 2)   ──►   a * 2 + 1
+    m(x INT) RETURNS INT AS (SELECT …)     m(a)       ──►   (SELECT …), which may read relations
     g(x INT) RETURNS INT                   g(a * 2)   ──►   Call "g"(a * 2), of udf.py
 
 CREATE [LINEAR] AGGREGATE h(a T, …) RETURNS R: Python over the rows of each group.
@@ -16,18 +17,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.data.types import BINARIES, NUMBERS, STRINGS, Field, Kind, Schema, SqlType, array_of
+from penstock.data.types import (
+    BINARIES,
+    NUMBERS,
+    STRINGS,
+    VARCHAR,
+    Field,
+    Kind,
+    Schema,
+    SqlType,
+    array_of,
+)
 from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.python_functions import PythonFunctions
 from penstock.functions.registry import names as builtin_names
 from penstock.functions.variants import json_struct
-from penstock.plan.expressions import Call, Expr, InputRef
+from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.forms import Now, descend, has
 from penstock.sql.bind.nested import make_row
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
@@ -48,7 +60,8 @@ class UserFunction:
 
     def inline(self, args: Sequence[Expr], span: Span) -> Expr:
         """The body over `args`. Raises BindError where they do not fit the parameters."""
-        return substitute(self.body, _fitting(self.name, self.params, args, span))
+        values = _fitting(self.name, self.params, args, span)
+        return descend(self.body, lambda e: values[e.index] if isinstance(e, InputRef) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +114,14 @@ def declare(
             return UserFunction(name, params, result, _from_json(f, params, result))
         return UserFunction(name, params, result, _in_python(f, params, result, python))
     binder = ExpressionBinder(
-        Scope.of_table(None, params), aggregates="a function's body", functions=catalog.functions,
-        types=catalog.types,
-    )  # fmt: skip
+        Scope.of_table(None, params), aggregates="a function's body", catalog=catalog
+    )
     body = build.implicit(binder.bind(f.body), result, f"the result of {name}")
+    if has(body, Now):
+        raise BindError(f.body.span, "NOW() cannot be used here; it has a value in queries only")
     if body.type.nullable and not result.nullable:
-        raise BindError(f.body.span, f"{name} RETURNS NOT NULL, but its body can be NULL")
+        said = Literal(VARCHAR.with_nullable(False), name)
+        body = build.call("$NOT_NULL", [body, said], f.body.span)
     return UserFunction(name, params, result, body)
 
 

@@ -59,7 +59,7 @@ def bind_query(query: ast.Query, catalog: Catalog) -> Node:
 def with_ctes(query: ast.Query, catalog: Catalog) -> Catalog:
     """The catalog inside `query`: its WITH queries, each seeing those before it."""
     if query.recursive:
-        raise unsupported(query.span, "WITH RECURSIVE")
+        raise unsupported(query.span, "WITH RECURSIVE", "write DECLARE RECURSIVE VIEW")
     ctes: dict[str, Node | None] = dict(catalog.ctes)
     here: set[str] = set()
     for cte in query.ctes:

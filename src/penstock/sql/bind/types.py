@@ -160,7 +160,7 @@ def _bare(t: ast.TypeExpr, declared: UserTypes) -> SqlType:
     if name in _REFUSED:
         raise BindError(t.span, _REFUSED[name], NOT_SUPPORTED)
     known = [*declared, *_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, "binary"]
-    raise BindError(t.span, f"there is no type {name.upper()}{did_you_mean(name, known)}")
+    raise BindError(t.span, f"there is no type {name}{did_you_mean(name, known)}")
 
 
 def interval_type(unit: str, to_unit: str | None, span: Span | None) -> SqlType:

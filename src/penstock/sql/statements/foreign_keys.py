@@ -37,8 +37,9 @@ def _check(
     wanted = [target.schema.names[i] for i in target.key]
     named = [c.name for c in f.target_columns] or wanted
     if sorted(named) != sorted(wanted):
+        odd = [c.span for c in f.target_columns if c.name not in wanted]
         raise BindError(
-            f.span,
+            odd[0] if odd else f.span,
             f"FOREIGN KEY must refer to the PRIMARY KEY of {target.name} "
             f"({', '.join(wanted) or 'it has none'})",
         )

@@ -45,6 +45,12 @@ def create_table(declared: Declared, t: ast.CreateTable) -> None:
         for c, f in zip(t.columns, fields, strict=True)
     )
     given = properties.read(declared, t.properties, _PROPERTIES, f"table {t.name.name}")
+    if key and given.get("append_only", {}).get("value", "false").lower() == "true":
+        raise BindError(
+            next(p.key.span for p in t.properties if p.key.value == "append_only"),
+            f"table {t.name.name} has a PRIMARY KEY, so rows are replaced by others of their key; "
+            "an append_only table has none",
+        )
     flag = given.get("materialized", {}).get("value", "false")
     name = t.name.name
     declared.tables[name] = TablePlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.errors import Span
 from penstock.functions.aggregates import is_aggregate
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.registry import names as builtin_names
@@ -11,6 +12,23 @@ from penstock.sql.bind.types import declared_type
 from penstock.sql.statements.declared import Declared
 
 
+def _mention(name: str, t: ast.CreateType | ast.TypeExpr | None) -> Span | None:
+    """Where `t` names type `name`."""
+    match t:
+        case ast.NamedType():
+            return t.span if t.name == name else None
+        case ast.ArrayType():
+            return _mention(name, t.element)
+        case ast.MapType():
+            return _mention(name, t.key) or _mention(name, t.value)
+        case ast.RowType():
+            return next(filter(None, (_mention(name, f.type) for f in t.fields)), None)
+        case ast.CreateType():
+            inner = (t.type, *(f.type for f in t.fields))
+            return next(filter(None, (_mention(name, x) for x in inner)), None)
+    return None
+
+
 def create_type(declared: Declared, t: ast.CreateType) -> None:
     name = t.name.name
     if name in declared.types and name not in declared.parsed.lost:
@@ -18,5 +36,8 @@ def create_type(declared: Declared, t: ast.CreateType) -> None:
     if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
         raise BindError(t.name.span, f"{name.upper()} is a built-in function")
     declared.types[name] = None
+    itself = _mention(name, t)
+    if itself is not None:
+        raise BindError(itself, f"type {name} contains itself: types cannot be recursive")
     known = {n: x for n, x in declared.types.items() if n != name}
     declared.types[name] = declared_type(t, known)

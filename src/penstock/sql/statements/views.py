@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from penstock.data.types import Field, Kind, Schema, has_kind
+from penstock.errors import Span
+from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
     IndexPlan,
     Node,
@@ -64,6 +66,16 @@ def _as_declared(declared: Declared, node: Node, name: ast.Identifier) -> Node:
     return Project(schema, node, exprs)
 
 
+def _place(node: Node, column: int) -> Span | None:
+    """Where a column is written, if it is in the list of a SELECT."""
+    while isinstance(node, Project):
+        e = node.exprs[column]
+        if e.span is not None or not isinstance(e, InputRef):
+            return e.span
+        node, column = node.input, e.index
+    return None
+
+
 def create_view(declared: Declared, v: ast.CreateView) -> None:
     name = v.name.name
     own = None if name in declared.recursive else name
@@ -72,16 +84,19 @@ def create_view(declared: Declared, v: ast.CreateView) -> None:
     if name in declared.recursive:
         node = _as_declared(declared, node, v.name)
     node = distinct_names(node, v)
-    for f in node.schema.fields:
+    for i, f in enumerate(node.schema.fields):
         if v.kind != "local" and (f.type.kind is Kind.NULL or has_kind(f.type, *_INTERVALS)):
             raise BindError(
-                v.name.span,
+                _place(node, i) or v.name.span,
                 f"column {f.name} of view {name} is {build.bare(f.type)}, which only a LOCAL "
                 "view may have; CAST it",
             )
     given = properties.read(declared, v.properties, _PROPERTIES, f"view {name}")
     if v.kind == "local" and given:
-        raise BindError(v.name.span, f"LOCAL view {name} is no output: it takes no properties")
+        key = v.properties[0].key
+        raise BindError(
+            key.span, f"LOCAL view {name} is no output: it takes no property '{key.value}'"
+        )
     declared.views[name] = ViewPlan(name, node.schema, node, v.kind, name != name.lower(), given)
     declared.written[name] = v
     declared.relations[name] = node.schema
