@@ -58,8 +58,13 @@ class Reader(threading.Thread):
 
 
 def check_versions(
-    looks: list[Rows | None], versions: list[Rows], since: int, damaged: Rows | None
+    looks: list[Rows | None],
+    versions: list[Rows],
+    since: int,
+    damaged: Rows | None,
+    may_go_back: bool = False,
 ) -> None:
+    """`since`: the oldest version that may be seen."""
     at = since
     for look in looks:
         if look == damaged and damaged is not None:
@@ -68,7 +73,7 @@ def check_versions(
         assert seen is not None, _described(look, versions[since:], damaged)
         if seen > since:
             damaged = None  # it has been written anew
-        at = seen
+        at = since if may_go_back else seen
 
 
 def check_keys(looks: list[Rows | None], versions: list[Rows], damaged: Rows | None) -> None:

@@ -24,11 +24,13 @@ from tests.servers import postgres, redis_server
 from tests.system.armed import Armed, armed_server
 from tests.system.fault_targets import SUBSCRIPTIONS, TARGETS
 from tests.system.faults import Stage
+from tests.system.rereading import RereadingStage
 
 __all__ = ["kafka", "postgres", "redis_server"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
+#: the parts of the page that hold the tables, by fault tolerance
+TABLES = {"exactly_once": "faults", "at_least_once": "faults, at least once"}
 COLUMNS = {**TARGETS, **SUBSCRIPTIONS}
 DELAY = "delay:0.3"
 
@@ -62,6 +64,12 @@ class Boundary:
         return "; ".join(
             f"{name}({e})={at}" if self.is_of_sink else f"{name}={at}" for e in endpoints
         )
+
+    def faults_with(self, model: str) -> str:
+        """Those that make sense: without a journal nothing passes what is about it."""
+        if model == "exactly_once":
+            return self.faults
+        return {"journal": "", "step": "CLD"}.get(self.name, self.faults)
 
     @property
     def is_of_sink(self) -> bool:
@@ -166,17 +174,20 @@ def test_a_few_faults_leave_every_target_of_a_pipeline_equal_to_its_view(
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("model", TABLES)
 def test_any_fault_at_any_boundary_leaves_any_target_equal_to_the_view(
-    armed: Armed, request: pytest.FixtureRequest, tmp_path: Path
+    model: str, armed: Armed, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """All sinks side by side on one pipeline: each has its own refusals, lost replies, delays and
     repetitions at the same time; the process dies at the boundary of each, one after the other.
     FAULTS_MINUTES: run no more than what can be begun in that time, what the page does not tell
     first, and add it to the page."""
     is_part = "FAULTS_MINUTES" in os.environ
-    run = told() if is_part else {(b, s): "" for b in BOUNDARIES for s in COLUMNS}
+    run = told(model) if is_part else {(b, s): "" for b in BOUNDARIES for s in COLUMNS}
     wrong = []
-    cases = [(b, f, s) for b in BOUNDARIES.values() for f in b.faults for s in by_turns(b, f)]
+    cases = [
+        (b, f, s) for b in BOUNDARIES.values() for f in b.faults_with(model) for s in by_turns(b, f)
+    ]
     # all sinks at once first, then the deaths behind a call, then those before it
     cases.sort(key=lambda case: (case[2] is not None, case[1] == "c"))
     cases.sort(key=lambda case: all(case[1] in run[case[0].name, s] for s in about(*case)))
@@ -185,7 +196,8 @@ def test_any_fault_at_any_boundary_leaves_any_target_equal_to_the_view(
         folder = tmp_path / str(len(cases))
         # a case of one sink needs but one neighbour
         names = COLUMNS if cases[0][2] is None else ("sqlite", cases[0][2])
-        with Stage(armed, {name: target(name, request, folder) for name in names}) as stage:
+        targets = {name: target(name, request, folder) for name in names}
+        with stage_of(model, armed, targets, folder) as stage:
             while cases and (cases[0][2] in names or len(names) > 2) and time.monotonic() < end:
                 b, fault, sink = cases.pop(0)
                 started = time.monotonic()
@@ -200,8 +212,14 @@ def test_any_fault_at_any_boundary_leaves_any_target_equal_to_the_view(
                 print(b.name, fault, sink or "", f"{time.monotonic() - started:.1f} s", flush=True)
                 for name in about(b, fault, sink):
                     run[b.name, name] += fault
-    write_table(run)
+    write_table(model, run)
     assert not wrong, "\n\n".join(wrong)
+
+
+def stage_of(model: str, armed: Armed, targets: Mapping[str, Target], folder: Path) -> Stage:
+    if model == "exactly_once":
+        return Stage(armed, targets)
+    return RereadingStage(armed, targets, folder / "source")
 
 
 def about(boundary: Boundary, fault: str, sink: str | None) -> Sequence[str]:
@@ -221,10 +239,11 @@ def dies_by_turns(boundary: Boundary, fault: str) -> bool:
     return boundary.is_of_sink and fault in "cC"
 
 
-def told() -> dict[tuple[str, str], str]:
+def told(model: str) -> dict[tuple[str, str], str]:
     """The faults that the page's table tells, by boundary and sink."""
     found = dict.fromkeys(((b, s) for b in BOUNDARIES for s in COLUMNS), "")
-    table = PAGE.read_text().split(BEGIN)[1].split(END)[0].strip().splitlines()
+    _, table_text, _ = page_around(model)
+    table = table_text.strip().splitlines()
     names = [c.strip() for c in table[0].split("|")[2:-1]]
     for line in table[2:]:
         boundary, *cells = (c.strip() for c in line.split("|")[1:-1])
@@ -234,10 +253,20 @@ def told() -> dict[tuple[str, str], str]:
     return found
 
 
-def write_table(run: Mapping[tuple[str, str], str]) -> None:
+def page_around(model: str) -> tuple[str, str, str]:
+    """The page before the table, the table, the page behind it."""
+    begin, end = f"<!-- {TABLES[model]} -->\n", f"<!-- end of {TABLES[model]} -->"
+    before, rest = PAGE.read_text().split(begin)
+    table, behind = rest.split(end)
+    return before + begin, table, end + behind
+
+
+def write_table(model: str, run: Mapping[tuple[str, str], str]) -> None:
     lines = ["| boundary | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, b in BOUNDARIES.items():
-        cells = ("".join(f for f in b.faults if f in run[name, sink]) for sink in COLUMNS)
+        cells = (
+            "".join(f for f in b.faults_with(model) if f in run[name, sink]) for sink in COLUMNS
+        )
         lines.append(f"| {name} | " + " | ".join(f"`{c}`" for c in cells) + " |")
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text("\n".join([before + BEGIN, *lines, END + rest.split(END)[1]]))
+    before, _, behind = page_around(model)
+    PAGE.write_text(before + "\n".join([*lines, behind]))
