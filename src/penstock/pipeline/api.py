@@ -6,6 +6,7 @@ Not here: the requests themselves (`penstock.server`), and when the pipeline run
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,8 @@ from penstock.pipeline.relations import Relations, known
 from penstock.pipeline.resets import ResetLog
 from penstock.pipeline.tokens import CompletionToken, decode
 from penstock.plan.nodes import ProgramPlan
+
+log = logging.getLogger("penstock.pipeline.api")
 
 SUBSCRIPTION_QUEUE_RECORDS = 100_000
 
@@ -218,6 +221,10 @@ class Api:
         self._loop.remove_output(endpoint.name)
         endpoint.stop()
         self._endpoints.disconnect()
+        try:
+            self._resets.forget(endpoint.name)
+        except TransientError as e:
+            log.warning("subscription_not_forgotten endpoint=%s error=%s", endpoint.name, e)
 
     # queries
 

@@ -13,6 +13,9 @@ endpoint's to tell, and starts again with it.
 A caller may name its reset (`reset_id`): the same name for the same endpoint is the same reset,
 whatever became of it, so that a call whose answer was lost can be repeated.
 
+Of an HTTP subscription, whose name no other one gets, only the resets that somebody asked for stay
+once it has ended.
+
 Not here: what a reset does (`pipeline.delivery`).
 """
 
@@ -45,6 +48,8 @@ ADDED = {
     "attempt": "INTEGER NOT NULL DEFAULT 0",
     "bytes": "INTEGER NOT NULL DEFAULT 0",
 }
+#: names of subscriptions, `<relation>.api-<uuid>`, as SQLite's GLOB has it
+SUBSCRIPTIONS = "*.api-????????-????-????-????-????????????"
 INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS reset_by_id ON reset (endpoint, reset_id)"
 
 
@@ -95,6 +100,8 @@ class ResetLog:
             if column not in found:
                 self._db.execute(f"ALTER TABLE reset ADD COLUMN {column} {declared}")
         self._db.execute(INDEX)
+        self._is_open = True
+        self._forget("GLOB", SUBSCRIPTIONS)  # of a process that died
 
     def accept(
         self,
@@ -162,6 +169,19 @@ class ResetLog:
                 [time.time(), endpoint, generation],
             )
 
+    def forget(self, endpoint: str) -> None:
+        """The endpoint will not come back: only what somebody asked for stays. Nothing happens to
+        a log that is closed: whoever opens it next forgets subscriptions."""
+        self._forget("=", endpoint)
+
+    def _forget(self, is_one: str, endpoint: str) -> None:
+        of_it = f"WHERE endpoint {is_one} ?"
+        with self._lock:
+            if self._is_open:
+                with _transaction(self._db) as db:
+                    db.execute(f"DELETE FROM generation {of_it}", [endpoint])
+                    db.execute(f"DELETE FROM reset {of_it} AND reason <> 'request'", [endpoint])
+
     def find(self, token: str) -> ResetRecord | None:
         return self._find("token = ?", token)
 
@@ -184,6 +204,7 @@ class ResetLog:
 
     def close(self) -> None:
         with self._lock:
+            self._is_open = False
             self._db.close()
 
 

@@ -403,6 +403,31 @@ def test_a_row_that_failed_within_a_transaction_leaves_the_rest_of_it_whole(worl
     assert p.start_transaction()["transaction_id"] == 2
 
 
+def test_subscriptions_leave_nothing_in_the_record_but_resets_that_were_asked_for(
+    world: World,
+) -> None:
+    def recorded() -> dict[str, list[tuple[Any, ...]]]:
+        with sqlite3.connect(world.folder / "storage" / "resets.sqlite") as db:
+            tables = ("reset", "generation")
+            return {t: db.execute(f"SELECT * FROM {t} ORDER BY 1").fetchall() for t in tables}
+
+    world.exactly_once()
+    p = world.start()
+    world.settle(world.send(1))
+    before = recorded()
+    subscription = p.egress("v", "json", {}, send_snapshot=True)
+    assert recorded() != before
+    subscription.close()
+    assert recorded() == before
+    subscription = p.egress("v", "json", {}, send_snapshot=True)
+    token = p.reset("v", subscription.name.split(".")[1], {})["token"]
+    world.crash()
+    p = world.start()
+    assert recorded()["generation"] == before["generation"]
+    assert len(recorded()["reset"]) == len(before["reset"]) + 1
+    assert p.reset_status(token)["phase"] in ("done", "failed")
+
+
 def test_a_full_journal_stops_the_pipeline_and_what_was_answered_stays(world: World) -> None:
     world.exactly_once()
     p = world.start()
