@@ -378,6 +378,26 @@ def test_a_paused_pipeline_blocks_rows_unless_they_are_forced(p: Pipeline) -> No
     assert p.query("SELECT v FROM m WHERE id = 51") == [{"v": "patient"}]
 
 
+def test_a_request_without_an_end_delivers_as_it_goes_and_holds_nothing_up(
+    system: System,
+) -> None:
+    own = system.pipeline("CREATE TABLE t (a INT) WITH ('materialized' = 'true')")
+    with socket.create_connection(("127.0.0.1", system.port), timeout=60) as client:
+        client.sendall(
+            f"POST /v0{own.path}/ingress/t?format=json&update_format=raw HTTP/1.1\r\nHost: x\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        for a, text in enumerate(('{"a": 0}\n', '{"a": 1}\n{"a"', ": 2}\n"), 1):
+            client.sendall(f"{len(text):x}\r\n{text}\r\n".encode())
+            wait_until(lambda a=a: len(own.query("SELECT a FROM t")) == a)
+        own.send("t", {"a": 3})
+        assert sorted(r["a"] for r in own.query("SELECT a FROM t")) == [0, 1, 2, 3]
+        own.stop()
+        client.settimeout(20)
+        assert client.makefile("rb").readline().split()[1] == b"503"
+    forget(system, own.name)
+
+
 def test_statements_can_be_prepared_and_explained(p: Pipeline) -> None:
     sql = "PREPARE one AS SELECT id FROM m WHERE id = $1; EXECUTE one(1)"
     assert p.query(sql) == [{"id": 1}]

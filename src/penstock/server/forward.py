@@ -23,6 +23,8 @@ from starlette.responses import Response, StreamingResponse
 
 from penstock.errors import TransientError
 
+#: how often a request that is still being sent looks whether its pipeline is there
+_LOOK_S = 1.0
 _PASSED_HEADERS = ("content-type", "content-disposition", "retry-after")
 
 
@@ -111,21 +113,28 @@ class Forwarder:
         patience: float,
     ) -> Response:
         """Pass a request body on. Every `patience` seconds without an answer `may_wait` decides
-        whether to go on waiting."""
+        whether to go on waiting. A worker that has ended is noticed while its client sends
+        nothing, too."""
         client = self._client(socket)
         query = {"args": orjson.dumps(args).decode()}
         call = asyncio.ensure_future(
             client.post(path, params=query, content=body, timeout=httpx.Timeout(None, connect=5.0))
         )
+        waited_s = 0.0
         try:
             while True:
-                done, _ = await asyncio.wait({call}, timeout=patience)
+                done, _ = await asyncio.wait({call}, timeout=_LOOK_S)
                 if done:
                     answer = call.result()
                     return Response(answer.content, answer.status_code, headers=_passed(answer))
-                if not may_wait():
-                    late = TimeoutError(f"no answer within {patience:g} s")
-                    raise _unreachable(name, path, late)
+                if not socket.exists():
+                    raise _unreachable(name, path, ConnectionError("the pipeline has ended"))
+                waited_s += _LOOK_S
+                if waited_s >= patience:
+                    waited_s = 0.0
+                    if not may_wait():
+                        late = TimeoutError(f"no answer within {patience:g} s")
+                        raise _unreachable(name, path, late)
         except httpx.TransportError as error:
             raise _unreachable(name, path, error) from error
         finally:
