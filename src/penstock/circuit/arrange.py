@@ -8,7 +8,7 @@ stream and key.
 
 State: every row that can match, in a spine; on demand, the number of rows per key.
 Cost:  an append of the delta per step; where the spine is probed, a sort of what was appended,
-       plus the spine's merges.
+       plus the spine's merges: in the background, where the last step probed it.
 """
 
 from __future__ import annotations
@@ -99,10 +99,12 @@ class Arrange(Node):
     def commit(self) -> None:
         if self._pending is not None and self.delta is not None:
             runs = self._pending.runs()
-            self.spine.insert(self.delta, runs[0] if runs else None)
+            self.spine.insert_soon(self.delta, runs[0] if runs else None)
         elif self.delta is not None:
-            # nobody needed these rows sorted in this step, and perhaps nobody will soon
-            self.spine.insert_later(self.delta)
+            # nobody needed these rows sorted in this step; who looked in it will in the next
+            insert = self.spine.insert_soon if self.spine.was_read else self.spine.insert_later
+            insert(self.delta)
+        self.spine.was_read = False
         if self.counts is not None:
             self.counts.flips = None
         self._pending = None

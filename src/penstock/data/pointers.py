@@ -24,6 +24,16 @@ def _load_u8(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
+def _load_u32(typingctx: Any, address: Any) -> Any:
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(32).as_pointer())
+        return builder.load(pointer)
+
+    return types.uint32(types.uint64), codegen
+
+
+@intrinsic
 def _load_u64(typingctx: Any, address: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -49,6 +59,8 @@ def _store_u64(typingctx: Any, address: Any, value: Any) -> Any:
 
 #: the byte at an address (uint64)
 load_u8: Callable[[Any], Any] = cast(Any, _load_u8)
+#: the four bytes at an address that is a multiple of four, little endian
+load_u32: Callable[[Any], Any] = cast(Any, _load_u32)
 #: the eight bytes at an address, little endian, alignment not needed
 load_u64: Callable[[Any], Any] = cast(Any, _load_u64)
 #: write eight bytes to an address, little endian, alignment not needed

@@ -27,6 +27,7 @@ from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set
 from penstock.data.types import Schema
+from penstock.state.lookup import CACHED_ROWS, where
 from penstock.state.merging import interleave, pick
 from penstock.state.sorting import sort_pairs
 from penstock.state.storage import StateStore, column
@@ -38,8 +39,6 @@ KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
 #: runs of fewer rows have about four buckets a row: most look-ups that find nothing end there
 _SMALL_RUN, _SMALL_RUN_BITS = 4096, -2
-#: rows of a run whose hashes the processor has at hand anyway
-_CACHED_ROWS = 1 << 19
 
 
 class Claim:
@@ -71,6 +70,11 @@ class Run:
     table: npt.NDArray[np.int32]
     shift: int
     written: Written = field(default_factory=Written, kw_only=True)
+    #: where `k` and `table` are in memory (see `penstock.state.lookup`)
+    where: U64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "where", where(self.k, self.table, self.shift))
 
     def __len__(self) -> int:
         return int(self.k.shape[0])
@@ -134,7 +138,7 @@ def _index(k: Any, shift: int, table: Any) -> None:
 @kernel("int64(uint64[::1], int32[::1], int64, uint64[::1], int64[::1], int64[::1])")
 def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> int:
     """Rows low[i] .. high[i] have k == needles[i]; returns how many in all."""
-    if k.shape[0] > _CACHED_ROWS:
+    if k.shape[0] > CACHED_ROWS:
         # a search waits for memory at each of its branches; here nothing depends on anything, so
         # that the buckets of many needles are fetched at the same time
         for i in range(needles.shape[0]):
@@ -237,17 +241,6 @@ def _build_collided(batch: Batch, key: tuple[int, ...]) -> Run:
     order, _ = sort_pairs(k, r)
     rows = take(batch, order)
     return _indexed(k[order], r[order], Batch(rows.schema, rows.columns, rows.weights, True))
-
-
-def find(run: Run, needles: U64) -> tuple[I64, I64]:
-    """All pairs (needle, row) with equal k, in needle order. Keys are not compared yet."""
-    n = len(needles)
-    low, high = np.empty(n, np.int64), np.empty(n, np.int64)
-    total = _find(run.k, run.table, run.shift, needles, low, high)
-    needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
-    if total:
-        _expand(low, high, needle, row)
-    return needle, row
 
 
 def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:

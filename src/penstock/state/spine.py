@@ -10,10 +10,13 @@ that come on top of them meanwhile are merged among themselves.
 
 `insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
 background once it is long: a spine that is seldom read (the large side of a join whose other side
-rests, a view that nobody asks for) pays for appends only.
+rests, a view that nobody asks for) pays for appends only. `insert_soon` inserts in the background
+at once: for rows that somebody will look at, but not before the next step.
 
 Invariants: the sum of all runs and the log is the integral; runs are immutable, so a snapshot is
 the list of them; look-ups compare the real keys of every hash match.
+
+Invariant of `insert_soon`: while an insertion is under way its thread alone touches the runs.
 
 Cost: insertion O(|delta| log n) amortised; probe O(needles · runs + matches); snapshot O(1), where
 a log waits O(log) once.
@@ -32,11 +35,13 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
+from penstock.data.deferred import Part, deferred, gathered
 from penstock.data.gather import compact_heaps, concat, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.types import Schema
-from penstock.state.run import KEY_SEED, Run, build_run, find, merge_runs, run_from
+from penstock.state.lookup import find_in
+from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
 from penstock.state.storage import StateStore, file_reference, referenced_files
 
@@ -55,6 +60,8 @@ LOG_ROWS = 1 << 14
 #: small deltas in the log that are made one
 LOG_DELTAS = 64
 
+#: rows that are worth handing to another thread (some 50 µs) to be inserted
+SOON_ROWS = 512
 #: background merges of more rows than this have a thread of their own
 LONG_ROWS = 1 << 20
 
@@ -79,6 +86,10 @@ class Spine:
         self._packed = 0
         self._sorting: Future[Run] | None = None
         self._being_sorted: Batch | None = None
+        #: the insertion that is under way: whoever touches the runs waits for it
+        self._inserting: Future[None] | None = None
+        #: whether somebody looked; for the owner, who may set it back
+        self.was_read = False
         #: how runs too large for memory are merged (see `penstock.state.spill`)
         self.merge_large: Callable[[Spine, Run, Run], Run | None] | None = None
         #: which rows of a batch nobody will ask for again; merges leave them out, in any thread
@@ -86,11 +97,33 @@ class Spine:
 
     def __len__(self) -> int:
         """Rows held, before those of different runs cancel out."""
+        # not `_settle`, because any thread may ask
+        inserting = self._inserting
+        if inserting is not None:
+            inserting.result()
         sorting = 0 if self._being_sorted is None else len(self._being_sorted)
         return sum(len(r) for r in self._runs) + self._log_rows + sorting
 
     def insert(self, delta: Batch, run: Run | None = None) -> None:
         """Add `delta` to the integral; `run` is that of `delta`, where there is one already."""
+        self._settle()
+        self._insert(delta, run)
+
+    def insert_soon(self, delta: Batch, run: Run | None = None) -> None:
+        """The same in the background, if it is worth that."""
+        self._settle()
+        if len(delta) < SOON_ROWS:
+            self._insert(delta, run)
+        else:
+            self._inserting = _sorter.submit(self._insert, delta, run)
+
+    def _settle(self) -> None:
+        """Wait for the insertion that is under way. Raises what it raised."""
+        if self._inserting is not None:
+            self._inserting.result()
+            self._inserting = None
+
+    def _insert(self, delta: Batch, run: Run | None) -> None:
         if len(delta):
             self._total_weight += int(delta.weights.sum())
             self._adopt_merged()
@@ -119,7 +152,8 @@ class Spine:
         """Add `delta` to the integral, without sorting it yet."""
         if not len(delta):
             return
-        self._log.append(delta)
+        # what is deferred would keep runs in memory that are merged long since
+        self._log.append(gathered(delta))
         self._log_rows += len(delta)
         # a log of twice the size: sorting does not keep up, so this waits for it
         if self._sorting is not None and (self._sorting.done() or self._log_rows >= 2 * LOG_ROWS):
@@ -131,14 +165,17 @@ class Spine:
             self._packed += 1
 
     def flush(self) -> None:
-        """Have everything in the runs."""
+        """Have everything in the runs, for somebody who looks."""
+        self.was_read = True
+        self._settle()
         if self._sorting is not None:
             self._adopt_sorted()
         if self._log:
-            self.insert(self._taken_log())
+            self._insert(self._taken_log(), None)
 
     def _sort(self) -> None:
         """Have the log sorted in the background."""
+        self._settle()
         rows = self._taken_log()
         self._sorting, self._being_sorted = _sorter.submit(self.run_of, rows), rows
         self._total_weight += int(rows.weights.sum())
@@ -152,6 +189,7 @@ class Spine:
         if self._sorting is not None:
             run = self._sorting.result()
             self._sorting = self._being_sorted = None
+            self._settle()
             self._adopt_merged()
             self._insert_run(run)
 
@@ -160,28 +198,39 @@ class Spine:
 
         Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
         one in its run, so rows of different runs may still cancel out."""
-        self.flush()
-        if not self._runs:
+        at, parts = self._matches(keys, n)
+        if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
-        needles = hash_columns(keys, KEY_SEED, n=n)
+        found = [take(batch, rows) for batch, rows in parts]
+        if len(found) == 1:
+            return at[0], found[0]
+        return np.concatenate(at), concat(found)
+
+    def probe_deferred(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
+        """`probe`, where each column of the rows is gathered when it is read."""
+        at, parts = self._matches(keys, n)
+        if not parts:
+            return np.zeros(0, np.int64), empty_batch(self.schema)
+        return at[0] if len(at) == 1 else np.concatenate(at), deferred(self.schema, parts)
+
+    def _matches(self, keys: Sequence[Column], n: int) -> tuple[list[I64], list[Part]]:
+        """For every run that has some: (needles, (its batch, the rows that match them))."""
+        self.flush()
         at: list[I64] = []
-        found: list[Batch] = []
-        for run in self._runs:
-            needle, row = find(run, needles)
-            if not len(needle):
-                continue
+        parts: list[Part] = []
+        if not self._runs:
+            return at, parts
+        needles = hash_columns(keys, KEY_SEED, n=n)
+        for run, needle, row in find_in(self._runs, needles):
             stored = [run.batch.columns[i] for i in self.key]
             same = rows_equal(keys, needle, stored, row)
             if not all_set(same):
                 kept = positions(same)
                 needle, row = needle[kept], row[kept]
-            at.append(needle)
-            found.append(take(run.batch, row))
-        if not found:
-            return np.zeros(0, np.int64), empty_batch(self.schema)
-        if len(found) == 1:
-            return at[0], found[0]
-        return np.concatenate(at), concat(found)
+            if len(needle):
+                at.append(needle)
+                parts.append((run.batch, row))
+        return at, parts
 
     def snapshot(self) -> Snapshot:
         """The integral as it is now; later insertions do not change it."""
@@ -199,7 +248,8 @@ class Spine:
     # saving (see `penstock.state.parts`): each run is a file, written once
 
     def capture(self) -> SpinePin:
-        # whoever captures holds up the steps, so nothing is waited for
+        # whoever captures holds up the steps, so a long sort is not waited for
+        self._settle()
         if self._log and self._sorting is None:
             self._sort()
         weight = self._total_weight + sum(int(b.weights.sum()) for b in self._log)
@@ -222,6 +272,7 @@ class Spine:
 
     def exchange(self, run: Run, equal: Run) -> None:
         """Use `equal` in place of `run`, unless that was merged or is about to be."""
+        self._settle()
         if not self._is_merging(run):
             self._runs = [equal if r is run else r for r in self._runs]
 

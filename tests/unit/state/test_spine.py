@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from concurrent.futures import Future
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from penstock.data import hash as hashing
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.deferred import gathered
 from penstock.data.types import INTEGER, VARCHAR, schema
 from penstock.state import spine as spine_module
 from penstock.state.groups import GroupTable
@@ -39,17 +41,21 @@ def counted(b: Batch) -> Counter[Any]:
 
 
 @pytest.mark.parametrize("mask", [hashing.ALL_BITS, 0b11], ids=["true hashes", "colliding hashes"])
-@given(history=st.lists(ROWS, max_size=12), probe=st.lists(KEYS, max_size=4))
+@given(
+    history=st.lists(st.tuples(st.sampled_from(["insert", "insert_soon", "insert_later"]), ROWS)),
+    probe=st.lists(KEYS, max_size=4),
+)
 @settings(max_examples=60, deadline=None)
 def test_probe_and_snapshot_show_the_sum_of_all_insertions(
     mask: int, history: list[Any], probe: list[Any]
 ) -> None:
     hashing._test_mask, before = mask, hashing._test_mask
+    spine_module.SOON_ROWS, soon_rows = 1, spine_module.SOON_ROWS
     try:
         spine = Spine(SCHEMA, (0,))
         total: Counter[Any] = Counter()
-        for rows in history:
-            spine.insert(batch(rows))
+        for how, rows in history:
+            getattr(spine, how)(batch(rows))
             for row, weight in rows:
                 total[row] += weight
         needles = batch_from_rows(schema(k=INTEGER), [(k,) for k in probe])
@@ -58,6 +64,9 @@ def test_probe_and_snapshot_show_the_sum_of_all_insertions(
         for i, (row, weight) in zip(at.tolist(), batch_to_rows(found), strict=True):
             assert row[0] == probe[i]
             got[(i, row)] += weight
+        at_again, again = spine.probe_deferred(needles.columns, len(probe))
+        assert at_again.tolist() == at.tolist()
+        assert batch_to_rows(again) == batch_to_rows(gathered(again)) == batch_to_rows(found)
         want = {
             (i, row): w
             for i, k in enumerate(probe)
@@ -73,6 +82,33 @@ def test_probe_and_snapshot_show_the_sum_of_all_insertions(
         assert chunks == positive
     finally:
         hashing._test_mask = before
+        spine_module.SOON_ROWS = soon_rows
+
+
+def test_what_an_insertion_in_the_background_raises_meets_the_next_to_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "SOON_ROWS", 1)
+    spine = Spine(SCHEMA, (0,))
+
+    def fails(delta: Batch) -> Any:
+        raise MemoryError("no room for a run")
+
+    monkeypatch.setattr(spine, "run_of", fails)
+    spine.insert_soon(batch([((1, "a"), 1)]))
+    with pytest.raises(MemoryError, match="no room"):
+        spine.snapshot()
+
+
+def test_rows_that_wait_in_a_log_keep_no_other_rows_in_memory() -> None:
+    spine, log = Spine(SCHEMA, (0,)), Spine(SCHEMA, (0,))
+    spine.insert(batch([((k, f"a text that is long enough {k}"), 1) for k in range(100)]))
+    values = weakref.ref(spine.runs()[0].batch.columns[0].values)
+    _, found = spine.probe_deferred(batch([((7, None), 1)]).columns[:1], 1)
+    log.insert_later(found)
+    del spine, found
+    assert values() is None
+    assert counted(log.snapshot().batch()) == {(7, "a text that is long enough 7"): 1}
 
 
 def test_a_snapshot_does_not_see_later_insertions() -> None:

@@ -124,7 +124,9 @@ class KeyedSource(Node):
         keys = tuple(arrived[k] for k in self._key)
         table = GroupTable(tuple(c.type for c in keys))
         slots = table.lookup_or_insert(keys, rows)
-        found, old = self._current(table.take(np.arange(len(table))), len(table))
+        if len(table) < rows:
+            keys = table.keys()
+        found, old = self._current(keys, len(table))
         gone = Batch(self.schema, old.columns, -old.weights)
         ops = fed[0].ops if len(fed) == 1 else np.concatenate([b.ops for b in fed])
         if UPDATE in ops:
@@ -184,7 +186,7 @@ class KeyedSource(Node):
     def commit(self) -> None:
         self.late = None
         if self.delta is not None:
-            self.integral.insert(self.delta)
+            self.integral.insert_soon(self.delta)
             self._line.advance(self.delta)
 
     @property
@@ -206,7 +208,7 @@ class KeyedSource(Node):
 
     def _current(self, keys: tuple[Column, ...], rows: int) -> tuple[np.ndarray, Batch]:
         """The rows that `keys` have now, each with the position of its key."""
-        at, matches = self.integral.probe(keys, rows)
+        at, matches = self.integral.probe_deferred(keys, rows)
         if not len(at) or (np.bincount(at).max() == 1 and (matches.weights == 1).all()):
             return at, matches
         # runs that are not merged yet hold a row's past too: only the sum is the row

@@ -1,0 +1,122 @@
+"""Keys in all runs of a spine at once.
+
+    needles ──► run 1  k, table ──► rows low .. high      one call looks into all of them, so that
+                run 2  k, table ──► rows low .. high      a small step does not pay for each run
+                 ⋮                                        what calling a kernel costs
+
+A kernel cannot take a list of arrays, so it is told where they are in memory (`Run.where`).
+
+Invariants: whoever calls holds the runs while it looks; only hashes are compared here.
+
+Cost: O(needles · runs), a bucket each, plus the rows found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.kernel import kernel
+from penstock.data.pointers import load_u32, load_u64
+
+if TYPE_CHECKING:
+    from penstock.state.run import Run
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+#: rows of a run whose hashes the processor has at hand anyway
+CACHED_ROWS = 1 << 19
+
+
+def where(k: U64, table: npt.NDArray[np.int32], shift: int) -> U64:
+    """uint64[4] for the kernel: addresses of `k` and `table`, `shift`, the number of rows."""
+    places = (k, table)
+    assert all(a.flags.c_contiguous for a in places)
+    addresses = (a.__array_interface__["data"][0] for a in places)
+    return np.array([*addresses, shift, len(k)], np.uint64)
+
+
+def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Run, I64, I64]]:
+    """(run, needle, row) for every run that has rows: all pairs with equal k, in needle order.
+    Keys are not compared yet."""
+    n, count = len(needles), len(runs)
+    low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
+    found = np.empty(count, np.int64)
+    places = runs[0].where[None, :] if count == 1 else np.array([r.where for r in runs])
+    total = _find_in(places, needles, low, high, found)
+    if not total:
+        return []
+    needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+    _expand_in(low, high, needle, row)
+    parts, at = [], 0
+    for run, rows in zip(runs, found.tolist(), strict=True):
+        if rows:
+            parts.append((run, needle[at : at + rows], row[at : at + rows]))
+            at += rows
+    return parts
+
+
+@kernel("int64(uint64[:, ::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[::1])")
+def _find_in(places: Any, needles: Any, low: Any, high: Any, found: Any) -> Any:
+    """Rows low[j, i] .. high[j, i] of run j have k == needles[i]; found[j] is how many, and the
+    sum is returned."""
+    total: Any = 0
+    for j in range(places.shape[0]):
+        keys, table = places[j, 0], places[j, 1]
+        shift, n = places[j, 2], np.int64(places[j, 3])
+        if n > CACHED_ROWS:
+            # a search waits for memory at each of its branches; here nothing depends on anything,
+            # so that the buckets of many needles are fetched at the same time
+            for i in range(needles.shape[0]):
+                low[j, i] = load_u32(table + np.uint64(4) * (needles[i] >> shift))
+            for i in range(needles.shape[0]):
+                near = np.uint64(min(low[j, i] + 4, n - 1))
+                high[j, i] = np.int64(load_u64(keys + np.uint64(8) * near))
+        rows: Any = 0
+        for i in range(needles.shape[0]):
+            x = needles[i]
+            bucket = table + np.uint64(4) * (x >> shift)
+            a = np.int64(load_u32(bucket))
+            end = np.int64(load_u32(bucket + np.uint64(4)))
+            b = end
+            while a < b:
+                m = (a + b) >> 1
+                if load_u64(keys + np.uint64(8) * np.uint64(m)) < x:
+                    a = m + 1
+                else:
+                    b = m
+            low[j, i] = a
+            b = end
+            # most keys have few rows: walk a little before searching
+            steps = 0
+            while a < b and steps < 8 and load_u64(keys + np.uint64(8) * np.uint64(a)) == x:
+                a += 1
+                steps += 1
+            if steps == 8 and a < b and load_u64(keys + np.uint64(8) * np.uint64(a)) == x:
+                while a < b:
+                    m = (a + b) >> 1
+                    if load_u64(keys + np.uint64(8) * np.uint64(m)) <= x:
+                        a = m + 1
+                    else:
+                        b = m
+            high[j, i] = a
+            rows += a - low[j, i]
+        found[j] = rows
+        total += rows
+    return total
+
+
+@kernel("void(int64[:, ::1], int64[:, ::1], int64[::1], int64[::1])")
+def _expand_in(low: Any, high: Any, needle: Any, row: Any) -> None:
+    """Spell the ranges out, run by run: one (needle, row) a match."""
+    at = 0
+    for j in range(low.shape[0]):
+        for i in range(low.shape[1]):
+            for k in range(low[j, i], high[j, i]):
+                needle[at] = i
+                row[at] = k
+                at += 1
