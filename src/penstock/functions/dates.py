@@ -213,6 +213,11 @@ define_typed("TIME_TRUNC", "{}(time, unit)")(_rounding(False, (Kind.TIME,)))
 
 def whole_units(unit: str, a: Column, b: Column) -> Array:
     """int64: whole units of time from `a` to `b`, toward zero."""
+    if unit == "NANOSECOND":
+        if a.type.kind is Kind.TIME:
+            return np.asarray(b.values - a.values)
+        # what is too far for INTEGER stays too far, and does not wrap
+        return np.asarray(np.clip(microseconds(b) - microseconds(a), -(2**31), 2**31) * 1000)
     x, y = microseconds(a), microseconds(b)
     if unit in MONTHS:
         months = calendar.months_between(x, y)
@@ -224,7 +229,7 @@ def whole_units(unit: str, a: Column, b: Column) -> Array:
 @define_typed(["TIMESTAMPDIFF", "DATEDIFF"], "{}(unit, datetime, datetime)")
 def timestampdiff(types: Types, literals: Literals) -> Overload | None:
     unit = unit_of(literals[0]) if len(types) == 3 else None
-    if unit is None or (unit not in MICROSECONDS and unit not in MONTHS):
+    if unit is None or not (unit in MICROSECONDS or unit in MONTHS or unit == "NANOSECOND"):
         return None
     a, b = moment_type(types[1]), moment_type(types[2])
     if a is None or b is None or (a.kind is Kind.TIME) != (b.kind is Kind.TIME):

@@ -47,6 +47,8 @@ def number(text: str, span: Span | None = None) -> Literal:
         return Literal(DOUBLE.with_nullable(False), float(text), span=span)
     whole, _, fraction = text.partition(".")
     precision, scale = max(1, len(whole) + len(fraction)), len(fraction)
+    if precision > 38 and not whole.strip("0"):
+        precision = max(scale, 38)  # a zero before the point may be one digit too many
     if precision > 38:
         raise ValueError(f"a DECIMAL has at most 38 digits; this has {precision}")
     return Literal(decimal(precision, scale).with_nullable(False), Decimal(text), span=span)

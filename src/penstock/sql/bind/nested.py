@@ -14,7 +14,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from penstock.data.types import VARCHAR, Kind, Schema, SqlType
+from penstock.data.types import NULL, VARCHAR, Kind, Schema, SqlType, array_of
 from penstock.errors import Span, UserError
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.rows import field_access, row_constructor
@@ -165,6 +165,9 @@ def lambda_call(binder: Binder, name: str, e: ast.FunctionCall) -> Expr:
         raise BindError(e.span, f"{name} takes a value and a lambda, as in {name}(a, x -> x + 1)")
     operand, syntax = binder.bind(e.args[0]), e.args[1]
     function = LAMBDA_FUNCTIONS[name](operand.type)
+    if function is None and operand.type.kind is Kind.NULL:
+        nothing = (array_of(NULL), SqlType(Kind.VARIANT))
+        function = next(f for t in nothing if (f := LAMBDA_FUNCTIONS[name](t)) is not None)
     if function is None:
         raise BindError(e.args[0].span, f"{name} does not take {build.bare(operand.type)}")
     operand = build.coerce(operand, function.operand)
