@@ -36,7 +36,12 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW w AS SELECT [b + 1] FROM t", "arguments of types (BOOLEAN, INTEGER)"),
         ("CREATE VIEW w AS SELECT [FLOR(1)] FROM t", "did you mean FLOOR"),
         ("CREATE VIEW w AS SELECT [DATE '2020-02-30'] AS d", "there is no day '2020-02-30'"),
-        ("CREATE VIEW w AS SELECT [CAST(b AS INT)] FROM t", "cannot cast BOOLEAN to INTEGER"),
+        (
+            "CREATE VIEW w AS SELECT [CAST(b AS INT)] FROM t",
+            "cannot cast BOOLEAN to INTEGER; write",
+        ),
+        ("CREATE VIEW w AS SELECT [CAST(x'01' AS INT)] FROM t", "write TO_INT(…)"),
+        ("CREATE VIEW w AS SELECT [LTRIM(v)] FROM t", "write TRIM(LEADING FROM …)"),
         ("CREATE VIEW w AS SELECT id FROM t WHERE [v]", "WHERE must be BOOLEAN, not VARCHAR(10)"),
         ("CREATE VIEW w AS SELECT [v], COUNT(*) FROM t", "v is neither grouped by nor inside"),
         ("CREATE VIEW w AS SELECT SUM([SUM(n)]) FROM t", "cannot be used in an argument of SUM"),

@@ -19,10 +19,12 @@ from typing import Any
 
 from penstock.data.build import column_from_python
 from penstock.data.types import (
+    BINARIES,
     BOOLEAN,
     FLOATS,
     INTEGERS,
     NULL,
+    NUMBERS,
     STRINGS,
     VARCHAR,
     Kind,
@@ -150,7 +152,8 @@ def _exact_decimal(value: Decimal, target: SqlType) -> Decimal | None:
 def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) -> Expr:
     """CAST or SAFE_CAST as written; an error where the matrix has no such cast."""
     if not can_cast(expr.type, target, explicit=True):
-        raise BindError(span, f"cannot cast {bare(expr.type)} to {bare(target)}")
+        message = f"cannot cast {bare(expr.type)} to {bare(target)}"
+        raise BindError(span, message + _instead(expr.type, target))
     loses = expr.type.kind is Kind.VARIANT and target.kind is not Kind.VARIANT
     result = target.with_nullable(expr.type.nullable or safe or loses)
     if isinstance(expr, Literal) and (not safe or target.kind is Kind.VARCHAR):
@@ -162,6 +165,24 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
     if not padded and expr.type.same_as(target) and expr.type.nullable == result.nullable:
         return expr
     return Cast(result, expr, safe, span=span)
+
+
+def _instead(source: SqlType, target: SqlType) -> str:
+    """`; write …` for a cast that does not exist, where something else does what was meant."""
+    one, other = source.kind, target.kind
+    if one in BINARIES and other in INTEGERS:
+        return "; write TO_INT(…)"
+    if one is Kind.BOOLEAN and other in NUMBERS:
+        return "; write IF(…, 1, 0)"
+    if one in NUMBERS and other is Kind.BOOLEAN:
+        return "; write … <> 0"
+    if one in INTEGERS and other is Kind.DATE:
+        return "; write TIMESTAMPADD(DAY, …, DATE '1970-01-01')"
+    if one is Kind.DATE and other in NUMBERS:
+        return "; write TIMESTAMPDIFF(DAY, DATE '1970-01-01', …)"
+    if source.children and other in STRINGS:
+        return "; write TO_JSON(CAST(… AS VARIANT))"
+    return ""
 
 
 def implicit(expr: Expr, target: SqlType, what: str) -> Expr:

@@ -89,7 +89,10 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
         test = build.condition(args[0], "the first argument of IF")
         return build.case([(test, build.string_of(args[1]))], build.string_of(args[2]), e.span)
     if name not in DEFINITIONS:
-        hint = did_you_mean(name, DEFINITIONS) or did_you_mean(e.name.name, binder.functions)
+        if name in later.ELSEWHERE:
+            hint = f"; write {later.ELSEWHERE[name]}"
+        else:
+            hint = did_you_mean(name, DEFINITIONS) or did_you_mean(e.name.name, binder.functions)
         raise BindError(
             e.span,
             f"no function named {e.name.name}"

@@ -53,6 +53,9 @@ class FormParser(WindowParser):
         self.expect(")")
         return ast.Cast(self.span_from(start), operand, type_, safe)
 
+    def _try_cast(self, start: int) -> ast.Expr:
+        raise self.refuse("TRY_CAST is written SAFE_CAST(… AS type)", start)
+
     def _extract(self, start: int) -> ast.Expr:
         self._open()
         unit = self.unit()
@@ -242,6 +245,7 @@ class FormParser(WindowParser):
 FORMS: dict[tuple[str, str], Callable[[FormParser, int], ast.Expr]] = {
     ("CAST", "("): FormParser._cast_call,
     ("SAFE_CAST", "("): FormParser._cast_call,
+    ("TRY_CAST", "("): FormParser._try_cast,
     ("EXTRACT", "("): FormParser._extract,
     ("FLOOR", "("): FormParser._round,
     ("CEIL", "("): FormParser._round,
