@@ -9,7 +9,7 @@ materialized table, or is named in `materialize`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from penstock.data.batch import Batch, Column
 from penstock.data.types import VARCHAR, VARIANT, Schema
 from penstock.functions.connector_metadata import METADATA
 from penstock.functions.registry import resolve
-from penstock.plan.expressions import Call, Expr, Literal
+from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import Lateness, ProgramPlan, TablePlan, ViewPlan
-from penstock.plan.rewrite import transform
+from penstock.plan.rewrite import parts, transform
 
 
 def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circuit:
@@ -87,6 +87,41 @@ def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str
         inside.view = outside.view = view.name
         queries[view.name] = inside.stream(body.query(view))
     return body.finish(outside.circuit, queries)
+
+
+def record_defaults(
+    plan: ProgramPlan, table: TablePlan, told: Schema
+) -> Callable[[Batch], tuple[Column | None, ...]] | None:
+    """What gives the DEFAULTs of records (a value of each column for each record, a column of one
+    value where that is always the same, None without a DEFAULT), from a batch with what
+    CONNECTOR_METADATA() has for each, a column of `told` a key. None: no DEFAULT asks."""
+    if not any(e is not None and _asks(e) for e in table.defaults):
+        return None
+    entries: list[Expr] = []
+    for i, f in enumerate(told.fields):
+        entries += [
+            Literal(VARCHAR.with_nullable(False), f.name),
+            Cast(VARIANT, InputRef(f.type, i)),
+        ]
+    made = resolve("MAP", [e.type for e in entries])
+    said = Cast(VARIANT, Call(made.result, made, tuple(entries)))
+
+    def rule(e: Expr) -> Expr:
+        return said if isinstance(e, Call) and e.function.name == METADATA else e
+
+    found: list[Callable[[Batch], Column] | None] = []
+    for e in table.defaults:
+        if e is None:
+            found.append(None)
+            continue
+        evaluate = compile_expressions([transform(e, rule)], told, table.name, plan.text)
+        found.append(lambda batch, evaluate=evaluate: evaluate(batch)[0])  # type: ignore[misc]
+    return lambda batch: tuple(None if f is None else f(batch) for f in found)
+
+
+def _asks(e: Expr) -> bool:
+    """Whether CONNECTOR_METADATA() is in `e`."""
+    return (isinstance(e, Call) and e.function.name == METADATA) or any(map(_asks, parts(e)))
 
 
 def default_columns(

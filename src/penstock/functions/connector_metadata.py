@@ -2,9 +2,10 @@
 
     deleted BOOLEAN DEFAULT CAST(CONNECTOR_METADATA()['is_delete'] AS BOOLEAN)
 
-It is a VARIANT, a map of text keys; NULL where a connector says nothing. Today one key exists,
-`is_delete`, TRUE for a deletion that a connector with soft_delete takes in as a row. Its value is
-the evaluator's to give (`penstock.compile.program.default_columns`); the kernel here says nothing.
+It is a VARIANT, a map of text keys; NULL where a connector says nothing. `is_delete` is TRUE for a
+deletion that a connector with soft_delete takes in as a row; `kafka_input` has keys of its own. Its
+value is the evaluator's to give (`default_columns` and `record_defaults` of
+`penstock.compile.program`); the kernel here says nothing.
 """
 
 from __future__ import annotations

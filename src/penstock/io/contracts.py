@@ -31,7 +31,7 @@ Anything else is a bug and stops the connector with its traceback in the log.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -311,10 +311,16 @@ class Encoder(ABC):
         return [(None, buffer, ()) for buffer in self.encode(rows)]
 
 
+#: a row of what is told of each record → per column its defaults (see `record_defaults`)
+DefaultsOf = Callable[[Batch], tuple[Any, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class InputContext:
     """What an input connector is built from. `defaults`: per column a one-row Column or None.
-    `append_only`: rows of the table are never taken away."""
+    `append_only`: rows of the table are never taken away. `defaults_of`: for the keys of
+    CONNECTOR_METADATA() that a connector has to tell of each record, what gives the defaults of a
+    batch of records; None where no DEFAULT asks."""
 
     relation: str
     connector: str
@@ -324,6 +330,7 @@ class InputContext:
     format: Mapping[str, Any] | None = None
     defaults: tuple[Any, ...] = field(default=())
     append_only: bool = False
+    defaults_of: Callable[[Schema], DefaultsOf | None] = lambda told: None
 
 
 class Intake(ABC):

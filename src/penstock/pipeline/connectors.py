@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from penstock.compile.program import default_columns
+from penstock.compile.program import default_columns, record_defaults
 from penstock.data.batch import Column
 from penstock.errors import UserError
 from penstock.functions.connector_metadata import DELETED
@@ -52,6 +53,7 @@ def make_input(
         format=_resolved(config["format"]) if config.get("format") else None,
         defaults=_defaults(program, table, soft_delete=config.get("soft_delete") is True),
         append_only=table.append_only,
+        defaults_of=partial(record_defaults, program, table),
     )
     connector = kind(context)
     connector.validate()

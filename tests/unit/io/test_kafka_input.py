@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from typing import Any
@@ -17,6 +18,8 @@ from penstock.io.contracts import InputContext
 from penstock.io.formats import make_parser
 from penstock.io.inputs.kafka_input import KafkaInput
 from penstock.io.kafka.values import ValueParser
+from penstock.pipeline.connectors import make_input
+from penstock.sql.program import compile_program
 from tests.kafka_server import KafkaServer
 from tests.unit.io.conftest import KeepingIntake, until
 
@@ -174,6 +177,52 @@ def test_raw_records_are_rows_as_they_are(kafka: KafkaServer, intake: KeepingInt
     assert "VARBINARY" in str(intake.parse_errors[0].suggestion)
 
 
+TOLD = """CREATE TABLE t (
+    id BIGINT,
+    part INT DEFAULT CAST(CONNECTOR_METADATA()['kafka_partition'] AS INT),
+    at BIGINT DEFAULT CAST(CONNECTOR_METADATA()['kafka_offset'] AS BIGINT),
+    made TIMESTAMP DEFAULT CAST(CONNECTOR_METADATA()['kafka_timestamp'] AS TIMESTAMP),
+    topic VARCHAR DEFAULT UPPER(CAST(CONNECTOR_METADATA()['kafka_topic'] AS VARCHAR)),
+    kind VARBINARY DEFAULT CAST(CONNECTOR_METADATA()['kafka_headers']['kind'] AS VARBINARY),
+    gone BOOLEAN DEFAULT CAST(CONNECTOR_METADATA()['is_delete'] AS BOOLEAN)
+) WITH ('connectors' = '[%s]');"""
+
+
+@pytest.mark.parametrize("soft_delete", [False, True])
+def test_a_default_has_what_is_told_of_each_record(
+    kafka: KafkaServer, intake: KeepingIntake, soft_delete: bool
+) -> None:
+    topic = kafka.new_topic(2)
+    made = 1_700_000_000_000
+    deletion = b'{"delete": {"id": 9}}' if soft_delete else b'{"insert": {"id": 9}}'
+    kafka.produce(
+        topic,
+        {"value": b'{"insert": {"id": 1}}{"insert": {"id": 2, "at": 70}}', "partition": 0,
+         "timestamp": made, "headers": {"kind": b"\xff"}},
+        {"value": b'{"insert"', "partition": 0, "timestamp": made},
+        {"value": deletion, "partition": 0, "timestamp": made + 2},
+        {"value": b'{"insert": {"id": 4}}', "partition": 1, "timestamp": made + 3},
+    )  # fmt: skip
+    keys = ("headers", "topic", "partition", "offset", "timestamp")
+    config = {"topic": topic, "start_from": "earliest", "enable.partition.eof": True,
+              **kafka.client(), **{f"include_{k}": True for k in keys}}  # fmt: skip
+    given = {"name": "c", "transport": {"name": "kafka_input", "config": config},
+             "format": {"name": "json", "config": {"update_format": "insert_delete"}},
+             "soft_delete": soft_delete}  # fmt: skip
+    plan = compile_program(TOLD % json.dumps(given))
+    _, source = make_input(plan, plan.inputs[0], is_running=lambda: True, wake=lambda: None)
+    source.run(intake)
+
+    name = topic.upper()
+    assert sorted(intake.rows) == [
+        (1, 0, 0, made * 1000, name, b"\xff", None),
+        (2, 0, 70, made * 1000, name, b"\xff", None),
+        (4, 1, 0, (made + 3) * 1000, name, None, None),
+        (9, 0, 2, (made + 2) * 1000, name, None, True if soft_delete else None),
+    ]
+    assert len(intake.parse_errors) == 1
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -184,7 +233,8 @@ def test_raw_records_are_rows_as_they_are(kafka: KafkaServer, intake: KeepingInt
         ({"partitions": [0, -1]}, "partition numbers"),
         ({"header_filter": {"header": {"name": "x"}}}, "is expected"),
         ({"header_filter": {"header": {"name": "x", "pattern": "("}}}, "pattern"),
-        ({"include_headers": True}, "not supported yet"),
+        ({"include_headers": "yes"}, "include_headers"),
+        ({"synchronize_partitions": True}, "not supported yet"),
         ({"no.such.option": 1}, "No such configuration property"),
     ],
 )

@@ -11,14 +11,14 @@ Source: contract section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import DELETE, INSERT, UPDATE, Column, InputBatch
+from penstock.data.batch import DELETE, INSERT, UPDATE, Batch, Column, InputBatch
 from penstock.data.gather import compact_heaps, concat_columns, take_column
 from penstock.data.types import Kind, Schema, has_kind
 from penstock.errors import UserError
@@ -26,6 +26,7 @@ from penstock.io.formats.scalars import Invalid
 
 Ops = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
+Defaults = tuple[Column | None, ...]
 
 
 class SoftDeletes(tuple[Column | None, ...]):
@@ -40,6 +41,35 @@ class SoftDeletes(tuple[Column | None, ...]):
         return made
 
 
+class RecordDefaults(tuple[Column | None, ...]):
+    """Defaults that differ from record to record, since the connector tells something of each;
+    the tuple has those where it does not. Who feeds a parser record by record says before each
+    which one it is.
+
+    `told`: what gives those of a batch of records, a row of defaults each (a column of one value
+    is that of all), and the same for deletions under soft_delete."""
+
+    told: tuple[Callable[[Batch], Defaults], Callable[[Batch], Defaults] | None]
+    #: of the record that is parsed now: defaults, and those of a deletion under soft_delete
+    now: tuple[Defaults, Defaults | None]
+    _records: tuple[Defaults, Defaults | None]
+
+    def tell(self, records: Batch) -> None:
+        """What is told of each of the records that come now."""
+        of, of_deletions = self.told
+        self._records = of(records), None if of_deletions is None else of_deletions(records)
+
+    def use(self, record: int) -> None:
+        """The parser is fed the record of this number."""
+        usual, deleted = self._records
+        self.now = _row(usual, record), None if deleted is None else _row(deleted, record)
+
+
+def _row(defaults: Defaults, record: int) -> Defaults:
+    at = np.array([record], np.int64)
+    return tuple(c if c is None or len(c) == 1 else take_column(c, at) for c in defaults)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """What a parser knows of the table it reads for. `defaults`: a one-row Column or None each."""
@@ -49,6 +79,8 @@ class Table:
     defaults: tuple[Column | None, ...]
     #: soft_delete: the defaults of deletions, which are taken in as insertions
     deleted: tuple[Column | None, ...] | None = None
+    #: defaults that are other ones for each record
+    of_records: RecordDefaults | None = None
 
     def may_lack(self, op: int, column: int) -> bool:
         """May a record of operation `op` come without this column?"""
@@ -86,7 +118,8 @@ def plain_table(schema: Schema, key: Sequence[int], defaults: Sequence[Column | 
     """The same for a format that can carry any column."""
     filled = tuple(defaults) or (None,) * len(schema)
     deleted = defaults.deleted if isinstance(defaults, SoftDeletes) else None
-    return Table(schema, tuple(key), filled, deleted)
+    of_records = defaults if isinstance(defaults, RecordDefaults) else None
+    return Table(schema, tuple(key), filled, deleted, of_records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +163,17 @@ def input_batch(
     present: list[npt.NDArray[np.uint8] | None] = []
     updates = ops == UPDATE if (ops == UPDATE).any() else None
     gone = ops == DELETE
-    if table.deleted is not None and gone.any():
+    defaults, deleted = table.defaults, table.deleted
+    if table.of_records is not None:
+        defaults, deleted = table.of_records.now
+    if deleted is not None and gone.any():
         columns = [
             c if absent is None or default is None else _overlay(c, default, absent & gone)
-            for c, absent, default in zip(columns, missing, table.deleted, strict=True)
+            for c, absent, default in zip(columns, missing, deleted, strict=True)
         ]
         missing = [None if absent is None else absent & ~gone for absent in missing]
         ops = np.full(len(ops), INSERT, np.uint8)
-    for column, absent, default in zip(columns, missing, table.defaults, strict=True):
+    for column, absent, default in zip(columns, missing, defaults, strict=True):
         if absent is None or not absent.any():
             finished.append(column)
             present.append(None)

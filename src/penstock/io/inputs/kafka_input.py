@@ -8,6 +8,8 @@
     header_filter         {"header": {"name", "pattern"}}, {"and": []}, {"or": []}, {"not": f}
     resume_earliest_if_data_expires   true: what retention removed before it was read is skipped
                           with an error; false (default): that is fatal
+    include_headers, include_topic, include_partition, include_offset, include_timestamp
+                          what CONNECTOR_METADATA() has (see `kafka.metadata`); false (default)
     log_level, group_join_timeout_secs, poller_threads      accepted
 
 Partitions are assigned, not subscribed to: `group.id` and `auto.offset.reset` mean nothing, and
@@ -31,11 +33,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError, TransientError
-from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, Position
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, Parser, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import parser_of, sleep
 from penstock.io.kafka.client import TRY_S, Cluster, client_options
 from penstock.io.kafka.filters import HeaderFilter, header_filter
+from penstock.io.kafka.metadata import RecordTelling
 from penstock.io.kafka.values import ValueParser
 
 if TYPE_CHECKING:
@@ -70,16 +73,16 @@ class KafkaInput(InputConnector):
         self._skips_expired = o.boolean("resume_earliest_if_data_expires", False)
         o.integer("poller_threads", 3)
         o.integer("group_join_timeout_secs", 10)
-        for key in OURS:
-            if key.startswith(("include_", "synchronize_")) and o.boolean(key, False):
-                raise o.fail(key, "is not supported yet")
+        if o.boolean("synchronize_partitions", False):
+            raise o.fail("synchronize_partitions", "is not supported yet")
+        self._telling = RecordTelling(o, context)
         given = client_options(o, (*OURS, *IGNORED))
         self._ends = given.get("enable.partition.eof", "false") == "true"
         self._cluster = Cluster(given, f"topic '{self._topic}'")
         self._offsets: dict[int, int] | None = None
 
     def validate(self) -> None:
-        parser_of(self.context)
+        self._parser()
         self._new_consumer().close()
 
     def resume(self, position: Position) -> None:
@@ -91,6 +94,9 @@ class KafkaInput(InputConnector):
             _Reading(self, consumer, intake, self._offsets).run()
         finally:
             consumer.close()
+
+    def _parser(self) -> Parser:
+        return parser_of(self._telling.context(self.context))
 
     def _new_consumer(self) -> Consumer:
         return self._cluster.consumer(
@@ -117,7 +123,7 @@ class _Reading:
         self._config, self._consumer, self._intake = config, consumer, intake
         self._cluster, self._topic = config._cluster, config._topic
         self._kafka = config._cluster.kafka
-        self._values = ValueParser(config.context.format, parser_of(config.context))
+        self._values = ValueParser(config.context.format, config._parser())
         #: next offset of each partition that is being read
         self._next: dict[int, int] = {}
         self._resumed = offsets
@@ -220,6 +226,7 @@ class _Reading:
 
     def _take(self, messages: list[Message]) -> None:
         values: list[bytes] = []
+        kept: list[Message] = []
         has_moved = False
         for m in messages:
             error = m.error()
@@ -232,14 +239,15 @@ class _Reading:
             value = m.value()
             if value is not None and self._passes(m):
                 values.append(value)
+                kept.append(m)
         if has_moved:
             # patiently: a parser may have to ask a schema registry
-            self._patiently(lambda: self._parse(values))
+            self._patiently(lambda: self._parse(values, kept))
             size = sum(map(len, values))
             self._intake.push(self._parsed, size, position=self._position())
 
-    def _parse(self, values: list[bytes]) -> None:
-        self._parsed = self._values.parse(values)
+    def _parse(self, values: list[bytes], messages: list[Message]) -> None:
+        self._parsed = self._values.parse(values, self._config._telling.tell(messages))
 
     def _passes(self, m: Message) -> bool:
         f = self._config._filter

@@ -12,7 +12,7 @@ Cost: that of the parser; k bad values of n make about 2·k·log2(n) pieces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.io.contracts import Parsed, Parser
@@ -28,9 +28,16 @@ class ValueParser:
         self._is_csv = name == "csv" and str(config.get("headers", "false")).lower() != "true"
         self._quote = str(config.get("quote", '"')).encode()
 
-    def parse(self, values: Sequence[bytes]) -> Parsed:
-        """The rows of all values in their order, and what did not parse."""
-        pieces = list(self._pieces(values))
+    def parse(self, values: Sequence[bytes], before: Callable[[int], None] | None = None) -> Parsed:
+        """The rows of all values in their order, and what did not parse. `before`: to be called
+        with the number of each value before it is parsed; they are parsed one by one then."""
+        if before is None:
+            pieces = list(self._pieces(values))
+        else:
+            pieces = []
+            for i, value in enumerate(values):
+                before(i)
+                pieces.append(self._one(value))
         return Parsed(
             merged([b for p in pieces for b in p.batches]),
             tuple(e for p in pieces for e in p.errors),
