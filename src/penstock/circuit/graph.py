@@ -45,7 +45,7 @@ from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.schedule import Schedule
-from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
+from penstock.circuit.spec import AggregateSpec, Order, Told, WindowSpec
 from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
@@ -189,10 +189,15 @@ class Circuit:
         return self._add(AsofJoin(left.node, right.node, tuple(keys), times, schema))
 
     def aggregate(
-        self, stream: Stream, keys: Sequence[int], calls: Sequence[AggregateSpec], schema: Schema
+        self,
+        stream: Stream,
+        keys: Sequence[int],
+        calls: Sequence[AggregateSpec],
+        schema: Schema,
+        told: Told | None = None,
     ) -> Stream:
         """One row per group; without keys one row in all, from the first step on."""
-        return self._add(Aggregate(stream.node, tuple(keys), tuple(calls), schema))
+        return self._add(Aggregate(stream.node, tuple(keys), tuple(calls), schema, told))
 
     def distinct(self, stream: Stream) -> Stream:
         return self._add(Distinct(stream.node))
@@ -265,9 +270,10 @@ class Circuit:
         order: Sequence[Order],
         calls: Sequence[WindowSpec],
         schema: Schema,
+        told: Told | None = None,
     ) -> Stream:
         """The rows with a column more for each of `calls`, over their partition in `order`."""
-        node = Window(stream.node, tuple(partition), tuple(order), tuple(calls), schema)
+        node = Window(stream.node, tuple(partition), tuple(order), tuple(calls), schema, told)
         return self._add(node)
 
     def constant(self, batch: Batch) -> Stream:

@@ -6,9 +6,15 @@ depend on nothing above `data` and `state`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from penstock.data.batch import Batch
 from penstock.data.types import SqlType
+from penstock.errors import RuntimeSqlError
+
+#: (error, number of the call, rows that `error.row` counts in) → the error as the user sees it
+Told = Callable[[RuntimeSqlError, int, Batch], Exception]
 
 
 @dataclass(frozen=True, slots=True)

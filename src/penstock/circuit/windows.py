@@ -237,7 +237,8 @@ def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Co
     if bad >= 0:
         raise RuntimeSqlError(
             f"{call.kind} OVER overflows: the total of a frame does not fit {call.result}; "
-            "cast the argument to a wider type first"
+            "cast the argument to a wider type first",
+            row=bad,
         )
     exact = words if call.result.is_wide else words[:, 0].astype(call.result.dtype)
     return Column(call.result, exact, None if valid.all() else valid)

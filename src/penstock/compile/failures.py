@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from penstock.circuit.spec import AggregateSpec, Told, WindowSpec
 from penstock.data.batch import Batch, Column
 from penstock.data.build import column_to_python
 from penstock.data.types import Schema
@@ -64,6 +65,18 @@ def reported(error: RuntimeSqlError, relation: str, batch: Batch, schema: Schema
     whose = f" for the row {shown}" if shown else ""
     message = f"{where}{error.message}{what}{whose}"
     return RuntimeSqlError(message, row=row, code=error.code, details=details)
+
+
+def told(calls: Sequence[AggregateSpec | WindowSpec], schema: Schema, relation: str) -> Told:
+    """What is said of a group or a row whose aggregate fails; `schema` is of what they read."""
+
+    def tell(error: RuntimeSqlError, call: int, rows: Batch) -> Exception:
+        names = [schema.fields[a].name for a in calls[call].args]
+        if error.details is None and not any(n.startswith("$") for n in names):
+            error.details = {"expression": f"{calls[call].kind}({', '.join(names)})"}
+        return reported(error, relation, rows, rows.schema)
+
+    return tell
 
 
 def _row(column: Column, row: int) -> Column:

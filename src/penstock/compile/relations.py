@@ -19,6 +19,7 @@ from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
+from penstock.compile.failures import told
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
 from penstock.compile.spread import MapFunction, spread
 from penstock.data.batch import Batch
@@ -134,8 +135,9 @@ class RelationCompiler:
             case Window():
                 calls = [_window_call(c) for c in node.calls]
                 return self.circuit.window(
-                    self.stream(node.input), node.partition, _order(node.order), calls, node.schema
-                )
+                    self.stream(node.input), node.partition, _order(node.order), calls,
+                    node.schema, told(calls, node.input.schema, self.view),
+                )  # fmt: skip
             case Line():
                 source = self.stream(node.input)
                 return self.circuit.line(source, node.column, node.behind, node.schema, node.lag)
@@ -228,7 +230,8 @@ class RelationCompiler:
             )
             for c in node.calls
         ]
-        return self.circuit.aggregate(self._grouped(node), node.keys, specs, node.schema)
+        blame = told(specs, node.input.schema, self.view)
+        return self.circuit.aggregate(self._grouped(node), node.keys, specs, node.schema, blame)
 
     def _grouped(self, node: Aggregate) -> Stream:
         """The rows that `node` aggregates."""

@@ -175,6 +175,26 @@ def test_a_failing_row_names_view_expression_and_values() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT g, COUNT(*), SUM(x) FROM t GROUP BY g", " in `SUM(x)` for the row g = 5"),
+        ("SELECT SUM(x) FROM t", " in `SUM(x)`"),
+        ("SELECT SUM(x) OVER (ORDER BY g, x) FROM t",
+         " in `SUM(x)` for the row g = 5, x = 2147483647"),
+        ("SELECT SUM(g) WITHIN DISTINCT (x - x) FROM t", " in `SUM(g)`"),
+    ],
+)  # fmt: skip
+def test_a_failing_aggregate_names_view_call_and_group(query: str, told: str) -> None:
+    text = f"CREATE TABLE t (g INT, x INT); CREATE VIEW v AS {query};"
+    plan = compile_program(text)
+    rows = inserts(plan.tables[0].schema, (4, 1), (5, 1), (5, 2**31 - 1))
+    with pytest.raises(RuntimeSqlError) as caught:
+        compile_circuit(plan).step({"t": rows})
+    message = caught.value.message
+    assert message.startswith("view v: SUM ") and message.endswith(told), message
+
+
 def test_a_failing_query_without_from_names_no_row() -> None:
     circuit = compile_circuit(compile_program("CREATE VIEW v AS SELECT 1 / 0;"))
     with pytest.raises(RuntimeSqlError) as caught:

@@ -29,7 +29,7 @@ from penstock.circuit.node import Node
 from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.circuit.ops.accumulators import accumulator
 from penstock.circuit.ops.distinct import Crossings
-from penstock.circuit.spec import AggregateSpec
+from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import take_column
 from penstock.data.masks import positions
@@ -61,10 +61,16 @@ class Aggregate(Node):
     scalars = (*Node.scalars, "_has_started")
 
     def __init__(
-        self, source: Node, keys: tuple[int, ...], calls: tuple[AggregateSpec, ...], schema: Schema
+        self,
+        source: Node,
+        keys: tuple[int, ...],
+        calls: tuple[AggregateSpec, ...],
+        schema: Schema,
+        told: Told | None = None,
     ) -> None:
         super().__init__(schema, (source,))
         self._keys = keys
+        self._told = told
         self._table = GroupTable(tuple(source.schema.types[k] for k in keys)) if keys else None
         self._row_counts = np.zeros(16, dtype=np.int64)
         self._touched = Touched()
@@ -97,8 +103,11 @@ class Aggregate(Node):
         before_at, before = self._read(rows.touched)
         add_totals(rows.groups, rows.weights, self._row_counts)
         if delta is not None:
-            for call in self._calls:
-                call.add(rows)
+            for i, call in enumerate(self._calls):
+                try:
+                    call.add(rows)
+                except RuntimeSqlError as error:
+                    raise self._failure(error, i, None) from error
         self._has_started = True
         after_at, after = self._read(rows.touched)
         return self._change(rows.touched, before_at, before, after_at, after)
@@ -177,7 +186,22 @@ class Aggregate(Node):
         else:
             at = positions(self._row_counts.take(touched) > 0)
         groups = touched if len(at) == len(touched) else touched[at]
-        return at, tuple(call.accumulator.read(groups) for call in self._calls)
+        return at, tuple(self._value(i, groups) for i in range(len(self._calls)))
+
+    def _value(self, call: int, groups: Ids) -> Column:
+        try:
+            return self._calls[call].accumulator.read(groups)
+        except RuntimeSqlError as error:
+            raise self._failure(error, call, groups) from error
+
+    def _failure(self, error: RuntimeSqlError, call: int, groups: Ids | None) -> Exception:
+        """What is said of a call that fails, in entry `error.row` of `groups` if they are given."""
+        if self._told is None:
+            return RuntimeSqlError(error.message, row=error.row)
+        keys = () if self._table is None or groups is None else self._table.take(groups)
+        names = Schema(self.schema.fields[: len(keys)])
+        count = 0 if groups is None else len(groups)
+        return self._told(error, call, Batch(names, keys, np.ones(count, np.int64)))
 
     def _change(
         self,

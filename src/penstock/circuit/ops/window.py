@@ -26,12 +26,13 @@ from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.segments import Changes, Segments
-from penstock.circuit.spec import Order, WindowSpec
+from penstock.circuit.spec import Order, Told, WindowSpec
 from penstock.circuit.windows import BY_ROW, Elements, evaluate
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take_column
 from penstock.data.types import Schema
+from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine, is_exact
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, beside, between, distances
@@ -59,8 +60,10 @@ class Window(Node):
         order: tuple[Order, ...],
         calls: tuple[WindowSpec, ...],
         schema: Schema,
+        told: Told | None = None,
     ) -> None:
         super().__init__(schema, (source,))
+        self._told = told
         self._partition = partition
         self._calls = calls
         self._order = RowOrder(len(source.schema), order)
@@ -99,12 +102,21 @@ class Window(Node):
     def state_rows(self) -> int:
         return len(self._rows)
 
+    def _value(self, call: int, elements: Elements) -> Column:
+        try:
+            return evaluate(self._calls[call], elements)
+        except RuntimeSqlError as error:
+            if self._told is None or error.row is None:
+                raise
+            error.row = int(elements.row[error.row])
+            raise self._told(error, call, elements.rows) from error
+
     def _evaluate(self, segments: Segments, segment: Ids, rows: Batch) -> Batch:
         """The rows of `rows` (row i of segment segment[i], not consolidated) that may feel the
         changes, with the calls' values."""
         found = self._order.settled(segment, rows)
         elements = Elements.of(found, self._order.order, by_row=self._by_row)
-        values = [evaluate(call, elements) for call in self._calls]
+        values = [self._value(i, elements) for i in range(len(self._calls))]
         row, weights = elements.row, elements.weights
         if segments.felt is not None:
             low, high = segments.felt
