@@ -63,7 +63,7 @@ def is_array(t: SqlType) -> bool:
 
 def element_argument(array: SqlType, given: SqlType, widen: bool = False) -> SqlType | None:
     """The element type of `array` if `given` is that, or widens to it. Decimals meet in the
-    one that holds both, and with `widen` all numbers do."""
+    one that holds both, so do texts and binaries, and with `widen` all numbers do."""
     element = array.children[0]
     if element.kind is Kind.NULL:
         return given
@@ -75,8 +75,9 @@ def element_argument(array: SqlType, given: SqlType, widen: bool = False) -> Sql
     numbers = NUMBERS if widen else {Kind.DECIMAL}
     if element.kind in numbers and given.kind in numbers:
         return common.with_nullable(element.nullable)
-    is_text = element.kind in STRINGS | BINARIES and common.kind in STRINGS | BINARIES
-    return element if is_text or same_bytes(common, element) else None
+    if element.kind in STRINGS | BINARIES:  # cut to the element's length it would be another value
+        return common.with_nullable(element.nullable)
+    return element if same_bytes(common, element) else None
 
 
 def with_element(

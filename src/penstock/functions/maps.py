@@ -9,13 +9,22 @@ Of equal keys in one map the last wins. CARDINALITY is with the arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from penstock.data.batch import Column
 from penstock.data.gather import concat_columns, take_column
 from penstock.data.nested import build_map, explode, fields, implode
-from penstock.data.types import BOOLEAN, Kind, SqlType, array_of
+from penstock.data.types import (
+    BINARIES,
+    BOOLEAN,
+    INTEGERS,
+    STRINGS,
+    Kind,
+    SqlType,
+    array_of,
+)
 from penstock.functions.arrays import picked
 from penstock.functions.coercion import common_type
 from penstock.functions.definition import Literals, Overload, Types, define_typed
@@ -71,20 +80,26 @@ def map_of_entries(types: Types, literals: Literals) -> Overload | None:
     return Overload(types, type, kernel)
 
 
-def _key_type(map_: SqlType, given: SqlType) -> SqlType | None:
-    key = map_.children[0]
+def _with_key(map_: SqlType, given: SqlType) -> tuple[SqlType, SqlType] | None:
+    """(map type, key type) in which a key is looked up: both hold the map's keys and the given
+    one, which cut to the type of the others would be another key."""
+    key, value = map_.children
     if key.kind is Kind.NULL:
-        return given
+        return map_, given
     common = common_type([key, given])
-    return None if common is None or common.kind is not key.kind else key
+    family = next((f for f in (INTEGERS, STRINGS, BINARIES) if key.kind in f), {key.kind})
+    if common is None or common.kind not in family:
+        return None
+    wide = common.with_nullable(key.nullable)
+    return replace(map_, children=(wide, value)), common
 
 
 @define_typed("[]", "map[key]")
 def lookup(types: Types, literals: Literals) -> Overload | None:
     if len(types) != 2 or types[0].kind is not Kind.MAP:
         return None
-    key = _key_type(*types)
-    if key is None:
+    wanted_types = _with_key(*types)
+    if wanted_types is None:
         return None
 
     def kernel(args: Sequence[Column], n: int) -> Column:
@@ -96,15 +111,15 @@ def lookup(types: Types, literals: Literals) -> Overload | None:
         at[rows] = hits - x.offsets[rows]
         return picked(x, at, child=1)
 
-    return Overload((types[0], key), types[0].children[1], kernel, nullable=True)
+    return Overload(wanted_types, types[0].children[1], kernel, nullable=True)
 
 
 @define_typed("MAP_CONTAINS_KEY", "MAP_CONTAINS_KEY(map, key)")
 def contains_key(types: Types, literals: Literals) -> Overload | None:
     if len(types) != 2 or types[0].kind is not Kind.MAP:
         return None
-    key = _key_type(*types)
-    if key is None:
+    wanted_types = _with_key(*types)
+    if wanted_types is None:
         return None
 
     def kernel(args: Sequence[Column], n: int) -> Column:
@@ -113,7 +128,7 @@ def contains_key(types: Types, literals: Literals) -> Overload | None:
         counts = offsets_of(matches(x, wanted).astype(np.int64))[x.offsets]
         return Column(BOOLEAN, (np.diff(counts) > 0).view(np.uint8))
 
-    return Overload((types[0], key), BOOLEAN, kernel)
+    return Overload(wanted_types, BOOLEAN, kernel)
 
 
 def _side(name: str, child: int) -> None:
