@@ -193,6 +193,32 @@ def test_missing_privileges_are_named_as_the_grants_to_run(target: PlainTarget) 
     assert target.look() == rows(1, 2)
 
 
+@pytest.mark.parametrize("mode", ["materialized", "cdc"])
+def test_the_privileges_of_the_page_are_enough(target: PlainTarget, mode: str) -> None:
+    sink = target.sink(config={**target.config(), "mode": mode})
+    reset(sink, rows(1, 2), 1)
+    sink.close()
+    user = f"just_{mode}"
+    uri = target.as_user(user)
+    on_table = "INSERT" if mode == "cdc" else "SELECT, INSERT, UPDATE, DELETE"
+    database = uri.rsplit("/", 1)[1]
+    target.run(
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC; REVOKE ALL ON SCHEMA app FROM PUBLIC;"
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {user};"
+        f"GRANT USAGE ON SCHEMA app TO {user}; GRANT {on_table} ON app.t TO {user};"
+        f"GRANT SELECT, INSERT, UPDATE ON app.__penstock_marker TO {user}"
+    )
+    sink = target.sink(config={"uri": uri, "table": "app.t", "mode": mode})
+    sink.validate()
+    reset(sink, rows(1, 5), 2)
+    sink.apply(batch((rows(5), -1), (rows(3), 1)), marker(2, 2, 2))
+    sink.close()
+
+    shown = "" if mode == "materialized" else "WHERE __penstock_generation = 2"
+    found = target.run(f"SELECT count(*) FROM app.t {shown}")
+    assert found == [(2 if mode == "materialized" else 5,)]  # a reset row, two, and two changes
+
+
 def test_every_type_arrives_as_it_is(target: PlainTarget) -> None:
     schema = T.schema(
         dec=T.decimal(30, 4), big=T.BIGINT, ubig=T.UBIGINT, real=T.REAL, double=T.DOUBLE,

@@ -54,6 +54,35 @@ def test_a_reset_leaves_nothing_behind_and_others_keys_alone(
     sink.close()
 
 
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_privileges_of_the_page_are_enough(
+    redis_server: RedisServer, kind: type[RedisTarget]
+) -> None:
+    target = kind(redis_server)
+    prefix = r"my?\[view\]\*:"  # "my [view]*:": patterns of an ACL cannot hold a space
+    commands = ("+@read", "+@write", "+@scripting", "+info", "+ping", "+select", "+client|setname")
+    target.db.execute_command(
+        "ACL", "SETUSER", "writer", "reset", "on", ">secret", *commands, f"~{prefix}*",
+        "~__penstock_*",
+    )  # fmt: skip
+    url = target.url.replace("redis://", "redis://writer:secret@")
+    sink = target.sink(config={**target.config(), "connection_string": url})
+    try:
+        assert sink.privileges() == (f"{' '.join(commands)} on ~{prefix}* ~__penstock_*",)
+        sink.validate()
+        reset(sink, rows(1, 2), 1)
+        sink.apply(batch((rows(2), -1), (rows(3), 1)), marker(1, 2, 2))
+        assert sum(len(b) for b in sink.read().rows) == 2
+        sink.begin(2, "token-2", 3)
+        sink.stage(2, 0, batch((rows(7), 1)))
+        sink.abort(2)
+        sink.sweep(2)
+        assert target.look() == rows(1, 3)
+    finally:
+        sink.close()
+        target.db.execute_command("ACL", "DELUSER", "writer")
+
+
 def test_without_a_prefix_keys_are_as_published_and_a_snapshot_is_refused(
     redis_server: RedisServer,
 ) -> None:

@@ -58,8 +58,14 @@ class RereadingStage(Stage):
         until(self._is_delivered, self.patience_s, "delivery")
 
     def forget(self) -> int:
+        """What is shown is also where a death leads back to at most."""
         version = super().forget()
-        self.checkpoint()
+        number = self.asked("/checkpoint")["checkpoint_sequence_number"]
+        until(
+            lambda: ((self.got("/checkpoint_status") or {}).get("success") or 0) >= number,
+            self.patience_s,
+            "the checkpoint",
+        )
         return version
 
     def _is_delivered(self) -> bool:

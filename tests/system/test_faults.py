@@ -69,7 +69,7 @@ class Boundary:
         """Those that make sense: without a journal nothing passes what is about it."""
         if model == "exactly_once":
             return self.faults
-        return {"journal": "", "step": "CLD"}.get(self.name, self.faults)
+        return {"journal": "", "step": "CL"}.get(self.name, self.faults)
 
     @property
     def is_of_sink(self) -> bool:

@@ -13,7 +13,8 @@ Cost: that of the encoder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch, take
@@ -27,8 +28,7 @@ SLICE_ROWS = 10_000
 OVERHEAD_BYTES = 2_048
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One record to produce. `partition` −1: the partitioner's choice by key."""
 
     key: bytes | None
@@ -41,7 +41,7 @@ class Message:
         return len(self.key or b"") + len(self.value or b"")
 
     def with_headers(self, headers: Headers) -> Message:
-        return replace(self, headers=[*self.headers, *headers])
+        return self._replace(headers=[*self.headers, *headers])
 
 
 class LogMessages:

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
 COMMIT_S = 60.0
+#: after how many records the producer is asked what became of earlier ones
+POLL_RECORDS = 1_000
 #: how often a wait for the brokers looks whether any of them is there
 SLICE_S = 1.0
 #: how long to wait for a transaction that is about to end before the state is claimed
@@ -82,8 +85,12 @@ class TopicWriter:
         transactional_id: str,
         producer_options: Mapping[str, str],
         consumer_options: Mapping[str, str],
+        is_counted: bool,
     ) -> None:
+        """`is_counted`: how many records went to each partition is told; it costs a call for each
+        record."""
         self.topic = topic
+        self._is_counted = is_counted
         self._cluster = cluster
         self._id = transactional_id
         self._producer_options = producer_options
@@ -188,7 +195,7 @@ class TopicWriter:
 
     def write(self, plan: Callable[[TopicState], Write | None]) -> list[int] | None:
         """Do what `plan` makes of the topic's state, in one transaction; the number of records in
-        each partition. None if the plan was to do nothing.
+        each partition, zeros if they are not counted. None if the plan was to do nothing.
 
         `plan` may be called again when another writer came in between, and raises what forbids the
         write. After SinkUnavailable the outcome is unknown until `state` or `write` is called."""
@@ -234,6 +241,7 @@ class TopicWriter:
                 "batch.size": self._cluster.options.get("batch.size", batch_bytes),
                 **self._producer_options,
                 "transactional.id": self._id,
+                "delivery.report.only.error": not self._is_counted,
             }
         )  # fmt: skip
         with self._cluster.errors("claiming the topic"):
@@ -251,12 +259,10 @@ class TopicWriter:
         self._cluster.is_down = False
         try:
             producer.begin_transaction()
-            for m in write.records:
-                self._produce(producer, m, counts)
+            self._produce(producer, write.records, counts)
             if write.tail is not None:
                 self._flush(producer)  # only then it is known who went where
-                for m in write.tail(counts):
-                    self._produce(producer, m, None)
+                self._produce(producer, write.tail(counts), None)
             offset = self._cluster.kafka.TopicPartition(self.topic.name, 0, 0, state.to_text())
             group = self._consumer.consumer_group_metadata()
             producer.send_offsets_to_transaction([offset], group, TRY_S)
@@ -287,29 +293,44 @@ class TopicWriter:
                 if not is_slow or self._cluster.is_down or time.monotonic() > until:
                     raise
 
-    def _produce(self, producer: Producer, m: Message, counts: list[int] | None) -> None:
+    def _produce(
+        self, producer: Producer, records: Iterable[Message], counts: list[int] | None
+    ) -> None:
+        """Hand over `records`; `counts`, if given, learns where they went."""
+
         def delivered(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._delivery_error = self._delivery_error or error
             elif counts is not None:
                 counts[message.partition()] += 1
 
+        topic, produce = self.topic.name, producer.produce
+        for number, (key, value, headers, partition) in enumerate(records, 1):
+            try:
+                produce(topic, value, key, partition, delivered, headers=headers or None)
+            except BufferError:
+                self._wait_for_room(
+                    producer,
+                    partial(produce, topic, value, key, partition, delivered, headers=headers),
+                )
+            if number % POLL_RECORDS == 0:
+                producer.poll(0)
+            self.bytes_written += len(key or b"") + len(value or b"")
+        producer.poll(0)
+
+    def _wait_for_room(self, producer: Producer, produce: Callable[[], object]) -> None:
+        """Call `produce` until the producer's queue takes the record."""
         until = time.monotonic() + COMMIT_S
         while True:
+            producer.poll(0.1)
             try:
-                producer.produce(
-                    self.topic.name, m.value, m.key, m.partition, on_delivery=delivered,
-                    headers=m.headers,
-                )  # fmt: skip
-                break
+                produce()
+                return
             except BufferError as e:
-                producer.poll(0.1)
                 if self._cluster.is_down or time.monotonic() > until:
                     raise SinkUnavailable(
                         f"topic '{self.topic.name}': the brokers take no records"
                     ) from e
-        producer.poll(0)
-        self.bytes_written += m.size
 
     def _failed(self, error: KafkaError) -> PenstockError | _Undecided:
         """The transaction failed, or its outcome is unknown. Give the producer up in any case:

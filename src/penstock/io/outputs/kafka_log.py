@@ -50,7 +50,8 @@ from penstock.io.outputs.fencing import (
 from penstock.io.outputs.file_output import log_format
 from penstock.io.outputs.words import RECORD, of_records
 
-FLUSH_BYTES = 4 << 20
+#: a transaction takes tens of milliseconds, whatever its size
+FLUSH_BYTES = 16 << 20
 
 
 class KafkaLogSink(Sink):

@@ -80,6 +80,7 @@ def _writer(o: Options, spec: TopicSpec) -> TopicWriter:
         # Java's partitioner: other writers of the topic put a key into the same partition
         producer_options={"partitioner": "murmur2_random", **producer},
         consumer_options=consumer,
+        is_counted=not spec.is_compacted,
     )
     writer.check_options()
     return writer

@@ -23,7 +23,7 @@ Memory: that of `keyed_store` and of librdkafka's queue.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -171,29 +171,32 @@ class KafkaUpsertSink(Sink):
 
         for m in self._messages(store):
             held.append(m)
-            held_bytes += m.size + OVERHEAD_BYTES // 20
+            held_bytes += len(m[0] or b"") + len(m[1] or b"") + OVERHEAD_BYTES // 20
             if held_bytes >= FLUSH_BYTES or len(held) >= FLUSH_RECORDS:
                 flush(half)
                 has_begun, held, held_bytes = True, [], 0
         flush(TopicState(marker))
 
     def _messages(self, store: KeyedStore) -> Iterator[Message]:
-        for key, value in store.to_write(differing=self._is_diff):
-            yield self._message(key, value)
+        yield from self._upserts(store.to_write(differing=self._is_diff))
         for partition, key in store.gone():
             yield Message(key, None, self._headers, partition)
 
-    def _message(self, key: bytes, value: bytes | None) -> Message:
-        m = Message(key, value, self._headers)
+    def _upserts(self, pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Message]:
+        headers = self._headers
         limit = self._writer.topic.max_bytes - OVERHEAD_BYTES
-        if m.size > limit:
-            raise SinkRejected(
-                f"the row of key {key[:200]!r} takes a message of {m.size} bytes, {self._where} "
-                f"takes {self._writer.topic.max_bytes}: raise max.message.bytes of the topic and "
-                "message.max.bytes of the connector, or leave large columns out of the view",
-                details={"bytes": m.size, "limit": self._writer.topic.max_bytes},
-            )
-        return m
+        for key, value in pairs:
+            if len(key) + len(value) > limit:
+                raise self._too_large(key, len(key) + len(value))
+            yield Message(key, value, headers)
+
+    def _too_large(self, key: bytes, size: int) -> SinkRejected:
+        return SinkRejected(
+            f"the row of key {key[:200]!r} takes a message of {size} bytes, {self._where} "
+            f"takes {self._writer.topic.max_bytes}: raise max.message.bytes of the topic and "
+            "message.max.bytes of the connector, or leave large columns out of the view",
+            details={"bytes": size, "limit": self._writer.topic.max_bytes},
+        )
 
     def abort(self, generation: int) -> None:
         self._forget()
@@ -223,10 +226,10 @@ class KafkaUpsertSink(Sink):
 
     def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Message]:
         if len(deletes):
-            yield from (self._message(k, None) for k in self._encoder.keys(deletes))
+            yield from (Message(k, None, self._headers) for k in self._encoder.keys(deletes))
         if len(upserts):
             keys = self._encoder.keys(upserts.select(self.context.key))
-            yield from map(self._message, keys, self._encoder.values(upserts))
+            yield from self._upserts(zip(keys, self._encoder.values(upserts), strict=True))
 
     # reading back
 

@@ -292,8 +292,10 @@ class RedisSink(Sink):
         return Contents(schema, (0,), rows(), spell)
 
     def privileges(self) -> Sequence[str]:
-        names = f"~{self._prefix}* ~__penstock_*"
-        return (f"+@read +@write +@scripting +info +ping on {names}",)
+        # patterns of an ACL cannot hold a space
+        pattern = self._store.pattern.replace(" ", "?")
+        names = f"~{pattern} ~__penstock_*"
+        return (f"+@read +@write +@scripting +info +ping +select +client|setname on {names}",)
 
     def transmitted_bytes(self) -> int:
         return self._bytes

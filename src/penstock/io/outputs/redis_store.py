@@ -131,6 +131,11 @@ class RedisStore:
         self._note_gone = self._db.register_script(_NOTE_GONE)
         self._move = self._db.register_script(_MOVE)
 
+    @property
+    def pattern(self) -> str:
+        """What all keys under the prefix match, and no others."""
+        return _literally(self.prefix) + "*"
+
     def close(self) -> None:
         self._db.close()
 
