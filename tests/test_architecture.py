@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 SRC = Path(__file__).parent.parent / "src" / "penstock"
@@ -35,6 +36,11 @@ def room_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in SRC.rglob("*.py")}
+
+
 def imported_rooms(tree: ast.AST) -> set[str]:
     rooms: set[str] = set()
     for node in ast.walk(tree):
@@ -51,12 +57,12 @@ def imported_rooms(tree: ast.AST) -> set[str]:
 
 
 def test_rooms_import_only_downwards() -> None:
-    for path in SRC.rglob("*.py"):
+    for path, tree in trees().items():
         room = room_of(path)
         if room in ("__init__", "__main__"):
             continue
         assert room in MAY_IMPORT, f"{room} is not on the map: add it here and in ARCHITECTURE.md"
-        illegal = imported_rooms(ast.parse(path.read_text())) - MAY_IMPORT[room] - {room}
+        illegal = imported_rooms(tree) - MAY_IMPORT[room] - {room}
         assert not illegal, f"{path.relative_to(SRC)} may not import {sorted(illegal)}"
 
 
@@ -68,5 +74,17 @@ def test_the_map_has_no_cycle() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    for path in SRC.rglob("*.py"):
-        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+    for path, tree in trees().items():
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+
+
+def test_no_module_builds_an_arrow_array_when_it_is_imported() -> None:
+    """At the first one pyarrow imports pandas: a second of the start of a worker, which keeps it
+    from doing so (`server/worker.py`) once everything is imported."""
+    for path, tree in trees().items():
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign):
+                called = {
+                    ast.unparse(n.func) for n in ast.walk(statement) if isinstance(n, ast.Call)
+                }
+                assert not called & {"pa.array", "pa.chunked_array", "pa.table", "pa.scalar"}, path

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -167,64 +166,25 @@ def test_an_early_start_of_a_bad_program_ends_stopped_with_the_reason(system: Sy
         forget(system, name)
 
 
-def children(pid: int) -> list[int]:
-    """The processes that `pid` started (Linux)."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for found in lists for child in found.read_text().split()]
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A server whose processes a test may kill."""
-    s = System(tmp_path_factory.mktemp("own") / "state")
-    yield s
-    s.stop()
-
-
-def test_a_worker_that_dies_leaves_its_signal_as_the_deployment_error(tmp_path: Path) -> None:
-    s = System(tmp_path / "state")
-    try:
-        p = s.pipeline(PROGRAM)
-        p.send("t", {"a": 5})
-        for pid in children(s.process.pid):  # the pipeline's and the spare ones
-            os.kill(pid, signal.SIGKILL)
-        dead = p.wait("deployment_status", "Stopped")
-        error = dead["deployment_error"]
-        assert error["error_code"] == "PipelineUnavailable"
-        assert "killed by signal 9" in error["message"]
-        assert dead["storage_status"] == "InUse"
-        refused = p.post("/start", params={"dismiss_error": "false"})
-        assert code(refused, 400) == "CannotStartWithUndismissedError"
-        assert p.post("/dismiss_error").status_code == 200
-        assert state(s, p.name)["deployment_error"] is None
-        # the server is whole: the pipeline starts again on a new worker
-        p.start()
-        p.send("t", {"a": 2})
-        assert p.query("SELECT q FROM v") == [{"q": 5}]
-        kept = state(s, p.name)
-        # a server that is restarted keeps its pipelines; what ran is Stopped
-        s.stop()
-        s.start()
-        again = state(s, p.name)
-        same = ("id", "program_code", "runtime_config", "created_at", "program_status", "version")
-        assert {k: again[k] for k in same} == {k: kept[k] for k in same}
-        assert again["deployment_status"] == "Stopped" and again["deployment_error"] is None
-        p.start()
-        # one that is killed goes on with what was wanted
-        s.process.kill()
-        s.process.wait()
-        s.start()
-        p.wait("deployment_status", "Running")
-        assert p.query("SELECT q FROM v") == [{"q": 5}]
-        p.post("/pause")
-        p.wait("deployment_status", "Paused")
-        s.process.kill()
-        s.process.wait()
-        s.start()
-        p.wait("deployment_status", "Paused")
-        p.stop()
-    finally:
-        s.stop()
+def test_a_worker_that_dies_leaves_its_signal_as_the_deployment_error(system: System) -> None:
+    p = system.pipeline(PROGRAM)
+    p.send("t", {"a": 5})
+    os.kill(p.process(), signal.SIGKILL)
+    dead = p.wait("deployment_status", "Stopped")
+    error = dead["deployment_error"]
+    assert error["error_code"] == "PipelineUnavailable"
+    assert "killed by signal 9" in error["message"]
+    assert dead["storage_status"] == "InUse"
+    refused = p.post("/start", params={"dismiss_error": "false"})
+    assert code(refused, 400) == "CannotStartWithUndismissedError"
+    assert p.post("/dismiss_error").status_code == 200
+    assert state(system, p.name)["deployment_error"] is None
+    # the server is whole: the pipeline starts again on a new worker
+    p.start()
+    p.send("t", {"a": 2})
+    assert p.query("SELECT q FROM v") == [{"q": 5}]
+    p.stop()
+    forget(system, p.name)
 
 
 def test_a_division_by_zero_stops_the_pipeline_and_names_view_expression_and_row(
@@ -246,18 +206,17 @@ def test_a_division_by_zero_stops_the_pipeline_and_names_view_expression_and_row
 
 
 @pytest.mark.parametrize("form", ["json", "text", "arrow_ipc"])
-def test_half_an_answer_cannot_be_taken_for_a_whole_one(own: System, form: str) -> None:
-    p = own.pipeline(PROGRAM)
+def test_half_an_answer_cannot_be_taken_for_a_whole_one(system: System, form: str) -> None:
+    p = system.pipeline(PROGRAM)
     params = {"sql": "SELECT range AS x FROM range(3000000)", "format": form}
     received = b""
     broke_off = False
-    with own.http.stream("GET", f"{p.path}/query", params=params) as answer:
+    with system.http.stream("GET", f"{p.path}/query", params=params) as answer:
         assert answer.status_code == 200
         try:
             for chunk in answer.iter_raw():
                 if not received:
-                    for pid in children(own.process.pid):
-                        os.kill(pid, signal.SIGKILL)
+                    os.kill(p.process(), signal.SIGKILL)
                 received += chunk
         except httpx.RemoteProtocolError:
             broke_off = True
@@ -271,13 +230,12 @@ def test_half_an_answer_cannot_be_taken_for_a_whole_one(own: System, form: str) 
     p.wait("deployment_status", "Stopped")
 
 
-def test_half_an_answer_over_a_web_socket_ends_in_an_error(own: System) -> None:
-    p = own.pipeline(PROGRAM)
-    with connect(f"ws://127.0.0.1:{own.port}/v0{p.path}/query", max_size=None) as s:
+def test_half_an_answer_over_a_web_socket_ends_in_an_error(system: System) -> None:
+    p = system.pipeline(PROGRAM)
+    with connect(f"ws://127.0.0.1:{system.port}/v0{p.path}/query", max_size=None) as s:
         s.send('{"sql": "SELECT range AS x FROM range(3000000)", "format": "arrow_ipc"}')
         frame = s.recv(20)
-        for pid in children(own.process.pid):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(p.process(), signal.SIGKILL)
         with pytest.raises(ConnectionClosed):
             while True:
                 frame = s.recv(20)
@@ -285,9 +243,9 @@ def test_half_an_answer_over_a_web_socket_ends_in_an_error(own: System) -> None:
     p.wait("deployment_status", "Stopped")
 
 
-def test_a_subscription_ends_with_its_pipeline(own: System) -> None:
-    p = own.pipeline(PROGRAM)
-    with own.http.stream("POST", f"{p.path}/egress/v", params={"format": "json"}) as answer:
+def test_a_subscription_ends_with_its_pipeline(system: System) -> None:
+    p = system.pipeline(PROGRAM)
+    with system.http.stream("POST", f"{p.path}/egress/v", params={"format": "json"}) as answer:
         lines = answer.iter_lines()
         next(lines)
         p.stop()

@@ -17,7 +17,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from penstock.server.fork_server import WORKER_NAME
 from tests.system.conftest import System
 
 PROGRAM = """
@@ -67,6 +66,7 @@ def wait_for(claim: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_a_server_told_to_end_stops_its_pipelines_without_an_error(own: System) -> None:
     p = own.pipeline(PROGRAM)
+    kept = p.get("").json()
     workers = [pid for pid in children(own.process.pid) if is_alive(pid)]
     assert workers
 
@@ -77,15 +77,21 @@ def test_a_server_told_to_end_stops_its_pipelines_without_an_error(own: System) 
     found = p.get("").json()
     assert (found["deployment_status"], found["deployment_error"]) == ("Stopped", None)
     assert found["storage_status"] == "InUse" and found["program_status"] == "Success"
+    same = ("id", "program_code", "runtime_config", "created_at", "program_status", "version")
+    assert {k: found[k] for k in same} == {k: kept[k] for k in same}
     p.start()
+    p.send("t", {"id": 1, "v": "x"})
+    assert p.query("SELECT v FROM m") == [{"v": "x"}]
 
 
 def test_workers_end_with_a_server_that_is_killed_and_its_pipelines_go_on_with_the_next(
     own: System,
 ) -> None:
-    p = own.pipeline(PROGRAM)
+    p, paused = own.pipeline(PROGRAM), own.pipeline(PROGRAM)
+    assert paused.post("/pause").status_code == 202
+    paused.wait("deployment_status", "Paused")
     workers = children(own.process.pid)
-    assert len(workers) >= 1
+    assert len(workers) >= 2
 
     own.process.send_signal(signal.SIGKILL)
     own.process.wait()
@@ -94,29 +100,28 @@ def test_workers_end_with_a_server_that_is_killed_and_its_pipelines_go_on_with_t
     own.start()
     found = p.wait("deployment_status", "Running")
     assert found["deployment_error"] is None
+    p.send("t", {"id": 1, "v": "x"})
+    assert p.query("SELECT v FROM m") == [{"v": "x"}]
+    paused.wait("deployment_status", "Paused")
     p.stop()
+    paused.stop()
 
 
 def test_a_fork_server_that_dies_takes_no_pipeline_with_it(own: System) -> None:
     p = own.pipeline(PROGRAM)
-    workers = {pid for pid in children(own.process.pid) if name_of(pid) == WORKER_NAME}
-    (fork_server,) = set(children(own.process.pid)) - workers
+    # the fork server and the spare worker
+    for pid in set(children(own.process.pid)) - {p.process()}:
+        os.kill(pid, signal.SIGKILL)
 
-    os.kill(fork_server, signal.SIGKILL)
-
-    second, third = own.pipeline(PROGRAM), own.pipeline(PROGRAM)  # the spare one, and a new one
+    second = own.pipeline(PROGRAM)
     p.send("t", {"id": 1, "v": "x"})
-    third.send("t", {"id": 1, "v": "x"})
-    assert p.query("SELECT v FROM m") == third.query("SELECT v FROM m") == [{"v": "x"}]
+    second.send("t", {"id": 1, "v": "x"})
+    assert p.query("SELECT v FROM m") == second.query("SELECT v FROM m") == [{"v": "x"}]
     # how a worker of the dead one ended is still known
     os.kill(p.process(), signal.SIGKILL)
     error = p.wait("deployment_status", "Stopped")["deployment_error"]
     assert "killed by signal 9" in error["message"]
     second.stop()
-
-
-def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().rstrip()
 
 
 def test_two_servers_never_share_a_data_directory(shared: System) -> None:

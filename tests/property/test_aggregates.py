@@ -30,6 +30,7 @@ from penstock.data.types import (
 )
 from penstock.errors import RuntimeSqlError
 from penstock.functions.aggregates import resolve_aggregate
+from tests.examples import examples
 from tests.oracle import aggregates as oracle
 from tests.oracle.drive import as_one_step, run, table
 from tests.oracle.relational import bag
@@ -137,7 +138,7 @@ def _hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     key=st.booleans(),
 )  # fmt: skip
 @settings(
-    max_examples=80,
+    max_examples=examples(80),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,

@@ -13,6 +13,7 @@ import penstock.data.hash as hashing
 from penstock.circuit import Circuit
 from penstock.circuit.ops.asof import AsofJoin
 from penstock.data.types import INTEGER, VARCHAR, Schema, schema
+from tests.examples import examples
 from tests.oracle.drive import as_input, as_one_step, run, table
 from tests.oracle.relational import Bag, comparison
 
@@ -75,7 +76,7 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
 
 @given(history=histories())
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,

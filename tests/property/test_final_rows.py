@@ -22,6 +22,7 @@ from penstock.plan.nodes import ProgramPlan
 from penstock.sql.info import program_info
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -176,7 +177,7 @@ def test_it_is_for_views_that_come_out() -> None:
 
 
 @given(history=st.lists(rows, max_size=6), deleted=st.integers(0, 3))
-@settings(max_examples=30, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=CHECKS)
 def test_a_watermark_holds_rows_back_until_a_row_so_much_later_has_come(
     history: Any, deleted: int
 ) -> None:

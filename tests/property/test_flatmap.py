@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.data.types import BIGINT, INTEGER, VARCHAR, array_of, map_of, row_of, schema
+from tests.examples import examples
 from tests.oracle.drive import as_one_step, run, table
 from tests.oracle.relational import bag
 
@@ -43,7 +44,7 @@ def build(circuit: Any, streams: Any) -> Any:
     return circuit.flat_map(streams["t"], 1, (0,), True, OUT)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(steps, max_size=4))
 def test_the_sum_of_its_changes_is_the_oracle_of_the_sum(history: Any) -> None:
     total, _ = run({"t": T}, build, history)

@@ -21,6 +21,7 @@ from penstock.plan.nodes import CLOCK, Frontier, ProgramPlan
 from penstock.plan.rewrite import inputs
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced, as_input
 
 TABLE = "CREATE TABLE t (id INT, ts TIMESTAMP, d DATE);\n"
@@ -67,7 +68,7 @@ def has_frontier(node: Any) -> bool:
 @pytest.mark.parametrize(("condition", "holds", "is_frontier"), CONDITIONS)
 @given(history=steps)
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

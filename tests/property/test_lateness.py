@@ -23,6 +23,7 @@ from penstock.errors import SqlError
 from penstock.sql.info import program_info
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced, as_input
 
 VIEW = "CREATE MATERIALIZED VIEW v AS SELECT * FROM t"
@@ -35,7 +36,7 @@ def contents(circuit: Circuit, name: str = "v") -> Counter[Any]:
 
 
 @given(steps=st.lists(st.lists(st.tuples(st.integers(0, 2), times), max_size=4), max_size=7))
-@settings(max_examples=60, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=CHECKS)
 def test_a_row_is_dropped_if_it_is_behind_the_line_of_earlier_steps(
     steps: list[list[tuple[int, int | None]]], tmp_path: Path
 ) -> None:

@@ -20,11 +20,12 @@ from penstock.circuit import AggregateSpec, Order
 from penstock.data.batch import Batch
 from penstock.data.gather import filter_batch
 from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, decimal, schema
+from tests.examples import examples
 from tests.oracle import relational as oracle
 from tests.oracle.drive import as_one_step, run, table
 
 quick = settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,
@@ -123,7 +124,7 @@ def x_below_kernel(batch: Batch) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["inner", "left", "right", "full", "semi", "anti"])
 @pytest.mark.parametrize("residual", [False, True], ids=["keys", "residual"])
 @given(history=histories("t", "u"), which=st.sampled_from(sorted(KEYS)))
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=examples(25))
 def test_join(kind: str, residual: bool, history: Any, which: str) -> None:
     keys, safe = KEYS[which]
     out = T if kind in ("semi", "anti") else type(T)(T.fields + T.fields)
@@ -219,7 +220,7 @@ ORDERS = [
     offset=st.sampled_from([0, 0, 1, 2]),
     ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
 )
-@settings(quick, max_examples=70)
+@settings(quick, max_examples=examples(120))
 def test_topk(
     history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str
 ) -> None:

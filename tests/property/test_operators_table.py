@@ -16,6 +16,7 @@ from penstock.circuit import Circuit
 from penstock.data.batch import DELETE, INSERT, UPDATE, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import INTEGER, VARCHAR, decimal, schema
+from tests.examples import examples
 from tests.oracle import relational as oracle
 
 T = schema(
@@ -55,7 +56,7 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
 
 @given(history=histories, key=st.sampled_from([(0,), (1,), (0, 1)]))
 @settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,

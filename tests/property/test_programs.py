@@ -18,6 +18,7 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.passes import PASSES, Pass, optimise
 from penstock.sql.program import bind_program, compile_program
+from tests.examples import examples
 from tests.property.programs import History, Program, answers, histories, plain, programs
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -55,13 +56,13 @@ def take(deltas: Any, totals: dict[str, Counter[Any]]) -> None:
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=80, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=CHECKS)
 def test_views_equal_duckdb_after_any_history(program: Program, history: History) -> None:
     assert run(compile_program(program.text), history) == answers(program, history)
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=60, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=CHECKS)
 def test_many_small_steps_are_one_big_step(program: Program, history: History) -> None:
     plan = compile_program(program.text)
     together = History([[event for step in history.steps for event in step]])
@@ -71,7 +72,7 @@ def test_many_small_steps_are_one_big_step(program: Program, history: History) -
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=30, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=CHECKS)
 def test_the_number_of_threads_cannot_be_seen(program: Program, history: History) -> None:
     plan = compile_program(program.text)
     alone = run(plan, history)
@@ -87,7 +88,7 @@ def test_the_number_of_threads_cannot_be_seen(program: Program, history: History
 
 
 @given(program=programs(), history=histories())
-@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=CHECKS)
 def test_colliding_hashes_cost_time_and_nothing_else(program: Program, history: History) -> None:
     hashing._test_mask = 0b111
     try:
@@ -97,7 +98,7 @@ def test_colliding_hashes_cost_time_and_nothing_else(program: Program, history: 
 
 
 @given(program=programs(), history=histories(), last=st.sampled_from([None, *PASSES]))
-@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=CHECKS)
 def test_no_pass_changes_an_answer(program: Program, history: History, last: Pass | None) -> None:
     bound = bind_program(program.text)
 

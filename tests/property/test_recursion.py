@@ -19,6 +19,7 @@ from penstock.data.build import batch_to_rows
 from penstock.errors import RuntimeSqlError
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced, as_input
 
 TABLES = """
@@ -111,7 +112,7 @@ def snapshot(circuit: Circuit, name: str) -> Rows:
 )
 @given(history=histories)
 @settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

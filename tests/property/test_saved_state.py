@@ -21,11 +21,12 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced
 from tests.property.programs import History, Program, edited, histories, plain, programs
 
 quick = settings(
-    max_examples=25,
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -113,7 +114,7 @@ pairs = programs().flatmap(lambda p: st.tuples(st.just(p), edited(p)))
 
 
 @given(pair=pairs, before=histories(), after=histories())
-@settings(quick, max_examples=25)
+@settings(quick, max_examples=examples(25))
 def test_an_edited_program_goes_on_as_if_it_had_run_from_the_start(
     pair: tuple[Program, Program], before: History, after: History
 ) -> None:

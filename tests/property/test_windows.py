@@ -29,6 +29,7 @@ from penstock.data.types import (
     decimal,
     schema,
 )
+from tests.examples import examples
 from tests.oracle import windows as oracle
 from tests.oracle.drive import as_input, as_one_step, run, table
 
@@ -116,7 +117,7 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
 
 @given(data=st.data(), history=histories(), partition=st.sampled_from([(), (0,)]))
 @settings(
-    max_examples=60,
+    max_examples=examples(120),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,

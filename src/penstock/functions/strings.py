@@ -57,19 +57,20 @@ def _table(change: Callable[[str], str]) -> Array:
 _UPPER, _LOWER = _table(str.upper), _table(str.lower)
 
 
+@cache
 def _special(change: Callable[[str], str]) -> dict[str, str]:
     """Characters whose other case is not one character (Unicode's SpecialCasing): ß is SS."""
     return {c: change(c) for c in map(chr, range(128, 0x1FFFF)) if len(change(c)) > 1}
 
 
-_SPECIAL_UPPER, _SPECIAL_LOWER = _special(str.upper), _special(str.lower)
-
-
-def _cased(s: Column, table: Array, special: dict[str, str], rest: Callable[[Any], Any]) -> Column:
+def _cased(
+    s: Column, table: Array, change: Callable[[str], str], rest: Callable[[Any], Any]
+) -> Column:
     out = text_kernels.mapped_ascii(s, table, VARCHAR)
     if out is not None:
         return out
     words = text.to_arrow(s)
+    special = _special(change)
     odd = pc.match_substring_regex(words, f"[{''.join(special)}]").fill_null(False)
     if pc.any(odd).as_py():
         for character, cased in special.items():
@@ -79,12 +80,12 @@ def _cased(s: Column, table: Array, special: dict[str, str], rest: Callable[[Any
 
 @define("LOWER", [STRING], VARCHAR)
 def lower(s: Column, n: int) -> Column:
-    return _cased(s, _LOWER, _SPECIAL_LOWER, pc.utf8_lower)
+    return _cased(s, _LOWER, str.lower, pc.utf8_lower)
 
 
 @define("UPPER", [STRING], VARCHAR)
 def upper(s: Column, n: int) -> Column:
-    return _cased(s, _UPPER, _SPECIAL_UPPER, pc.utf8_upper)
+    return _cased(s, _UPPER, str.upper, pc.utf8_upper)
 
 
 @define("REVERSE", [STRING], VARCHAR)

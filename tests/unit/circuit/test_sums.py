@@ -23,6 +23,7 @@ from penstock.data.types import (
     schema,
 )
 from penstock.errors import RuntimeSqlError
+from tests.examples import examples
 from tests.oracle.drive import as_input
 
 BIG = decimal(38, 0)
@@ -91,7 +92,7 @@ wide = st.integers(-(2**126), 2**126).map(lambda i: i % (10**38) * (1 if i > 0 e
 
 
 @given(st.lists(st.tuples(wide, st.integers(1, 9)), min_size=1, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_wide_averages_are_exact(values: Any) -> None:
     total = sum(x * w for x, w in values)
     count = sum(w for _, w in values)
@@ -130,7 +131,7 @@ amounts = st.integers(-(10**12), 10**12).map(lambda i: i / 1000)
 
 
 @given(st.lists(amounts, min_size=1, max_size=20), st.randoms())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_float_sums_do_not_depend_on_the_order(values: list[float], random: Any) -> None:
     shuffled = list(values)
     random.shuffle(shuffled)

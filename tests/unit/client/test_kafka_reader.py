@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.client.kafka import Row, ViewAssembler, decode_json
 from penstock.io.kafka import records
+from tests.examples import examples
 
 Record = tuple[records.Headers, bytes | None]
 
@@ -66,7 +67,7 @@ def feed(a: ViewAssembler, partition: int, record: Record) -> bool:
     return a.take(partition, {k: bytes(v or b"").decode() for k, v in marks}, value)  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(seed=st.integers(0, 2**32), partitions=st.integers(1, 4))
 def test_every_version_shown_is_one_that_was_written_and_the_last_is_shown(
     seed: int, partitions: int

@@ -13,6 +13,7 @@ from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
 from penstock.errors import RuntimeSqlError
 from penstock.sql.program import compile_program
+from tests.examples import examples
 from tests.oracle.drive import as_input
 
 PROGRAM = """
@@ -35,7 +36,7 @@ def combined(values: list[bytes], op: Any) -> bytes | None:
 
 
 @given(steps=st.lists(st.lists(rows, max_size=4), max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_each_bit_is_that_of_all_values(steps: Any) -> None:
     plan = compile_program(PROGRAM)
     circuit = compile_circuit(plan)

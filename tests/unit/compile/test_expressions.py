@@ -35,6 +35,7 @@ from penstock.plan.expressions import (
     Or,
 )
 from penstock.plan.rewrite import cheapest_first
+from tests.examples import examples
 
 S = schema(a=INTEGER, b=INTEGER, s=VARCHAR, x=DOUBLE)
 A, B = InputRef(INTEGER, 0, "a"), InputRef(INTEGER, 1, "b")
@@ -139,7 +140,7 @@ values = st.one_of(st.none(), st.integers(-3, 3), st.just(2**31 - 1))
 rows = st.lists(st.tuples(values, values, st.just("t"), st.just(1.0)), min_size=1, max_size=6)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.one_of(booleans(3), numbers(3)), rows)
 def test_evaluation_agrees_with_an_interpreter(e: Expr, data: list[tuple[Any, ...]]) -> None:
     batch = batch_from_rows(S, data)
@@ -163,7 +164,7 @@ def check_invariants(column: Column) -> None:
         assert not column.values[column.valid == 0].any()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(booleans(2), rows)
 def test_a_predicate_is_true_or_not(e: Expr, data: list[tuple[Any, ...]]) -> None:
     try:

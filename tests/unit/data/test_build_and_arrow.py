@@ -23,6 +23,7 @@ from penstock.data.gather import compact_heaps, concat_columns, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.types import BIGINT, VARCHAR, Schema, SqlType, decimal, schema
 from penstock.errors import UserError
+from tests.examples import examples
 from tests.unit.data.rows import TEXTS, VALUES, plain
 
 TYPES = pytest.mark.parametrize(("type", "values"), VALUES, ids=[str(t) for t, _ in VALUES])
@@ -30,7 +31,7 @@ TYPES = pytest.mark.parametrize(("type", "values"), VALUES, ids=[str(t) for t, _
 
 @TYPES
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_values_survive_python_and_arrow(type: Any, values: Any, data: Any) -> None:
     given_values = data.draw(st.lists(st.one_of(st.none(), values), max_size=12))
     expected = [plain(v) for v in given_values]
@@ -103,7 +104,7 @@ def test_a_batch_without_columns_keeps_its_number_of_rows() -> None:
 
 
 @given(texts=st.lists(st.one_of(st.none(), TEXTS), max_size=12), limit=st.integers(1, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_strings_beyond_the_size_of_one_heap_are_spread_over_several(
     texts: Any, limit: int
 ) -> None:

@@ -22,6 +22,7 @@ from penstock.data.types import (
     row_of,
 )
 from penstock.data.views import compare
+from tests.examples import examples
 from tests.unit.data.rows import VALUES, plain_row
 
 TEXTS = st.one_of(st.none(), st.text(st.sampled_from("a\0b\xff"), max_size=20))
@@ -38,7 +39,7 @@ def test_arrays_of_arrays_of_strings_with_zero_bytes_come_back(values: list[Any]
     assert round_trip(array_of(array_of(VARCHAR)), values) == values
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.data())
 def test_elements_of_every_type_come_back(data: st.DataObject) -> None:
     type, strategy = data.draw(st.sampled_from(VALUES))
@@ -47,7 +48,7 @@ def test_elements_of_every_type_come_back(data: st.DataObject) -> None:
     assert [plain_row(v) for v in round_trip(array_of(type), values)] == flat
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.data())
 def test_bytes_of_rows_sort_as_their_fields_do(data: st.DataObject) -> None:
     pairs = data.draw(st.lists(st.sampled_from(VALUES), min_size=2, max_size=2))

@@ -20,6 +20,7 @@ from penstock.data.consolidate import consolidate
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.order import dense_ranks, order_codes, sort_indices
 from penstock.data.types import VARCHAR, Field, Schema, schema
+from tests.examples import examples
 from tests.unit.data.rows import VALUES, counted, plain, plain_row
 
 MASKS = [hashing.ALL_BITS, 0b1, 0]
@@ -45,7 +46,9 @@ def relations(draw: Any, max_rows: int = 16) -> tuple[Schema, list[tuple[Any, ..
 
 @given(relation=relations(), data=st.data())
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_consolidation_is_a_counter(hashes: None, relation: Any, data: Any) -> None:
     s, rows = relation
@@ -69,7 +72,7 @@ def test_rows_without_columns_are_all_equal() -> None:
 
 
 @given(relation=relations(max_rows=8))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_equal_rows_and_only_they_compare_equal_and_they_hash_alike(relation: Any) -> None:
     s, rows = relation
     n = len(rows)
@@ -112,7 +115,7 @@ def test_hashes_are_the_same_in_another_process() -> None:
 
 
 @given(relation=relations(), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_sorting_is_exact_and_stable(relation: Any, data: Any) -> None:
     s, rows = relation
     directions = [data.draw(DIRECTIONS) for _ in s.fields]
@@ -124,7 +127,7 @@ def test_sorting_is_exact_and_stable(relation: Any, data: Any) -> None:
 
 
 @given(relation=relations(), direction=DIRECTIONS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_codes_never_contradict_the_order(relation: Any, direction: Any) -> None:
     s, rows = relation
     values = [(r[0],) for r in rows]
@@ -167,7 +170,7 @@ def test_many_strings_with_one_prefix_sort_by_what_follows() -> None:
     assert [texts[i] for i in order] == sorted(texts, reverse=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.sampled_from(["same8byt" + s for s in ("", "a", "b", "long", "longer than")])))
 def test_strings_of_one_prefix_are_sorted_whole_and_stably(words: list[str]) -> None:
     column = column_from_python(VARCHAR, words)

@@ -28,6 +28,7 @@ from penstock.data.types import (
 )
 from penstock.data.variant import groups, wrap
 from penstock.data.variant_json import parse_json, to_json
+from tests.examples import examples
 
 
 def parsed(*texts: str | None) -> Any:
@@ -71,7 +72,7 @@ def read(text: str) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.one_of(st.none(), documents), max_size=5))
 def test_what_json_says_comes_back(values: list[Any]) -> None:
     texts = printed(*map(spelled, values))
@@ -81,7 +82,7 @@ def test_what_json_says_comes_back(values: list[Any]) -> None:
         assert read(text) == read(printed(text)[0] or "")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.text(st.sampled_from('{}[]:,"\\ntrue-0.1eE+u5d8'), max_size=12))
 def test_what_is_no_json_is_null(text: str) -> None:
     try:

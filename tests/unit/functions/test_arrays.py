@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import SqlError
+from tests.examples import examples
 from tests.unit.functions.values import over, typed_value, value
 
 
@@ -88,7 +89,7 @@ PAIRS: list[tuple[str, Callable[..., Any]]] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.tuples(arrays, arrays, numbers), min_size=1, max_size=5))
 def test_whole_columns_agree_with_lists_of_python(rows: list[tuple[Any, Any, Any]]) -> None:
     columns = "a INT ARRAY, b INT ARRAY, n INT"
@@ -101,7 +102,7 @@ def test_whole_columns_agree_with_lists_of_python(rows: list[tuple[Any, Any, Any
             assert answer == witness(*args), (expr, row)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.tuples(text_arrays, texts), min_size=1, max_size=5))
 def test_elements_of_any_length_are_found_in_whole_columns(rows: list[tuple[Any, Any]]) -> None:
     columns = "a VARCHAR ARRAY, e VARCHAR"

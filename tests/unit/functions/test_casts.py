@@ -38,6 +38,7 @@ from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_can_fail
 from penstock.functions.coercion import can_cast, common_type
 from penstock.functions.literals import parse_time, parse_timestamp
+from tests.examples import examples
 from tests.unit.functions.evaluate import cast
 
 SECONDS = SqlType(Kind.INTERVAL_SHORT, unit="SECOND")
@@ -163,20 +164,20 @@ def test_a_bad_cast_fails_and_a_safe_one_is_null(
     assert cast(value, source, target, safe=True) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_double_read_back_from_its_text_is_the_same(x: float) -> None:
     assert cast(cast(x, DOUBLE, VARCHAR), VARCHAR, DOUBLE) == x
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(-(10**18), 10**18), st.integers(0, 18))
 def test_a_decimal_becomes_the_nearest_double(unscaled: int, scale: int) -> None:
     value = Decimal(unscaled).scaleb(-scale)
     assert cast(value, decimal(38, scale), DOUBLE) == float(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.decimals(-(10**12), 10**12, places=4), st.integers(0, 6))
 def test_a_double_becomes_its_shortest_decimal_truncated(value: Decimal, scale: int) -> None:
     with_scale = Decimal(repr(float(value))).quantize(

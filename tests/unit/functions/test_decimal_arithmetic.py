@@ -14,6 +14,7 @@ from penstock.data.types import SqlType, decimal
 from penstock.errors import RuntimeSqlError
 from penstock.functions import int128
 from penstock.functions.registry import resolve
+from tests.examples import examples
 
 MASK = 2**64 - 1
 
@@ -50,7 +51,7 @@ def reference(op: str, x: Fraction, y: Fraction) -> Fraction:
     return {"+": x.__add__, "-": x.__sub__, "*": x.__mul__, "/": x.__truediv__}[op](y)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.sampled_from("+-*/%"), typed_value(), typed_value())
 def test_every_operator_is_exact_up_to_truncation(
     op: str, left: tuple[SqlType, int], right: tuple[SqlType, int]
@@ -73,7 +74,7 @@ def test_every_operator_is_exact_up_to_truncation(
         assert unscaled(function.kernel(args, 1).values) == [expected]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(typed_value(), st.integers(0, 38))
 def test_rescaling_rounds_as_its_mode_says(value: tuple[SqlType, int], down: int) -> None:
     _type, x = value
@@ -95,7 +96,7 @@ def test_rescaling_rounds_as_its_mode_says(value: tuple[SqlType, int], down: int
             assert unscaled(out) == [want]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(typed_value(), typed_value())
 def test_comparison_aligns_scales_without_losing_digits(
     left: tuple[SqlType, int], right: tuple[SqlType, int]

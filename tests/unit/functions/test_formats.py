@@ -12,8 +12,9 @@ from penstock.compile.frame import masked
 from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import DATE, TIMESTAMP, VARCHAR, SqlType
 from penstock.functions.registry import resolve
+from tests.examples import examples
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=examples(40), deadline=None)
 DAYS = st.dates(datetime.date(1000, 1, 1))  # strftime does not fill up smaller years
 TIMES = st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(9999, 12, 31))
 SHARED = [

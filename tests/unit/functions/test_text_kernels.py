@@ -33,11 +33,12 @@ from penstock.data.types import (
 from penstock.functions.casts import cast_kernel
 from penstock.functions.literals import parse_date, parse_float, parse_time, parse_timestamp
 from penstock.functions.registry import resolve
+from tests.examples import examples
 from tests.unit.functions import plain_text
 
 #: little text over few characters, so that things are found; some of it long, some not ASCII
 WORD = st.text("ab|%_é😀 ", max_size=18)
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=examples(40), deadline=None)
 
 
 def column(values: Sequence[Any], type: SqlType = VARCHAR) -> Column:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import SqlError
+from tests.examples import examples
 from tests.unit.functions.values import over, typed_value, value
 
 TYPES = "CREATE TYPE s AS (i INT, a VARCHAR ARRAY, s VARCHAR)"
@@ -75,7 +76,7 @@ def deep_filter(v: Any) -> Any:
     return v
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.tuples(objects, objects), min_size=1, max_size=4))
 def test_whole_columns_agree_with_python(rows: list[tuple[Any, Any]]) -> None:
     exprs = (

@@ -31,6 +31,7 @@ from penstock.data.types import decimal as decimal_type
 from penstock.errors import UserError
 from penstock.io.contracts import Parsed
 from penstock.io.formats import make_parser
+from tests.examples import examples
 
 PEOPLE = schema(id=BIGINT.with_nullable(False), name=VARCHAR, score=DOUBLE)
 
@@ -161,7 +162,7 @@ _TYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(_TYPES, st.booleans(), st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=4),
        st.integers(1, 50))  # fmt: skip
 @example(decimal_type(5, 2), False, [("2.26e-55", "")], 1)

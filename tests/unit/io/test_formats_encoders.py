@@ -38,6 +38,7 @@ from penstock.data.types import (
 )
 from penstock.errors import UserError
 from penstock.io.formats import encode_rows, make_encoder, make_parser
+from tests.examples import examples
 
 ITEMS = schema(id=BIGINT, name=VARCHAR)
 
@@ -234,7 +235,7 @@ def read_back(format: str, table: Schema, data: bytes) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(_ROWS, st.sampled_from(["json", "csv"]))
 def test_our_parsers_read_back_what_we_write(rows: list[tuple[Any, ...]], format: str) -> None:
     batch = batch_from_rows(TABLE, rows)

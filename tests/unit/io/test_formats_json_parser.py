@@ -40,6 +40,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import Parsed
 from penstock.io.formats import make_parser
 from penstock.io.formats.json_parser import JsonParser
+from tests.examples import examples
 
 D = decimal.Decimal
 PEOPLE = schema(id=BIGINT.with_nullable(False), name=VARCHAR)
@@ -383,7 +384,7 @@ _TYPES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(_TYPES, st.lists(_SCALARS, min_size=1, max_size=3), st.booleans())
 def test_the_quick_reading_agrees_with_the_exact_one(
     type_: SqlType, values: list[Any], nullable: bool
@@ -396,7 +397,7 @@ def test_the_quick_reading_agrees_with_the_exact_one(
     assert quick.errors == exact.errors
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.integers(0, 99), max_size=12), st.integers(1, 40), st.randoms())
 def test_how_the_stream_is_cut_does_not_matter(ids: list[int], chunk: int, random: Any) -> None:
     gaps = [" ", "\n", "\r\n", "", "\n\n"]

@@ -31,6 +31,7 @@ from penstock.data.types import (
 )
 from penstock.io.contracts import ParseError
 from penstock.io.formats import make_parser
+from tests.examples import examples
 
 LIST = SqlType(Kind.ARRAY, children=(decimal(8, 2),))
 TABLE = schema(
@@ -142,7 +143,7 @@ def operations(b: InputBatch) -> list[Any]:
     ]  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data(), st.sampled_from(["raw", "insert_delete", "debezium"]), st.booleans())
 def test_both_readings_agree_on_any_document(data: Any, update_format: str, keyed: bool) -> None:
     texts = data.draw(st.lists(records(update_format), max_size=6))

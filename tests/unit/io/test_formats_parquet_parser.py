@@ -31,6 +31,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import Parsed
 from penstock.io.formats import parquet_parser
 from penstock.io.formats.parquet_parser import ParquetParser
+from tests.examples import examples
 
 
 def file_of(**columns: Any) -> bytes:
@@ -91,7 +92,7 @@ def test_types_are_read_as_other_writers_spell_them() -> None:
     assert list(found[1:]) == expected
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     values=st.lists(st.integers(-(2**40), 2**40) | st.integers(-9, 9), min_size=1, max_size=40),
     size=st.integers(1, 50),

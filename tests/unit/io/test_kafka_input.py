@@ -20,6 +20,7 @@ from penstock.io.inputs.kafka_input import KafkaInput
 from penstock.io.kafka.values import ValueParser
 from penstock.pipeline.connectors import make_input
 from penstock.sql.program import compile_program
+from tests.examples import examples
 from tests.kafka_server import KafkaServer
 from tests.unit.io.conftest import KeepingIntake, until
 
@@ -255,7 +256,7 @@ def test_partitions_and_offsets_that_do_not_fit_the_topic_are_fatal(
         connector(kafka, topic, partitions=[0, 7]).run(intake)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     values=st.lists(
         st.sampled_from(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from penstock.errors import UserError
 from penstock.manager import edits
 from penstock.manager.records import PipelineRecord
+from tests.examples import examples
 
 
 def new(**fields: Any) -> PipelineRecord:
@@ -78,7 +79,7 @@ def test_stored_state_ties_some_settings(config: dict[str, Any], named: str) -> 
 names = st.text(st.sampled_from("aZ0-_.é "), min_size=0, max_size=70)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(names)
 def test_a_name_is_accepted_exactly_when_the_published_pattern_says_so(name: str) -> None:
     import re

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import UserError
 from penstock.wire.runtime_config import normalise_runtime_config
+from tests.examples import examples
 
 configs = st.fixed_dictionaries(
     {},
@@ -26,7 +27,7 @@ configs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(configs)
 def test_normalising_twice_is_normalising_once(config: dict[str, Any]) -> None:
     once = normalise_runtime_config(config)

@@ -15,6 +15,7 @@ from penstock.manager.edits import create, parse_whole_definition
 from penstock.manager.logs import LogBuffer
 from penstock.manager.records import PipelineRecord
 from penstock.manager.store import Store
+from tests.examples import examples
 
 
 def record(store: Store, name: str, tenant: str = "default") -> PipelineRecord:
@@ -70,7 +71,7 @@ def test_a_key_made_by_another_process_counts_at_once(tmp_path: Path) -> None:
     command.close()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.integers(1, 30), max_size=12), st.integers(0, 60))
 def test_a_reader_gets_every_line_once_or_is_told_how_many_it_missed(
     bursts: list[int], position: int

@@ -17,6 +17,7 @@ from penstock.data.types import VARCHAR, schema
 from penstock.io.contents import Contents
 from penstock.pipeline import audit
 from penstock.pipeline.audit import compare
+from tests.examples import examples
 
 SCHEMA = schema(k=VARCHAR, v=VARCHAR)
 Rows = Counter[tuple[Any, ...]]
@@ -53,7 +54,7 @@ def oracle(view: Rows, target: Rows, is_keyed: bool) -> tuple[int, int, int]:
     in_memory=st.sampled_from([0, 5, 1000]),
     mask=st.sampled_from([hashes.ALL_BITS, 0, 3]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_counts_are_those_of_multisets_also_on_disk_and_with_colliding_hashes(
     view: list[Any], target: list[Any], is_keyed: bool, in_memory: int, mask: int
 ) -> None:

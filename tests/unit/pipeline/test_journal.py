@@ -19,6 +19,7 @@ from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.frames import decode_delta, decode_input, encode_delta, encode_input
 from penstock.pipeline.inputs import InputProgress
 from penstock.pipeline.journal import Journal, JournalledInput, JournalRecord
+from tests.examples import examples
 
 TABLE = schema(id=INTEGER, text=VARCHAR, d=DOUBLE, b=BOOLEAN, n=decimal(20, 3))
 HASH = schema_hash(TABLE)
@@ -47,7 +48,7 @@ def contents(batch: InputBatch) -> Any:
     return rows, batch.ops.tolist(), present
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(ROW, max_size=20), st.integers(0, 100))
 def test_rows_survive_as_bytes(rows: list[Any], seed: int) -> None:
     batch = input_batch(rows, seed)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import SqlError
 from penstock.sql.program import compile_program
+from tests.examples import examples
 from tests.property import grammar
 from tests.property.programs import TABLES
 from tests.unit.sql.test_bind_queries import QUERIES
@@ -52,7 +53,7 @@ def damaged_queries(draw: st.DrawFn) -> str:
 
 
 @given(query=damaged_queries())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_a_damaged_query_compiles_or_is_refused(query: str) -> None:
     compiles_or_complains(f"{SMALL_TABLES} CREATE VIEW v AS {query}")
 
@@ -62,7 +63,7 @@ def test_a_damaged_query_compiles_or_is_refused(query: str) -> None:
     length=st.integers(0, 40),
     insert=st.sampled_from(["", ",", "(", ")", "'", "NULL", " SELECT ", "*", " AND "]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_damaged_program_compiles_or_is_refused(start: int, length: int, insert: str) -> None:
     compiles_or_complains(TPCH[:start] + insert + TPCH[start + length :])
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import CompilerMessage, SqlError
 from penstock.sql.parser import parse_expression, parse_program, parse_query
+from tests.examples import examples
 from tests.unit.sql.test_parser_queries import PROGRAMS
 
 
@@ -223,7 +224,7 @@ def damaged(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=examples(300), deadline=None, database=None)
 @given(damaged())
 def test_only_sql_errors_escape(text: str) -> None:
     try:
@@ -234,7 +235,7 @@ def test_only_sql_errors_escape(text: str) -> None:
         assert all(m.start_column >= 1 and m.snippet for m in e.messages)
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=examples(200), deadline=None, database=None)
 @given(st.lists(WORDS, max_size=12).map(" ".join))
 def test_only_sql_errors_escape_from_random_words(text: str) -> None:
     for parse in (parse_program, parse_query, parse_expression):

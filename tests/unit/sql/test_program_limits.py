@@ -19,6 +19,7 @@ from penstock.sql.bind.expressions import MAX_DEPTH
 from penstock.sql.info import program_info
 from penstock.sql.parser import parse_program
 from penstock.sql.program import bind_program, compile_program
+from tests.examples import examples
 
 TABLES = "CREATE TABLE t (a INT, s VARCHAR, k INT NOT NULL PRIMARY KEY);\n"
 HERE = Path(__file__).parent / "programs"
@@ -213,7 +214,7 @@ def _plausible(draw: st.DrawFn) -> str:
 
 @given(text=_plausible())
 @settings(
-    max_examples=300, deadline=None,
+    max_examples=examples(300), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 def test_a_program_that_almost_makes_sense_gets_messages_inside_its_text(text: str) -> None:
@@ -222,7 +223,7 @@ def test_a_program_that_almost_makes_sense_gets_messages_inside_its_text(text: s
 
 @given(text=_mangled())
 @settings(
-    max_examples=300, deadline=None,
+    max_examples=examples(300), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 def test_a_mangled_program_gets_messages_inside_its_text(text: str) -> None:

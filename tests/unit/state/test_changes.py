@@ -15,6 +15,7 @@ from penstock.data.gather import concat_columns, take_column
 from penstock.data.types import VARCHAR
 from penstock.state.changes import Arrays, Changes
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced
 
 TEXTS = [None, "", "short", "a string that does not fit a view"]
@@ -76,7 +77,7 @@ deeds = st.lists(
 
 
 @given(deeds)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_what_is_read_back_is_what_was_captured(deeds: list[tuple[str, int]]) -> None:
     owner = Owner()
     with tempfile.TemporaryDirectory() as directory:

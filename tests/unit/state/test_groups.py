@@ -15,6 +15,7 @@ from penstock.data.types import BIGINT, VARCHAR
 from penstock.state import columns as columns_module
 from penstock.state.columns import GrowingColumn
 from penstock.state.groups import GroupTable
+from tests.examples import examples
 
 
 def numbers(values: Any) -> tuple[Column, ...]:
@@ -22,7 +23,7 @@ def numbers(values: Any) -> tuple[Column, ...]:
 
 
 @given(sizes=st.lists(st.integers(0, 700), max_size=25))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_key_is_lost_or_doubled_whatever_the_sizes_of_the_batches(sizes: list[int]) -> None:
     table, count = GroupTable([BIGINT]), 0
     for n in sizes:
@@ -60,7 +61,7 @@ TEXTS = st.one_of(st.none(), st.sampled_from(["", "short"]), st.text(min_size=13
 
 
 @given(batches=st.lists(st.lists(TEXTS, max_size=6), max_size=12), first=st.integers(1, 64))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_growing_column_holds_what_was_appended_and_older_views_stay(
     batches: Any, first: int
 ) -> None:

@@ -17,6 +17,7 @@ from penstock.data.types import INTEGER, VARCHAR, decimal, schema
 from penstock.state import spine as spine_module
 from penstock.state.ordered import OrderedSpine
 from penstock.state.storage import StateStore
+from tests.examples import examples
 
 S = schema(k=INTEGER, x=INTEGER, s=VARCHAR, d=decimal(30, 2))
 rows = st.tuples(
@@ -49,7 +50,9 @@ def by_row(pairs: Any) -> dict[Any, int]:
     descending=st.booleans(),
 )
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_prefix_holds_all_rows_before_its_end(
     history: Any, width: int, order: Any, descending: bool

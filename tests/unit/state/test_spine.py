@@ -20,6 +20,7 @@ from penstock.data.types import INTEGER, VARCHAR, schema
 from penstock.state import spine as spine_module
 from penstock.state.groups import GroupTable
 from penstock.state.spine import Spine
+from tests.examples import examples
 
 SCHEMA = schema(k=INTEGER, v=VARCHAR)
 KEYS = st.one_of(st.none(), st.integers(0, 5))
@@ -45,7 +46,7 @@ def counted(b: Batch) -> Counter[Any]:
     history=st.lists(st.tuples(st.sampled_from(["insert", "insert_soon", "insert_later"]), ROWS)),
     probe=st.lists(KEYS, max_size=4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_probe_and_snapshot_show_the_sum_of_all_insertions(
     mask: int, history: list[Any], probe: list[Any]
 ) -> None:
@@ -137,7 +138,7 @@ def test_background_merges_change_nothing_but_the_number_of_runs(
 
 @pytest.mark.parametrize("mask", [hashing.ALL_BITS, 0b11], ids=["true hashes", "colliding hashes"])
 @given(batches=st.lists(st.lists(st.tuples(KEYS, TEXTS), max_size=20), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_group_table_numbers_distinct_keys_in_order_of_arrival(
     mask: int, batches: list[Any]
 ) -> None:

@@ -18,6 +18,7 @@ from penstock.data.build import batch_to_rows, column_from_python, column_to_pyt
 from penstock.data.types import BIGINT, INTEGER, VARCHAR, schema
 from penstock.errors import Conflict, StateCorrupt
 from penstock.state.storage import FileSystem, StateStore, column, referenced_files
+from tests.examples import examples
 from tests.oracle.drive import as_input
 
 LONG = "a string that does not fit a view"
@@ -93,7 +94,9 @@ def test_files_are_listed_and_removed_and_left_overs_go(tmp_path: Path) -> None:
 
 @given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_flipped_bit_is_found(tmp_path: Path, at: float, bit: int) -> None:
     store = StateStore(tmp_path)

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
 LAYOUTS = ("in_place", "generations")
 #: how often a write whose marker changed under it is tried before the controller backs off
 ATTEMPTS = 25
-NOTHING = pa.array([], BYTES)
+# not pa.array, at whose first call pyarrow imports pandas
+NOTHING = pa.nulls(0, BYTES)
 
 
 class RedisSink(Sink):
