@@ -21,7 +21,7 @@ def code(answer: httpx.Response, status: int) -> str:
     return str(body["error_code"])
 
 
-def wait_until(what: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_until(what: Callable[[], Any], seconds: float = 120) -> Any:
     """The first true value of `what()`."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

@@ -146,12 +146,12 @@ class Pipeline:
     def reset(self, view: str, connector: str, **kwargs: Any) -> httpx.Response:
         return self.post(f"/views/{view}/connectors/{connector}/reset", **kwargs)
 
-    def reset_and_wait(self, view: str, connector: str, seconds: float = 30) -> dict[str, Any]:
+    def reset_and_wait(self, view: str, connector: str, seconds: float = 120) -> dict[str, Any]:
         answer = self.reset(view, connector)
         assert answer.status_code == 200, answer.text
         return self.wait_reset(answer.json()["token"], seconds)
 
-    def wait_reset(self, token: str, seconds: float = 30) -> dict[str, Any]:
+    def wait_reset(self, token: str, seconds: float = 120) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while True:
             s: dict[str, Any] = self.get("/reset_status", params={"token": token}).json()

@@ -80,7 +80,7 @@ def take_checkpoint(p: Pipeline) -> int:
     return n
 
 
-def wait_equal(look: Any, wanted: Any, seconds: float = 20) -> None:
+def wait_equal(look: Any, wanted: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while (found := look()) != wanted:
         assert time.monotonic() < deadline, f"{found}\n{wanted}"
