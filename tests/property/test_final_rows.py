@@ -40,6 +40,8 @@ VIEWS: list[tuple[str, Any]] = [
      lambda t, _: t // 10),
     ("SELECT t.n, a, b FROM t JOIN u ON t.n = u.n", min),
     ("SELECT t.n, a, b FROM t LEFT JOIN u ON t.n = u.n", min),
+    ("SELECT t.n, a, u.n AS m FROM t LEFT ASOF JOIN u MATCH_CONDITION (t.n >= u.n) ON t.a = u.b",
+     min),
     ("SELECT n FROM t UNION SELECT n FROM u", min),
     ("SELECT n, a, SUM(a) OVER (ORDER BY n RANGE BETWEEN 3 PRECEDING AND CURRENT ROW) AS s FROM t",
      lambda t, _: t),

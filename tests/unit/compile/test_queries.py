@@ -54,6 +54,7 @@ WITH t0 AS (SELECT DISTINCT k, x FROM a), t1 AS (SELECT l.k, r.x FROM t0 l JOIN 
 SELECT deptno, (SELECT MAX(i.sal) FROM emp i WHERE i.sal < SUM(o.sal)) AS n, (SELECT COUNT(*) + SUM(o.sal) FROM b) AS s FROM emp o GROUP BY deptno HAVING EXISTS (SELECT 1 FROM b WHERE y * 10 > MIN(o.sal)) ORDER BY (SELECT COUNT(*) FROM b WHERE y * 10 < MIN(o.sal)), deptno LIMIT 2
 SELECT deptno, (SELECT (SELECT COUNT(DISTINCT o.job) FILTER (WHERE o.sal > 1000)) + (SELECT COUNT(*) FROM b WHERE y < SUM(o.sal) / d.deptno) FROM dept d WHERE d.deptno = o.deptno) AS n FROM emp o GROUP BY deptno
 SELECT (SELECT MIN(y) FROM b WHERE y > MAX(a.x) * 5) AS m FROM a
+SELECT deptno, ARRAY(SELECT e.ename FROM emp e WHERE e.deptno = d.deptno ORDER BY e.sal DESC, e.ename LIMIT 2) AS l, ARRAY(SELECT dname FROM dept ORDER BY deptno % 20, 1) AS m, ARRAY(SELECT DISTINCT deptno + 1 FROM emp ORDER BY deptno + 1 DESC) AS n FROM dept d
 SELECT 1 AS one FROM a HAVING TRUE
 SELECT 1 AS one FROM a HAVING NULL
 SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)

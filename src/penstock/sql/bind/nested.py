@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.data.types import NULL, VARCHAR, Kind, Schema, SqlType, array_of
@@ -64,12 +65,18 @@ _QUERY = ast.Identifier(Span(0, 0), "$q")
 
 def array_query(binder: Binder, e: ast.ArrayQuery) -> Expr:
     """ARRAY(SELECT …): COALESCE((SELECT ARRAY_AGG(x) FROM (SELECT …)), ARRAY()); rows of several
-    columns become ROWs."""
+    columns become ROWs. The query's ORDER BY is that of the array."""
     names = binder.query_schema(e.query).names
-    element: ast.Expr = ast.RowConstructor(e.span, (ast.Star(e.span, (_QUERY,)),))
+    query, order = _ordered(e.query, names)
+    hidden = tuple(
+        x.expr.parts[-1]
+        for x in order
+        if isinstance(x.expr, ast.ColumnRef) and x.expr.parts[-1].name not in names
+    )
+    element: ast.Expr = ast.RowConstructor(e.span, (ast.Star(e.span, (_QUERY,), hidden),))
     if len(names) == 1:
-        element = ast.ColumnRef(e.span, (_QUERY, ast.Identifier(e.span, names[0])))
-    collected = _collected(e.span, e.query, element)
+        element = _column(names[0], e.span)
+    collected = _collected(e.span, query, element, order)
     return binder.bind(_call(e.span, "coalesce", collected, ast.ArrayConstructor(e.span, ())))
 
 
@@ -88,9 +95,42 @@ def _call(span: Span, name: str, *args: ast.Expr) -> ast.FunctionCall:
     return ast.FunctionCall(span, ast.Identifier(span, name), args)
 
 
-def _collected(span: Span, query: ast.Query, element: ast.Expr) -> ast.Expr:
+def _column(name: str, span: Span) -> ast.ColumnRef:
+    return ast.ColumnRef(span, (_QUERY, ast.Identifier(span, name)))
+
+
+def _ordered(query: ast.Query, names: Sequence[str]) -> tuple[ast.Query, list[ast.OrderItem]]:
+    """(the query with a column for each key that its list lacks, its ORDER BY over its columns)"""
+    body = query.body
+    order: list[ast.OrderItem] = []
+    extra: list[ast.SelectItem] = []
+    listed = [item.expr for item in body.items] if isinstance(body, ast.Select) else []
+    for item in query.order_by:
+        e, span = item.expr, item.span
+        if e is None:  # ORDER BY ALL
+            order += [replace(item, expr=_column(name, span)) for name in names]
+            continue
+        if isinstance(e, ast.Literal) and isinstance(e.value, int):
+            name = names[e.value - 1]
+        elif isinstance(e, ast.ColumnRef) and len(e.parts) == 1 and e.parts[0].name in names:
+            name = e.parts[0].name
+        elif e in listed and len(listed) == len(names):
+            name = names[listed.index(e)]
+        else:
+            name = f"$o{len(extra)}"
+            extra.append(ast.SelectItem(span, e, ast.Identifier(span, name)))
+        order.append(replace(item, expr=_column(name, span)))
+    if extra and isinstance(body, ast.Select):
+        query = replace(query, body=replace(body, items=(*body.items, *extra)))
+    return query, order
+
+
+def _collected(
+    span: Span, query: ast.Query, element: ast.Expr, order: Sequence[ast.OrderItem] = ()
+) -> ast.Expr:
     rows = ast.DerivedTable(span, query, ast.Alias(span, _QUERY))
-    item = ast.SelectItem(span, _call(span, "array_agg", element))
+    call = replace(_call(span, "array_agg", element), order_by=tuple(order))
+    item = ast.SelectItem(span, call)
     return ast.ScalarSubquery(span, ast.Query(span, ast.Select(span, (item,), rows)))
 
 

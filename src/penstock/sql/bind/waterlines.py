@@ -7,7 +7,8 @@
 A waterline is a relation of one row and one column that never falls. It goes through an operator
 where every change of the output has the column of a change of the input, or something that only
 grows with it (sql-reference 4.3): copies, monotone functions, grouping keys, equated columns of
-joins (the lesser of two lines), partitions, and windows that look back in the column's order.
+joins and times of ASOF joins (the lesser of two lines), partitions, and windows that look back in
+the column's order.
 
     WITH ('emit_final' = 'd')     Frontier d < waterline     rows come out when they are final
     ts WATERMARK INTERVAL …       Frontier ts <= line        rows are let in when time has passed
@@ -23,6 +24,7 @@ from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Filter,
@@ -132,6 +134,9 @@ class Waterlines:
                 return self._hop(node, column)
             case Join():
                 return self._join(node, column)
+            case AsofJoin(left=left, right=right, times=(a, b)) if column == a:
+                # a right row changes what left rows have that are not before it
+                return _least(self.of(left, a), self.of(right, b))
             case Difference(left=left, right=right):
                 return _least(self.of(left, column), self.of(right, column))
             case UnionAll(inputs=branches):
