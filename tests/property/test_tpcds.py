@@ -19,17 +19,22 @@ from tests.property.tpcds import QUERIES, TEXT, History, Row
 SAMPLE = ["q3", "q10", "q36", "q38", "q51", "q67", "q97"]
 
 
+LARGE = dict.fromkeys(tpcds.FACTS, 400)
+#: queries that ask for what so few rows seldom have: groups of 15, ten customers of one place, …
+RARE = {"q8", "q34", "q39", "q44", "q47", "q54", "q58", "q64", "q69"}
+
+
 def test_all_the_published_queries_compile() -> None:
     plan = compile_program(TEXT)
     assert len(plan.views) == len(QUERIES) == 99
 
 
-def follow(name: str, seed: int) -> int:
+def follow(name: str, seed: int, sizes: dict[str, int] | None = None) -> int:
     """Three random changes, DuckDB's answer after each; how many rows the query had at most."""
     plan = compile_program(tpcds.program(name))
     circuit = compile_circuit(plan)
     schemas = {t.name: t.schema for t in plan.tables}
-    history, total, most = History(name, seed), Counter[Row](), 0
+    history, total, most = History(name, seed, sizes), Counter[Row](), 0
     for share in (0.7, 0.3, 0.2):
         inputs = {}
         for table, events in history.step(share).items():
@@ -53,5 +58,5 @@ def test_a_query_equals_duckdb_after_random_changes(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_query_equals_duckdb_after_random_changes(name: str) -> None:
-    for seed in (1, 2):
-        follow(name, seed)
+    most = max(follow(name, seed, LARGE) for seed in (0, 1))
+    assert most > 0 or name in RARE

@@ -43,8 +43,10 @@ COLUMNS = {
 }
 FACTS = {n for n in TABLES if n.endswith(("_sales", "_returns"))} | {"inventory"}
 #: rows that a table has at most, 9 where nothing is said
-SIZES = dict.fromkeys(FACTS, 120) | {"date_dim": 30, "time_dim": 15}
+SIZES = dict.fromkeys(FACTS, 120) | {"date_dim": 30, "time_dim": 15, "customer": 40}
 Row = tuple[Any, ...]
+#: what to add to the other side to meet a comparison
+_BEYOND = {"<": -1, ">": 1}
 
 
 def adapted(query: str) -> str:
@@ -77,8 +79,11 @@ def _nodes(node: object) -> Iterator[object]:
 
 
 def _constants(node: object) -> list[Any]:
-    """The literals in a piece of syntax, the sum of two whole numbers as well."""
+    """The literals in a piece of syntax, the sum of two whole numbers as well, and -x for x."""
     found = [x.value for x in _nodes(node) if isinstance(x, ast.Literal)]
+    for x in _nodes(node):
+        if isinstance(x, ast.Unary) and x.op == "-":
+            found += [-v for v in _constants(x.operand) if isinstance(v, int | Decimal)]
     for x in _nodes(node):
         if isinstance(x, ast.Binary) and x.op in "+-":
             a, b = _constants(x.left), _constants(x.right)
@@ -90,18 +95,38 @@ def _constants(node: object) -> list[Any]:
 def pools(query: str) -> dict[str, list[Any]]:
     """column → the constants that it is compared with somewhere."""
     (view,) = parse_program(f"CREATE VIEW v AS {query};")
+    found = _met(view)
+    for item in _nodes(view):
+        if isinstance(item, ast.SelectItem) and item.alias and isinstance(item.expr, ast.ColumnRef):
+            found[item.expr.parts[-1].name] += found.get(item.alias.name, [])
+    return found
+
+
+def scenarios(query: str) -> list[dict[str, list[Any]]]:
+    """The same for each condition of several ANDs alone: values that meet it together."""
+    (view,) = parse_program(f"CREATE VIEW v AS {query};")
+    ands = [x for x in _nodes(view) if isinstance(x, ast.Binary) and x.op == "AND"]
+    parts = {id(side) for x in ands for side in (x.left, x.right)}
+    met = (_met(x) for x in ands if id(x) not in parts)
+    return [{c: pool for c, pool in found.items() if pool} for found in met]
+
+
+def _met(view: object) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = defaultdict(list)
 
-    def meet(left: object, right: object) -> None:
+    def meet(left: object, right: object, beyond: int = 0) -> None:
+        constants = _constants(right)
+        if beyond:
+            constants += [v + beyond for v in constants if isinstance(v, int)]
         for x in _nodes(left):
             if isinstance(x, ast.ColumnRef):
-                found[x.parts[-1].name] += _constants(right)
+                found[x.parts[-1].name] += constants
 
     for node in _nodes(view):
         match node:
             case ast.Binary(op=op, left=left, right=right) if op not in ("AND", "OR"):
-                meet(left, right)
-                meet(right, left)
+                meet(left, right, beyond=_BEYOND.get(op, 0))
+                meet(right, left, beyond=-_BEYOND.get(op, 0))
             case ast.Between(operand=operand, low=low, high=high):
                 meet(operand, (low, high))
             case ast.InList(operand=operand, items=items):
@@ -122,13 +147,25 @@ class History:
     the one number of a day or a month and would fail if there were two.
     """
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, sizes: dict[str, int] | None = None) -> None:
+        self._sizes = SIZES | (sizes or {})
         self._r = random.Random(f"{name}/{seed}")
         self._pools = pools(QUERIES[name])
+        self._scenarios = [s for s in scenarios(QUERIES[name]) if s]
         self.tables: dict[str, Counter[Row]] = {t: Counter() for t in tables_of(QUERIES[name])}
         days = [v for pool in self._pools.values() for v in pool if _is_day(v)]
         self._days = [datetime.date.fromisoformat(d) for d in days] or [datetime.date(2000, 2, 28)]
-        later = (d + datetime.timedelta(k) for k in range(SIZES["date_dim"]) for d in self._days)
+        weeks = [
+            v
+            for c, pool in self._pools.items()
+            if "week_seq" in c
+            for v in pool
+            if isinstance(v, int)
+        ]
+        self._days += [d + datetime.timedelta(7 * w) for d in self._days[:1] for w in weeks]
+        later = (
+            d + datetime.timedelta(k) for k in range(self._sizes["date_dim"]) for d in self._days
+        )
         self._calendar = list(dict.fromkeys(later))
 
     def step(self, share: float) -> dict[str, list[tuple[Row, int]]]:
@@ -137,7 +174,7 @@ class History:
         for table, held in self.tables.items():
             events = [(row, -1) for row in sorted(held, key=repr) if self._r.random() < 0.25]
             kept = {row[0] for row in held} - {row[0] for row, _ in events}
-            for i in range(SIZES.get(table, 9)):
+            for i in range(self._sizes.get(table, 9)):
                 if self._r.random() < share and (table in FACTS or i not in kept):
                     events.append((self._row(table, i), 1))
             for row, weight in events:
@@ -147,7 +184,12 @@ class History:
         return changes
 
     def _row(self, table: str, number: int) -> Row:
-        values = {c: self._value(c, t) for c, t in COLUMNS[table].items()}
+        fitting = [s for s in self._scenarios if s.keys() & COLUMNS[table].keys()]
+        some = self._r.choice(fitting) if fitting and self._r.random() < 0.7 else {}
+        values = {
+            c: self._value(c, t, some.get(c) or self._pools.get(c, []))
+            for c, t in COLUMNS[table].items()
+        }
         if table not in FACTS:
             values[next(iter(values))] = number
         if table == "date_dim":
@@ -158,25 +200,24 @@ class History:
             values["d_month_seq"] = months[month % len(months)]
         return tuple(values.values())
 
-    def _value(self, column: str, type_: str) -> Any:
+    def _value(self, column: str, type_: str, pool: list[Any]) -> Any:
         r = self._r
         if r.random() < 0.04:
             return None
-        pool = self._pools.get(column, [])
         match type_:
             case "DATE":
                 return r.choice(self._days) + datetime.timedelta(r.choice([0, 0, 1, 5, 20, -1]))
             case "DECIMAL":
                 numbers = [v for v in pool if isinstance(v, int | Decimal)]
                 base = Decimal(r.choice(numbers)) if numbers else Decimal(r.randrange(60))
-                return base + Decimal(r.randrange(-200, 200)) / 100
+                return base + (Decimal(r.randrange(-200, 200)) / 100 if r.random() < 0.5 else 0)
             case "VARCHAR":
                 texts = [v.strip("%") for v in pool if isinstance(v, str)]
                 return r.choice(texts) if texts and r.random() < 0.9 else r.choice("ABC")
         whole = [v for v in pool if isinstance(v, int)]
         if whole and not column.endswith("_sk"):
             return r.choice(whole) if r.random() < 0.9 else r.choice(whole) + r.choice([1, -1])
-        return r.randrange(9)
+        return r.randrange(self._sizes["customer"] if column.endswith("customer_sk") else 9)
 
 
 def _is_day(v: object) -> bool:

@@ -58,6 +58,12 @@ def marked(statement: str) -> tuple[str, int, int]:
             "CREATE TABLE x (a INT NOT NULL PRIMARY KEY) WITH (['append_only'] = 'true')",
             "an append_only table has none",
         ),
+        ("CREATE TYPE [int] AS (x INT)", "INT is a built-in type"),
+        ("CREATE VIEW w AS SELECT [CURRENT_DATE] AS d", "write CAST(NOW() AS DATE)"),
+        (
+            "CREATE VIEW w AS SELECT id FROM t ORDER BY id [UNION] SELECT 1",
+            "found 'UNION', expected",
+        ),
         ("CREATE TYPE x AS (a INT, b MAP<INT, [x]>)", "x contains itself"),
         ("CREATE VIEW w AS SELECT DATEDIFF([HOURE], NOW(), NOW()) AS x", "did you mean HOUR?"),
         (

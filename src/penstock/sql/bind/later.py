@@ -11,10 +11,12 @@ A name that gets an implementation leaves these lists; a test holds them and the
 
 from __future__ import annotations
 
-#: functions that read the clock without parentheses
-CLOCKS = frozenset((
-    "current_timestamp", "current_date", "current_time", "localtime", "localtimestamp",
-))  # fmt: skip
+#: functions that read the clock without parentheses → what to write instead
+CLOCKS = {
+    **dict.fromkeys(("current_timestamp", "localtimestamp"), "write NOW()"),
+    **dict.fromkeys(("current_time", "localtime"), "write CAST(NOW() AS TIME)"),
+    "current_date": "write CAST(NOW() AS DATE)",
+}
 
 _RANDOM = "a view must have one answer for the same input, so functions of chance are refused"
 _NO_AGGREGATE = "the dialect has no such aggregate"

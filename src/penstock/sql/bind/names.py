@@ -76,7 +76,7 @@ def _named(binder: ExpressionBinder, e: ast.ColumnRef) -> Expr:
         if qualifier in scope.tables and qualifier not in binder.scope.tables:
             raise scope.unknown(qualifier, name, e.span)
     if qualifier is None and name in later.CLOCKS:
-        raise unsupported(e.span, name.upper())
+        raise unsupported(e.span, name.upper(), later.CLOCKS[name])
     raise binder.scope.unknown(qualifier, name, e.span)
 
 

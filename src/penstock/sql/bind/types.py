@@ -83,10 +83,16 @@ _REFUSED = {
     "map": "a map type is written MAP<key, value>",
     "row": "a row type is written ROW(name type, …)",
 }
+_BUILT_IN = frozenset((*_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, *_REFUSED, "float", "binary"))
 UserTypes = Mapping[str, SqlType | None]
 _NONE_DECLARED: UserTypes = {}
 #: types whose declared scale is accepted and ignored (contract 10.3)
 _SCALED = (Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+
+
+def is_built_in(name: str) -> bool:
+    """Whether an unquoted `name` is a type of the dialect."""
+    return name in _BUILT_IN
 
 
 def bind_type(t: ast.TypeExpr, declared: UserTypes = _NONE_DECLARED) -> SqlType:

@@ -173,7 +173,11 @@ class Cursor:
             return alias
         if self.key == ")":
             return self.refuse("found ')' without a '(' before it")
-        hint = did_you_mean(self.key, CLAUSES) if self.key[0].isalpha() else ""
+        hint = (
+            did_you_mean(self.key, CLAUSES)
+            if self.key[0].isalpha() and self.key not in CLAUSES
+            else ""
+        )
         return self.refuse(f"found {self.shown(self.i)}, expected ';' or the end{hint}")
 
     def guarded(self, parse: Callable[[], T]) -> T:

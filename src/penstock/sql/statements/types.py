@@ -8,7 +8,7 @@ from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.registry import names as builtin_names
 from penstock.sql import ast
 from penstock.sql.bind.report import BindError
-from penstock.sql.bind.types import declared_type
+from penstock.sql.bind.types import declared_type, is_built_in
 from penstock.sql.statements.declared import Declared
 
 
@@ -35,6 +35,8 @@ def create_type(declared: Declared, t: ast.CreateType) -> None:
         raise BindError(t.name.span, f"there is a type {name} already")
     if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
         raise BindError(t.name.span, f"{name.upper()} is a built-in function")
+    if is_built_in(name) and declared.text[t.name.span.start] != '"':
+        raise BindError(t.name.span, f"{name.upper()} is a built-in type")
     declared.types[name] = None
     itself = _mention(name, t)
     if itself is not None:
