@@ -131,9 +131,10 @@ def sequence(types: Types, literals: Literals) -> Overload | None:
         valid = both_valid((low, high))
         counts = np.maximum(high.values.astype(np.float64) - low.values + 1, 0)
         fail_where(counts > MAX_ELEMENTS, (low, high), _TOO_LONG)
-        counts = np.where(high.values < low.values, 0, high.values - low.values + 1)
-        counts = counts.astype(np.int64) if valid is None else counts.astype(np.int64) * valid
-        values = np.repeat(low.values, counts) + ragged(np.zeros_like(counts), counts)
+        start, end = low.values.astype(np.int64), high.values.astype(np.int64)  # modulo 2**64
+        counts = np.where(high.values < low.values, 0, end - start + 1)
+        counts = counts if valid is None else counts * valid
+        values = np.repeat(start, counts) + ragged(np.zeros_like(counts), counts)
         return implode(type, offsets_of(counts), (Column(element, values.astype(element.dtype)),))
 
     return Overload((element, element), type, kernel, can_fail=True)

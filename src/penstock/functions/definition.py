@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Array, Column
-from penstock.data.types import Kind, SqlType
+from penstock.data.types import INTEGER, Kind, SqlType
 from penstock.errors import RuntimeSqlError
 
 Kernel = Callable[[Sequence[Column], int], Column]
@@ -102,12 +102,15 @@ DEFINITIONS: dict[str, list[Definition]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter's family: the kinds taken as they are, the kinds cast to `default`."""
+    """A parameter's family: the kinds taken as they are, the kinds cast to `default`. With
+    `saturates` the kernel sees INTEGERs, a wider number as the nearest one: there is no longer
+    text than that anyway, and no such year."""
 
     label: str
     kinds: frozenset[Kind]
     default: SqlType
     coerced: frozenset[Kind] = frozenset()
+    saturates: bool = False
 
     def exact(self, t: SqlType) -> SqlType | None:
         if t.kind is Kind.NULL:
@@ -125,6 +128,17 @@ def _match(params: Sequence[Param], rest: Param | None, types: Types) -> Types |
     wanted = list(params) + [rest] * (len(types) - len(params))
     out = [p.accept(t) for p, t in zip(wanted, types, strict=True) if p is not None]
     return None if any(t is None for t in out) else tuple(t for t in out if t is not None)
+
+
+def _saturated(column: Column) -> Column:
+    """An integer column as INTEGER."""
+    if column.type.kind is Kind.INT32:
+        return column
+    values, limits = column.values, np.iinfo(np.int32)
+    if values.dtype.kind == "i":
+        values = np.maximum(values, limits.min)
+    values = np.minimum(values, limits.max).astype(np.int32)
+    return Column(INTEGER.with_nullable(column.type.nullable), values, column.valid)
 
 
 def define(
@@ -146,9 +160,14 @@ def define(
     """
     spellings = [names] if isinstance(names, str) else list(names)
 
+    saturating = [i for i, p in enumerate(params) if p.saturates]
+
     def register(kernel: Callable[..., Column]) -> Callable[..., Column]:
         def call(args: Sequence[Column], n: int) -> Column:
-            return kernel(*args, n)
+            columns = list(args)
+            for i in saturating:
+                columns[i] = _saturated(columns[i])
+            return kernel(*columns, n)
 
         def resolver(types: Types, literals: Literals) -> Overload | None:
             wanted = _match(params, rest, types)

@@ -235,7 +235,9 @@ def timestampadd(types: Types, literals: Literals) -> Overload | None:
     def kernel(args: Sequence[Column], n: int) -> Column:
         _unit, count, at = args
         limit = np.iinfo(np.int64).max // size
-        fail_where(np.abs(count.values) > limit, args, OUT_OF_CALENDAR)
+        # not np.abs: the least BIGINT has none
+        far = (count.values > limit) | (count.values < -limit)
+        fail_where(far, args, OUT_OF_CALENDAR)
         span = Column(interval, count.values * size, count.valid)
         return shift((at, span), n)
 

@@ -32,7 +32,13 @@ STRING = Param("string", STRINGS, VARCHAR, _TO_TEXT)
 #: text, or anything that can be written as text
 ANY_TEXT = Param("value", STRINGS, VARCHAR, _TO_TEXT | {Kind.UUID})
 BYTES = Param("binary", BINARIES, VARBINARY)
-INT = Param("integer", frozenset((Kind.INT32,)), INTEGER, INTEGERS | STRINGS | {Kind.DECIMAL})
+INT = Param(
+    "integer",
+    frozenset((Kind.INT32, Kind.INT64, Kind.UINT32, Kind.UINT64)),
+    INTEGER,
+    INTEGERS | STRINGS | {Kind.DECIMAL},
+    saturates=True,
+)
 LONG = Param("integer", frozenset((Kind.INT64,)), BIGINT, INTEGERS | STRINGS | {Kind.DECIMAL})
 FLOAT8 = Param("number", frozenset((Kind.DOUBLE,)), DOUBLE, NUMBERS | STRINGS)
 TRUTH = Param("boolean", frozenset((Kind.BOOLEAN,)), BOOLEAN)
