@@ -163,3 +163,21 @@ def test_an_endless_recursion_ends_with_an_error() -> None:
 
     with pytest.raises(RuntimeSqlError, match=r"overflow|out of range"):
         circuit.step({"one": [as_input(plan.tables[0].schema, [((1,), 1)])]})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT n FROM one EXCEPT SELECT n FROM r",
+        "SELECT n FROM one UNION SELECT MAX(n) + 1 AS n FROM r HAVING COUNT(*) < 3",
+    ],
+)
+def test_a_recursion_that_goes_in_a_circle_is_refused(query: str) -> None:
+    plan = compile_program(f"""
+    CREATE TABLE one (n BIGINT NOT NULL);
+    DECLARE RECURSIVE VIEW r (n BIGINT);
+    CREATE VIEW r AS {query};
+    """)
+    rows = as_input(plan.tables[0].schema, [((1,), 1), ((2,), 1)])
+    with pytest.raises(RuntimeSqlError, match="view r has no end: its rows come and go"):
+        compile_circuit(plan).step({"one": [rows]})

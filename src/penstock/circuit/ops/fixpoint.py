@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Touched, add_totals, grown
 from penstock.circuit.node import Node
@@ -32,6 +33,7 @@ from penstock.state.parts import Part
 if TYPE_CHECKING:
     from penstock.circuit.graph import Circuit
 
+Seen = tuple[int, npt.NDArray[np.int64]]
 #: rounds after which a recursion is taken for endless
 MAX_ROUNDS = 100_000
 Deltas = Mapping[str, Batch]
@@ -46,6 +48,7 @@ class Member:
         self._table = GroupTable(schema.types)
         self._totals = np.zeros(16, np.int64)
         self._seen = np.zeros(16, np.int64)
+        self._size = 0
         self._touched = Touched()
         self._changes = Changes(self)
         self._withdrawn: list[Ids] = []
@@ -80,6 +83,17 @@ class Member:
         self._withdrawn.append(ids)
         return self._tell(ids, -1)
 
+    def seen(self) -> Seen:
+        """What the body sees: how many rows, and which."""
+        return self._size, self._seen[: len(self._table)].copy()
+
+    def is_again(self, before: Seen) -> bool:
+        """Whether the body sees what it saw then."""
+        size, seen = before
+        if size != self._size:
+            return False
+        return np.array_equal(seen, self._seen[: len(seen)]) and not self._seen[len(seen) :].any()
+
     def change(self) -> Batch | None:
         """What the step did in all."""
         told, self.told = self.told, []
@@ -96,6 +110,7 @@ class Member:
 
     def _tell(self, ids: Ids, sign: int) -> Batch:
         self._seen[ids] += sign
+        self._size += sign * len(ids)
         self._changes.note(ids)
         weights = np.full(len(ids), sign, np.int64)
         rows = Batch(self.schema, self._table.take(ids), weights, True)
@@ -116,6 +131,7 @@ class Member:
         totals, seen = arrays["totals"], arrays["seen"]
         assert isinstance(totals, np.ndarray) and isinstance(seen, np.ndarray)
         self._totals, self._seen = totals, seen
+        self._size = int(seen.sum())
 
 
 class Fixpoint(Node):
@@ -189,17 +205,32 @@ class Fixpoint(Node):
         return self._body.step({name: [d] for name, d in fed.items() if len(d)})
 
     def _rounds(self, fed: Deltas, take: Callable[[Member, Batch], Batch]) -> None:
-        """Tell the body until it tells the members nothing new."""
-        for _ in range(MAX_ROUNDS):
+        """Tell the body until it tells the members nothing new. What a round tells follows from
+        what the body saw before it, so a body that is not monotone and sees again what it saw
+        goes in a circle; it is compared with rounds 1, 2, 4, 8, … (Brent 1980)."""
+        names = ", ".join(self._members)
+        marked, mark = 1, {} if self._monotone else self._seen()
+        for i in range(1, MAX_ROUNDS + 1):
             derived = self._derive(fed)
             told = {n: take(m, derived[n]) for n, m in self._members.items() if len(derived[n])}
             fed = {name: rows for name, rows in told.items() if len(rows)}
             if not fed:
                 return
-        names = ", ".join(self._members)
+            if self._monotone:
+                continue
+            if all(m.is_again(mark[n]) for n, m in self._members.items()):
+                raise RuntimeSqlError(
+                    f"the recursive view {names} has no end: its rows come and go in a circle, as "
+                    "it takes away (EXCEPT, NOT IN, an aggregate) what it is made of"
+                )
+            if i == marked:
+                marked, mark = 2 * i, self._seen()
         raise RuntimeSqlError(
             f"the recursive view {names} has not come to an end after {MAX_ROUNDS} rounds"
         )
+
+    def _seen(self) -> dict[str, Seen]:
+        return {name: m.seen() for name, m in self._members.items()}
 
     def parameters(self) -> tuple[Any, ...]:
         body = tuple(sorted(self._body.fingerprints.items()))
