@@ -174,7 +174,10 @@ class TopicWriter:
 
         def pieces() -> Iterator[list[Any]]:
             if ends:
-                consumer = self.new_consumer(**{"enable.partition.eof": "true"})
+                # at its end a partition is asked once more, and would answer after half a second
+                consumer = self.new_consumer(
+                    **{"enable.partition.eof": "true", "fetch.wait.max.ms": "10"}
+                )
                 try:
                     yield from scan(self._cluster, consumer, name, ends)
                 finally:
