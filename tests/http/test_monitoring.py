@@ -71,6 +71,10 @@ def test_a_paused_connector_reads_once_started_and_reports_its_bad_rows(p: Pipel
     (error,) = stats["parse_errors"]
     assert set(error) >= {"timestamp", "index", "tag", "message"} and "many" in error["message"]
     wait_until(lambda: len(p.query("SELECT * FROM m")) == 2)
+    done = wait_until(lambda: p.get("/tables/t/connectors/in/stats").json()["completed_frontier"])
+    assert done["ingested_at"] <= done["processed_at"] <= done["completed_at"]
+    latest = p.get("/tables/t/connectors/in/stats").json()["metrics"]
+    assert latest["processing_latency_p99_micros"] > 0
     status = p.system.http.get(p.path, params={"selector": "status_with_connectors"}).json()
     assert status["connectors"] == {"num_errors": 1}
     token = p.get("/tables/t/connectors/in/completion_token")

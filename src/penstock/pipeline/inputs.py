@@ -33,6 +33,7 @@ from typing import Any
 from penstock.data.batch import InputBatch
 from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
+from penstock.pipeline.frontier import Frontier
 
 log = logging.getLogger("penstock.pipeline.inputs")
 
@@ -125,6 +126,7 @@ class InputEndpoint(Intake):
         self._durable = 0
         #: (records taken in all, step) per step that took some; pruned once completed
         self._steps: list[tuple[int, int]] = []
+        self._frontier = Frontier()
 
     # the connector's side (io.contracts.Intake)
 
@@ -145,6 +147,8 @@ class InputEndpoint(Intake):
             self.buffered_records += records
             self.total_records += records
             self.total_bytes += byte_count
+            if records:
+                self._frontier.arrive(self.total_records)
             for e in parsed.errors:
                 self._note_parse_error(e)
         self._wake()
@@ -201,7 +205,7 @@ class InputEndpoint(Intake):
     def _wait_for_others(self) -> None:
         """Until all that come before have ended. Raises UserError if one of them never will."""
         with self._cond:
-            while not self._stopping and not all(e.is_at_end for e in self.start_after):
+            while not self._stopping and self.is_waiting:
                 for e in self.start_after:
                     if e.fatal_error is not None and not e.is_at_end:
                         raise UserError(
@@ -211,6 +215,11 @@ class InputEndpoint(Intake):
                 self._cond.wait(0.1)
             if self._stopping:
                 raise Intake.Stopped
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not begun because others have not ended."""
+        return not all(e.is_at_end for e in self.start_after)
 
     @property
     def stopping(self) -> bool:
@@ -311,6 +320,7 @@ class InputEndpoint(Intake):
         """What was taken up to `progress` has gone through the circuit with `step`."""
         with self._cond:
             self.stepped = progress
+            self._frontier.process(step, progress.records, progress.position)
             if not self._steps or self._steps[-1][0] < progress.records:
                 self._steps.append((progress.records, step))
 
@@ -322,10 +332,18 @@ class InputEndpoint(Intake):
             at = bisect_left(self._steps, (count, 0))
             return self._steps[at][1] if at < len(self._steps) else None
 
-    def prune(self, completed_step: int) -> None:
-        """Forget all but the newest entry at or before `completed_step`: a token that old is
+    @property
+    def frontier(self) -> tuple[dict[str, Any] | None, int | None]:
+        """The contract's `completed_frontier` and `processing_latency_p99_micros`."""
+        with self._cond:
+            return self._frontier.completed(), self._frontier.latency_p99_micros()
+
+    def note_completed(self, completed_step: int) -> None:
+        """Every output has all steps up to `completed_step`: of the steps that tokens ask for,
+        forget all but the newest at or before `completed_step`: a token that old is
         complete, and that entry says by which step at the latest."""
         with self._cond:
+            self._frontier.complete(completed_step)
             keep = 0
             while keep + 1 < len(self._steps) and self._steps[keep + 1][1] <= completed_step:
                 keep += 1

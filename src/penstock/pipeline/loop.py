@@ -101,6 +101,8 @@ class StepLoop:
         self.stepping_s = 0.0
         self.stalled_s = 0.0
         self._first_waiting_since: float | None = None
+        #: `completed_step` as the inputs know it
+        self._noted_completed = -1
         self.transaction = Transactions()
         #: called under the step lock after each cut (spec/reset.md rule 4)
         self.on_cut: Callable[[], object] = lambda: None
@@ -257,6 +259,7 @@ class StepLoop:
 
     def _run(self) -> None:
         while not self._stopping:
+            self._note_completed()
             self._capture()
             timeout_s = self._idle_s()
             if timeout_s is None or timeout_s > 0:
@@ -267,6 +270,14 @@ class StepLoop:
             self._wait_for_outputs()
             if not self._stopping:
                 self._take_and_step()
+
+    def _note_completed(self) -> None:
+        """Outputs wake the loop when they have come further."""
+        completed = self.completed_step
+        if completed != self._noted_completed:
+            self._noted_completed = completed
+            for e in self.inputs.values():
+                e.note_completed(completed)
 
     def _capture(self) -> None:
         with self.step_lock:
@@ -356,10 +367,8 @@ class StepLoop:
         for t in taken:
             by_table.setdefault(t.endpoint.relation, []).extend(t.batches)
         self._step(by_table)
-        completed = self.completed_step
         for t in taken:
             t.endpoint.mark(self.step, t.progress)
-            t.endpoint.prune(completed)
         failpoints.passing("step.after")
 
     def _step(self, inputs: Mapping[str, list[InputBatch]]) -> None:

@@ -53,19 +53,20 @@ def prometheus(
     for q, ms in step_percentiles(loop).items():
         e.put("dbsp_step_latency_seconds", ms / 1000, quantile=f"0.{q[1:]}")
     for i in loop.inputs.values():
-        _put_input(e, i, is_paused=is_paused)
+        put_input(e, i, is_paused=is_paused)
     for o in loop.outputs.values():
         _put_output(e, o)
     return e.text()
 
 
-def _put_input(e: Exposition, i: InputEndpoint, *, is_paused: bool) -> None:
+def put_input(e: Exposition, i: InputEndpoint, *, is_paused: bool) -> None:
+    """The metrics of one input."""
     for name, value in {
         "records_total": i.total_records,
         "bytes_total": i.total_bytes,
         "buffered_records": i.buffered_records,
         "buffered_records_bytes": i.buffered_bytes,
-        "running": int(not is_paused and not i.paused and i.fatal_error is None),
+        "running": int(not (is_paused or i.paused or i.is_waiting or i.fatal_error is not None)),
         "errors_parse_total": i.num_parse_errors,
         "errors_transport_total": i.num_transport_errors,
         "end_of_input": int(i.is_at_end),

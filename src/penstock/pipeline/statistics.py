@@ -24,6 +24,7 @@ def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str
     health: dict[str, Any] = {"status": "Healthy", "description": None}
     if e.fatal_error is not None:
         health = {"status": "Unhealthy", "description": e.fatal_error}
+    completed_frontier, latency_micros = e.frontier
     status: dict[str, Any] = {
         "endpoint_name": e.name,
         "config": {**e.config, "stream": e.relation},
@@ -35,13 +36,13 @@ def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str
             "num_transport_errors": e.num_transport_errors,
             "num_parse_errors": e.num_parse_errors,
             "end_of_input": e.is_at_end,
-            "processing_latency_p99_micros": None,
+            "processing_latency_p99_micros": latency_micros,
         },
         "paused": e.paused or is_paused,
         "barrier": False,
         "fatal_error": e.fatal_error,
         "health": health,
-        "completed_frontier": None,
+        "completed_frontier": completed_frontier,
     }
     if errors:
         status["parse_errors"] = list(e.parse_errors)

@@ -15,9 +15,11 @@ from penstock.errors import UserError
 from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed
 from penstock.pipeline.connectors import output_settings
 from penstock.pipeline.inputs import InputEndpoint
+from penstock.pipeline.metrics import put_input
 from penstock.pipeline.start_order import start_order
 from penstock.pipeline.statistics import input_status
 from penstock.plan.nodes import ConnectorPlan
+from penstock.wire.prometheus import Exposition
 from tests.unit.pipeline.test_delivery import wait_until
 
 SCHEMA = schema(x=BIGINT)
@@ -89,6 +91,23 @@ def test_a_connector_begins_when_those_before_it_have_ended() -> None:
     stopped.run(idle)
     stopped.stop()
     assert not idle.ran.is_set()
+
+
+def test_the_metrics_call_a_connector_running_once_those_before_it_have_ended() -> None:
+    before, after = endpoint("t.a"), endpoint("t.b")
+    after.start_after = (before,)
+
+    def is_running(e: InputEndpoint) -> bool:
+        metrics = Exposition({})
+        put_input(metrics, e, is_paused=False)
+        (line,) = (
+            x for x in metrics.text().splitlines() if x.startswith("input_connector_running")
+        )
+        return line.endswith(" 1")
+
+    assert is_running(before) and not is_running(after)
+    before.end_of_input()
+    assert is_running(after)
 
 
 def test_who_waits_for_a_connector_that_failed_says_so_and_never_begins() -> None:
