@@ -357,7 +357,8 @@ def array_insert(types: Types, literals: Literals) -> Overload | None:
         x = explode(a)
         size, at = x.lengths, position.values
         fail_where(at == 0, (a, position), "ARRAY_INSERT at position 0; positions begin at 1")
-        fail_where(np.abs(at) > MAX_ELEMENTS, (a, position), _TOO_LONG)
+        far = (at > MAX_ELEMENTS) | (at < -MAX_ELEMENTS)  # not np.abs: the least BIGINT has none
+        fail_where(far, (a, position), _TOO_LONG)
         valid = both_valid((a, position))
         # under NULL any position will do that is one
         at = np.clip(at, -MAX_ELEMENTS, MAX_ELEMENTS) if valid is None else np.where(valid, at, 1)
