@@ -215,9 +215,11 @@ class Delivery:
         with self._lock:
             problem = verify(self._state, stored, sink.capabilities.stores_marker)
             step, generation = self._state.completed_step, self._state.record.generation
+            # a reset of an earlier life may have staged and been cancelled since
+            last = self._state.resets.last_generation(self._state.name)
         if problem is not None:
             raise SinkRejected(problem)
-        sink.sweep(generation)
+        sink.sweep(max(generation, last))
         sink.progress(step)
         self._on_progress()
 

@@ -132,6 +132,12 @@ class ResetLog:
         assert record is not None
         return record
 
+    def last_generation(self, endpoint: str) -> int:
+        """The highest that was ever given out, whatever became of it; 0 if none was."""
+        with self._lock:
+            found = self._db.execute("SELECT last FROM generation WHERE endpoint = ?", [endpoint])
+            return int((found.fetchone() or (0,))[0])
+
     def finish(
         self,
         endpoint: str,

@@ -102,14 +102,15 @@ def gone_back(position: OutputPosition) -> OutputPosition | None:
     way = position.way_back
     if way is None:
         return None
-    later = (replace(e, generation=way.generation) for e in position.queue)
+    # those that came while the reset was pending carry its generation
+    queue = (replace(e, generation=way.generation) for e in (*way.queue, *position.queue))
     return replace(
         position,
         generation=way.generation,
         token=way.token,
         is_owed=False,
         marker_step=way.marker_step,
-        queue=(*way.queue, *later),
+        queue=tuple(queue),
         way_back=None,
     )
 

@@ -29,6 +29,8 @@ class Target:
     failures: list[tuple[str, bool]] = field(default_factory=list)
     looks: list[tuple[int, Counter[Any]]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    #: up to which generation what was staged is gone, by call of `sweep`
+    swept: list[int] = field(default_factory=list)
     #: every `apply` takes one permit of it first, if there is one
     gate: threading.Semaphore | None = None
 
@@ -96,6 +98,9 @@ class MemorySink(Sink):
 
     def abort(self, generation: int) -> None:
         self._staged = Counter()
+
+    def sweep(self, generation: int) -> None:
+        self.target.swept.append(generation)
 
     def apply(self, rows: Batch, marker: Marker) -> None:
         is_lost = self._enter("apply")

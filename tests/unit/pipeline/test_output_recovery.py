@@ -382,6 +382,22 @@ def test_steps_made_again_while_a_reset_is_pending_count_as_delivered_once_it_is
     assert world.target.rows == life.seen and world.target.calls.count("publish") == 1
 
 
+def test_what_a_reset_staged_that_is_cancelled_by_now_is_swept(world: World) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    world.target.failures = [("stage", False)] * 1000
+    life.out.request_reset()
+    wait_until(lambda: "stage" in world.target.calls)
+    checkpoint = Checkpoint(life)
+    assert life.out.cancel_reset()[1]
+    world.target.swept.clear()
+    life = world.live(checkpoint, horizon=life.loop.step)
+    world.verify()
+    # the first generation is in place; the second left its stage behind when it was killed
+    assert world.target.swept == [2]
+
+
 def test_a_reset_cancelled_after_the_checkpoint_stays_so(world: World) -> None:
     life = world.live()
     life.send(1)

@@ -99,6 +99,15 @@ def test_a_restart_from_a_checkpoint_anywhere_around_a_reset_leaves_the_target_r
     assert explore(start, 2, events, is_journaled=is_journaled) > 100
 
 
+def test_what_came_while_a_reset_that_is_cancelled_was_pending_is_delivered() -> None:
+    path = (*FOLLOWING, "checkpoint", "step", "reset", "step", "advance", "advance", "cancel")
+    log = ResetLog(None)
+    world = play(log, (*path, "restart"), is_journaled=False)
+    assert world is not None
+    world.settle()
+    log.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_journaled", [True, False], ids=["journal", "no journal"])
 def test_three_events_around_restarts_leave_the_target_right(is_journaled: bool) -> None:
