@@ -45,7 +45,7 @@ STATEMENTS = {
 }
 #: what CREATE TABLE has here and not there
 _NOT_DUCKDB = re.compile(r",?\s*FOREIGN KEY (\(\w+\) )?REFERENCES \w+\(\w+\)|WITH \(.*\)$", re.M)
-ROUNDS, CHUNK = 5, 100_000
+ROUNDS, CHUNK = 12, 100_000
 #: a refresh changes one order in
 SHARE = 1000
 Refresh = tuple[int, pa.Table, pa.Table]
