@@ -13,8 +13,7 @@ Cost: O(1) for shared columns, O(bytes) for the others; no Python loop over rows
 
 from __future__ import annotations
 
-import uuid
-from typing import Any
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from penstock.data.views import copy_out, make_views
 from penstock.errors import UserError
 
 WEIGHT = "__weight"
+_UUID = re.compile(r"\{?[0-9a-f]{4}(?:-?[0-9a-f]{4}){7}\}?", re.ASCII | re.IGNORECASE)
 
 _ARROW: dict[Kind, pa.DataType] = {
     Kind.NULL: pa.null(),
@@ -163,6 +163,9 @@ def column_from_arrow(type: SqlType, array: pa.Array | pa.ChunkedArray) -> Colum
     wanted = arrow_type(type)
     if type.kind is Kind.NULL:
         return Column(type, np.zeros(len(array), np.uint8), np.zeros(len(array), np.uint8))
+    is_bytes = pa.types.is_binary(array.type) or pa.types.is_fixed_size_binary(array.type)
+    if type.kind is Kind.UUID and is_bytes:
+        wanted = array.type
     if array.type != wanted and not pa.types.is_large_string(array.type):
         try:
             exact = array
@@ -220,6 +223,15 @@ def _views_from_arrow(
 
 
 def _uuids(array: pa.Array) -> npt.NDArray[np.uint64]:
-    values: list[Any] = array.to_pylist()
-    raw = b"".join(bytes(16) if v is None else uuid.UUID(v).bytes for v in values)
+    """Of canonical text in any case, with or without braces and hyphens, or of 16 bytes."""
+    raw = b"".join(bytes(16) if v is None else _uuid_bytes(v) for v in array.to_pylist())
     return np.frombuffer(raw, np.uint64).reshape(-1, 2).copy()
+
+
+def _uuid_bytes(value: str | bytes) -> bytes:
+    if isinstance(value, bytes):
+        if len(value) == 16:
+            return value
+    elif _UUID.fullmatch(value) and value.startswith("{") == value.endswith("}"):
+        return bytes.fromhex(value.strip("{}").replace("-", ""))
+    raise UserError(f"{value!r} is not a UUID")

@@ -71,8 +71,14 @@ def _fields_from_arrow(type: SqlType, array: pa.Array, child: FromArrow) -> list
         if len(at) > 1 or not (at or t.nullable):
             told = "several fields" if at else "no field"
             raise UserError(f"a struct with {told} '{name}' cannot be {type.with_nullable(True)}")
-        column = child(t, pc.struct_field(array, at)) if at else null_column(t, len(array))
-        columns.append(column)
+        if not at:
+            columns.append(null_column(t, len(array)))
+            continue
+        values = pc.struct_field(array, at)
+        # a NULL row has NULLs in every field, whatever its type
+        if not t.nullable and values.null_count > array.null_count:
+            raise UserError(f"NULL in field '{name}', which is {t}")
+        columns.append(child(t.with_nullable(True), values).with_type(t))
     return columns
 
 

@@ -7,11 +7,12 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import null_column
 from penstock.data.gather import take_column
 from penstock.errors import UserError
+from penstock.io.formats.arrow_values import column_of
+from penstock.io.formats.scalars import Invalid
 from penstock.plan.nodes import TablePlan
 
 INSERT_STATEMENT = re.compile(
@@ -47,8 +48,8 @@ def insert_batch(
         if f.name in names:
             values = rows.column(names.index(f.name)).combine_chunks()
             try:
-                column = column_from_arrow(f.type, values)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UserError) as e:
+                column = column_of(f.type.with_nullable(True), values).with_type(f.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UserError, Invalid) as e:
                 raise refuse(f"column '{f.name}' ({f.type}): {e}") from e
         elif default is not None:
             column = take_column(default.with_type(f.type), first)

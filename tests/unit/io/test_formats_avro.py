@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -168,6 +169,111 @@ def test_debezium_deletes_what_was_before_and_inserts_what_is_after() -> None:
     )
     parser.feed(data.getvalue())
     assert rows(parser.finish()) == [(1, "a", 0), (1, "b", 1)]
+
+
+DATE = {"type": "int", "logicalType": "date"}
+MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+LOCAL = {"type": "long", "logicalType": "local-timestamp-millis"}
+UUID16 = {"type": "fixed", "name": "u", "size": 16}
+INTS = SqlType(T.Kind.ARRAY, children=(T.INTEGER,))
+STRICT = SqlType(T.Kind.ROW, children=(NOT_NULL, T.VARCHAR), names=("a", "b"))
+NOON = 43_200_000_000
+
+
+def decimal(precision: int, scale: int) -> dict[str, Any]:
+    return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    named = [{"name": n, "type": t} for n, t in fields.items()]
+    return {"type": "record", "name": "inner", "fields": named}
+
+
+def read_as(type: SqlType, avro: Any, value: Any) -> Parsed:
+    """What the parser makes of a record with one field."""
+    outer = {"type": "record", "name": "r", "fields": [{"name": "x", "type": avro}]}
+    data = io.BytesIO()
+    fastavro.schemaless_writer(data, fastavro.parse_schema(outer), {"x": value})
+    config = {"schema": json.dumps(outer), "skip_schema_id": True}
+    parser = AvroParser(config, schema(x=type))
+    parser.feed(data.getvalue())
+    return parser.finish()
+
+
+@pytest.mark.parametrize(
+    ("type", "avro", "value", "expected"),
+    [
+        (T.TINYINT, "long", 127, 127),
+        (T.INTEGER, decimal(9, 2), Decimal("7.00"), 7),
+        (T.DOUBLE, "double", float("inf"), float("inf")),
+        (T.DOUBLE, "int", 3, 3.0),
+        (T.REAL, "string", "1.5", 1.5),
+        (T.decimal(5, 2), decimal(10, 4), Decimal("1.2300"), Decimal("1.23")),
+        (T.decimal(5, 2), "double", 0.1, Decimal("0.10")),
+        (T.VARCHAR, {"type": "enum", "name": "e", "symbols": ["A"]}, "A", "A"),
+        (T.VARBINARY, {"type": "fixed", "name": "f", "size": 2}, b"\xffb", b"\xffb"),
+        (T.DATE, "int", 1, datetime.date(1970, 1, 2)),
+        (T.DATE, "string", "2020-01-01", datetime.date(2020, 1, 1)),
+        (T.TIME, "string", "12:00:00", NOON * 1000),
+        (T.TIMESTAMP, "string", "1970-01-01T14:00:00+02:00", NOON),
+        (T.TIMESTAMP, LOCAL, datetime.datetime(1970, 1, 1, 12), NOON),
+        (T.TIMESTAMP_TZ, MICROS, datetime.datetime(1970, 1, 1, 12, tzinfo=datetime.UTC), NOON),
+        (T.UUID, UUID16, uuid.UUID(int=7).bytes, uuid.UUID(int=7)),
+        (T.VARIANT, "string", '{"b":1,"a":null}', '{"a":null,"b":1}'),
+        (T.VARIANT, "string", "null", "null"),
+        (STRICT, record(B="string", A="int", c="int"), {"A": 1, "B": "x", "c": 2}, (1, "x")),
+        (STRICT, record(a="int"), {"a": 1}, (1, None)),
+    ],
+)  # fmt: skip
+def test_a_value_is_taken_as_other_writers_spell_it(
+    type: SqlType, avro: Any, value: Any, expected: Any
+) -> None:
+    assert rows(read_as(type, avro, value)) == [(expected, 1)]
+
+
+@pytest.mark.parametrize(
+    ("type", "avro", "value", "problem"),
+    [
+        (T.BOOLEAN, "int", 5, "an integer where a boolean"),
+        (T.TINYINT, "int", 128, "out of range for TINYINT"),
+        (T.INTEGER, "double", 1.7, "a number where an integer"),
+        (T.INTEGER, "string", "5", "a string where an integer"),
+        (T.INTEGER, "boolean", True, "a boolean where an integer"),
+        (T.UBIGINT, "long", -1, "out of range for BIGINT UNSIGNED"),
+        (T.REAL, "double", 1e300, "out of range for REAL"),
+        (T.decimal(5, 2), decimal(10, 2), Decimal("12345.67"), "out of range"),
+        (T.decimal(5, 2), decimal(10, 4), Decimal("1.2345"), "more fractional digits"),
+        (T.VARCHAR, "int", 5, "an integer where a string"),
+        (T.VARCHAR, "bytes", b"\xff", "bytes where a string"),
+        (T.VARBINARY, "int", 3, "an integer where bytes"),
+        (T.DATE, "int", 2**31 - 1, "outside the years"),
+        (T.DATE, MICROS, datetime.datetime(2020, 1, 1), "a timestamp where a date"),
+        (T.TIME, "long", -5, "not within a day"),
+        (T.TIMESTAMP, "long", 2**62, "outside the years"),
+        (T.TIMESTAMP, DATE, datetime.date(2020, 1, 1), "a date where a timestamp"),
+        (T.UUID, "string", "urn:uuid:123e4567-e89b-12d3-a456-426655440000", "not a UUID"),
+        (T.VARIANT, "string", "nope", "not JSON"),
+        (INTS, {"type": "array", "items": "long"}, [1, 2**40], "at .1.: .* out of range"),
+        (STRICT, record(b="string"), {"b": "x"}, "at .a: null or nothing"),
+        (STRICT, "int", 5, "where an object is expected"),
+    ],
+)
+def test_a_value_that_its_column_cannot_hold_is_reported_and_never_another_value(
+    type: SqlType, avro: Any, value: Any, problem: str
+) -> None:
+    parsed = read_as(type, avro, value)
+    (error,) = parsed.errors
+    assert rows(parsed) == [] and error.field == "x" and re.search(problem, error.description)
+
+
+def test_a_quoted_column_is_its_own_spelling_only() -> None:
+    both = Schema((replace(SMALL.fields[1], name="A"), replace(SMALL.fields[1], name="a")))
+    text = record_schema(schema(A=T.VARCHAR, a=T.VARCHAR), "m")
+    parser = AvroParser({"schema": json.dumps(text), "skip_schema_id": True}, both)
+    data = io.BytesIO()
+    fastavro.schemaless_writer(data, fastavro.parse_schema(text), {"A": "x", "a": "y"})
+    parser.feed(data.getvalue())
+    assert rows(parser.finish()) == [("x", "y", 1)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import uuid
 from decimal import Decimal
 from typing import Any
 
@@ -18,12 +19,15 @@ from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import (
     BIGINT,
     DATE,
+    DOUBLE,
     INTEGER,
     TIME,
     TIMESTAMP,
     UUID,
     VARCHAR,
+    Kind,
     Schema,
+    SqlType,
     decimal,
     schema,
 )
@@ -68,13 +72,12 @@ def test_columns_are_found_by_name_and_those_that_are_lacking_are_null_or_have_t
 
 def test_types_are_read_as_other_writers_spell_them() -> None:
     noon = dt.datetime(2024, 2, 29, 12, 0, 0, 123456)
-    uuid = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
     data = file_of(
         t=pa.array([3_600_000_000_001], pa.uint64()),
         s=pa.array([1709208000123456789], pa.timestamp("ns")),
         d=pa.array([dt.date(2024, 2, 29)]),
         n=pa.array([Decimal("1.50")], pa.decimal128(5, 2)),
-        u=[uuid],
+        u=["7d444840-9dc0-11d1-b245-5ffdce74fad2"],
         w=pa.array(["word"]).dictionary_encode(),
     )
     into = schema(t=TIME, s=TIMESTAMP, d=DATE, n=decimal(10, 3), u=UUID, w=VARCHAR)
@@ -84,7 +87,14 @@ def test_types_are_read_as_other_writers_spell_them() -> None:
         column_to_python(column_from_python(t, [v]))[0]
         for t, v in zip(
             into.types,
-            [3_600_000_000_001, noon, dt.date(2024, 2, 29), Decimal("1.500"), uuid, "word"],
+            [
+                3_600_000_000_001,
+                noon,
+                dt.date(2024, 2, 29),
+                Decimal("1.500"),
+                uuid.UUID("7d444840-9dc0-11d1-b245-5ffdce74fad2"),
+                "word",
+            ],
             strict=True,
         )
         if t is not TIME
@@ -108,6 +118,43 @@ def test_a_bad_value_costs_its_row_alone(values: list[int], size: int) -> None:
         (i, "x", str(v)) for i, v in enumerate(values, 1) if v not in good
     ]
     assert parsed.records == len(values)
+
+
+STRICT = SqlType(Kind.ROW, children=(INTEGER.with_nullable(False), VARCHAR), names=("a", "b"))
+TIMES = SqlType(Kind.ARRAY, children=(TIMESTAMP,))
+YEARS, DAY = "outside the years 0001 to 9999", "not within a day"
+
+
+@pytest.mark.parametrize(
+    ("type", "values", "good", "problem"),
+    [
+        (UUID, pa.array(["7d4448409dc011d1b2455ffdce74fad2", "x", None]), 2, "is not a UUID"),
+        (UUID, pa.array(["urn:uuid:7d444840-9dc0-11d1-b245-5ffdce74fad2"]), 0, "is not a UUID"),
+        (UUID, pa.array([bytes(16), b"short"]), 1, "is not a UUID"),
+        (DATE, pa.array([2932896, 2932897, -719163], pa.int32()).cast(pa.date32()), 1, YEARS),
+        (TIMESTAMP, pa.array([2**62, 5], pa.timestamp("us")), 1, YEARS),
+        (TIME, pa.array([86_400_000_000_000, 1], pa.uint64()), 1, DAY),
+        (STRICT, pa.array([{"a": None, "b": "x"}, None, {"a": 1, "b": None}]), 2, "field 'a'"),
+        (TIMES, pa.array([[2**62], [5, None]], pa.list_(pa.timestamp("us"))), 1, YEARS),
+    ],
+)
+def test_what_is_beyond_its_type_costs_its_row_alone(
+    type: SqlType, values: pa.Array, good: int, problem: str
+) -> None:
+    parsed = parse(file_of(x=values), schema(x=type))
+    assert len(rows(parsed)) == good and len(parsed.errors) == len(values) - good
+    assert all(e.field == "x" and problem in e.description for e in parsed.errors)
+
+
+def test_what_another_type_spells_exactly_or_nearest_is_taken() -> None:
+    into = schema(u=UUID, s=TIMESTAMP, f=DOUBLE, t=SqlType(Kind.ARRAY, children=(TIME,)))
+    data = file_of(
+        u=pa.array([bytes(15) + b"\1"], pa.uuid()),
+        s=pa.array([-1], pa.timestamp("ns")),
+        f=pa.array([2**53 + 1]),
+        t=pa.array([[5]], pa.list_(pa.uint64())),
+    )
+    assert rows(parse(data, into)) == [(uuid.UUID(int=1), -1, 2.0**53, [5])]
 
 
 def test_null_in_a_column_that_is_not_null_costs_its_row() -> None:

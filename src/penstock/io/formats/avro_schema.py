@@ -1,4 +1,4 @@
-"""Avro schemas of relations, and values between columns and fastavro.
+"""Avro schemas of relations, and columns as values that fastavro writes.
 
     SQL                          Avro
     ───────────────────────────  ──────────────────────────────────────────────
@@ -16,7 +16,8 @@
     ARRAY, MAP (text keys), ROW  array, map, record
     intervals, other MAPs        refused
 
-A nullable type is the union ["null", T]. Source: contract section 7.5; the Avro specification.
+A nullable type is the union ["null", T]. How what is read becomes a value: `avro_values`.
+Source: contract section 7.5; the Avro specification.
 """
 
 from __future__ import annotations
@@ -148,19 +149,3 @@ def _converter(t: SqlType) -> Callable[[Any], Any] | None:
 def _nullable(t: SqlType) -> Callable[[Any], Any]:
     convert = _converter(t)
     return lambda v: v if v is None or convert is None else convert(v)
-
-
-def sql_value(t: SqlType, value: Any) -> Any:
-    """A value that fastavro has read as one that `column_from_python` takes."""
-    if value is None:
-        return None
-    match t.kind:
-        case Kind.ARRAY:
-            return [sql_value(t.children[0], v) for v in value]
-        case Kind.MAP:
-            return {k: sql_value(t.children[1], v) for k, v in value.items()}
-        case Kind.ROW:
-            return tuple(
-                sql_value(c, value.get(n)) for n, c in zip(t.names, t.children, strict=True)
-            )
-    return value

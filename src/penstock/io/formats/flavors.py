@@ -118,7 +118,8 @@ def _wrong(value: Any, expected: str) -> Invalid:
         bool: "a boolean", int: "an integer", float: "a number", Decimal: "a number",
         str: "a string", list: "an array", dict: "an object",
     }  # fmt: skip
-    return Invalid(f"{names.get(type(value), 'null')} where {expected} is expected", spell(value))
+    name = "null" if value is None else names.get(type(value), type(value).__name__)
+    return Invalid(f"{name} where {expected} is expected", spell(value))
 
 
 def _integer(value: Any, t: SqlType) -> int:

@@ -1,11 +1,8 @@
 """The parquet parser: a whole Parquet file → rows of one table, all inserts (contract section 7.5).
 
 Columns are found by name, as JSON's are; a column that the file lacks is NULL or has its DEFAULT,
-and columns that the table lacks are not read. There are no options.
-
-    TIME         time64 or u64 nanoseconds
-    TIMESTAMP    of any unit, cut to microseconds
-    UUID, VARIANT   text
+and columns that the table lacks are not read. There are no options. How values may be spelled:
+`arrow_values`; a VARIANT is the text of its JSON, a UUID text or 16 bytes.
 
 A value that its column cannot take costs its row; the file's other rows are taken. A file that
 cannot be read as Parquet is one error.
@@ -25,11 +22,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from penstock.data.arrow import column_from_arrow
 from penstock.data.batch import INSERT, Column, InputBatch
-from penstock.data.types import Kind, Schema, SqlType
+from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.contracts import Parsed, ParseError, Parser, ParserState
+from penstock.io.formats.arrow_values import column_of
 from penstock.io.formats.columns import all_null
 from penstock.io.formats.flavors import match_keys
 from penstock.io.formats.options import PARSER_ERROR, Options
@@ -37,7 +34,6 @@ from penstock.io.formats.rows import input_batch, table
 from penstock.io.formats.scalars import Invalid
 
 BATCH_ROWS = 1 << 16
-_TIMES = (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
 
 
 class ParquetParser(Parser):
@@ -104,7 +100,7 @@ class ParquetParser(Parser):
             batches.append(self._batch(rows, found))
         except _Refused as e:
             if len(rows) == 1:
-                text = str(rows.column(e.name)[0].as_py())
+                text = _spelled(rows.column(e.name)[0])
                 errors.append(ParseError(str(e), at + 1, field=e.column, invalid_text=text))
                 return
             half = len(rows) // 2
@@ -121,7 +117,7 @@ class ParquetParser(Parser):
                 missing.append(np.ones(n, bool))
                 continue
             try:
-                columns.append(_column(f.type, rows.column(name)))
+                columns.append(column_of(f.type, rows.column(name)))
             except (UserError, Invalid, pa.ArrowException) as e:
                 raise _Refused(str(e), f.name, name) from e
             missing.append(None)
@@ -136,14 +132,9 @@ class _Refused(Exception):
         self.column, self.name = column, name
 
 
-def _column(type_: SqlType, array: pa.Array) -> Column:
-    """Raises UserError, Invalid or ArrowException for values that do not fit."""
-    if array.null_count and not type_.nullable:
-        raise Invalid("NULL in a column that is NOT NULL")
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if type_.kind is Kind.TIME and pa.types.is_uint64(array.type):
-        array = array.cast(pa.int64()).cast(pa.time64("ns"))
-    if type_.kind in _TIMES and pa.types.is_timestamp(array.type):
-        array = array.cast(pa.timestamp("us", array.type.tz), safe=array.type.unit != "ns")
-    return column_from_arrow(type_, array)
+def _spelled(value: pa.Scalar) -> str | None:
+    try:
+        return str(value.as_py())
+    except (ValueError, OverflowError):  # a moment that Python has no type for: its number
+        number = getattr(value, "value", None)
+        return None if number is None else str(number)
