@@ -1,11 +1,10 @@
-"""Second moments of REAL and DOUBLE: Σa, Σb and Σa·b as double-double sums.
+"""Second moments of REAL and DOUBLE: Σa, Σb and Σa·b as exact sums, read as pairs of doubles.
 
-`sums` is float64[g, 6], the pairs (high, low) of Σa, Σb and Σa·b; products are taken with their
-rounding error, so about 106 bits of each sum are right and a retraction leaves next to nothing.
-Values that are not finite are counted in `specials`, int64[g]; a group with one has the result
-NaN, until it is gone.
+A product is taken with its rounding error, so all three sums are exact and a retraction leaves
+nothing behind (`penstock.circuit.floating`). Only the result n·Σab - Σa·Σb is rounded, to about
+106 bits of its terms.
 
-Limits: those of `penstock.circuit.floating`.
+Products from `HUGE` on are scaled by 2**-2·SHIFT, as is everything that is computed with them.
 """
 
 from __future__ import annotations
@@ -13,17 +12,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.floating import _product_error, inlined
+from penstock.circuit.floating import HUGE, SHIFT, Floats, inlined, product_error
 from penstock.data.kernel import kernel
+
+_DOWN = 2.0**-SHIFT
+_UP = 2.0**SHIFT
 
 
 @inlined
 def _sum(high: Any, low: Any, term: Any, error: Any) -> Any:
     """(high + low) + (term + error) as a pair."""
     total = high + term
-    if np.isinf(total):
-        return total, 0.0
     back = total - high
     rest = (high - (total - back)) + (term - back) + low + error
     first = total + rest
@@ -34,71 +35,65 @@ def _sum(high: Any, low: Any, term: Any, error: Any) -> Any:
 def _times(a: Any, a1: Any, b: Any, b1: Any) -> Any:
     """(a + a1)·(b + b1) as a pair."""
     high = a * b
-    low = _product_error(a, b, high) + a * b1 + a1 * b
+    low = product_error(a, b, high) + a * b1 + a1 * b
     first = high + low
     return first, low - (first - high)
 
 
-@inlined
-def _scaled(value: Any, error: Any, weight: Any) -> Any:
-    if weight == 1:
-        return value, error
-    if weight == -1:
-        return -value, -error
-    return _times(value, error, float(weight), 0.0)
-
-
-@kernel(
-    "void(int64[::1], int64[::1], float64[::1], float64[::1], float64[:, ::1], int64[::1], "
-    "int64[::1])"
-)
-def add_float_moments(
-    ids: Any, weights: Any, a: Any, b: Any, sums: Any, specials: Any, counts: Any
-) -> None:
-    for i in range(ids.shape[0]):
-        weight = weights[i]
-        if weight == 0:
-            continue
-        group = ids[i]
-        counts[group] += weight
+@kernel("void(float64[::1], float64[::1], float64[::1], float64[::1], boolean[::1])")
+def _products(a: Any, b: Any, out: Any, errors: Any, is_huge: Any) -> None:
+    for i in range(a.shape[0]):
         x, y = a[i], b[i]
-        if not (np.isfinite(x) and np.isfinite(y)):
-            specials[group] += weight
-            continue
-        xy = x * y
-        terms = (
-            _scaled(x, 0.0, weight),
-            _scaled(y, 0.0, weight),
-            _scaled(xy, _product_error(x, y, xy), weight),
-        )
-        for k in range(3):
-            s, s1 = _sum(sums[group, 2 * k], sums[group, 2 * k + 1], terms[k][0], terms[k][1])
-            sums[group, 2 * k], sums[group, 2 * k + 1] = s, s1
+        is_huge[i] = not abs(x * y) < HUGE
+        if is_huge[i]:
+            x, y = x * _DOWN, y * _DOWN
+        elif abs(x) > 1.0 / _DOWN**0.5 and abs(y) < 1.0:  # so that nothing overflows on the way
+            x, y = x * _DOWN**0.5, y / _DOWN**0.5
+        elif abs(y) > 1.0 / _DOWN**0.5 and abs(x) < 1.0:
+            x, y = x / _DOWN**0.5, y * _DOWN**0.5
+        out[i] = x * y
+        errors[i] = product_error(x, y, out[i])
+
+
+def products(a: Floats, b: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """a·b as values + errors, and which are huge: scaled by 2**-2·SHIFT. `a` and `b` are finite."""
+    values, errors, is_huge = np.empty_like(a), np.empty_like(a), np.empty(len(a), np.bool_)
+    _products(a, b, values, errors, is_huge)
+    return values, errors, is_huge
 
 
 @kernel(
-    "void(int64[::1], float64[:, ::1], int64[::1], int64[::1], int64, boolean, boolean, "
-    "float64[::1], uint8[::1])"
+    "void(float64[:, ::1], boolean[::1], float64[:, ::1], boolean[::1], float64[:, ::1], "
+    "boolean[::1], int64[::1], int64[::1], int64, boolean, boolean, float64[::1], uint8[::1])"
 )
 def read_float_moments(
-    ids: Any, sums: Any, specials: Any, counts: Any, divisor: Any, same: Any, root: Any, out: Any,
-    valid: Any,
+    a: Any, a_scaled: Any, b: Any, b_scaled: Any, ab: Any, ab_scaled: Any, counts: Any,
+    specials: Any, divisor: Any, same: Any, root: Any, out: Any, valid: Any,
 ) -> None:  # fmt: skip
-    """out[j] = (n·Σab - Σa·Σb) / divisor of group ids[j] (see `penstock.circuit.moments`)."""
-    for j in range(ids.shape[0]):
-        group = ids[j]
-        count = counts[group]
+    """out[j] = (n·Σab - Σa·Σb) / divisor of group j (see `penstock.circuit.moments`), from the
+    groups' totals as `Totals.read` gives them."""
+    for j in range(counts.shape[0]):
+        count = counts[j]
         out[j] = 0.0
         valid[j] = 1
         if count <= (1 if divisor == 1 else 0):
             valid[j] = 0
             continue
-        if specials[group] > 0:
+        if specials[j] > 0:
             out[j] = np.nan
             continue
         n = float(count)
-        left, left1 = _times(sums[group, 4], sums[group, 5], n, 0.0)
-        right, right1 = _times(sums[group, 0], sums[group, 1], sums[group, 2], sums[group, 3])
+        x, x1, y, y1, xy, xy1 = a[j, 0], a[j, 1], b[j, 0], b[j, 1], ab[j, 0], ab[j, 1]
+        scaled = a_scaled[j] or b_scaled[j] or ab_scaled[j]
+        scaled = scaled or not abs(x * y) < HUGE or not abs(xy * n) < HUGE
+        if scaled and not a_scaled[j]:
+            x, x1 = x * _DOWN, x1 * _DOWN
+        if scaled and not b_scaled[j]:
+            y, y1 = y * _DOWN, y1 * _DOWN
+        if scaled and not ab_scaled[j]:
+            xy, xy1 = xy * _DOWN * _DOWN, xy1 * _DOWN * _DOWN
+        left, left1 = _times(xy, xy1, n, 0.0)
+        right, right1 = _times(x, x1, y, y1)
         number, _ = _sum(left, left1, -right, -right1)
         if same and number < 0.0:
             number = 0.0
@@ -109,6 +104,8 @@ def read_float_moments(
             value = value / (n - 1.0)
         if root:
             value = np.sqrt(value)
+        if scaled:
+            value = value * _UP if root else value * _UP * _UP
         out[j] = value
         if value == 0.0:
             out[j] = 0.0  # never -0.0

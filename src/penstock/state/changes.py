@@ -15,6 +15,8 @@ when most entries are noted anyway.
 A piece keeps its arrays until they are in a file: what a failed checkpoint did not write, the
 next one does.
 
+An array of rows (`n × k`) may get more columns; what was written before is zero there.
+
 Cost: noting O(ids), one byte an entry; capture O(noted); writing O(changes · log n) amortised.
 """
 
@@ -244,6 +246,7 @@ def _applied(whole: Piece, later: Piece) -> Piece:
 def _put(array: Array | Column, ids: Ids, new: Array | Column) -> Array | Column:
     if not isinstance(array, Column) or not isinstance(new, Column):
         assert not isinstance(array, Column) and not isinstance(new, Column)
+        array, new = _alike(array, new)
         array[ids] = new
         return array
     array.values[ids] = new.values
@@ -292,4 +295,18 @@ def _concat(a: Array | Column, b: Array | Column) -> Array | Column:
     if isinstance(a, Column) and isinstance(b, Column):
         return concat_columns((a, b))
     assert not isinstance(a, Column) and not isinstance(b, Column)
-    return np.concatenate((a, b))
+    return np.concatenate(_alike(a, b))
+
+
+def _alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both with as many columns as the wider one."""
+    width = max(a.shape[1:], b.shape[1:])
+    return _widened(a, width), _widened(b, width)
+
+
+def _widened(array: Array, width: tuple[int, ...]) -> Array:
+    if array.shape[1:] == width:
+        return array
+    wider = np.zeros((len(array), *width), array.dtype)
+    wider[:, : array.shape[1]] = array
+    return wider

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, add_totals, grown, moved
-from penstock.circuit.floating import add_floats, read_floats
+from penstock.circuit.floating import SHIFT, Totals
 from penstock.circuit.wide import add_narrow, add_wide, range_words, read_sums
 from penstock.data.batch import Array, Column, Weights
 from penstock.data.masks import all_set
@@ -178,52 +178,77 @@ class ExactSum(Accumulator):
 
 
 class FloatSum(Accumulator):
-    """SUM and AVG of REAL and DOUBLE (see `penstock.circuit.floating`)."""
+    """SUM and AVG of REAL and DOUBLE: exact (`penstock.circuit.floating`), rounded when read.
+
+    `specials`: the numbers of NaN, +∞ and -∞ in each group, which no sum would give back."""
 
     def __init__(self, result: SqlType, average: bool) -> None:
         self._result = result
         self._average = average
-        self._sums = np.zeros((16, 2), dtype=np.float64)
+        self._totals = Totals()
         self._specials = np.zeros((16, 3), dtype=np.int64)
         self._counts = np.zeros(16, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
-        self._sums = grown(self._sums, groups)
+        self._totals.reserve(groups)
         self._specials = grown(self._specials, groups)
         self._counts = grown(self._counts, groups)
 
     def arrays(self) -> Arrays:
-        return {"sums": self._sums, "specials": self._specials, "counts": self._counts}
+        return {
+            "sums": self._totals.parts,
+            "huge": self._totals.huge,
+            "specials": self._specials,
+            "counts": self._counts,
+        }
 
     def load(self, arrays: Arrays) -> None:
-        self._sums, self._counts = the_array(arrays["sums"]), the_array(arrays["counts"])
+        self._totals.parts = the_array(arrays["sums"])
+        self._totals.huge = the_array(arrays["huge"])
+        self._counts = the_array(arrays["counts"])
         self._specials = the_array(arrays["specials"])
 
     def add(self, rows: GroupedRows) -> None:
         values = rows.args[0].values.astype(np.float64, copy=False)
-        add_floats(rows.groups, rows.weights, values, self._sums, self._specials, self._counts)
+        groups, weights = rows.groups, rows.weights
+        add_totals(groups, weights, self._counts)
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = np.flatnonzero(~finite)
+            which = np.where(np.isnan(values[at]), 0, np.where(values[at] > 0, 1, 2))
+            np.add.at(self._specials, (groups[at], which), weights[at])
+            values = np.where(finite, values, 0.0)
+        self._totals.add(groups, weights, values)
 
     @property
     def can_move(self) -> bool:
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        sums, specials = self._sums[:groups], self._specials[:groups]
-        finite: npt.NDArray[np.bool_] = (self._counts[:groups] != 0) | _any(sums)
-        return finite | _any(specials)
+        used = self._totals.in_use(groups)
+        used |= (self._counts[:groups] != 0) | _any(self._specials[:groups])
+        return used
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._sums = moved(self._sums, old, new)
+        self._totals.move(old, new)
         self._specials = moved(self._specials, old, new)
         self._counts = moved(self._counts, old, new)
 
     def read(self, groups: Ids) -> Column:
-        out = np.empty(len(groups), dtype=np.float64)
-        valid = np.empty(len(groups), dtype=np.uint8)
-        read_floats(groups, self._sums, self._specials, self._counts, self._average, out, valid)
-        with np.errstate(over="ignore"):  # a total beyond REAL is infinite
-            values = out.astype(self._result.dtype, copy=False)
-        return Column(self._result, values, None if all_set(valid) else valid)
+        total, scaled = self._totals.read(groups)
+        counts = self._counts[groups]
+        valid = counts > 0
+        divisor = np.where(valid, counts, 1) if self._average else 1
+        nan, more, less = (self._specials[groups] > 0).T
+        with np.errstate(over="ignore"):  # a total beyond the type is infinite
+            out = total[:, 0] / divisor + total[:, 1] / divisor
+            out = np.ldexp(out, np.where(scaled, SHIFT, 0))
+            out[more] = np.inf
+            out[less] = -np.inf
+            out[nan | (more & less)] = np.nan
+            out[~valid] = 0.0
+            values = (out + 0.0).astype(self._result.dtype, copy=False)  # never -0.0
+        return Column(self._result, values, None if valid.all() else valid.astype(np.uint8))
 
 
 def the_array(entries: Array | Column) -> Array:

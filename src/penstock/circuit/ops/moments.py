@@ -20,8 +20,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, grown, moved
-from penstock.circuit.float_moments import add_float_moments, read_float_moments
+from penstock.circuit.dense import Ids, add_totals, grown, moved
+from penstock.circuit.float_moments import products, read_float_moments
+from penstock.circuit.floating import Totals
 from penstock.circuit.moments import (
     BY_N,
     BY_N_AND_ONE_LESS,
@@ -136,53 +137,86 @@ class ExactMoments(Accumulator):
 
 
 class FloatMoments(Accumulator):
-    """Over REAL and DOUBLE."""
+    """Over REAL and DOUBLE: the three sums exactly (`penstock.circuit.floating`).
+
+    `specials`: how many rows of each group have a value that is not finite; the result is NaN
+    until they are gone."""
 
     def __init__(self, spec: AggregateSpec) -> None:
         self._result = spec.result
         self._a, self._b, self._divisor = _FORMS[spec.kind]
         self._root = spec.kind.startswith("STDDEV")
-        self._sums = np.zeros((16, 6), dtype=np.float64)
+        self._sums = {"a": Totals(), "ab": Totals(twice=True)}
+        if self._a != self._b:
+            self._sums["b"] = Totals()
         self._specials = np.zeros(16, dtype=np.int64)
         self._counts = np.zeros(16, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
-        self._sums = grown(self._sums, groups)
+        for totals in self._sums.values():
+            totals.reserve(groups)
         self._specials = grown(self._specials, groups)
         self._counts = grown(self._counts, groups)
 
     def arrays(self) -> Arrays:
-        return {"sums": self._sums, "specials": self._specials, "counts": self._counts}
+        sums = {f"sum {n}": t.parts for n, t in self._sums.items()}
+        huge = {f"huge {n}": t.huge for n, t in self._sums.items()}
+        return {**sums, **huge, "specials": self._specials, "counts": self._counts}
 
     def load(self, arrays: Arrays) -> None:
-        self._sums, self._counts = the_array(arrays["sums"]), the_array(arrays["counts"])
+        for name, totals in self._sums.items():
+            totals.parts = the_array(arrays[f"sum {name}"])
+            totals.huge = the_array(arrays[f"huge {name}"])
+        self._counts = the_array(arrays["counts"])
         self._specials = the_array(arrays["specials"])
 
     def add(self, rows: GroupedRows) -> None:
         a = rows.args[self._a].values.astype(np.float64, copy=False)
         b = rows.args[self._b].values.astype(np.float64, copy=False)
-        add_float_moments(rows.groups, rows.weights, a, b, self._sums, self._specials, self._counts)
+        groups, weights = rows.groups, rows.weights
+        add_totals(groups, weights, self._counts)
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not finite.all():
+            add_totals(groups, np.where(finite, 0, weights), self._specials)
+            a, b = np.where(finite, a, 0.0), np.where(finite, b, 0.0)
+        self._sums["a"].add(groups, weights, a)
+        if self._a != self._b:
+            self._sums["b"].add(groups, weights, b)
+        values, errors, is_huge = products(a, b)
+        total = self._sums["ab"]
+        if is_huge.any():
+            total.add_huge(groups, weights, values, is_huge)
+            total.add_huge(groups, weights, errors, is_huge)
+            values, errors = np.where(is_huge, 0.0, values), np.where(is_huge, 0.0, errors)
+        total.add_small(groups, weights, values)
+        total.add_small(groups, weights, errors)
 
     @property
     def can_move(self) -> bool:
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        used: npt.NDArray[np.bool_] = np.logical_or.reduce(self._sums[:groups] != 0, axis=1)
-        used |= (self._counts[:groups] != 0) | (self._specials[:groups] != 0)
+        used: npt.NDArray[np.bool_] = self._counts[:groups] != 0
+        used |= self._specials[:groups] != 0
+        for totals in self._sums.values():
+            used |= totals.in_use(groups)
         return used
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._sums = moved(self._sums, old, new)
+        for totals in self._sums.values():
+            totals.move(old, new)
         self._specials = moved(self._specials, old, new)
         self._counts = moved(self._counts, old, new)
 
     def read(self, groups: Ids) -> Column:
         out = np.empty(len(groups), dtype=np.float64)
         valid = np.empty(len(groups), dtype=np.uint8)
+        a = self._sums["a"].read(groups)
+        b = a if self._a == self._b else self._sums["b"].read(groups)
         read_float_moments(
-            groups, self._sums, self._specials, self._counts, self._divisor, self._a == self._b,
-            self._root, out, valid,
+            *a, *b, *self._sums["ab"].read(groups), self._counts[groups], self._specials[groups],
+            self._divisor, self._a == self._b, self._root, out, valid,
         )  # fmt: skip
-        values = out.astype(self._result.dtype, copy=False)
+        with np.errstate(over="ignore"):  # a result beyond REAL is infinite
+            values = out.astype(self._result.dtype, copy=False)
         return Column(self._result, values, None if valid.all() else valid)
