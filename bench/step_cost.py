@@ -115,7 +115,7 @@ CASES = {
     ),
     "session-long": Case(
         "SELECT g, window_start, COUNT(*) AS n FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), "
-        "DESCRIPTOR(g), INTERVAL 10 MINUTES)) GROUP BY g, window_start, window_end",
+        "DESCRIPTOR(g), INTERVAL 3 MINUTES)) GROUP BY g, window_start, window_end",
         recent=True,
     ),
     "upsert": Case("SELECT id, x FROM u", table="u"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit, Frame, Order, WindowSpec
 from penstock.circuit.frames import frame_float_sums
+from penstock.circuit.ops import running_window
 from penstock.circuit.ops.window import Window
 from penstock.data.types import (
     BIGINT,
@@ -29,6 +30,7 @@ from penstock.data.types import (
     decimal,
     schema,
 )
+from penstock.state.ranges import between
 from tests.examples import examples
 from tests.oracle import windows as oracle
 from tests.oracle.drive import as_input, as_one_step, run, table
@@ -78,12 +80,34 @@ def result_of(kind: str, type: SqlType) -> SqlType:
     return NUMBER if kind == "COUNT" else type.with_nullable(True)
 
 
+def runs(unit: str, back: bool) -> Frame:
+    return Frame(unit, None, 0) if back else Frame(unit, 0, None)
+
+
+@st.composite
+def running(draw: st.DrawFn, back: bool) -> WindowSpec:
+    """A call that goes on from row to row, from the first one (`back`) or from the last."""
+    column = draw(st.sampled_from(["o", "d", "f", "s", "t"]))
+    at, unit = T.index(column), draw(st.sampled_from(["RANGE", "ROWS"]))
+    options = ["COUNT", "MIN", "MAX", "EDGE", *(["SUM", "AVG"] if column in "odf" else [])]
+    options += ["RANK", "DENSE_RANK", "ROW_NUMBER"] if back else []
+    kind = draw(st.sampled_from(options))
+    if kind.endswith(("RANK", "ROW_NUMBER")):
+        return WindowSpec(kind, (), NUMBER)
+    if kind == "EDGE":
+        name = "FIRST_VALUE" if back else "LAST_VALUE"
+        return WindowSpec(name, (at,), T.types[at], runs(unit, back), 1, draw(st.booleans()))
+    return WindowSpec(kind, (at,), result_of(kind, T.types[at]), runs(unit, back))
+
+
 @st.composite
 def calls(draw: st.DrawFn, how: str) -> WindowSpec:
     """A call that is felt in the way of `how`: by rows, by a range or everywhere."""
     column = draw(st.sampled_from(["o", "d", "f", "s", "t"]))
     at = T.index(column)
     type = T.types[at]
+    if how in ("back", "ahead"):
+        return draw(running(how == "back"))
     if how == "rank":
         return WindowSpec(draw(st.sampled_from(["ROW_NUMBER", "RANK", "DENSE_RANK"])), (), NUMBER)
     if how == "shift":
@@ -115,7 +139,10 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
     hashing._test_mask = before
 
 
-@given(data=st.data(), history=histories(), partition=st.sampled_from([(), (0,)]))
+@given(
+    data=st.data(), history=histories(), partition=st.sampled_from([(), (0,)]),
+    first=st.sampled_from([1, 1, 16]),
+)  # fmt: skip
 @settings(
     max_examples=examples(120),
     deadline=None,
@@ -123,11 +150,13 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
     database=None,
 )
 def test_a_window_function_is_what_it_is_defined_to_be(
-    data: Any, history: Any, partition: Any
+    data: Any, history: Any, partition: Any, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # rows that are read behind a change at first: few, so that it takes several times
+    monkeypatch.setattr(running_window, "_FIRST", first)
     how = data.draw(st.sampled_from([
         ["RANGE"], ["RANGE"], ["ROWS"], ["ROWS", "shift"], ["shift"], ["rank"],
-        ["RANGE", "rank", "edge"], ["ROWS", "shift", "edge"],
+        ["RANGE", "rank", "edge"], ["ROWS", "shift", "edge"], ["back"], ["back"], ["ahead"],
     ]))  # fmt: skip
     drawn = data.draw(st.lists(st.sampled_from(how), min_size=1, max_size=3))
     specs = [data.draw(calls(each)) for each in drawn]
@@ -212,35 +241,46 @@ def test_a_running_total_of_floats_adds_every_row_once() -> None:
     assert out.tolist() == [0.5 * (i % (n // 2) + 1) for i in range(n)]
 
 
-def test_a_new_last_row_costs_no_output_of_the_rows_before_it(
-    monkeypatch: pytest.MonkeyPatch,
+BACK, AHEAD = Frame("RANGE", None, 0), Frame("RANGE", 0, None)
+#: a call, the row that comes to 1 … 1000, and how many rows that changes
+RUNNING = {
+    "row number": (WindowSpec("ROW_NUMBER", (), NUMBER), 1001, 1),
+    "rank": (WindowSpec("RANK", (), NUMBER), 1001, 1),
+    "dense rank": (WindowSpec("DENSE_RANK", (), NUMBER), 990, 10),
+    "running total": (WindowSpec("SUM", (1,), INTEGER, BACK), 1001, 1),
+    "running average": (WindowSpec("AVG", (1,), INTEGER, BACK), 1001, 1),
+    "running maximum": (WindowSpec("MAX", (1,), INTEGER, BACK), 1001, 1),
+    "least of the rest": (WindowSpec("MIN", (1,), INTEGER, AHEAD), 500, 1),
+    "first value": (WindowSpec("FIRST_VALUE", (1,), INTEGER, BACK), 500, 1),
+    "last value": (WindowSpec("LAST_VALUE", (1,), INTEGER, AHEAD), 500, 1),
+}
+
+
+@pytest.mark.parametrize("which", RUNNING)
+def test_what_goes_on_from_row_to_row_is_read_from_the_change_on_while_it_differs(
+    which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emitted: list[int] = []
-    evaluate = Window._evaluate
+    read: list[int] = []
 
-    def counting(self: Any, segments: Any, segment: Any, rows: Any) -> Any:
-        values = evaluate(self, segments, segment, rows)
-        emitted.append(len(values))
-        return values
+    def counting(*args: Any) -> Any:
+        found = between(*args)
+        read.append(len(found[1]))
+        return found
 
-    monkeypatch.setattr(Window, "_evaluate", counting)
     t = schema(p=INTEGER, x=INTEGER)
-    specs = [
-        WindowSpec("RANK", (), NUMBER),
-        WindowSpec("SUM", (1,), INTEGER, Frame("RANGE", None, 0)),
-        WindowSpec("FIRST_VALUE", (1,), INTEGER, Frame("RANGE", None, 0)),
-    ]
+    spec, value, changed = RUNNING[which]
     circuit = Circuit()
-    out = Schema((*t.fields, *(Field(f"w{i}", s.result) for i, s in enumerate(specs))))
-    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], specs, out)
+    out = Schema((*t.fields, Field("w", spec.result)))
+    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
     circuit.sink("out", stream)
-    circuit.step({"t": [as_input(t, [((1, i), 1) for i in range(2000)])]})
-    emitted.clear()
+    there = [i for i in range(1, 1001) if i != value]
+    circuit.step({"t": [as_input(t, [((1, i), 1) for i in there])]})
+    monkeypatch.setattr(running_window, "between", counting)
 
-    change = circuit.step({"t": [as_input(t, [((1, 2001), 1)])]})["out"]
+    change = circuit.step({"t": [as_input(t, [((1, value), 1)])]})["out"]
 
-    assert len(change) == 1
-    assert sum(emitted) < 10
+    assert 0 < sum(read) < 60
+    assert len(change) <= 2 * changed + 1
 
 
 @pytest.mark.parametrize("descending", [False, True])

@@ -128,6 +128,43 @@ def frame_float_sums(
             out[i] = 0.0  # never -0.0
 
 
+@kernel(
+    "void(int64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64[::1], "
+    "int64[::1], boolean, float64[::1], uint8[::1], float64[::1], float64[::1], int64[::1])"
+)
+def running_float_sums(
+    place: Any, end: Any, values: Any, weights: Any, from_high: Any, from_low: Any,
+    from_count: Any, average: Any, out: Any, valid: Any, highs: Any, lows: Any, counts: Any,
+) -> None:  # fmt: skip
+    """The same for frames from before the first element of a place on up to end[i]: place p goes
+    on from from_high[p], from_low[p], from_count[p], and highs, lows, counts are how far it came.
+    """
+    high, low, count, added = 0.0, 0.0, 0, 0
+    for i in range(place.shape[0]):
+        if i == 0 or place[i] != place[i - 1]:
+            p = place[i]
+            high, low, count, added = from_high[p], from_low[p], from_count[p], i
+        for j in range(added, end[i]):
+            if weights[j] != 0:
+                term = values[j] * weights[j]
+                total = high + term
+                back = total - high
+                low += (high - (total - back)) + (term - back)
+                high = total
+                count += weights[j]
+        added = max(added, end[i])
+        highs[i], lows[i], counts[i] = high, low, count
+        valid[i] = 1 if count > 0 else 0
+        total = high + low
+        if not np.isfinite(total):
+            total = high  # the correction of an infinite sum is NaN
+        if average and count > 0:
+            total = total / count
+        out[i] = total if count > 0 else 0.0
+        if out[i] == 0.0:
+            out[i] = 0.0  # never -0.0
+
+
 @kernel("void(int64[::1], int64[::1], int64[::1], boolean, int64[::1])")
 def frame_extremes(lo: Any, hi: Any, rank: Any, greatest: Any, out: Any) -> None:
     """out[i] = the element of frame i with the least (greatest) rank, -1 without one. Elements of

@@ -38,6 +38,7 @@ from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
+from penstock.circuit.ops.running_window import RunningWindow, is_running
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
@@ -54,6 +55,9 @@ from penstock.state.snapshot import Snapshot
 from penstock.state.spill import Spill
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
+
+#: operators that LATENESS lets forget rows
+_FORGETFUL = Join | Aggregate | Positive | TopK | Window | RunningWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,7 @@ class Circuit:
         """What `stream`'s operator remembers of rows of its input `side` whose `column` is less
         than the value of `line` and `shift` is never asked for again (see `expiry`)."""
         node = stream.node
-        assert isinstance(node, Join | Aggregate | Positive | TopK | Window), "it forgets nothing"
+        assert isinstance(node, _FORGETFUL), "it forgets nothing"
         expiry = node.expiries[side] if isinstance(node, Join) else node.expiry
         self._expiring.append((line.node, expiry, column, shift))
 
@@ -273,7 +277,8 @@ class Circuit:
         told: Told | None = None,
     ) -> Stream:
         """The rows with a column more for each of `calls`, over their partition in `order`."""
-        node = Window(stream.node, tuple(partition), tuple(order), tuple(calls), schema, told)
+        operator = RunningWindow if is_running(tuple(calls), tuple(order)) else Window
+        node = operator(stream.node, tuple(partition), tuple(order), tuple(calls), schema, told)
         return self._add(node)
 
     def constant(self, batch: Batch) -> Stream:

@@ -26,20 +26,39 @@ Flags = npt.NDArray[np.uint8]
 @dataclass(frozen=True, slots=True)
 class Settled:
     """Distinct rows of positive weight in order. `place` ascends; `peer` numbers the sets of rows
-    that the order does not tell apart, over all places."""
+    that the order does not tell apart, over all places. `owed`: positions, in what was settled, of
+    rows that more was taken back of than came, and by how much (negative)."""
 
     rows: Batch
     place: Ids
     peer: Ids
+    owed: tuple[Ids, Ids]
 
 
 class RowOrder:
-    """The order of rows of `width` columns; ties beyond `order` are broken by the others."""
+    """The order of rows of `width` columns; ties beyond `order` are broken by the others, which
+    ascend unless `rest` says how."""
 
-    def __init__(self, width: int, order: tuple[Order, ...]) -> None:
+    def __init__(
+        self, width: int, order: tuple[Order, ...], rest: tuple[Order, ...] | None = None
+    ) -> None:
         named = {o.column for o in order}
         self.order = order
         self.rest = tuple(Order(c) for c in range(width) if c not in named)
+        if rest is not None:
+            self.rest = rest
+
+    def reversed(self) -> RowOrder:
+        """From the last row to the first."""
+        order, rest = (
+            tuple(Order(o.column, not o.descending, not o.nulls_first) for o in orders)
+            for orders in (self.order, self.rest)
+        )
+        return RowOrder(0, order, rest)
+
+    def then(self, columns: range) -> RowOrder:
+        """The same of rows with more columns, which come last."""
+        return RowOrder(0, self.order, (*self.rest, *map(Order, columns)))
 
     @property
     def directions(self) -> list[tuple[int, bool, bool]]:
@@ -63,7 +82,8 @@ class RowOrder:
             among = ranks[tied]
             set_of = Column(_PLACE, np.cumsum(1 - peers.astype(np.int64))[tied])
             rest = tuple(take_column(rows.columns[o.column], among) for o in self.rest)
-            again = sort_indices((set_of, *rest), [(False, True)] * (1 + len(rest)))
+            directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
+            again = sort_indices((set_of, *rest), directions)
             ranks[tied] = among[again]
             same = peers & _equal_to_previous((place, *rows.columns), ranks)
         return ranks, peers, same
@@ -73,7 +93,7 @@ class RowOrder:
         ranks, peers, same = self.sort(places, rows)
         starts = np.flatnonzero(same == 0)
         if not len(starts):
-            return Settled(rows, places, places)
+            return Settled(rows, places, places, (starts, starts))
         totals = np.add.reduceat(rows.weights[ranks], starts)
         kept = np.flatnonzero(totals > 0)
         peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
@@ -82,7 +102,8 @@ class RowOrder:
         chosen = ranks[starts[kept]]
         found = take(rows, chosen)
         batch = Batch(rows.schema, found.columns, totals[kept])
-        return Settled(batch, places[chosen], peer)
+        less = np.flatnonzero(totals < 0)
+        return Settled(batch, places[chosen], peer, (ranks[starts[less]], totals[less]))
 
 
 def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> Flags:

@@ -96,7 +96,7 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
         case "FIRST_VALUE" | "LAST_VALUE":
             return _edge(call, e)
     assert call.frame is not None
-    lo, hi = _frames(call.frame, e, here)
+    lo, hi = frames_of(call.frame, e)
     if call.kind == "COUNT":
         return _count(call, e, lo, hi)
     (argument,) = call.args
@@ -132,7 +132,7 @@ def _shifted(call: WindowSpec, e: Elements, here: Ids) -> Column:
         order = np.arange(len(e))
         order[missing] = len(e) + np.arange(len(missing))
         found = take_column(concat_columns((found, other)), order)
-    return _nullable(found, call)
+    return with_nulls(found, call)
 
 
 def _edge(call: WindowSpec, e: Elements) -> Column:
@@ -153,15 +153,16 @@ def _edge(call: WindowSpec, e: Elements) -> Column:
         high = e.end if frame.end is None else limit[1]
         target = np.where((target >= low) & (target < high), target, -1)
     source = np.where(target < 0, -1, e.row[target])
-    return _nullable(take_column(column, source, null_at_minus_one=True), call)
+    return with_nulls(take_column(column, source, null_at_minus_one=True), call)
 
 
 def _itself(n: int) -> tuple[Ids, Ids]:
     return np.arange(n), np.arange(1, n + 1)
 
 
-def _frames(frame: Frame, e: Elements, here: Ids) -> tuple[Ids, Ids]:
+def frames_of(frame: Frame, e: Elements) -> tuple[Ids, Ids]:
     """(lo, hi) of every element."""
+    here = np.arange(len(e))
     if frame.unit == "ROWS":
         lo = e.first if frame.start is None else np.clip(here + frame.start, e.first, e.end)
         hi = e.end if frame.end is None else np.clip(here + frame.end + 1, e.first, e.end)
@@ -217,7 +218,7 @@ def _extreme(call: WindowSpec, column: Column, lo: Ids, hi: Ids) -> Column:
         rank[column.valid == 0] = -1
     at = np.empty(len(lo), np.int64)
     frame_extremes(lo, hi, rank, call.kind == "MAX", at)
-    return _nullable(take_column(column, at, null_at_minus_one=True), call)
+    return with_nulls(take_column(column, at, null_at_minus_one=True), call)
 
 
 def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Column:
@@ -235,16 +236,20 @@ def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Co
     words = np.empty((n, 2), np.uint64)
     bad = read_sums(np.arange(n), sums, counts, average, *range_words(call.result), words, valid)
     if bad >= 0:
-        raise RuntimeSqlError(
-            f"{call.kind} OVER overflows: the total of a frame does not fit {call.result}; "
-            "cast the argument to a wider type first",
-            row=bad,
-        )
+        raise overflow(call, bad)
     exact = words if call.result.is_wide else words[:, 0].astype(call.result.dtype)
     return Column(call.result, exact, None if valid.all() else valid)
 
 
-def _nullable(column: Column, call: WindowSpec) -> Column:
+def overflow(call: WindowSpec, element: int) -> RuntimeSqlError:
+    return RuntimeSqlError(
+        f"{call.kind} OVER overflows: the total of a frame does not fit {call.result}; "
+        "cast the argument to a wider type first",
+        row=element,
+    )
+
+
+def with_nulls(column: Column, call: WindowSpec) -> Column:
     valid = column.valid
     if valid is not None and valid.all():
         valid = None

@@ -7,6 +7,7 @@ come together or not at all.
     beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
+    ahead_of(spine, keys, at, width)        a place behind `at`, with about `width` rows on the way
 
 Cost: O(runs · log n) a place, besides the rows found.
 """
@@ -126,6 +127,24 @@ def distances(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
         _search(run.c, run.d, start, stop, at.c, at.d, False, edge)
         total[1:] += edge[1:] - edge[:-1]
     return total
+
+
+def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64) -> Places:
+    """For row i of `keys` the place of the nearest row of any run that is width[i] rows of that run
+    behind at[i]; the end of all places where no run has so many."""
+    n = len(at)
+    needles = hash_columns(keys, KEY_SEED, n=n)
+    found = Places(np.full(n, TOP), np.full(n, TOP))
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        edge = np.empty_like(start)
+        _search(run.c, run.d, start, stop, at.c, at.d, True, edge)
+        row = edge + width - 1
+        has = np.flatnonzero(row < stop)
+        mine = Places(run.c[row[has]], run.d[row[has]])
+        nearer = np.flatnonzero(mine.is_below(found.take(has)))
+        found.c[has[nearer]], found.d[has[nearer]] = mine.c[nearer], mine.d[nearer]
+    return found
 
 
 def _runs(spine: OrderedSpine) -> list[OrderedRun]:

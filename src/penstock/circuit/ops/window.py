@@ -10,6 +10,8 @@ How far a change is felt depends on the functions (`_Reach`):
     ROWS BETWEEN 5 PRECEDING …, LAG(v, 5)          5 rows behind it
     anything else                                  the partition
 
+What goes on from row to row, like a rank or a running total, is not here but in `running_window`.
+
 A segment reaches far enough beyond that for the values of the rows that feel a change to be right.
 Those nearer to its ends may be wrong, but they are wrong alike before and after, and cancel out.
 """
@@ -50,7 +52,7 @@ class Window(Node):
                  and on those after, and emit the difference.
     State: the input by partition, in order.
     Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
-           bounded frame.
+           bounded frame: LAG … IGNORE NULLS, frames from or to the end that stop short of the row.
     """
 
     def __init__(

@@ -7,7 +7,7 @@
 
 and mirrored for window_end, which is the gap after the last time.
 
-Cost: a row reads its neighbours; then the rows of its key from it on are looked at again.
+Cost: a row reads its neighbours; then the rest of its session is looked at again.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     SELECT x, RANK() OVER w, LAG(x) OVER w, SUM(x) OVER (PARTITION BY p) …
 
       Join inner on p <=> p          SUM of the whole partition is its aggregate
-        Window … LAG                 what a change reaches differs: RANK the partition,
+        Window … LAG                 what a change reaches differs: RANK the rows behind it,
           Window … RANK              LAG its neighbour, so they are nodes of their own
             Project [x, p, o]        ties are broken by all columns: only those that are used
 
@@ -122,7 +122,8 @@ def _reach(call: Windowed) -> str:
     frame = call.frame
     if frame is not None and frame.start is not None and frame.end is not None:
         return frame.unit
-    return "partition"
+    # up to the row, and from the row on: each goes on from one end of the partition
+    return "back" if frame is None or frame.start is None else "ahead"
 
 
 def _is_whole(call: Windowed) -> bool:

@@ -1,0 +1,327 @@
+"""Window functions that go on from row to row: ranks, running totals, FIRST_VALUE.
+
+    rows kept   a 1   b 3   c 4   d 7 │ e 9 …     each with its values (here a running total)
+    change              +x
+    read              b 3 │ c   d                 the value before the change, and the rows behind
+    values                x 5   c 6   d 9         until they come to what they were: nothing behind
+                                                  that row can look different
+
+A stretch begins at a change and is read in pieces: a few rows first, eight times as many each time
+that the values at its end are not what they were. Stretches that meet become one.
+
+LAST_VALUE and frames from the row to the end of the partition are the same in the opposite order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.expiry import Expiry
+from penstock.circuit.node import Node
+from penstock.circuit.ordering import RowOrder, Settled
+from penstock.circuit.running import (
+    asks_for_peers,
+    continue_from,
+    fields_of,
+    goes_on,
+    mirrored,
+)
+from penstock.circuit.segments import Changes
+from penstock.circuit.spec import Order, Told, WindowSpec
+from penstock.circuit.stretches import NOT_YET, Piece, Stretches
+from penstock.circuit.windows import BY_ROW, Elements
+from penstock.data.batch import Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
+from penstock.data.hash import rows_equal
+from penstock.data.types import BIGINT, Field, Schema
+from penstock.errors import RuntimeSqlError
+from penstock.state.ordered import OrderedSpine, is_exact
+from penstock.state.parts import Part
+from penstock.state.ranges import TOP, Places, ahead_of, beside, between, distances
+
+#: rows read behind a change at first, and how many times as many each time after
+_FIRST, _MORE = 16, 8
+_COPY = Field("$copy", BIGINT.with_nullable(False))
+
+
+class RunningWindow(Node):
+    """The input's rows with one more column for each call, of calls that go on from row to row.
+
+    Reference:   as of `penstock.circuit.ops.window`.
+    Incremental: from each change on, going on from the values before it, until they are what they
+                 were; the difference.
+    State: the rows by partition, in order, with their values and what those go on from.
+    Cost:  O(log n + rows whose values change), and up to eight times as many are looked at. Rows
+           that share the words of the order with a changed one (strings that begin alike) are
+           looked at with it.
+    """
+
+    def __init__(
+        self,
+        source: Node,
+        partition: tuple[int, ...],
+        order: tuple[Order, ...],
+        calls: tuple[WindowSpec, ...],
+        schema: Schema,
+        told: Told | None = None,
+    ) -> None:
+        super().__init__(schema, (source,))
+        self._parameters = partition, order, calls
+        self._told, self._partition = told, partition
+        rows, width = source.schema, len(source.schema)
+        row_order, forward = RowOrder(width, order), calls
+        if not goes_on(calls, order):
+            row_order, forward = row_order.reversed(), mirrored(calls)
+        assert goes_on(forward, order), "not calls that go on from row to row (see `is_running`)"
+        self._calls, self._order = forward, row_order
+        self._by_row = any(
+            c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
+        )
+        copies = (_COPY,) if self._by_row else ()
+        #: where the values of each call are in a row that is kept, and what it goes on from
+        self._states: list[range] = []
+        fields = list(copies)
+        for i, call in enumerate(forward):
+            types = (schema.types[width + i], *fields_of(call, rows.types))
+            start = width + len(fields)
+            self._states.append(range(start, start + len(types)))
+            fields += [Field(f"${i}.{j}", t) for j, t in enumerate(types)]
+        self._kept = Schema((*rows.fields, *fields))
+        self._shown = (*range(width), *(s.start for s in self._states))
+        # by the values too, so that what a row was meets where that is taken back
+        self._kept_order = row_order.then(range(width, len(self._kept)))
+        self._rows = OrderedSpine(self._kept, partition, row_order.directions)
+        self._fine = not any(map(asks_for_peers, forward)) or _is_second(order, rows)
+        #: partitions that no change comes to any more, by column
+        self.expiry = Expiry()
+        self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        fresh = OrderedSpine(delta.schema, self._partition, self._order.directions)
+        fresh.insert(delta)
+        changes = Changes.of(fresh, self._partition)
+        if not len(changes.at):
+            return None
+        stretches = self._begun(changes)
+        pieces: list[Piece] = []
+        while True:
+            todo = np.flatnonzero(stretches.piece == NOT_YET)
+            if not len(todo):
+                break
+            stretches = self._evaluated(stretches, todo, fresh, pieces)
+        final = np.zeros(sum(len(p.is_same) for p in pieces), bool)
+        final[stretches.piece] = True
+        pieces = [p.only(final) for p in pieces]
+        gone = concat([p.old for p in pieces])
+        come = concat([p.new for p in pieces])
+        is_owed = (gone.weights < 0).any() or (come.weights < 0).any()
+        change = self._difference(gone, come)
+        self._rows.insert(change)
+        if is_owed:
+            # rows that are owed are kept, for those that pay, and not shown
+            change = self._difference(*(filter_batch(b, b.weights > 0) for b in (gone, come)))
+        columns = (change.columns[i] for i in self._shown)
+        typed = tuple(c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        return consolidate(Batch(self.schema, typed, change.weights))
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._parameters
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._rows}
+
+    def state_rows(self) -> int:
+        return len(self._rows)
+
+    def _difference(self, gone: Batch, come: Batch) -> Batch:
+        return consolidate(concat((Batch(gone.schema, gone.columns, -gone.weights), come)))
+
+    # places: rows of one group are looked at together, as peers share their values
+
+    def _first_of(self, at: Places) -> Places:
+        """Where the group of each place begins."""
+        return at if self._fine else Places(at.c, np.zeros_like(at.d))
+
+    def _last_of(self, at: Places) -> Places:
+        return at if self._fine else Places(at.c, np.full_like(at.d, TOP))
+
+    def _begun(self, changes: Changes) -> Stretches:
+        """A stretch for every change that is not within a few rows of the one before."""
+        low, last = self._first_of(changes.at), self._last_of(changes.at)
+        gaps = distances(self._rows, changes.keys_at(changes.key), low)
+        same = (low.c[1:] == last.c[:-1]) & (low.d[1:] <= last.d[:-1])
+        apart = np.ones(len(low), bool)
+        apart[1:] = (changes.key[1:] != changes.key[:-1]) | (~same & (gaps[1:] > _FIRST))
+        first = np.flatnonzero(apart)
+        low, last = low.take(first), last.take(np.append(first[1:], len(apart)) - 1)
+        key = changes.key[first]
+        keys = changes.keys_at(key)
+        width, piece = np.full(len(key), _FIRST), np.full(len(key), NOT_YET)
+        row, seeds = self._before(keys, low)
+        return Stretches(key, keys, low, last, width, piece, row, seeds)
+
+    def _before(self, keys: tuple[Column, ...], at: Places) -> tuple[Ids, Batch]:
+        """The last row before each place: (which of the rows, -1 if there is none; the rows)."""
+        n = len(at)
+        place = np.full(n, -1)
+        found: list[Batch] = []
+        left, width, known = np.arange(n), _FIRST, 0
+        while len(left):
+            mine = tuple(take_column(k, left) for k in keys)
+            needle, rows, complete = beside(self._rows, mine, at.take(left), width, ahead=False)
+            settled = self._kept_order.settled(needle, rows)
+            last = _last_of_places(settled.place)
+            here = settled.place[last]
+            place[left[here]] = known + np.arange(len(last))
+            known += len(last)
+            found.append(take(settled.rows, last))
+            complete[here] = True
+            left, width = left[~complete], width * _MORE
+        return place, concat(found) if found else empty_batch(self._kept)
+
+    # evaluation
+
+    def _evaluated(
+        self, s: Stretches, todo: Ids, fresh: OrderedSpine, pieces: list[Piece]
+    ) -> Stretches:
+        """The stretches after those at `todo` were evaluated; what came out goes to `pieces`."""
+        keys = tuple(take_column(k, todo) for k in s.keys)
+        low, width = s.low.take(todo), s.width[todo]
+        end = ahead_of(self._rows, keys, s.last.take(todo), width)
+        is_end = (end.c == TOP) & (end.d == TOP)
+        high = self._last_of(end)
+        # up to where the next one begins
+        meets = np.zeros(len(todo), bool)
+        has_next = np.flatnonzero(np.append(s.key[1:] == s.key[:-1], False)[todo])
+        if len(has_next):
+            following = s.low.take(todo[has_next] + 1)
+            met = np.flatnonzero(~high.take(has_next).is_below(following))
+            at, stop = has_next[met], following.take(met)
+            meets[at] = True
+            borrow = stop.d == 0
+            high.c[at], high.d[at] = stop.c - borrow.astype(np.uint64), stop.d - np.uint64(1)
+        seed = s.seed[todo]
+        piece = self._piece(keys, low, high, fresh, seed, s.seeds)
+        piece.start = sum(len(p.is_same) for p in pieces)
+        pieces.append(piece)
+        goes_on = ~piece.is_same & (meets | ~is_end)
+        number = piece.start + np.arange(len(todo))
+        s.piece[todo] = np.where(goes_on, NOT_YET, number)
+        s.width[todo[goes_on & ~meets]] *= _MORE
+        return s.joined(todo[goes_on & meets])
+
+    def _piece(
+        self, keys: tuple[Column, ...], low: Places, high: Places, fresh: OrderedSpine,
+        seed: Ids, seeds: Batch,
+    ) -> Piece:  # fmt: skip
+        """All from `low` to `high`, as it was and as it is now."""
+        n, width = len(low), len(fresh.schema)
+        at, kept = between(self._rows, keys, low, high)
+        among, new = between(fresh, keys, low, high)
+        before = self._kept_order.settled(at, kept)
+        rows = kept.select(tuple(range(width)), new.schema)
+        both, place = concat((rows, new)), np.concatenate((at, among))
+        after = self._order.settled(place, both)
+        elements = Elements.of(after, self._order.order, by_row=self._by_row)
+        known = take_all(seeds, seed)
+        values = self._values(elements, known, seed >= 0)
+        now = self._kept_rows(elements, values)
+        is_same = self._is_same(n, before, (elements.place, now), (seed, seeds))
+        was, was_at = self._with_owed(before, at, kept)
+        now, now_at = self._with_owed(replace(after, rows=now, place=elements.place), place, both)
+        return Piece(was, was_at, now, now_at, is_same)
+
+    def _values(
+        self, e: Elements, seed: tuple[Column, ...], there: npt.NDArray[np.bool_]
+    ) -> list[Column]:
+        found: list[Column] = []
+        for i, (call, state) in enumerate(zip(self._calls, self._states, strict=True)):
+            try:
+                found += continue_from(call, e, [seed[j] for j in state], there)
+            except RuntimeSqlError as error:
+                if self._told is None or error.row is None:
+                    raise
+                error.row = int(e.row[error.row])
+                raise self._told(error, i, e.rows) from error
+        return found
+
+    def _kept_rows(self, e: Elements, values: list[Column]) -> Batch:
+        columns = [take_column(c, e.row) for c in e.rows.columns]
+        if self._by_row:
+            copy = np.arange(len(e)) - np.searchsorted(e.row, e.row)
+            columns.append(Column(_COPY.type, copy))
+        columns += values
+        typed = (c.with_type(t) for c, t in zip(columns, self._kept.types, strict=True))
+        return Batch(self._kept, tuple(typed), e.weights)
+
+    def _is_same(
+        self, n: int, before: Settled, after: tuple[Ids, Batch], seed: tuple[Ids, Batch]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether what a row behind each of `n` pieces goes on from is what it was."""
+        place, now = after
+        row, seeds = seed
+        offset = len(before.rows) + len(now)
+        was = np.where(row < 0, -1, row + offset)
+        to_be = was.copy()
+        last = _last_of_places(before.place)
+        was[before.place[last]] = last
+        last = _last_of_places(place)
+        to_be[place[last]] = len(before.rows) + last
+        states = [c for s in self._states for c in s]
+        both = [
+            concat_columns((before.rows.columns[c], now.columns[c], seeds.columns[c]))
+            for c in states
+        ]
+        same = was == to_be
+        compared = np.flatnonzero((was >= 0) & (to_be >= 0) & ~same)
+        same[compared] = rows_equal(both, was[compared], both, to_be[compared]) != 0
+        found: npt.NDArray[np.bool_] = same
+        return found
+
+    def _with_owed(self, found: Settled, at: Ids, rows: Batch) -> tuple[Batch, Ids]:
+        """What was found and what is owed, each with its place."""
+        which, totals = found.owed
+        if not len(which):
+            return found.rows, found.place
+        owed = take(rows, which)
+        nothing = take_all(empty_batch(self._kept), np.full(len(which), -1))
+        columns = [
+            owed.columns[i] if i < len(self.inputs[0].schema)
+            else Column(t, nothing[i].values, nothing[i].valid if t.nullable else None)
+            for i, t in enumerate(self._kept.types)
+        ]  # fmt: skip
+        batch = Batch(self._kept, tuple(columns), totals)
+        return concat((found.rows, batch)), np.concatenate((found.place, at[which]))
+
+
+def is_running(calls: tuple[WindowSpec, ...], order: tuple[Order, ...]) -> bool:
+    """Whether `RunningWindow` computes these calls."""
+    return goes_on(calls, order) or goes_on(mirrored(calls), order)
+
+
+def take_all(rows: Batch, at: Ids) -> tuple[Column, ...]:
+    """Rows `at`, NULL (zeros) for -1."""
+    return tuple(take_column(c, at, null_at_minus_one=True) for c in rows.columns)
+
+
+def _last_of_places(place: Ids) -> Ids:
+    """The last entry of each place, of ascending ones."""
+    return np.flatnonzero(np.append(np.diff(place) != 0, True)[: len(place)])
+
+
+def _is_second(order: tuple[Order, ...], rows: Schema) -> bool:
+    """Whether both words of a place are of the order, so that peers share them."""
+    if not order:
+        return False
+    first = rows.types[order[0].column]
+    return len(order) > 1 or (first.nullable and is_exact(first))

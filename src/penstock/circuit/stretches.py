@@ -1,0 +1,77 @@
+"""Parts of ordered partitions that are evaluated in pieces, until nothing behind them changes.
+
+changes      x      x  x                   x
+stretches    ├─┤    ├────┤                 ├─┤        a few rows behind the last change
+             ├─────►├────┤                            it goes on, and meets the next one:
+             ├───────────────┤                        they are one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import filter_batch, take_column
+from penstock.state.ranges import Places
+
+#: the piece of a stretch that is to be evaluated (again)
+NOT_YET = -1
+
+
+@dataclass(slots=True)
+class Stretches:
+    """Parts of partitions that are evaluated anew, in order. `key` and row i of `keys`: the
+    partition; `low`: where it begins; `last`: its last change; `width`: rows to be read behind
+    that; `piece`: the number of what came out; `seed`: the row before it among `seeds`, or -1."""
+
+    key: Ids
+    keys: tuple[Column, ...]
+    low: Places
+    last: Places
+    width: Ids
+    piece: Ids
+    seed: Ids
+    seeds: Batch
+
+    def joined(self, meeting: Ids) -> Stretches:
+        """With those at `meeting` and the ones after them made one."""
+        if not len(meeting):
+            return self
+        n = len(self.key)
+        is_first = np.ones(n, bool)
+        is_first[meeting + 1] = False
+        first = np.flatnonzero(is_first)
+        last = np.append(first[1:], n) - 1
+        return Stretches(
+            self.key[first], tuple(take_column(k, first) for k in self.keys),
+            self.low.take(first), self.last.take(last), np.maximum.reduceat(self.width, first),
+            np.where(first < last, NOT_YET, self.piece[first]), self.seed[first], self.seeds,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Piece:
+    """The rows of several stretches before and after; those of stretch i have number i in
+    `old_at` and `new_at`. `is_same[i]`: nothing behind it changes. Stretch i is piece
+    `start` + i of all."""
+
+    old: Batch
+    old_at: Ids
+    new: Batch
+    new_at: Ids
+    is_same: npt.NDArray[np.bool_]
+    start: int = 0
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Piece:
+        mine = wanted[self.start : self.start + len(self.is_same)]
+        if mine.all():
+            return self
+        old, new = mine[self.old_at], mine[self.new_at]
+        return replace(
+            self, old=filter_batch(self.old, old), old_at=self.old_at[old],
+            new=filter_batch(self.new, new), new_at=self.new_at[new],
+        )  # fmt: skip
