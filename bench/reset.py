@@ -8,8 +8,9 @@ readers; the peer fills an empty one with rows that are ready in the form that i
         duckdb        INSERT from Arrow               delta      write_deltalake, overwrite
         parquet       pyarrow's write_table, fsync    json       orjson.dumps of ready dicts, fsync
         redis         SETs of ready values, pipelined
-        kafka         a bare producer of ready messages to an append topic, without transactions
-        kafka-upsert  the same of ready keys and rows, a message each, to a compacted topic
+        kafka         a bare producer, without transactions, to an append topic: orjson.dumps of
+                      ready dicts (as for json), joined to messages of as many rows as ours
+        kafka-upsert  the same to a compacted topic: orjson.dumps of a ready key and row a message
     reset/others      rows a second that another connector takes during a reset; the peer: before
     reset/dead        the same while a reset waits for a target that is down, and
     reset/dead-kept   rows that are kept in memory for it
@@ -23,12 +24,13 @@ server is not installed are left out.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -232,23 +234,32 @@ def _redis_load(url: str, rows: pa.Table) -> Callable[[], None]:
 
 def _produce(address: str, topic: str, rows: pa.Table) -> Callable[[], None]:
     """Messages of as many rows as ours have."""
-    lines = [orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in rows.to_pylist()]
-    starts = range(0, len(lines), BUFFER_ROWS)
-    ready = [b"".join(lines[at : at + BUFFER_ROWS]) for at in starts]
-    return lambda: _produced(address, topic, [(None, value) for value in ready])
+    ready = rows.to_pylist()
+
+    def messages() -> Iterator[tuple[None, bytes]]:
+        for at in range(0, len(ready), BUFFER_ROWS):
+            some = ready[at : at + BUFFER_ROWS]
+            yield None, b"".join(orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in some)
+
+    return lambda: _produced(address, topic, messages())
 
 
 def _produce_keyed(address: str, topic: str, rows: pa.Table) -> Callable[[], None]:
-    ready = [(orjson.dumps({"id": r["id"]}), orjson.dumps(r)) for r in rows.to_pylist()]
-    return lambda: _produced(address, topic, ready)
+    ready = [({"id": r["id"]}, r) for r in rows.to_pylist()]
+
+    def messages() -> Iterator[tuple[bytes, bytes]]:
+        for key, row in ready:
+            yield orjson.dumps(key), orjson.dumps(row)
+
+    return lambda: _produced(address, topic, messages())
 
 
-def _produced(address: str, topic: str, ready: Sequence[tuple[bytes | None, bytes]]) -> None:
+def _produced(address: str, topic: str, messages: Iterable[tuple[bytes | None, bytes]]) -> None:
     def delivered(error: KafkaError | None, message: Message) -> None:
         assert error is None, error
 
     producer = Producer({"bootstrap.servers": address, "queue.buffering.max.kbytes": 2**21 - 1})
-    for key, value in ready:
+    for key, value in messages:
         while True:
             try:
                 producer.produce(topic, value, key, on_delivery=delivered)
@@ -277,6 +288,10 @@ def _against_bulk_loads(
     _until(lambda: p.stats()["global_metrics"]["total_processed_records"] == n)
     _, chunks = p.query(f"SELECT {COLUMNS} FROM v", "arrow_ipc")
     rows = pa.ipc.open_stream(b"".join(chunks)).read_all()
+    # as a worker process does, and the peer gains by it as we do
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
     for name, sink in sinks.items():
         p.set_output_connector("v", name, "start")
         _until(lambda name=name: _phase(p, name) == "following")  # type: ignore[misc]

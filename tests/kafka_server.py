@@ -100,7 +100,9 @@ class KafkaServer:
         text += "".join(f"{k}={v}\n" for k, v in (properties or {}).items())
         self._config = folder / "server.properties"
         self._config.write_text(text)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # not with a "-" at its beginning, which the tool would take for an option
+        number = bytes([1, *uuid.uuid4().bytes[1:]])
+        cluster = base64.urlsafe_b64encode(number).decode().rstrip("=")
         subprocess.run(
             [*self._java("64m"), "kafka.tools.StorageTool", "format", "-t", cluster,
              "-c", str(self._config)],

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from penstock.data.batch import Batch
 from penstock.data.gather import take
@@ -85,12 +86,12 @@ class AvroRows(KeyedEncoder):
             made = record_schema(key, f"{name}_key", namespace)
             self._key = _Side(made, _subject(strategy, topic, "key"), registry, skips_id)
 
-    def keys(self, keys: Batch) -> list[bytes]:
+    def keys(self, keys: Batch) -> pa.Array:
         assert self._key is not None
-        return self._key.encode(keys, {})
+        return pa.array(self._key.encode(keys, {}), pa.large_binary())
 
-    def values(self, rows: Batch) -> list[bytes]:
-        return self._value.encode(rows, {})
+    def values(self, rows: Batch) -> pa.Array:
+        return pa.array(self._value.encode(rows, {}), pa.large_binary())
 
     def values_as(self, rows: Batch, operations: Sequence[str]) -> list[bytes]:
         """Values with the cdc_field, if there is one, as each row's operation has it."""
@@ -125,10 +126,10 @@ class AvroEncoder(Encoder):
     def messages(self, rows: Batch) -> Iterator[EncodedMessage]:
         ordered, deletes = copies(rows)
         operations = ["delete"] * deletes + ["insert"] * (len(ordered) - deletes)
-        keys: list[bytes] | list[None] = [None] * len(ordered)
+        keys: Sequence[bytes | None] = [None] * len(ordered)
         if self._rows.has_keys:
-            keys = self._rows.keys(ordered.select(self._key))
-            ordered, keys, operations = _updates(ordered, keys, operations)
+            own: list[bytes] = self._rows.keys(ordered.select(self._key)).to_pylist()
+            ordered, keys, operations = _updates(ordered, own, operations)
         values = self._rows.values_as(ordered, operations)
         for key, value, operation in zip(keys, values, operations, strict=True):
             yield key, value, [("op", operation)]

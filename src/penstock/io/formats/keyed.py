@@ -15,24 +15,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from penstock.data.batch import Batch
 from penstock.data.types import Schema
 from penstock.errors import UserError
 from penstock.io.formats.flavors import FLAVORS
-from penstock.io.formats.joined import each, json_rows
+from penstock.io.formats.joined import json_rows
 from penstock.io.formats.options import ENCODER_ERROR, Options
 from penstock.io.formats.spelling import check_columns
 
 
 class KeyedEncoder(ABC):
-    """Weights are ignored; the results are in the order of the rows."""
+    """Weights are ignored; the results, large_binary, are in the order of the rows."""
 
     @abstractmethod
-    def keys(self, keys: Batch) -> list[bytes]:
+    def keys(self, keys: Batch) -> pa.Array:
         """Rows of the key columns only."""
 
     @abstractmethod
-    def values(self, rows: Batch) -> list[bytes]: ...
+    def values(self, rows: Batch) -> pa.Array: ...
 
 
 class JsonRows(KeyedEncoder):
@@ -53,8 +55,8 @@ class JsonRows(KeyedEncoder):
         o.done()
         check_columns(schema, "json")
 
-    def keys(self, keys: Batch) -> list[bytes]:
+    def keys(self, keys: Batch) -> pa.Array:
         return self.values(keys)
 
-    def values(self, rows: Batch) -> list[bytes]:
-        return each(json_rows(rows, self._flavor))
+    def values(self, rows: Batch) -> pa.Array:
+        return json_rows(rows, self._flavor).cast(pa.large_binary())

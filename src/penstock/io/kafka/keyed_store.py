@@ -6,8 +6,8 @@
     to write    staged; or, for a diff, what the topic's newest record of the key does not equal
     gone        keys whose newest record in the topic has a value and that are not staged
 
-A key is compared by its bytes. DuckDB does the work: in a temporary folder, within MEMORY, so that
-neither the snapshot nor the topic has to fit into memory.
+Both come in pieces, by columns. A key is compared by its bytes. DuckDB does the work: in a
+temporary folder, within MEMORY, so that neither the snapshot nor the topic has to fit into memory.
 
 Cost: about 1 µs a row each for staging, scanning and comparing; the disk holds both.
 """
@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 MEMORY = "256MB"
@@ -29,7 +32,8 @@ _NEWEST = """
     FROM topic GROUP BY "partition", key
 """
 
-KeyValue = tuple[bytes, bytes]
+#: keys and their values
+Pairs = tuple[list[bytes], list[bytes]]
 
 
 class KeyedStore:
@@ -54,30 +58,31 @@ class KeyedStore:
             "has_value BOOLEAN)"
         )
 
-    def stage(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        rows = pa.table(
-            {"key": pa.array(keys, pa.binary()), "value": pa.array(values, pa.binary())}
-        )
-        self._db.register("arrived", rows)
+    def stage(self, keys: pa.Array, values: pa.Array) -> None:
+        self._db.register("arrived", pa.table({"key": keys, "value": values}))
         self._db.execute("INSERT INTO staged SELECT key, value FROM arrived")
         self._db.unregister("arrived")
 
     def take_topic(
         self,
-        partitions: Sequence[int],
-        offsets: Sequence[int],
-        keys: Sequence[bytes],
-        values: Sequence[bytes | None],
+        partitions: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+        keys: Sequence[bytes | str | None],
+        values: Sequence[bytes | str | None],
         *,
         with_values: bool,
     ) -> None:
         """Records of the topic; without `with_values` only whether they have a value is kept."""
         rows = pa.table(
             {
-                "partition": pa.array(partitions, pa.int32()),
-                "offset": pa.array(offsets, pa.int64()),
-                "key": pa.array(keys, pa.binary()),
-                "value": pa.array(values if with_values else [None] * len(keys), pa.binary()),
+                "partition": pa.array(partitions),
+                "offset": pa.array(offsets),
+                "key": pa.array(keys, pa.large_binary()),
+                "value": (
+                    pa.array(values, pa.large_binary())
+                    if with_values
+                    else pa.nulls(len(keys), pa.large_binary())
+                ),
                 "has_value": pa.array([v is not None for v in values], pa.bool_()),
             }
         )
@@ -97,7 +102,7 @@ class KeyedStore:
         ).fetchall()
         return int(found)
 
-    def to_write(self, *, differing: bool) -> Iterator[KeyValue]:
+    def to_write(self, *, differing: bool) -> Iterator[Pairs]:
         sql = "SELECT key, value FROM staged"
         if differing:
             sql = (
@@ -106,27 +111,25 @@ class KeyedStore:
                 "HAVING count(*) <> 1 OR NOT bool_and(coalesce(t.is_there AND t.value = s.value, "
                 "false))"
             )
-        yield from self._pairs(sql)
+        yield from self._pieces(sql)
 
-    def gone(self) -> Iterator[tuple[int, bytes]]:
-        """(partition, key) of records to take back."""
-        cursor = self._db.cursor()
-        cursor.execute(
-            f'SELECT t."partition", t.key FROM ({_NEWEST}) t ANTI JOIN staged s ON s.key = t.key '
-            "WHERE t.is_there"
+    def gone(self) -> Iterator[tuple[list[int], list[bytes]]]:
+        """Partitions and keys of records to take back."""
+        yield from self._pieces(
+            'SELECT t."partition", t.key FROM topic t ANTI JOIN staged s ON s.key = t.key '
+            'GROUP BY t."partition", t.key HAVING arg_max(t.has_value, t."offset")'
         )
-        while rows := cursor.fetchmany(PIECE_ROWS):
-            yield from rows
 
-    def newest(self) -> Iterator[KeyValue]:
+    def newest(self) -> Iterator[Pairs]:
         """The key and value of every key that the topic has now, in each partition."""
-        yield from self._pairs(f"SELECT key, value FROM ({_NEWEST}) WHERE is_there")
+        yield from self._pieces(f"SELECT key, value FROM ({_NEWEST}) WHERE is_there")
 
-    def _pairs(self, sql: str) -> Iterator[KeyValue]:
+    def _pieces(self, sql: str) -> Iterator[tuple[list[Any], list[Any]]]:
+        """The two columns of a query."""
         cursor = self._db.cursor()
-        cursor.execute(sql)
-        while rows := cursor.fetchmany(PIECE_ROWS):
-            yield from rows
+        for piece in cursor.sql(sql).to_arrow_reader(PIECE_ROWS):
+            if len(piece):
+                yield piece.column(0).to_pylist(), piece.column(1).to_pylist()
 
     def close(self) -> None:
         self._db.close()

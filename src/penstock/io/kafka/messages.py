@@ -2,7 +2,8 @@
 
     append, format without keys   a message a buffer of the encoder        key null
     append, debezium, key_fields  a message a row                          key from the row
-    upsert (connector has index)  a message a key, deletions are null      key from the index
+    upsert (connector has index)  a message a key, deletions are null      key from the index;
+                                  thousands at a time, by columns (`Keyed`)
 
 Deletes come before inserts. A buffer that is larger than the topic takes is encoded again from
 fewer rows; a single row that is too large is an error that says so.
@@ -12,8 +13,9 @@ Cost: that of the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 from penstock.data.batch import Batch
@@ -42,6 +44,24 @@ class Message(NamedTuple):
 
     def with_headers(self, headers: Headers) -> Message:
         return self._replace(headers=[*self.headers, *headers])
+
+
+class Keyed(NamedTuple):
+    """Records to produce by columns, with the same headers. A null value takes its key back.
+    `partitions` None: the partitioner's choice by key."""
+
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Headers
+    partitions: Sequence[int] | None = None
+
+    def cut(self, start: int, stop: int) -> Keyed:
+        where = None if self.partitions is None else self.partitions[start:stop]
+        return Keyed(self.keys[start:stop], self.values[start:stop], self.headers, where)
+
+    def size(self) -> int:
+        """Bytes of the keys and values."""
+        return sum(map(len, filter(None, chain(self.keys, self.values))))
 
 
 class LogMessages:

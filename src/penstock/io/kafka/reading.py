@@ -12,7 +12,11 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.io.contracts import SinkUnavailable
 from penstock.io.kafka.client import TRY_S, Cluster
@@ -25,6 +29,18 @@ if TYPE_CHECKING:
 BATCH = 10_000
 _ELECTING = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
 PartKey = tuple[str, ...]
+
+
+class Piece(NamedTuple):
+    """Records, and where each of them is."""
+
+    messages: list[Message]
+    partitions: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Piece:
+        messages = list(compress(self.messages, chosen))
+        return Piece(messages, self.partitions[chosen], self.offsets[chosen])
 
 
 def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
@@ -73,32 +89,43 @@ def _offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> d
 
 def scan(
     cluster: Cluster, consumer: Consumer, topic: str, ends: Mapping[int, int]
-) -> Iterator[list[Message]]:
+) -> Iterator[Piece]:
     """Committed records before `ends` in pieces; those of a partition in their order.
 
     `consumer` reads committed records and reports the end of partitions."""
     kafka = cluster.kafka
+    error_of, partition_of, offset_of = (
+        kafka.Message.error, kafka.Message.partition, kafka.Message.offset
+    )  # fmt: skip
+    cluster.is_down = False
+    end_of = np.zeros(max(ends, default=0) + 1, np.int64)
+    end_of[list(ends)] = list(ends.values())
     left = {p for p, end in ends.items() if end > 0}
     consumer.assign([kafka.TopicPartition(topic, p, kafka.OFFSET_BEGINNING) for p in left])
     try:
         while left:
-            piece = []
             with cluster.errors("reading the topic back"):
                 messages = consumer.consume(BATCH, 0.05)
-            for m in messages:
-                error = m.error()
-                p, offset = m.partition() or 0, m.offset() or 0
-                if error is not None:
-                    if error.code() == kafka.KafkaError._PARTITION_EOF:
-                        left.discard(p)
-                    elif not error.retriable():
-                        raise cluster.translated("reading the topic back", error)
+            if not messages and cluster.is_down:
+                raise SinkUnavailable(f"topic '{topic}': no broker can be reached to read it back")
+            errors = list(map(error_of, messages))
+            for m, error in zip(messages, errors, strict=True):
+                if error is None:
                     continue
-                if offset < ends[p]:
-                    piece.append(m)
-                if offset >= ends[p] - 1:
-                    left.discard(p)
-            if piece:
+                if error.code() == kafka.KafkaError._PARTITION_EOF:
+                    left.discard(m.partition() or 0)
+                elif not error.retriable():
+                    raise cluster.translated("reading the topic back", error)
+            if any(errors):
+                messages = [m for m in messages if error_of(m) is None]
+            partitions = np.fromiter(map(partition_of, messages), np.int64, len(messages))
+            offsets = np.fromiter(map(offset_of, messages), np.int64, len(messages))
+            piece = Piece(messages, partitions, offsets)
+            left -= set(np.unique(partitions[offsets >= end_of[partitions] - 1]).tolist())
+            is_before = offsets < end_of[partitions]
+            if not is_before.all():
+                piece = piece.only(is_before)
+            if piece.messages:
                 yield piece
     finally:
         consumer.unassign()

@@ -31,13 +31,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
 from penstock.io.contracts import SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
-from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
-from penstock.io.kafka.reading import ends_of, scan
+from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
+from penstock.io.kafka.reading import Piece, ends_of, scan
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
 COMMIT_S = 60.0
+#: what is asked for at once of a partition that is read whole
+FETCH_BYTES = 8 << 20
 #: after how many records the producer is asked what became of earlier ones
 POLL_RECORDS = 1_000
 #: how often a wait for the brokers looks whether any of them is there
@@ -64,9 +67,9 @@ class Write:
     """One transaction: `records`, then what `tail` makes of how many of them went to each
     partition, and the topic's state after it."""
 
-    records: Iterable[Message]
+    records: Iterable[Message | Keyed]
     state: TopicState
-    tail: Callable[[Sequence[int]], Sequence[Message]] | None = None
+    tail: Callable[[Sequence[int]], Iterable[Message]] | None = None
 
 
 class _Undecided(Exception):
@@ -166,17 +169,21 @@ class TopicWriter:
                 details={"metadata": found.metadata},
             ) from e
 
-    def scan(self) -> Callable[[], Iterator[list[Any]]]:
+    def scan(self) -> Callable[[], Iterator[Piece]]:
         """Makes iterators over the records that are committed now, in pieces; empty if there is no
         topic. Each call reads them anew."""
         name, partitions = self.topic.name, self.topic.count_partitions()
         ends = ends_of(self._cluster, name, partitions) if partitions else {}
 
-        def pieces() -> Iterator[list[Any]]:
+        def pieces() -> Iterator[Piece]:
             if ends:
                 # at its end a partition is asked once more, and would answer after half a second
                 consumer = self.new_consumer(
-                    **{"enable.partition.eof": "true", "fetch.wait.max.ms": "10"}
+                    **{
+                        "enable.partition.eof": "true",
+                        "fetch.wait.max.ms": "10",
+                        "max.partition.fetch.bytes": str(FETCH_BYTES),
+                    }
                 )
                 try:
                     yield from scan(self._cluster, consumer, name, ends)
@@ -297,9 +304,12 @@ class TopicWriter:
                     raise
 
     def _produce(
-        self, producer: Producer, records: Iterable[Message], counts: list[int] | None
+        self, producer: Producer, records: Iterable[Message | Keyed], counts: list[int] | None
     ) -> None:
-        """Hand over `records`; `counts`, if given, learns where they went."""
+        """Hand over `records`; `counts`, if given and they are counted, learns where they went.
+
+        What is not counted has no report of its own: a record that cannot be delivered fails the
+        transaction, which says why."""
 
         def delivered(error: KafkaError | None, message: Any) -> None:
             if error is not None:
@@ -307,19 +317,29 @@ class TopicWriter:
             elif counts is not None:
                 counts[message.partition()] += 1
 
-        topic, produce = self.topic.name, producer.produce
-        for number, (key, value, headers, partition) in enumerate(records, 1):
-            try:
-                produce(topic, value, key, partition, delivered, headers=headers or None)
-            except BufferError:
-                self._wait_for_room(
-                    producer,
-                    partial(produce, topic, value, key, partition, delivered, headers=headers),
-                )
-            if number % POLL_RECORDS == 0:
-                producer.poll(0)
-            self.bytes_written += len(key or b"") + len(value or b"")
+        more: dict[str, Any] = {"on_delivery": delivered} if self._is_counted else {}
+        for piece in records:
+            if isinstance(piece, Message):
+                piece = Keyed([piece.key], [piece.value], piece.headers, [piece.partition])
+            self._produce_piece(producer, piece, more)
+            self.bytes_written += piece.size()
         producer.poll(0)
+
+    def _produce_piece(self, producer: Producer, piece: Keyed, more: Mapping[str, Any]) -> None:
+        topic, produce = self.topic.name, producer.produce
+        if piece.headers:
+            more = {**more, "headers": piece.headers}
+        if more:
+            produce = partial(produce, **more)  # without, it takes half as long
+        where = repeat(-1) if piece.partitions is None else piece.partitions
+        records = zip(piece.values, piece.keys, where, strict=False)
+        while slice := list(islice(records, POLL_RECORDS)):
+            for value, key, partition in slice:
+                try:
+                    produce(topic, value, key, partition)
+                except BufferError:
+                    self._wait_for_room(producer, partial(produce, topic, value, key, partition))
+            producer.poll(0)
 
     def _wait_for_room(self, producer: Producer, produce: Callable[[], object]) -> None:
         """Call `produce` until the producer's queue takes the record."""

@@ -225,13 +225,13 @@ class KafkaLogSink(Sink):
         pieces = self._writer.scan()
         shown = Shown()
         for piece in pieces():
-            for m in piece:
+            for m in piece.messages:
                 shown.take(m.partition(), marks_of(m))
         parts = shown.parts()
 
         def rows() -> Iterator[Batch]:
             for piece in pieces():
-                values = [m.value() for m in piece if self._is_data_of(parts, marks_of(m))]
+                values = [m.value() for m in piece.messages if self._is_data_of(parts, marks_of(m))]
                 if values:
                     yield of_records(b"".join(v or b"" for v in values), told)
 

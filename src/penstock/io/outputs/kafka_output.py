@@ -78,7 +78,7 @@ def _writer(o: Options, spec: TopicSpec) -> TopicWriter:
         Topic(cluster, spec),
         transactional_id=f"{prefix}.{spec.name}",
         # Java's partitioner: other writers of the topic put a key into the same partition
-        producer_options={"partitioner": "murmur2_random", **producer},
+        producer_options={"partitioner": "murmur2_random", "linger.ms": "50", **producer},
         consumer_options=consumer,
         is_counted=not spec.is_compacted,
     )

@@ -23,9 +23,10 @@ Memory: that of `keyed_store` and of librdkafka's queue.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+
+import numpy as np
 
 from penstock.data.batch import Batch
 from penstock.data.types import VARCHAR, Field, Schema
@@ -39,8 +40,9 @@ from penstock.io.contracts import (
     StagingLost,
 )
 from penstock.io.kafka.encoders import keyed_encoder
-from penstock.io.kafka.keyed_store import PIECE_ROWS, KeyedStore
-from penstock.io.kafka.messages import OVERHEAD_BYTES, Message
+from penstock.io.kafka.keyed_store import KeyedStore
+from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed
+from penstock.io.kafka.reading import Piece
 from penstock.io.kafka.records import Headers
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.writer import TopicWriter, Write
@@ -55,8 +57,9 @@ from penstock.io.outputs.fencing import (
 )
 from penstock.io.outputs.words import of_columns
 
-FLUSH_BYTES = 4 << 20
-FLUSH_RECORDS = 50_000
+#: a transaction takes tens of milliseconds, whatever its size
+FLUSH_BYTES = 16 << 20
+FLUSH_RECORDS = 200_000
 #: how often a publish looks at the topic anew when others write to it
 SCANS = 20
 _WORDS = Schema((Field("key", VARCHAR), Field("value", VARCHAR)))
@@ -151,8 +154,8 @@ class KafkaUpsertSink(Sink):
         several."""
         attempt = secrets.token_hex(8)
         half = TopicState(replace(marker, phase="staging"), {generation: attempt})
-        held: list[Message] = []
-        held_bytes = 0
+        held: list[Keyed] = []
+        held_bytes, held_records = 0, 0
         has_begun = False
 
         def check(state: TopicState) -> None:
@@ -169,26 +172,28 @@ class KafkaUpsertSink(Sink):
 
             self._writer.write(plan)
 
-        for m in self._messages(store):
-            held.append(m)
-            held_bytes += len(m[0] or b"") + len(m[1] or b"") + OVERHEAD_BYTES // 20
-            if held_bytes >= FLUSH_BYTES or len(held) >= FLUSH_RECORDS:
+        for piece in self._pieces(store):
+            held.append(piece)
+            held_bytes += piece.size()
+            held_records += len(piece.keys)
+            if held_bytes >= FLUSH_BYTES or held_records >= FLUSH_RECORDS:
                 flush(half)
-                has_begun, held, held_bytes = True, [], 0
+                has_begun, held, held_bytes, held_records = True, [], 0, 0
         flush(TopicState(marker))
 
-    def _messages(self, store: KeyedStore) -> Iterator[Message]:
-        yield from self._upserts(store.to_write(differing=self._is_diff))
-        for partition, key in store.gone():
-            yield Message(key, None, self._headers, partition)
+    def _pieces(self, store: KeyedStore) -> Iterator[Keyed]:
+        for keys, values in store.to_write(differing=self._is_diff):
+            yield from _cut(self._upserts(keys, values))
+        for partitions, keys in store.gone():
+            yield from _cut(Keyed(keys, [None] * len(keys), self._headers, partitions))
 
-    def _upserts(self, pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Message]:
-        headers = self._headers
+    def _upserts(self, keys: list[bytes], values: list[bytes]) -> Keyed:
         limit = self._writer.topic.max_bytes - OVERHEAD_BYTES
-        for key, value in pairs:
-            if len(key) + len(value) > limit:
-                raise self._too_large(key, len(key) + len(value))
-            yield Message(key, value, headers)
+        if max(map(len, keys), default=0) + max(map(len, values), default=0) > limit:
+            for key, value in zip(keys, values, strict=True):
+                if len(key) + len(value) > limit:
+                    raise self._too_large(key, len(key) + len(value))
+        return Keyed(keys, values, self._headers)
 
     def _too_large(self, key: bytes, size: int) -> SinkRejected:
         return SinkRejected(
@@ -224,12 +229,16 @@ class KafkaUpsertSink(Sink):
 
         self._writer.write(plan)
 
-    def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Message]:
+    def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Keyed]:
         if len(deletes):
-            yield from (Message(k, None, self._headers) for k in self._encoder.keys(deletes))
+            keys = self._encoder.keys(deletes).to_pylist()
+            yield Keyed(keys, [None] * len(keys), self._headers)
         if len(upserts):
-            keys = self._encoder.keys(upserts.select(self.context.key))
-            yield from self._upserts(zip(keys, self._encoder.values(upserts), strict=True))
+            yield self._upserts(*self._encoded(upserts))
+
+    def _encoded(self, rows: Batch) -> tuple[list[bytes], list[bytes]]:
+        keys = self._encoder.keys(rows.select(self.context.key))
+        return keys.to_pylist(), self._encoder.values(rows).to_pylist()
 
     # reading back
 
@@ -241,20 +250,13 @@ class KafkaUpsertSink(Sink):
             store = KeyedStore()
             try:
                 _take(store, pieces(), with_values=True)
-                held: list[tuple[bytes, bytes]] = []
-                for pair in store.newest():
-                    held.append(pair)
-                    if len(held) == PIECE_ROWS:
-                        yield _words(held)
-                        held = []
-                if held:
-                    yield _words(held)
+                for keys, values in store.newest():
+                    yield _words(keys, values)
             finally:
                 store.close()
 
         def spell(rows: Batch) -> Batch:
-            keys = self._encoder.keys(rows.select(self.context.key))
-            return _words(list(zip(keys, self._encoder.values(rows), strict=True)), rows)
+            return _words(*self._encoded(rows), rows)
 
         return Contents(schema=_WORDS, key=(0,), rows=rows(), spell=spell)
 
@@ -270,23 +272,23 @@ class KafkaUpsertSink(Sink):
         self._writer.close()
 
 
-def _take(store: KeyedStore, pieces: Iterator[list[Any]], *, with_values: bool) -> None:
+def _take(store: KeyedStore, pieces: Iterator[Piece], *, with_values: bool) -> None:
     """Records of the topic into the store; those without a key are nobody's."""
     for piece in pieces:
-        keyed = [m for m in piece if m.key() is not None]
-        store.take_topic(
-            [m.partition() for m in keyed],
-            [m.offset() for m in keyed],
-            [m.key() for m in keyed],
-            [m.value() for m in keyed],
-            with_values=with_values,
-        )
+        keys = [m.key() for m in piece.messages]
+        if None in keys:
+            piece = piece.only(np.array([k is not None for k in keys], np.bool_))
+            keys = [m.key() for m in piece.messages]
+        values = [m.value() for m in piece.messages]
+        store.take_topic(piece.partitions, piece.offsets, keys, values, with_values=with_values)
 
 
-def _words(pairs: Sequence[tuple[bytes, bytes]], like: Batch | None = None) -> Batch:
-    texts = [
-        [b.decode("utf-8", "backslashreplace") for b in side] for side in zip(*pairs, strict=True)
-    ]
-    if not texts:
-        texts = [[], []]
+def _cut(piece: Keyed) -> Iterator[Keyed]:
+    """No more records at a time than a transaction may have."""
+    for at in range(0, len(piece.keys), FLUSH_RECORDS):
+        yield piece.cut(at, at + FLUSH_RECORDS)
+
+
+def _words(keys: list[bytes], values: list[bytes], like: Batch | None = None) -> Batch:
+    texts = [[b.decode("utf-8", "backslashreplace") for b in side] for side in (keys, values)]
     return of_columns(_WORDS, texts, None if like is None else like.weights)
