@@ -357,6 +357,27 @@ def test_a_transaction_shows_nothing_before_its_commit_and_one_batch_after(p: Pi
     s.close()
 
 
+def test_a_subscription_that_comes_during_a_transaction_has_no_part_in_it_unless_by_snapshot(
+    p: Pipeline,
+) -> None:
+    p.send("t", {"id": 45, "v": "before"})
+    assert p.post("/start_transaction").status_code == 200
+    p.send("t", {"id": 46, "v": "within"}, wait=False)
+    late = Subscription(p, "m", "format=json&backpressure=true")
+    late.message()
+    whole = Subscription(p, "m", "format=json&backpressure=true&send_snapshot=true")
+    first = whole.data()
+    assert first["snapshot"] and {r["insert"]["id"] for r in first["json_data"]} >= {1, 45}
+    assert 46 not in {r["insert"]["id"] for r in first["json_data"]}
+    assert p.post("/commit_transaction").status_code == 200
+    wait_until(lambda: p.get("/stats").json()["global_metrics"]["transaction_id"] == 0)
+    assert [r["insert"]["id"] for r in whole.data()["json_data"]] == [46]
+    p.send("t", {"id": 47, "v": "after"})
+    assert [r["insert"]["id"] for r in late.data()["json_data"]] == [47]
+    late.close()
+    whole.close()
+
+
 def test_a_paused_pipeline_blocks_rows_unless_they_are_forced(p: Pipeline) -> None:
     assert p.post("/pause").status_code == 202
     p.wait("deployment_status", "Paused")

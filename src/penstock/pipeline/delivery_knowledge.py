@@ -63,6 +63,8 @@ class DeliveryKnowledge:
         self.unverified: Recovered | None = None
         #: steps up to this one are in the sink already, though they are made again
         self.skip_to = 0
+        #: what steps before this one change is not for this output, which came later
+        self.first_step = 0
         self.paused = settings.paused
         self.failures = 0
         self.counters = Counters()

@@ -59,7 +59,7 @@ class DeliveryState(RequestedDelivery):
                 # discarded for good: nothing is owed, so progress may move on
                 self.advance(step, processed)
             return
-        rows = delta if len(delta) else None
+        rows = delta if len(delta) and step >= self.first_step else None
         if step <= self.skip_to:
             self.advance(step, processed)
             return

@@ -194,10 +194,12 @@ class StepLoop:
             self.inputs = {**self.inputs, endpoint.name: endpoint}
 
     def add_output(self, endpoint: OutputEndpoint) -> None:
-        """From the next step on; the endpoint counts as caught up with this one, unless it owes
-        a snapshot."""
+        """From the next step on, or from the one after it if that is the commit of a transaction
+        that is open now (contract 6.4); the endpoint counts as caught up with this step. One that
+        owes a snapshot gets it as of now or later, and all that follows."""
         with self.step_lock, self._endpoints_lock:
-            endpoint.catch_up(self.step, self.processed_records)
+            first_step = self.step + (2 if self.transaction.is_open else 1)
+            endpoint.catch_up(self.step, self.processed_records, first_step=first_step)
             self.outputs = {**self.outputs, endpoint.name: endpoint}
 
     def remove_output(self, name: str) -> None:

@@ -136,11 +136,13 @@ class OutputEndpoint:
         with self._cond:
             return self._state.position(config_digest(self.config), self._identity.schema_hash)
 
-    def catch_up(self, step: int, processed: int) -> None:
-        """A new endpoint that owes no snapshot counts as caught up with `step`."""
+    def catch_up(self, step: int, processed: int, *, first_step: int) -> None:
+        """A new endpoint that owes no snapshot counts as caught up with `step`, and is sent what
+        changes from `first_step` on."""
         with self._cond:
             if not self.settings.snapshot:
                 self._state.advance(step, processed)
+                self._state.first_step = first_step
 
     @property
     def is_full(self) -> bool:
