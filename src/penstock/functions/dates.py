@@ -264,7 +264,8 @@ def _clock(hour: Array, minute: Array, second: Array) -> tuple[Array, Array]:
     ok = (hour >= 0) & (hour < 24) & (minute >= 0) & (minute < 60)
     ok = ok & (second >= 0) & (second < 60)
     whole = np.trunc(np.where(ok, hour, 0)) * 3600 + np.trunc(np.where(ok, minute, 0)) * 60
-    fraction = np.rint(np.where(ok, second, 0) * 1e9).astype(np.int64)
+    nanoseconds = np.rint(np.where(ok, second, 0) * 1e9).astype(np.int64)
+    fraction = np.minimum(nanoseconds, 59_999_999_999)  # what is finer than that is cut off
     return whole.astype(np.int64) * 1_000_000_000 + fraction, ok
 
 

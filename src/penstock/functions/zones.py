@@ -5,13 +5,17 @@
 
 NULL for an unknown zone and for a time that the first zone's clocks skip. A time that they show
 twice is the earlier one. All rows with the same pair of zones are converted in one call; the zones'
-rules are Arrow's, from the machine's time zone database.
+rules are Arrow's, from the machine's time zone database. Its tables end with 2037: what comes
+later follows the rule that each zone states for all time, which `zoneinfo` reads. It is asked for
+a zone's changes once a year of the data.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +31,11 @@ from penstock.functions.params import MOMENT, STRING
 
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _KNOWN = "Europe/Paris"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: 2037-01-01 in µs
+_TABLES_END = 2_114_380_800_000_000
+#: 400 years, after which the calendar, and so a rule's every day, repeats
+_CYCLE = 146_097 * calendar.DAY_US
 
 
 @lru_cache(maxsize=1024)
@@ -59,6 +68,16 @@ def in_utc(us: Array, source: int | str) -> tuple[Array, Array]:
     """(µs UTC of times on the clocks of `source`, whether there are such times)."""
     if isinstance(source, int):
         return us - source, np.ones(len(us), np.bool_)
+    late = us >= _TABLES_END
+    if late.any():
+        utc, ok = np.empty_like(us), np.empty(len(us), np.bool_)
+        utc[~late], ok[~late] = _in_utc_by_tables(us[~late], source)
+        utc[late], ok[late] = _in_utc_by_rule(us[late], source)
+        return utc, ok
+    return _in_utc_by_tables(us, source)
+
+
+def _in_utc_by_tables(us: Array, source: str) -> tuple[Array, Array]:
     local = pa.array(us, pa.timestamp("us"))
     instants = pc.assume_timezone(local, source, ambiguous="earliest", nonexistent="earliest")
     utc = np.asarray(instants.cast(pa.int64()))
@@ -69,7 +88,62 @@ def _from_utc(us: Array, target: int | str) -> Array:
     if isinstance(target, int):
         return us + target
     instants = pa.array(us, pa.timestamp("us", target))
-    return np.asarray(pc.local_timestamp(instants).cast(pa.int64()))
+    local = np.asarray(pc.local_timestamp(instants).cast(pa.int64()))
+    late = us >= _TABLES_END
+    if late.any():
+        local = local.copy()
+        local[late] = us[late] + _offsets(us[late], target)
+    return local
+
+
+def _in_utc_by_rule(us: Array, source: str) -> tuple[Array, Array]:
+    """Of the offsets around each time the greatest that agrees: it is the earlier instant."""
+    utc = us - _offsets(us, source)
+    ok = np.zeros(len(us), np.bool_)
+    for offset in np.unique(
+        [_offsets(us + d, source) for d in (-calendar.DAY_US, calendar.DAY_US)]
+    ):
+        fits = _offsets(us - offset, source) == offset
+        utc, ok = np.where(fits, us - offset, utc), ok | fits
+    return utc, ok
+
+
+def _offsets(us: Array, name: str) -> Array:
+    """µs by which the zone's clocks are ahead of UTC at instants, by the zone's rule."""
+    us = np.where(us < _TABLES_END, us, _TABLES_END + (us - _TABLES_END) % _CYCLE)
+    years = us.astype("M8[us]").astype("M8[Y]").astype(np.int64) + 1970
+    out = np.zeros(len(us), np.int64)
+    for year in np.unique(years):
+        starts, offsets = _changes(name, int(year))
+        here = years == year
+        out[here] = offsets[np.maximum(np.searchsorted(starts, us[here], side="right") - 1, 0)]
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _changes(name: str, year: int) -> tuple[Array, Array]:
+    """(instants from which offsets hold, the offsets) of the UTC year: its start and its changes.
+
+    A zone changes its clocks at most once a day."""
+    info = ZoneInfo(name)
+
+    def offset(second: int) -> int:
+        found = (_EPOCH + timedelta(seconds=second)).astimezone(info).utcoffset()
+        return 0 if found is None else found // timedelta(microseconds=1)
+
+    first = (datetime(year, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+    days = range(first, first + 365 * 86_400, 86_400)
+    starts, offsets = [first], [offset(first)]
+    for day in days:
+        end = day + 86_400
+        if offset(end) != offsets[-1]:
+            low, high = day, end  # the offset changes in (low, high]
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+            starts.append(high)
+            offsets.append(offset(high))
+    return np.array(starts) * 1_000_000, np.array(offsets)
 
 
 def _convert(source: Column, target: Column, at: Column) -> Column:
