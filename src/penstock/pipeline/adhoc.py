@@ -12,16 +12,19 @@ nothing else.
 Whole numbers divide to whole numbers and NULL sorts as the largest value, as in the engine whose
 place DuckDB takes here (contract section 5).
 
-Not here: the views' own SQL (`penstock.sql`); this dialect is DuckDB's.
+Not here: the views' own SQL (`penstock.sql`); this dialect is DuckDB's, with the functions of
+`adhoc_functions`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -30,6 +33,7 @@ import pyarrow as pa
 from penstock.data.arrow import to_arrow
 from penstock.errors import UserError
 from penstock.pipeline.adhoc_formats import CONTENT_TYPES, FORMATS
+from penstock.pipeline.adhoc_functions import define
 from penstock.pipeline.outputs import SnapshotHandle
 
 
@@ -67,6 +71,7 @@ class AdHoc:
         with _connect() as db:
             statements = _parse(db, sql)
             _check(statements, _READING)
+            define(db, sql)
             for name, table in self._tables(self._relations(db, statements)).items():
                 db.register(name, table)
             try:
@@ -108,10 +113,7 @@ class AdHoc:
             query = _WRAPPING.sub("", s.query, count=1)
             if s.type == duckdb.StatementType.PREPARE:
                 query = _PARAMETER.sub("NULL", query)
-            try:
-                mentioned |= {n.strip('"') for n in db.get_table_names(query)}
-            except duckdb.Error as e:
-                raise _query_error(str(e)) from e
+            mentioned |= _mentioned(db, query)
         names = {n if n in self._declared else n.lower() for n in mentioned}
         for name in sorted(names & self._declared - self._readable):
             raise _query_error(
@@ -134,6 +136,29 @@ class AdHoc:
                     self._kept[name] = kept
             tables[name] = kept.table
         return tables
+
+
+def _mentioned(db: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    """The relations that a query names. DuckDB finds them by binding it without them, which goes
+    wrong where columns matter (USING, NATURAL, UNNEST of a column): its parse tree has them too."""
+    try:
+        return {n.strip('"') for n in db.get_table_names(query)}
+    except duckdb.BinderException:
+        ((text,),) = db.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+        tables: set[str] = set()
+        for part in _parts(json.loads(text)):
+            if part.get("type") == "BASE_TABLE":
+                tables.add(str(part["table_name"]))
+        return tables
+    except duckdb.Error as e:
+        raise _query_error(str(e)) from e
+
+
+def _parts(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _parts(part)
 
 
 def _named(answer: pa.Table) -> pa.Table:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from penstock.data.batch import Batch
+from penstock.data.build import batch_from_rows
+from penstock.data.types import INTEGER, VARCHAR, Kind, SqlType, schema
 from penstock.errors import UserError
 from penstock.pipeline.adhoc import AdHoc
 
@@ -25,6 +29,65 @@ def refusal(sql: str) -> str:
         answer(sql)
     assert caught.value.code == "AdHocQueryError"
     return caught.value.message
+
+
+class Held:
+    """A snapshot of one relation."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+
+    def batch(self) -> Batch:
+        return self._batch
+
+
+def held(**relations: Batch) -> AdHoc:
+    names = frozenset(relations)
+    pinned: Any = {name: Held(batch) for name, batch in relations.items()}
+    return AdHoc(names, names, lambda wanted: (1, {n: pinned[n] for n in wanted}))
+
+
+PAIR = schema(id=INTEGER, xs=SqlType(Kind.ARRAY, children=(INTEGER,)))
+JOINED = held(
+    left_=batch_from_rows(PAIR, [(1, [10, 11]), (2, [])]),
+    right_=batch_from_rows(schema(id=INTEGER, name=VARCHAR), [(1, "one"), (3, "three")]),
+)
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT id, name FROM left_ l JOIN right_ r USING (id)", [{"id": 1, "name": "one"}]),
+        ("SELECT name FROM left_ NATURAL JOIN right_", [{"name": "one"}]),
+        ("SELECT x FROM left_, UNNEST(left_.xs) u(x)", [{"x": 10}, {"x": 11}]),
+        ("WITH c AS (SELECT id FROM left_) SELECT name FROM c JOIN right_ USING (id)",
+         [{"name": "one"}]),
+        ("PREPARE q AS SELECT name FROM left_ JOIN right_ USING (id) WHERE id = $1; EXECUTE q(1)",
+         [{"name": "one"}]),
+    ],
+)  # fmt: skip
+def test_columns_may_decide_how_relations_are_joined(sql: str, expected: list[Any]) -> None:
+    lines = b"".join(JOINED.query(sql, "json")[1]).splitlines()
+    assert [json.loads(line) for line in lines if line] == expected
+
+
+def test_json_is_read_by_the_dialects_functions() -> None:
+    sql = """SELECT json_get(j, 'a') AS a, json_get_int(j, 'a', 0) AS i, json_get_str(j, 'b') AS s,
+             json_get_str(j, 'a') AS no, json_get_float(j, 'a', 1) AS f, json_get_bool(j, 'c') AS c,
+             json_as_text(j, 'a', 0) AS t, json_as_text(j, 'n') AS n, json_length(j, 'a') AS l,
+             json_contains(j, 'b') AS has, json_contains(j, 'z') AS lacks, json_get(j, 'z') AS z,
+             json_object_keys(j) AS k, json_get_int(NULL, 'a') AS none
+             FROM (VALUES ('{"a":[1,2.5],"b":"x","c":true,"n":null}')) q(j)"""
+    assert json.loads(answer(sql, "json")) == {
+        "a": "[1,2.5]", "i": 1, "s": "x", "no": None, "f": 2.5, "c": True, "t": "1", "n": None,
+        "l": 2, "has": True, "lacks": False, "z": None, "k": ["a", "b", "c", "n"], "none": None,
+    }  # fmt: skip
+
+
+def test_structs_patterns_and_rough_counts_go_by_the_dialects_names() -> None:
+    sql = """SELECT struct(1, 'x') AS s, regexp_like('abc', 'b.') AS r,
+             approx_distinct(x) AS n FROM (VALUES (1), (1)) q(x)"""
+    assert json.loads(answer(sql, "json")) == {"s": {"c0": 1, "c1": "x"}, "r": True, "n": 1}
 
 
 def test_two_columns_of_one_name_are_both_answered() -> None:
