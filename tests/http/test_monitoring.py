@@ -230,6 +230,24 @@ def test_a_support_bundle_is_a_zip_of_what_a_report_needs(p: Pipeline) -> None:
     with zipfile.ZipFile(io.BytesIO(answer.content)) as bundle:
         assert bundle.testzip() is None
         assert json.loads(bundle.read("pipeline_config.json"))["name"] == p.name
+        assert json.loads(bundle.read("circuit_profile.json"))["operators"]
+
+
+def test_a_circuit_profile_tells_of_each_operator_what_it_did_and_keeps(p: Pipeline) -> None:
+    before = {o["name"]: o for o in p.get("/circuit_json_profile").json()["operators"]}
+    p.send("t", {"a": 71, "v": "profiled"}, {"a": 72, "v": "profiled"})
+    packed = p.get("/circuit_profile")
+    assert packed.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        profile = json.loads(archive.read("circuit_profile.json"))
+    after = {o["name"]: o for o in profile["operators"]}
+    assert before.keys() == after.keys()
+    change = {n: after[n]["rows_out"] - before[n]["rows_out"] for n in after}
+    assert (change["source t"], change["sink m"], change["source Odd Name"]) == (2, 2, 0)
+    assert "source t" in after["sink m"]["inputs"]
+    assert after["source t"]["seconds"] > before["source t"]["seconds"]
+    assert after["sink m"]["state_rows"] == before["sink m"]["state_rows"] + 2
+    assert profile["step_seconds"] >= max(o["seconds"] for o in profile["operators"])
 
 
 def test_relations_in_paths_are_sql_identifiers(p: Pipeline) -> None:

@@ -41,7 +41,8 @@ Running:
         the same for a changed program (see `circuit.bootstrap`); `fingerprints` say what stays
 
     stats() -> list[NodeStats]
-        per node its name, rows in and out so far, rows of state
+        per node its name and inputs, rows in and out so far, rows of state, and the seconds it
+        took if `measure(clock)` was called before the first step
 
 A step that raises leaves the circuit unusable (the pipeline stops); it never returns a part.
 """

@@ -73,9 +73,12 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class NodeStats:
-    """Traffic of one node since the circuit was built, and the rows that it keeps."""
+    """Traffic of one node since the circuit was built, the rows that it keeps, and the seconds
+    that it took if they are measured."""
 
     name: str
+    inputs: tuple[str, ...]
+    seconds: float
     rows_in: int
     rows_out: int
     state_rows: int
@@ -439,4 +442,15 @@ class Circuit:
 
     def stats(self) -> list[NodeStats]:
         """One entry per node, in topological order."""
-        return [NodeStats(n.name, n.rows_in, n.rows_out, n.state_rows()) for n in self._nodes]
+        return [
+            NodeStats(
+                n.name, tuple(i.name for i in n.inputs), n.seconds, n.rows_in, n.rows_out,
+                n.state_rows(),
+            )
+            for n in self._nodes
+        ]  # fmt: skip
+
+    def measure(self, clock: Callable[[], float]) -> None:
+        """Note from the first step on how long each node takes, in seconds of `clock`."""
+        assert self._schedule is None, "the circuit has been stepped"
+        self._schedule = Schedule(self._nodes, clock)

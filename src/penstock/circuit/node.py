@@ -34,6 +34,8 @@ class Node:
         self.is_pending = False
         self.rows_in = 0
         self.rows_out = 0
+        #: spent in its steps so far, where that is measured (`schedule`)
+        self.seconds = 0.0
 
     def step(self) -> Batch | None:
         """The output's change, from `inputs[i].delta`; None or an empty batch for none."""

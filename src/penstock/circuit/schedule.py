@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from penstock.circuit.arrange import Arrange
 from penstock.circuit.node import Node
@@ -33,23 +34,25 @@ from penstock.data.parallel import are_together, is_alone, together
 class Schedule:
     """The order of a circuit's nodes, which are there all."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], clock: Callable[[], float] | None = None) -> None:
+        """`clock`: measures what each node's run takes; its commit is not in it."""
         self._nodes = tuple(nodes)
         self._round: _Layout | None = None
+        self._run = _run if clock is None else partial(_run_measured, clock)
 
     def run(self, rows: int) -> list[Node]:
         """Run what is due in a step that takes in `rows`; returns what ran, in order. Raises what
         the first node raises that raises."""
         if not are_together(rows):
-            ran = []
+            ran, run = [], self._run
             for node in self._nodes:
                 if node.is_due():
-                    node.run()
+                    run(node)
                     ran.append(node)
             return ran
         if self._round is None:
             self._round = _Layout(self._nodes)
-        together_now = _Round(self._round)
+        together_now = _Round(self._round, self._run)
         together(together_now.work)
         return together_now.result()
 
@@ -76,6 +79,16 @@ class Schedule:
         together(work)
 
 
+def _run(node: Node) -> None:
+    node.run()
+
+
+def _run_measured(clock: Callable[[], float], node: Node) -> None:
+    started = clock()
+    node.run()
+    node.seconds += clock() - started
+
+
 class _Layout:
     """Who waits for whom, by place in the circuit's order."""
 
@@ -97,8 +110,8 @@ class _Round:
     """One step's run of all nodes: `work` is called in several threads and returns in each when
     nothing is left."""
 
-    def __init__(self, layout: _Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: _Layout, run: Callable[[Node], None]) -> None:
+        self._layout, self._run = layout, run
         self._waits_for = list(layout.inputs)
         #: places whose inputs have run, lowest first
         self._ready = [at for at, count in enumerate(layout.inputs) if not count]
@@ -113,7 +126,7 @@ class _Round:
         while (at := self._next()) is not None:
             failure = None
             try:
-                self._layout.nodes[at].run()
+                self._run(self._layout.nodes[at])
             except BaseException as e:
                 failure = e
             self._over(at, failure)

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -95,6 +96,7 @@ class Assembly:
         limit_mb = settings.runtime.get("max_rss_mb")
         self._statistics.limit_bytes = None if limit_mb is None else limit_mb << 20
         limit_memory(circuit, files, limit_mb)
+        circuit.measure(time.perf_counter)
         self.loop = StepLoop(
             circuit,
             max_batch_records=settings.max_batch_records,

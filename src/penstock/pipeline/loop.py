@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from penstock.circuit import NodeStats
 from penstock.data.batch import Batch, InputBatch
 from penstock.errors import PenstockError
 from penstock.pipeline import failpoints
@@ -55,6 +56,8 @@ class SteppedCircuit(Protocol):
     def step(self, inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]: ...
 
     def snapshot(self, name: str) -> SnapshotHandle: ...
+
+    def stats(self) -> Sequence[NodeStats]: ...
 
     @property
     def late_records(self) -> int: ...
@@ -198,7 +201,7 @@ class StepLoop:
         that is open now (contract 6.4); the endpoint counts as caught up with this step. One that
         owes a snapshot gets it as of now or later, and all that follows."""
         with self.step_lock, self._endpoints_lock:
-            first_step = self.step + (2 if self.transaction.is_open else 1)
+            first_step = self.step + 2 if self.transaction.is_open else 0
             endpoint.catch_up(self.step, self.processed_records, first_step=first_step)
             self.outputs = {**self.outputs, endpoint.name: endpoint}
 

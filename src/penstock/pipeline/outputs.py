@@ -137,8 +137,8 @@ class OutputEndpoint:
             return self._state.position(config_digest(self.config), self._identity.schema_hash)
 
     def catch_up(self, step: int, processed: int, *, first_step: int) -> None:
-        """A new endpoint that owes no snapshot counts as caught up with `step`, and is sent what
-        changes from `first_step` on."""
+        """A new endpoint that owes no snapshot counts as caught up with `step`, and is not sent
+        what steps before `first_step` change."""
         with self._cond:
             if not self.settings.snapshot:
                 self._state.advance(step, processed)

@@ -25,6 +25,7 @@ from penstock.pipeline.endpoints import find_input, find_output
 from penstock.pipeline.ingress import IngressSession
 from penstock.pipeline.life import PipelineLife
 from penstock.pipeline.metrics import prometheus
+from penstock.pipeline.profile import circuit_profile
 from penstock.pipeline.statistics import input_status, output_status
 
 
@@ -103,6 +104,9 @@ class Pipeline(PipelineLife):
             self._loop, labels, process=self._statistics, checkpoints=checkpoints,
             is_paused=not self._running.is_set(),
         )  # fmt: skip
+
+    def circuit_profile(self) -> dict[str, Any]:
+        return circuit_profile(self._loop)
 
     def time_series(self) -> dict[str, Any]:
         return self._statistics.time_series()

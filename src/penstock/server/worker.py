@@ -59,6 +59,7 @@ CALLS = frozenset((
     "output_stats", "set_connector", "set_output_connector", "time_series", "start_transaction",
     "commit_transaction", "checkpoint", "checkpoint_status", "checkpoints", "reset", "reset_status",
     "cancel_reset", "reset_group", "audit", "metrics", "approve", "advance_clock",
+    "circuit_profile",
 ))  # fmt: skip
 #: those that make sense before the pipeline is built
 _ALWAYS = frozenset(("status", "pause", "resume", "approve", "checkpoints"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,21 @@ def test_the_statistics_count_rows_in_out_and_kept() -> None:
     assert _numbers(by_name["source"]) == (3, 3, 0)
     assert _numbers(by_name["aggregate"]) == (3, 2, 2)
     assert _numbers(by_name["sink"]) == (2, 2, 2)
+
+
+def test_seconds_are_those_of_the_clock_that_is_given_for_what_ran() -> None:
+    circuit = Circuit()
+    for name in "tu":
+        circuit.sink(f"out {name}", circuit.source(name, T))
+    ticks = count()
+    circuit.measure(lambda: float(next(ticks)))
+    for row in ((1, 5), (2, 5)):
+        circuit.step({"t": [as_input(T, [(row, 1)])]})
+
+    seconds = {s.name: s.seconds for s in circuit.stats()}
+
+    assert seconds == {"source t": 2.0, "sink out t": 2.0, "source u": 0.0, "sink out u": 0.0}
+    assert next(ticks) == 8
 
 
 def _numbers(s: Any) -> tuple[int, int, int]:

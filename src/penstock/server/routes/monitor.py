@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import orjson
 from starlette.responses import Response, StreamingResponse
@@ -114,6 +114,28 @@ async def _follow(log: LogBuffer, tail: Tail) -> AsyncIterator[bytes]:
         stop()
 
 
+async def circuit_json_profile(call: Call) -> Response:
+    """What each operator did and keeps (`penstock.pipeline.profile`)."""
+    return await call.ask("circuit_profile")
+
+
+async def circuit_profile(call: Call) -> Response:
+    """The same as a file in a zip."""
+    answer = await call.ask("circuit_profile")
+    if answer.status_code != 200:
+        return answer
+    packed = zipped({"circuit_profile.json": bytes(answer.body)})
+    return Response(packed, headers={"content-type": "application/zip"})
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
 async def support_bundle(call: Call) -> Response:
     """What a bug report needs, as a zip of JSON and text files."""
     record = call.pipeline()
@@ -125,17 +147,17 @@ async def support_bundle(call: Call) -> Response:
             {"version": call.site.version, "edition": call.site.edition}
         ),
     }
-    for name, method in (("stats.json", "stats"), ("metrics.txt", "metrics")):
+    for name, method in (
+        ("stats.json", "stats"),
+        ("metrics.txt", "metrics"),
+        ("circuit_profile.json", "circuit_profile"),
+    ):
         answer = await call.site.ask(record, method, {})
         if answer is not None:
             files[name] = bytes(answer.body)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
     disposition = f'attachment; filename="{record.name}-support-bundle.zip"'
     return Response(
-        packed.getvalue(),
+        zipped(files),
         headers={"content-type": "application/octet-stream", "content-disposition": disposition},
     )
 
@@ -190,6 +212,8 @@ ROUTES: RouteTable = (
     ("GET", f"{_P}/time_series", "read", time_series),
     ("GET", f"{_P}/time_series_stream", "read", time_series_stream),
     ("GET", f"{_P}/logs", "read", logs),
+    ("GET", f"{_P}/circuit_json_profile", "read", circuit_json_profile),
+    ("GET", f"{_P}/circuit_profile", "read", circuit_profile),
     ("GET", f"{_P}/support_bundle", "read", support_bundle),
     ("GET", "/cluster_healthz", "read", cluster_healthz),
     ("GET", "/cluster/events", "read", cluster_events),

@@ -23,15 +23,13 @@ def _without(feature: str) -> Endpoint:
 
 
 _SYNC = _without("Keeping checkpoints in an object store")
-_PROFILE = _without("Profiling the running circuit")
+_PROFILE = _without("Profiling the memory and the threads of a running process")
 _TENANTS = _without("The administration of tenants and trust")
 
 ROUTES: RouteTable = (
     ("POST", f"{_P}/checkpoint/sync", "write", _SYNC),
     ("GET", f"{_P}/checkpoint/sync_status", "read", _SYNC),
     ("GET", f"{_P}/checkpoints/remote", "read", _SYNC),
-    ("GET", f"{_P}/circuit_profile", "read", _PROFILE),
-    ("GET", f"{_P}/circuit_json_profile", "read", _PROFILE),
     ("GET", f"{_P}/heap_profile", "read", _PROFILE),
     ("GET", f"{_P}/samply_profile", "read", _PROFILE),
     ("POST", f"{_P}/samply_profile", "write", _PROFILE),
