@@ -7,8 +7,8 @@ has both sides of the product rule at hand. One arrangement serves every join ov
 stream and key.
 
 State: every row that can match, in a spine; on demand, the number of rows per key.
-Cost:  an append of the delta per step; where the spine is probed, a sort of what was appended,
-       plus the spine's merges: in the background, where the last step probed it.
+Cost:  an append of the delta per step; where the spine is probed, an entry of a hash table for
+       each row. Sorts and merges happen in the background.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, Mask, over_for_all
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
+from penstock.data.hash import hash_columns
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
+from penstock.state.run import KEY_SEED
 from penstock.state.spine import Spine
+
+U64 = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Arrange(Node):
         self.unmatched: Batch | None = None
         self.counts: KeyCounts | None = None
         self._pending: Spine | None = None
+        self._hashes: U64 | None = None
         #: which rows each reader has done with
         self._expiries: list[Expiry] = []
 
@@ -79,8 +85,15 @@ class Arrange(Node):
         """This step's rows as a spine of their own, None when there are none."""
         if self._pending is None and self.delta is not None:
             self._pending = Spine(self.schema, self.key)
-            self._pending.insert(self.delta)
+            self._pending.hold(self.delta, self.hashes())
         return self._pending
+
+    def hashes(self) -> U64 | None:
+        """The hashes of the keys of this step's rows, None when there are none."""
+        if self._hashes is None and self.delta is not None:
+            rows = self.delta
+            self._hashes = hash_columns(self.keys_of(rows), KEY_SEED, n=len(rows))
+        return self._hashes
 
     def keys_of(self, rows: Batch) -> tuple[Column, ...]:
         return tuple(rows.columns[k] for k in self.key)
@@ -97,14 +110,12 @@ class Arrange(Node):
         return delta
 
     def commit(self) -> None:
-        if self._pending is not None and self.delta is not None:
-            runs = self._pending.runs()
-            self.spine.insert_soon(self.delta, runs[0] if runs else None)
-        elif self.delta is not None:
-            # nobody needed these rows sorted in this step; who looked in it will in the next
+        if self.delta is not None:
+            # who looked in it will in the next step
             insert = self.spine.insert_soon if self.spine.was_read else self.spine.insert_later
-            insert(self.delta)
+            insert(self.delta, self._hashes)
         self.spine.was_read = False
+        self._hashes = None
         if self.counts is not None:
             self.counts.flips = None
         self._pending = None

@@ -23,6 +23,7 @@ from penstock.data.kernel import kernel
 from penstock.data.pointers import load_u32, load_u64
 
 if TYPE_CHECKING:
+    from penstock.data.batch import Batch
     from penstock.state.run import Run
 
 I64 = npt.NDArray[np.int64]
@@ -40,8 +41,8 @@ def where(k: U64, table: npt.NDArray[np.int32], shift: int) -> U64:
     return np.array([*addresses, shift, len(k)], np.uint64)
 
 
-def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Run, I64, I64]]:
-    """(run, needle, row) for every run that has rows: all pairs with equal k, in needle order.
+def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Batch, I64, I64]]:
+    """(its batch, needle, row) for every run that has some: all pairs with equal k, by needle.
     Keys are not compared yet."""
     n, count = len(needles), len(runs)
     low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
@@ -55,7 +56,7 @@ def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Run, I64, I64]]:
     parts, at = [], 0
     for run, rows in zip(runs, found.tolist(), strict=True):
         if rows:
-            parts.append((run, needle[at : at + rows], row[at : at + rows]))
+            parts.append((run.batch, needle[at : at + rows], row[at : at + rows]))
             at += rows
     return parts
 

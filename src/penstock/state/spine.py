@@ -8,10 +8,12 @@ Small merges happen at once, in the step; larger ones in a background thread and
 another, so that no step waits for them: until one is done the old runs keep answering, and those
 that come on top of them meanwhile are merged among themselves.
 
-`insert_later` puts rows into a log that is sorted into the runs when somebody looks, or in the
-background once it is long: a spine that is seldom read (the large side of a join whose other side
-rests, a view that nobody asks for) pays for appends only. `insert_soon` inserts in the background
-at once: for rows that somebody will look at, but not before the next step.
+`insert_later` puts rows into a log (`penstock.state.log`) that is sorted into a run in the
+background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
+side of a join whose other side rests, a view that nobody asks for) pays for appends only. While
+rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that somebody will
+look at, but not before the next step: where some go, which a log would only collect, it inserts
+in the background.
 
 Invariants: the sum of all runs and the log is the integral; runs are immutable, so a snapshot is
 the list of them; look-ups compare the real keys of every hash match.
@@ -36,16 +38,18 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.deferred import Part, deferred, gathered
-from penstock.data.gather import compact_heaps, concat, take
+from penstock.data.gather import concat, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.types import Schema
+from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in
 from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
 from penstock.state.storage import StateStore, file_reference, referenced_files
 
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 
 #: a run is merged into its lower neighbour when that is less than this many times larger
 RATIO = 3
@@ -55,10 +59,8 @@ SMALL_ROWS = 2048
 BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
 MAX_RUNS = 24
-#: rows of the log that are worth sorting in the background; whoever looks sorts fewer
-LOG_ROWS = 1 << 14
-#: small deltas in the log that are made one
-LOG_DELTAS = 64
+#: rows of the log that are worth sorting in the background; whoever wants runs sorts fewer
+LOG_ROWS = 1 << 15
 
 #: rows that are worth handing to another thread (some 50 µs) to be inserted
 SOON_ROWS = 512
@@ -80,12 +82,11 @@ class Spine:
         self._runs: list[Run] = []
         self._merging: list[_Merging] = []
         self._total_weight = 0
-        self._log: list[Batch] = []
-        self._log_rows = 0
-        #: how many batches of the log are made of others
-        self._packed = 0
+        self._log = Log(schema, self.key)
         self._sorting: Future[Run] | None = None
-        self._being_sorted: Batch | None = None
+        self._being_sorted: Log | None = None
+        #: whether there is nothing but the log, whatever its weights
+        self._is_held = False
         #: the insertion that is under way: whoever touches the runs waits for it
         self._inserting: Future[None] | None = None
         #: whether somebody looked; for the owner, who may set it back
@@ -102,20 +103,23 @@ class Spine:
         if inserting is not None:
             inserting.result()
         sorting = 0 if self._being_sorted is None else len(self._being_sorted)
-        return sum(len(r) for r in self._runs) + self._log_rows + sorting
+        return sum(len(r) for r in self._runs) + len(self._log) + sorting
 
     def insert(self, delta: Batch, run: Run | None = None) -> None:
         """Add `delta` to the integral; `run` is that of `delta`, where there is one already."""
         self._settle()
         self._insert(delta, run)
 
-    def insert_soon(self, delta: Batch, run: Run | None = None) -> None:
-        """The same in the background, if it is worth that."""
+    def insert_soon(self, delta: Batch, hashes: U64 | None = None) -> None:
+        """The same for rows whose keys are looked up after this step. `hashes`: see `Log`."""
+        if is_plain(delta):
+            self.insert_later(delta, hashes)
+            return
         self._settle()
         if len(delta) < SOON_ROWS:
-            self._insert(delta, run)
+            self._insert(delta, None)
         else:
-            self._inserting = _sorter.submit(self._insert, delta, run)
+            self._inserting = _sorter.submit(self._insert, delta, None)
 
     def _settle(self) -> None:
         """Wait for the insertion that is under way. Raises what it raised."""
@@ -129,7 +133,7 @@ class Spine:
             self._adopt_merged()
             small = self._taken_small(len(delta))
             if small:
-                run = self.run_of(_packed([*small, delta]))
+                run = self.run_of(packed([*small, delta]))
             self._insert_run(self.run_of(delta) if run is None else run)
 
     def _taken_small(self, rows: int) -> list[Batch]:
@@ -148,57 +152,75 @@ class Spine:
             self._runs.append(run)
             self._merge()
 
-    def insert_later(self, delta: Batch) -> None:
-        """Add `delta` to the integral, without sorting it yet."""
+    def insert_later(self, delta: Batch, hashes: U64 | None = None) -> None:
+        """Add `delta` to the integral, without sorting it yet. `hashes`: see `Log`."""
         if not len(delta):
             return
         # what is deferred would keep runs in memory that are merged long since
-        self._log.append(gathered(delta))
-        self._log_rows += len(delta)
+        self._log.append(gathered(delta), hashes)
         # a log of twice the size: sorting does not keep up, so this waits for it
-        if self._sorting is not None and (self._sorting.done() or self._log_rows >= 2 * LOG_ROWS):
-            self._adopt_sorted()
-        if self._log_rows >= LOG_ROWS and self._sorting is None:
+        self._adopt_sorted(wait=len(self._log) >= 2 * LOG_ROWS)
+        if len(self._log) >= LOG_ROWS and self._sorting is None:
             self._sort()
-        elif len(self._log) - self._packed >= LOG_DELTAS:
-            self._log[self._packed :] = [_packed(self._log[self._packed :])]
-            self._packed += 1
+
+    def hold(self, delta: Batch, hashes: U64 | None = None) -> None:
+        """Have the rows of `delta`, and no others, to be looked up and forgotten."""
+        self._log = Log(self.schema, self.key)
+        self._log.append(delta, hashes)
+        # nobody will ask for runs, so it does not matter what cancels out
+        self._is_held = True
 
     def flush(self) -> None:
-        """Have everything in the runs, for somebody who looks."""
+        """Have everything in the runs, for somebody who looks at these."""
         self.was_read = True
         self._settle()
-        if self._sorting is not None:
-            self._adopt_sorted()
-        if self._log:
-            self._insert(self._taken_log(), None)
+        self._adopt_sorted(wait=True)
+        if len(self._log):
+            self._insert(self._taken_log().rows(), None)
 
     def _sort(self) -> None:
         """Have the log sorted in the background."""
         self._settle()
-        rows = self._taken_log()
-        self._sorting, self._being_sorted = _sorter.submit(self.run_of, rows), rows
-        self._total_weight += int(rows.weights.sum())
+        log = self._taken_log()
+        self._total_weight += log.weight()
+        # the rows are made here, because a log is no thing for two threads
+        self._sorting, self._being_sorted = _sorter.submit(self.run_of, log.rows()), log
 
-    def _taken_log(self) -> Batch:
-        rows = concat(self._log)
-        self._log, self._log_rows, self._packed = [], 0, 0
-        return rows
+    def _taken_log(self) -> Log:
+        log, self._log = self._log, Log(self.schema, self.key)
+        return log
 
-    def _adopt_sorted(self) -> None:
-        if self._sorting is not None:
+    def _adopt_sorted(self, *, wait: bool) -> None:
+        """Take up the run that is being made of a log, when it is done or `wait`."""
+        if self._sorting is not None and (wait or self._sorting.done()):
             run = self._sorting.result()
             self._sorting = self._being_sorted = None
             self._settle()
             self._adopt_merged()
             self._insert_run(run)
 
-    def probe(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
-        """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL).
+    def _logs(self) -> list[Log]:
+        """What is in no run yet and can be looked into as it is. The rest is in the runs after
+        this."""
+        self.was_read = True
+        self._settle()
+        sorting = self._being_sorted
+        if self._is_held:
+            pass
+        elif not self._log.is_plain:
+            self.flush()
+        else:
+            self._adopt_sorted(wait=sorting is not None and not sorting.is_plain)
+        logs = (self._being_sorted, self._log)
+        return [log for log in logs if log is not None and len(log)]
+
+    def probe(self, keys: Sequence[Column], n: int, hashes: U64 | None = None) -> tuple[I64, Batch]:
+        """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL), whose
+        `hashes` are those by `KEY_SEED`, if they are known.
 
         Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
         one in its run, so rows of different runs may still cancel out."""
-        at, parts = self._matches(keys, n)
+        at, parts = self._matches(keys, n, hashes)
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         found = [take(batch, rows) for batch, rows in parts]
@@ -208,28 +230,33 @@ class Spine:
 
     def probe_deferred(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
         """`probe`, where each column of the rows is gathered when it is read."""
-        at, parts = self._matches(keys, n)
+        at, parts = self._matches(keys, n, None)
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         return at[0] if len(at) == 1 else np.concatenate(at), deferred(self.schema, parts)
 
-    def _matches(self, keys: Sequence[Column], n: int) -> tuple[list[I64], list[Part]]:
-        """For every run that has some: (needles, (its batch, the rows that match them))."""
-        self.flush()
+    def _matches(
+        self, keys: Sequence[Column], n: int, hashes: U64 | None
+    ) -> tuple[list[I64], list[Part]]:
+        """For every batch that has some: (needles, (the batch, the rows that match them))."""
+        logs = self._logs()
         at: list[I64] = []
         parts: list[Part] = []
-        if not self._runs:
+        if not logs and not self._runs:
             return at, parts
-        needles = hash_columns(keys, KEY_SEED, n=n)
-        for run, needle, row in find_in(self._runs, needles):
-            stored = [run.batch.columns[i] for i in self.key]
+        needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
+        found = find_in(self._runs, needles) if self._runs else []
+        for log in logs:
+            found.append((log.rows(), *log.find(needles)))
+        for batch, needle, row in found:
+            stored = [batch.columns[i] for i in self.key]
             same = rows_equal(keys, needle, stored, row)
             if not all_set(same):
                 kept = positions(same)
                 needle, row = needle[kept], row[kept]
             if len(needle):
                 at.append(needle)
-                parts.append((run.batch, row))
+                parts.append((batch, row))
         return at, parts
 
     def snapshot(self) -> Snapshot:
@@ -250,10 +277,11 @@ class Spine:
     def capture(self) -> SpinePin:
         # whoever captures holds up the steps, so a long sort is not waited for
         self._settle()
-        if self._log and self._sorting is None:
+        if len(self._log) and self._sorting is None:
             self._sort()
-        weight = self._total_weight + sum(int(b.weights.sum()) for b in self._log)
-        return SpinePin(self, tuple(self._runs), self._sorting, tuple(self._log), weight)
+        weight = self._total_weight + self._log.weight()
+        waiting = self._log.copy() if len(self._log) else None
+        return SpinePin(self, tuple(self._runs), self._sorting, waiting, weight)
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
@@ -261,7 +289,7 @@ class Spine:
             (file,) = referenced_files(reference)
             runs.append(self.mapped(file, store.get(file)))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
-        self._log, self._log_rows, self._packed = [], 0, 0
+        self._log = Log(self.schema, self.key)
         self._sorting = self._being_sorted = None
 
     def mapped(self, file: str, arrays: Mapping[str, Array]) -> Run:
@@ -372,13 +400,6 @@ class Spine:
         self._merge()
 
 
-def _packed(deltas: Sequence[Batch]) -> Batch:
-    """One batch of many small ones, whose long strings are in a heap of its own."""
-    rows = concat(deltas)
-    columns = tuple(compact_heaps(c) for c in rows.columns)
-    return Batch(rows.schema, columns, rows.weights)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Merging:
     """Neighbouring runs that are being merged, and what becomes of them."""
@@ -396,14 +417,14 @@ class SpinePin:
     spine: Spine
     runs: tuple[Run, ...]
     sorting: Future[Run] | None
-    waiting: tuple[Batch, ...]
+    waiting: Batch | None
     weight: int
 
     def write(self, store: StateStore) -> Any:
         runs = [*self.runs]
         if self.sorting is not None:
             runs.append(self.sorting.result())
-        if self.waiting:
-            runs.append(self.spine.run_of(concat(self.waiting)))
+        if self.waiting is not None:
+            runs.append(self.spine.run_of(self.waiting))
         files = [file_reference(run.write(store)) for run in runs if len(run)]
         return {"runs": files, "weight": self.weight}

@@ -104,10 +104,11 @@ class Join(Node):
             keys = left.keys_of(left.delta)
             for spine in (right.spine, right.pending):
                 if spine is not None:
-                    at, found = spine.probe(keys, len(left.delta))
+                    at, found = spine.probe(keys, len(left.delta), left.hashes())
                     yield self._passing(take(left.delta, at), found)
         if right.delta is not None:
-            at, found = left.spine.probe(right.keys_of(right.delta), len(right.delta))
+            keys = right.keys_of(right.delta)
+            at, found = left.spine.probe(keys, len(right.delta), right.hashes())
             yield self._passing(found, take(right.delta, at))
 
     def _passing(self, left: Batch, right: Batch) -> Batch:

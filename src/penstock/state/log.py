@@ -1,0 +1,278 @@
+"""Rows in the order they came, found by a hash table: what a spine holds before it is a run.
+
+    columns   ▪▪▪▪▪▪▪▪▪▪·····   one growing array each
+    k         ▪▪▪▪▪▪▪▪▪▪·····   hash of the key of each row
+    slots     k's low bits ─► newest such row ─► the one before ─► …
+
+Sorting thousands of rows costs ten times what this table costs, and whoever looks after every step
+would wait for it each time. A log of which somebody looks up keys is indexed as far as it has got;
+one that nobody looks into pays for appends only.
+
+Invariants: rows are never changed or removed; only hashes are compared here; `is_plain` while all
+weights are positive, so that nothing in it cancels out: a look-up in a plain log gives what
+a look-up in its run would give, each row once for each time it came.
+
+Cost: append O(1), and O(rows) amortised when somebody looks or many have come; a look-up
+O(needles + matches), and once O(1) per row that came since the last. Used from one thread; the
+batch that `rows` gives may be read in any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.data.batch import Array, Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.gather import compact_heaps, concat, take
+from penstock.data.hash import hash_columns
+from penstock.data.kernel import kernel
+from penstock.data.types import Schema, SqlType
+from penstock.state.run import KEY_SEED
+
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+U8 = npt.NDArray[np.uint8]
+
+#: deltas that are taken in together at the latest
+FEW_DELTAS = 64
+#: heaps in a column that are made one
+SMALL_HEAPS = 64
+#: rows that the first small delta makes room for
+LEAST_ROOM = 64
+
+
+class Log:
+    """Rows of `schema`, found by the columns at `key`."""
+
+    def __init__(self, schema: Schema, key: tuple[int, ...]) -> None:
+        self.schema, self.key = schema, key
+        self._count = 0
+        #: what came and is in no column yet
+        self._new: list[tuple[Batch, U64 | None]] = []
+        self._is_plain = True
+        self._columns: list[_Growing] = []
+        self._weights = np.empty(0, np.int64)
+        #: rows in the columns, those of them that have their hash in `_k` and that are in the table
+        self._taken = self._hashed = self._indexed = 0
+        self._k = np.empty(0, np.uint64)
+        self._next = np.empty(0, np.int32)
+        self._slots = np.empty(0, np.int32)
+        self._rows: Batch | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def is_plain(self) -> bool:
+        self._take_in()
+        return self._is_plain
+
+    def weight(self) -> int:
+        """The sum of all weights."""
+        return int(self.rows().weights.sum())
+
+    def append(self, batch: Batch, hashes: U64 | None = None) -> None:
+        """Add `batch`, of which nothing is deferred; `hashes` are those of its keys, by
+        `KEY_SEED`, if they are known."""
+        self._new.append((batch, hashes))
+        self._count += len(batch)
+        if len(self._new) >= FEW_DELTAS:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Have all that came in the columns."""
+        if not self._new:
+            return
+        n = self._taken
+        batch, hashes = self._new[0]
+        if len(self._new) > 1:
+            batch = packed([b for b, _ in self._new])
+            known = [h for _, h in self._new if h is not None]
+            hashes = np.concatenate(known) if len(known) == len(self._new) else None
+        self._new = []
+        if not n:
+            self._columns = [_Growing(c) for c in batch.columns]
+            self._weights = batch.weights
+        else:
+            for own, more in zip(self._columns, batch.columns, strict=True):
+                own.extend(more, n)
+            self._weights = _extended(self._weights, n, batch.weights)
+        if hashes is not None and self._hashed == n:
+            self._k = _extended(self._k, n, hashes)
+            self._hashed += len(batch)
+        self._taken += len(batch)
+        self._is_plain = self._is_plain and is_plain(batch)
+        self._rows = None
+
+    def rows(self) -> Batch:
+        """All of them as one batch, not consolidated: good until more are appended."""
+        self._take_in()
+        if self._rows is None:
+            if not self._count:
+                return empty_batch(self.schema)
+            columns = tuple(c.first(self._count) for c in self._columns)
+            self._rows = Batch(self.schema, columns, self._weights[: self._count])
+        return self._rows
+
+    def copy(self) -> Batch:
+        """The same, which stays as it is whatever is appended."""
+        return take(self.rows(), np.arange(self._count))
+
+    def find(self, needles: U64) -> tuple[I64, I64]:
+        """(needle, row): all pairs with equal hashes."""
+        if not self._count:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        self._index()
+        counts = np.empty(len(needles), np.int64)
+        total = _count_rows(self._k, self._slots, self._next, needles, counts)
+        needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+        if total:
+            _fill(self._k, self._slots, self._next, needles, counts, needle, row)
+        return needle, row
+
+    def _index(self) -> None:
+        """Bring the table up to the last row."""
+        self._take_in()
+        n = self._count
+        if self._hashed < n:
+            rows = self.rows()
+            keys = [rows.columns[i] for i in self.key]
+            new = [
+                Column(c.type, c.values[self._hashed :], _after(c.valid, self._hashed), c.heaps)
+                for c in keys
+            ]
+            hashes = hash_columns(new, KEY_SEED, n=n - self._hashed)
+            self._k = _extended(self._k, self._hashed, hashes)
+            self._hashed = n
+        if len(self._next) < n:
+            room = 1 << max(6, (n - 1).bit_length())
+            self._next, self._slots = np.empty(room, np.int32), np.full(2 * room, -1, np.int32)
+            self._indexed = 0
+        if self._indexed < n:
+            _chain(self._k, self._indexed, n, self._slots, self._next)
+            self._indexed = n
+
+
+class _Growing:
+    """A column that values are appended to; its first batch is not copied before that."""
+
+    __slots__ = ("heaps", "known", "merged", "type", "valid", "values")
+
+    def __init__(self, column: Column) -> None:
+        self.type: SqlType = column.type
+        self.values: Array = column.values
+        self.valid: U8 | None = column.valid
+        self.heaps = list(column.heaps)
+        self.known = {h.id for h in column.heaps}
+        #: heaps and rows at the beginning that are not made one with others again
+        self.merged = (len(self.heaps), len(column))
+
+    def extend(self, column: Column, n: int) -> None:
+        """Append `column` to the first `n` values."""
+        if column.type.nullable and not self.type.nullable:
+            self.type = self.type.with_nullable(True)
+        self.values = _extended(self.values, n, column.values)
+        if column.valid is not None or self.valid is not None:
+            before = np.ones(n, np.uint8) if self.valid is None else self.valid
+            more = np.ones(len(column), np.uint8) if column.valid is None else column.valid
+            self.valid = _extended(before, n, more)
+        for heap in column.heaps:
+            if heap.id not in self.known:
+                self.known.add(heap.id)
+                self.heaps.append(heap)
+        if len(self.heaps) - self.merged[0] > SMALL_HEAPS:
+            self._compact(n + len(column))
+
+    def first(self, n: int) -> Column:
+        valid = None if self.valid is None else self.valid[:n]
+        return Column(self.type, self.values[:n], valid, tuple(self.heaps))
+
+    def _compact(self, n: int) -> None:
+        """Have the strings of the last small deltas in one heap."""
+        heaps, start = self.merged
+        tail = Column(self.type, self.values[start:n], None, tuple(self.heaps))
+        compacted = compact_heaps(tail)
+        # what was handed out shows the old strings and holds their heaps only
+        self.values = self.values.copy()
+        self.values[start:n] = compacted.values
+        self.heaps[heaps:] = compacted.heaps
+        self.known = {h.id for h in self.heaps}
+        self.merged = (len(self.heaps), n)
+
+
+def is_plain(batch: Batch) -> bool:
+    """Whether rows only come."""
+    return not len(batch) or int(batch.weights.min()) > 0
+
+
+def packed(batches: Sequence[Batch]) -> Batch:
+    """One batch of many small ones, whose long strings are in a heap of its own."""
+    rows = concat(batches)
+    columns = tuple(compact_heaps(c) for c in rows.columns)
+    return Batch(rows.schema, columns, rows.weights)
+
+
+def _after(valid: U8 | None, start: int) -> U8 | None:
+    return None if valid is None else valid[start:]
+
+
+def _extended(array: Any, n: int, more: Any) -> Any:
+    """The first `n` entries of `array` and behind them `more`, in `array` itself if there is room:
+    never in the memory of a batch, which has none."""
+    stop = n + len(more)
+    if len(array) < stop:
+        room = max(LEAST_ROOM, 1 << (stop - 1).bit_length())
+        grown = np.empty((room, *array.shape[1:]), array.dtype)
+        grown[:n] = array[:n]
+        array = grown
+    array[n:stop] = more
+    return array
+
+
+@kernel("void(uint64[::1], int64, int64, int32[::1], int32[::1])")
+def _chain(k: Any, start: Any, stop: Any, slots: Any, chain: Any) -> None:
+    """Rows start..stop become the newest of their slots."""
+    mask = np.uint64(slots.shape[0] - 1)
+    for i in range(start, stop):
+        slot = k[i] & mask
+        chain[i] = slots[slot]
+        slots[slot] = i
+
+
+@kernel("int64(uint64[::1], int32[::1], int32[::1], uint64[::1], int64[::1])")
+def _count_rows(k: Any, slots: Any, chain: Any, needles: Any, counts: Any) -> Any:
+    """counts[i] rows have k == needles[i]; returns how many in all."""
+    mask = np.uint64(slots.shape[0] - 1)
+    total = 0
+    for i in range(needles.shape[0]):
+        row = slots[needles[i] & mask]
+        found = 0
+        while row >= 0:
+            if k[row] == needles[i]:
+                found += 1
+            row = chain[row]
+        counts[i] = found
+        total += found
+    return total
+
+
+@kernel(
+    "void(uint64[::1], int32[::1], int32[::1], uint64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def _fill(k: Any, slots: Any, chain: Any, needles: Any, counts: Any, needle: Any, row: Any) -> None:
+    """One (needle, row) for each that `_count_rows` counted."""
+    mask = np.uint64(slots.shape[0] - 1)
+    at = 0
+    for i in range(needles.shape[0]):
+        if counts[i]:
+            found = slots[needles[i] & mask]
+            while found >= 0:
+                if k[found] == needles[i]:
+                    needle[at] = i
+                    row[at] = found
+                    at += 1
+                found = chain[found]

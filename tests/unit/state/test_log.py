@@ -1,0 +1,110 @@
+"""A log shows every row that was appended, by its key, whatever happens to the memory behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.data.batch import Batch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.hash import hash_columns
+from penstock.data.types import INTEGER, VARCHAR, schema
+from penstock.state import log as log_module
+from penstock.state import spine as spine_module
+from penstock.state.log import Log
+from penstock.state.run import KEY_SEED
+from penstock.state.spine import Spine
+from tests.examples import examples
+
+SCHEMA = schema(k=INTEGER, v=VARCHAR)
+KEYS = st.one_of(st.none(), st.integers(0, 9))
+TEXTS = st.one_of(st.none(), st.sampled_from(["", "a"]), st.text(min_size=13, max_size=20))
+ROWS = st.lists(st.tuples(KEYS, TEXTS), max_size=6)
+
+
+def plain(rows: list[tuple[Any, ...]]) -> Batch:
+    return batch_from_rows(SCHEMA, rows, [1] * len(rows))
+
+
+def hashes(keys: list[Any]) -> Any:
+    column = batch_from_rows(schema(k=INTEGER), [(k,) for k in keys]).columns
+    return hash_columns(column, KEY_SEED, n=len(keys))
+
+
+@given(history=st.lists(st.tuples(ROWS, st.booleans(), st.booleans()), max_size=12), wanted=KEYS)
+@settings(max_examples=examples(60), deadline=None)
+def test_keys_are_found_in_what_was_appended_before_and_after_the_last_look(
+    history: list[Any], wanted: Any
+) -> None:
+    before = log_module.SMALL_HEAPS, log_module.FEW_DELTAS
+    log_module.SMALL_HEAPS, log_module.FEW_DELTAS = 2, 3
+    try:
+        log, all_rows = Log(SCHEMA, (0,)), []
+        for rows, is_hashed, looks in history:
+            kept = batch_to_rows(log.copy())
+            shown = log.rows()
+            log.append(plain(rows), hashes([k for k, _ in rows]) if is_hashed else None)
+            # what was handed out stays as it was
+            assert batch_to_rows(shown) == kept
+            all_rows += rows
+            if looks:
+                needle, row = log.find(hashes([wanted, 77]))
+                assert set(needle.tolist()) <= {0}
+                assert sorted(row.tolist()) == [i for i, r in enumerate(all_rows) if r[0] == wanted]
+        assert [row for row, _ in batch_to_rows(log.rows())] == all_rows
+        assert len(log) == log.weight() == len(all_rows)
+    finally:
+        log_module.SMALL_HEAPS, log_module.FEW_DELTAS = before
+
+
+def test_the_strings_of_a_thousand_small_deltas_are_in_few_heaps() -> None:
+    log = Log(SCHEMA, (0,))
+    for i in range(1000):
+        log.append(plain([(i, f"a string of its own {i}")]))
+    assert (
+        len(log.rows().columns[1].heaps) <= 1000 / log_module.SMALL_HEAPS + log_module.SMALL_HEAPS
+    )
+    assert batch_to_rows(log.rows())[777] == ((777, "a string of its own 777"), 1)
+
+
+def test_a_row_that_goes_makes_a_log_one_that_is_sorted_before_somebody_looks() -> None:
+    spine = Spine(SCHEMA, (0,))
+    for _ in range(5):
+        spine.insert_later(plain([(1, "comes")]))
+    key = batch_from_rows(schema(k=INTEGER), [(1,)]).columns
+    assert len(spine.probe(key, 1)[0]) == 5
+    assert not spine.sorted_runs()
+    spine.insert_later(batch_from_rows(SCHEMA, [(1, "comes")], [-4]))
+    _, found = spine.probe(key, 1)
+    assert batch_to_rows(found) == [((1, "comes"), 1)]
+
+
+@pytest.mark.parametrize("shares", [False, True], ids=["inserts", "inserts and deletions"])
+def test_look_ups_between_appends_see_logs_that_are_being_sorted(
+    monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 50)
+    rng, spine, total = np.random.default_rng(3), Spine(SCHEMA, (0,)), Counter[Any]()
+    keys = batch_from_rows(schema(k=INTEGER), [(k,) for k in range(20)]).columns
+    for step in range(120):
+        rows = [(int(k), f"the text of step {step}") for k in rng.integers(0, 20, 1 + step % 9)]
+        weights = [1] * len(rows)
+        if shares and step % 4 == 3:
+            gone = [r for r in total if total[r] > 0][:3]
+            rows, weights = rows + gone, weights + [-1] * len(gone)
+        spine.insert_soon(batch_from_rows(SCHEMA, rows, weights))
+        for row, weight in zip(rows, weights, strict=True):
+            total[row] += weight
+        got: Counter[Any] = Counter()
+        at, found = spine.probe(keys, 20)
+        for i, (row, weight) in zip(at.tolist(), batch_to_rows(found), strict=True):
+            assert row[0] == i
+            got[row] += weight
+        assert {r: w for r, w in got.items() if w} == {r: w for r, w in total.items() if w}
+    assert len(spine) >= len(+total)
+    assert spine.snapshot().rows == sum(total.values())
