@@ -177,10 +177,14 @@ class Writer(Values):
         e = self.aggregate(kind, scope)
         if self.maybe(5):
             e = f"COALESCE({e}, {self.literal(kind, null=False)})"
-        if self.maybe(8) and kind in ("int", "big") and keys:
-            order = ", ".join(f"{k} {self.direction()}" for k in keys)
-            e = f"MAX({e}) OVER (ORDER BY {order})"
+        steps = self._stepped(keys)
+        if steps and self.maybe(8) and kind in ("int", "big"):
+            e = f"MAX({e}) OVER (ORDER BY {self.pick(steps)} {self.direction()})"
         return e
+
+    def _stepped(self, scope: Scope) -> list[str]:
+        """What a frame may be ordered by."""
+        return [c for c, k in scope.items() if k in ("int", "big", "date", "dec")]
 
     def _grouping(self, keys: list[str]) -> str:
         listed = ", ".join(keys)
@@ -240,16 +244,20 @@ class Writer(Values):
             forms += [f"ROW_NUMBER() OVER ({part}{total})", f"COUNT(*) OVER ({part})"]
         if same:
             c = self.pick(same)
-            rows = self.pick(["1 PRECEDING AND 1 FOLLOWING", "UNBOUNDED PRECEDING AND CURRENT ROW",
-                              "CURRENT ROW AND UNBOUNDED FOLLOWING"])  # fmt: skip
-            frame = self.pick(["", f" ROWS BETWEEN {rows}"])
             forms += [f"LAG({c}) OVER ({part}{total})", f"LEAD({c}, 2) OVER ({part}{total})",
                       f"FIRST_VALUE({c}) OVER ({part}{total})"]  # fmt: skip
             if kind != "bool":
-                forms += [f"MAX({c}) OVER ({part}{total}{frame})", f"MIN({c}) OVER ({part})"]
-            if kind in ("big", "dec", "float"):
-                wide = f"CAST({c} AS {TYPES[kind]})"
-                forms += [f"SUM({wide}) OVER ({part}{total}{frame})"]
+                forms += [f"MIN({c}) OVER ({part})"]
+            steps = self._stepped(scope)
+            if kind != "bool" and steps:
+                one = self._order([self.pick(steps)])
+                frame = self.pick(["", "UNBOUNDED PRECEDING AND CURRENT ROW",
+                                   "CURRENT ROW AND UNBOUNDED FOLLOWING"])  # fmt: skip
+                one += f" RANGE BETWEEN {frame}" if frame else ""
+                forms += [f"MAX({c}) OVER ({part}{one})"] * 2
+                if kind in ("big", "dec"):
+                    wide = f"CAST({c} AS {TYPES[kind]})"
+                    forms += [f"SUM({wide}) OVER ({part}{one})"]
         return self.pick(forms) if forms else None
 
     # FROM

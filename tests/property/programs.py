@@ -355,7 +355,7 @@ def _order(draw: st.DrawFn, columns: list[str]) -> str:
 
 def _windowed(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
     """A window function and the kind of its result. Where functions count rows all columns order
-    them, so that there is one answer."""
+    them, or for aggregates the number `place` in such an order, so that there is one answer."""
     names = sorted(columns)
     partition = draw(st.sampled_from(["", *(f"PARTITION BY {c} " for c in names)]))
     column = draw(st.sampled_from(names))
@@ -381,9 +381,8 @@ def _windowed(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
         (f"ROW_NUMBER() OVER ({partition}{total})", "big"),
         (f"{draw(st.sampled_from(['LAG', 'LEAD']))}{draw(st.sampled_from(shifts))} "
          f"OVER ({partition}{total})", kind),
-        (f"{call} OVER ({partition}{some})", result),
         (f"{call} OVER ({partition.strip()})", result),
-        (f"{call} OVER ({partition}{total} ROWS {between})", result),
+        (f"{call} OVER ({partition}ORDER BY place ROWS {between})", result),
         (f"FIRST_VALUE({column}) OVER ({partition}{total})", kind),
         (f"LAST_VALUE({column}) OVER ({partition}{total} ROWS BETWEEN CURRENT ROW AND "
          "UNBOUNDED FOLLOWING)", kind),
@@ -395,6 +394,7 @@ def _windowed(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
         between = f"BETWEEN {rows[first]} AND {rows[last]}"
         one = _order(draw, [key])
         forms += [(f"{call} OVER ({partition}{one} RANGE {between})", result)] * 3
+        forms += [(f"{call} OVER ({partition}{one})", result)]
     return draw(st.sampled_from(forms))
 
 
@@ -413,6 +413,9 @@ def _window(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]
              for i in range(draw(st.integers(1, 3)))}  # fmt: skip
     listed = ", ".join([*kept, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
     out = {c: columns[c] for c in kept} | {n: kind for n, (_, kind) in calls.items()}
+    if " place " in listed:
+        total = _order(draw, draw(st.permutations(sorted(columns))))
+        name = f"(SELECT *, ROW_NUMBER() OVER ({total}) AS place FROM {name}) AS placed"
     return f"SELECT {listed} FROM {name}", out
 
 

@@ -27,7 +27,6 @@ from penstock.data.types import (
     INTEGER,
     INTEGERS,
     NUMBERS,
-    STRINGS,
     Kind,
     SqlType,
 )
@@ -92,8 +91,6 @@ def _countif(types: Types) -> tuple[Types, SqlType] | None:
 
 
 def _number(types: Types) -> tuple[Types, SqlType] | None:
-    if _are(types, STRINGS, 1):
-        types = (DOUBLE.with_nullable(types[0].nullable),)
     return (types, types[0]) if _are(types, NUMBERS, 1) else None
 
 

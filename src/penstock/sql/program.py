@@ -139,14 +139,18 @@ def _add(declared: Declared, statement: ast.Statement) -> None:
 
 def _set(declared: Declared, s: ast.SetOption) -> None:
     name, value = s.name.name.lower(), s.value.value
+    switches = ("feldera_warnings_are_errors", "enforce_positive_inputs")
+    if (name in switches or name.startswith(_IGNORE)) and not isinstance(value, bool):
+        raise BindError(s.value.span, f"{s.name.name} is ON or OFF, TRUE or FALSE")
     if name == "feldera_warnings_are_errors":
         declared.warnings_are_errors = value is True
     elif name.startswith(_IGNORE):
-        declared.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
+        if value:
+            declared.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
     elif name == "enforce_positive_inputs":
         declared.enforces = value is True
     elif name not in _OPTIONS:
-        known = [*_OPTIONS, "feldera_warnings_are_errors", "enforce_positive_inputs"]
+        known = [*_OPTIONS, *switches]
         text = f"unknown option {s.name.name}{did_you_mean(name, known)}"
         declared.report.add(s.name.span, text, "Unknown option", warning=True)
 

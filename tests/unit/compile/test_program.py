@@ -180,7 +180,7 @@ def test_a_failing_row_names_view_expression_and_values() -> None:
     [
         ("SELECT g, COUNT(*), SUM(x) FROM t GROUP BY g", " in `SUM(x)` for the row g = 5"),
         ("SELECT SUM(x) FROM t", " in `SUM(x)`"),
-        ("SELECT SUM(x) OVER (ORDER BY g, x) FROM t",
+        ("SELECT SUM(x) OVER (PARTITION BY g ORDER BY x) FROM t",
          " in `SUM(x)` for the row g = 5, x = 2147483647"),
         ("SELECT SUM(g) WITHIN DISTINCT (x - x) FROM t", " in `SUM(g)`"),
     ],

@@ -49,6 +49,8 @@ def aggregate(
         args = [user.collected(args, e.span)]
     elif len(args) != len(e.args) and (name != "COUNT" or args):
         raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
+    if e.distinct and len(args) != len(e.args):
+        raise BindError(e.span, f"{name}(DISTINCT *) makes no sense: name the columns that differ")
     if not e.args and name == "COUNT":
         raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
     bits = f"${name}" if _takes_bytes(name, args) else None

@@ -209,6 +209,7 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
             "take NULL as equal to NULL",
         )
     if name == "NULLIF" and len(args) == 2:
+        unify(args, span, "the arguments of NULLIF")
         args = (args[0], *args)  # the result has the type of the first, as compared or not
     constants = [a.value if isinstance(a, Literal) else None for a in args]
     try:
@@ -271,10 +272,15 @@ def is_truth(operand: Expr, value: bool, span: Span | None, *, negated: bool = F
     return not_(claim, span) if negated else claim
 
 
-def case(branches: Sequence[tuple[Expr, Expr]], otherwise: Expr | None, span: Span | None) -> Expr:
+def case(
+    branches: Sequence[tuple[Expr, Expr]],
+    otherwise: Expr | None,
+    span: Span | None,
+    name: str = "CASE",
+) -> Expr:
     """Searched CASE; without ELSE it is NULL."""
     values = [v for _, v in branches] + [otherwise if otherwise is not None else null(span)]
-    unified, common = unify(values, span, "the results of CASE")
+    unified, common = unify(values, span, f"the results of {name}")
     conditions = [c for c, _ in branches]
     pairs = tuple(zip(conditions, unified[:-1], strict=True))
     return Case(common, pairs, unified[-1], span=span)

@@ -202,6 +202,10 @@ class ExpressionBinder:
             raise BindError(e.escape.span, f"{e.kind} has no ESCAPE; only LIKE has")
         if e.escape is not None:
             args.append(self.bind(e.escape))
+            escape = args[-1].value if isinstance(args[-1], Literal) else None
+            if isinstance(escape, str) and (len(escape) != 1 or escape in "%_"):
+                text = f"ESCAPE takes one character other than % and _, not '{escape}'"
+                raise BindError(e.escape.span, text)
         test = build.call(e.kind.lower(), args, e.span)
         return build.not_(test, e.span) if e.negated else test
 

@@ -108,6 +108,11 @@ class Select:
         sort = [key for item in (*first_of, *order) for key in self._sort_keys(item, outputs)]
         if self._failed:
             raise Poisoned
+        self._check_names()
+        listed = [e for _, e in outputs]
+        for x in sort if s.distinct and not s.distinct_on else ():
+            if x.expr not in listed:
+                raise BindError(x.span, "ORDER BY of SELECT DISTINCT must be in its list")
         if not is_ordered:
             sort = []
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
@@ -148,6 +153,12 @@ class Select:
             and (group.all or any(map(_has_key, group.items))),
             windows={w.name.name: w.spec for w in self.syntax.windows} if windows else None,
         )
+
+    def _check_names(self) -> None:
+        names = [w.name.name for w in self.syntax.windows]
+        for i, w in enumerate(self.syntax.windows):
+            if w.name.name in names[:i]:
+                raise BindError(w.name.span, f"there are two windows {w.name.name}")
 
     def _attempt(self, e: ast.Expr, bind: Callable[[ast.Expr], Expr]) -> Expr | None:
         """`bind(e)`; where that fails the error is reported and the query fails later."""
@@ -344,9 +355,6 @@ class Select:
         positions = []
         for e in (x.expr for x in sort):
             if e not in exprs:
-                if s.distinct and not n:
-                    span = e.span or s.span
-                    raise BindError(span, "ORDER BY of SELECT DISTINCT must be in its list")
                 exprs.append(e)
             positions.append(exprs.index(e))
         extra = [Field(f"$o{i}", e.type) for i, e in enumerate(exprs[len(outputs) :])]

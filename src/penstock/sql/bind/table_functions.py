@@ -66,6 +66,8 @@ def _arguments(name: str, call: ast.FunctionCall) -> dict[str, ast.Expr]:
     for i, arg in enumerate(call.args):
         if isinstance(arg, ast.NamedArgument):
             key, value = arg.name.name.upper(), arg.value
+            if i == 0 and key in order[1:]:
+                raise BindError(arg.span, f"the first argument of {name} is DATA => TABLE …")
             if key not in order:
                 hint = did_you_mean(key, order)
                 raise BindError(arg.span, f"{name} has no parameter {arg.name.name}{hint}")

@@ -161,6 +161,9 @@ def _placed(e: Expr, width: int, at: int) -> Expr:
 def _using(join: ast.Join, left: Scope, right: Scope) -> list[tuple[str, Expr, Expr]]:
     """(name, left's column, right's column) of USING or NATURAL."""
     names = [(u.name, u.span) for u in join.using]
+    for i, (name, span) in enumerate(names):
+        if name in [n for n, _ in names[:i]]:
+            raise BindError(span, f"USING names column {name} twice")
     if join.natural:
         names = [(n, join.span) for n in left.names() if n in right.names()]
     pairs = []

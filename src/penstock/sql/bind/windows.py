@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.data.types import BIGINT, INTEGERS, Kind, SqlType
+from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
@@ -79,7 +79,9 @@ def bind_call(
     if name in _EDGES:
         return _edge(binder, e, call, _frame(binder, spec, order))
     if name in _AGGREGATES:
-        return _aggregate(binder, e, call, _frame(binder, spec, order))
+        bounds = _frame(binder, spec, order)
+        _check_order(name, bounds, order, spec, e.span)
+        return _aggregate(binder, e, call, bounds)
     frame = _frame(binder, spec, order) if is_aggregate(name) and name != "ARRAY_AGG" else None
     if frame is not None and frame.start is frame.end is None:  # a group by another name
         return _aggregate(binder, e, call, frame)
@@ -91,6 +93,31 @@ def bind_call(
             f"the dialect has {', '.join(_AGGREGATES)} there; group and join for others",
         )  # fmt: skip
     raise BindError(e.span, f"{name} is no window function")
+
+
+def _check_order(
+    name: str,
+    frame: Bounds,
+    order: tuple[tuple[Expr, bool, bool], ...],
+    spec: ast.WindowSpec,
+    span: Span,
+) -> None:
+    """An aggregate over less than the partition: one ORDER BY column, whose values are steps
+    apart (sql-reference 3.4)."""
+    if frame.start is frame.end is None:
+        return
+    instead = "; number the rows with ROW_NUMBER() in a query inside and order by the number"
+    if len(order) != 1:
+        at = spec.order_by[1].span if len(order) > 1 else span
+        raise BindError(
+            at, f"{name} OVER a frame needs exactly one ORDER BY column, not {len(order)}{instead}"
+        )
+    key = order[0][0].type
+    if key.kind in STRINGS | BINARIES | FLOATS:
+        raise BindError(
+            spec.order_by[0].span,
+            f"{name} OVER a frame cannot be ordered by {build.bare(key)}{instead}",
+        )
 
 
 def _spec(

@@ -54,7 +54,7 @@ class FormParser(WindowParser):
         return ast.Cast(self.span_from(start), operand, type_, safe)
 
     def _try_cast(self, start: int) -> ast.Expr:
-        raise self.refuse("TRY_CAST is written SAFE_CAST(… AS type)", start)
+        raise self.refuse("TRY_CAST is written SAFE_CAST(… AS type)")
 
     def _extract(self, start: int) -> ast.Expr:
         self._open()

@@ -41,6 +41,8 @@ class TableParser(CallParser):
         kind = self._join_kind()
         right = self._table()
         if kind in ("CROSS", "CROSS APPLY", "OUTER APPLY"):
+            if natural:
+                raise self.refuse(f"a {kind} is not NATURAL", start)
             if self.key in ("ON", "USING"):
                 raise self.refuse(f"{kind} takes no {self.key} condition")
             return ast.Join(self.span_from(start), kind, left, right)
