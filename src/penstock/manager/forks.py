@@ -10,6 +10,7 @@ the memory of what they all have loaded.
 The process between the two forks ends at once, and an orphan goes to its nearest "child subreaper"
 (prctl(2)), which this process declares itself to be. So workers are this process's children as if
 it had spawned them: it learns how they ended, and a fork server that dies takes nobody with it.
+So are processes that a worker leaves behind (`orphans`).
 
 Linux only: elsewhere the libraries that are loaded do not promise to survive a fork. Those that
 have threads by then, jemalloc and OpenBLAS, stop or forget them around a fork (pthread_atfork(3)).
@@ -31,6 +32,8 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from penstock.manager.orphans import OrphanReaper
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_ANSWER = 4096
@@ -96,6 +99,7 @@ class ForkServer:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C at a terminal is for this process, which ends it
             )
+        self._orphans = OrphanReaper(self._process.pid)
 
     @staticmethod
     def is_supported() -> bool:
@@ -125,6 +129,7 @@ class ForkServer:
 
     def end(self) -> None:
         """Also wakes a `fork` that waits."""
+        self._orphans.end()
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(OSError):
