@@ -11,6 +11,7 @@ Where compiled code is kept: `penstock.data.kernel_cache`.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from types import ModuleType
@@ -21,8 +22,14 @@ REGISTERED: dict[str, Kernel] = {}
 _compile_lock = threading.RLock()
 
 
-class Kernel:
-    """A numba function that compiles or loads itself at its first call."""
+class Kernel(functools.partial[Any]):
+    """A numba function that compiles or loads itself at its first call.
+
+    A `partial` of what is to be called, because calling through one costs 0.1 µs and calling
+    through a method of ours costs 1.3, twice what numba itself takes; a step calls a hundred."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Kernel:
+        return super().__new__(cls, _not_yet)
 
     def __init__(
         self,
@@ -36,13 +43,15 @@ class Kernel:
         self.name = f"{function.__module__}.{function.__qualname__}"
         self.__doc__ = function.__doc__
         self._compiled: Callable[..., Any] | None = None
+        self._calls(self._first_call)
         REGISTERED[self.name] = self
 
-    def __call__(self, *args: Any) -> Any:
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self.compile()
-        return compiled(*args)
+    def _first_call(self, *args: Any) -> Any:
+        return self.compile()(*args)
+
+    def _calls(self, target: Callable[..., Any]) -> None:
+        """Have calls go to `target`."""
+        self.__setstate__((target, (), {}, self.__dict__))  # type: ignore[attr-defined]
 
     @property
     def dispatcher(self) -> Any:
@@ -63,7 +72,12 @@ class Kernel:
                 dispatcher.compile(self.signature)
                 dispatcher.disable_compile()
                 self._compiled = dispatcher
+                self._calls(dispatcher)
             return self._compiled
+
+
+def _not_yet(*_: Any) -> Any:
+    raise AssertionError("a kernel that is not made yet")
 
 
 def kernel(
