@@ -98,6 +98,9 @@ def test_an_operator_has_the_type_of_the_reference(expression: str, expected: st
         ("AVG(i)", "INTEGER", "INTEGER NOT NULL"),
         ("MIN(v)", "VARCHAR", "VARCHAR NOT NULL"),
         ("MAX(i) FILTER (WHERE b)", "INTEGER", "INTEGER"),
+        ("COVAR_POP(i, CAST(i AS DOUBLE))", "INTEGER", "INTEGER NOT NULL"),
+        ("COVAR_SAMP(d, CAST(i AS REAL))", "DECIMAL(10, 2)", "DECIMAL(10, 2)"),
+        ("REGR_SXX(CAST(i AS DOUBLE), d)", "DOUBLE", "DOUBLE NOT NULL"),
     ],
 )
 def test_an_aggregate_is_null_only_where_a_group_can_have_no_value(

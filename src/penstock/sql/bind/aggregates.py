@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from penstock.data.types import BINARIES
+from penstock.data.types import BINARIES, FLOATS, NUMBERS
 from penstock.errors import UserError
 from penstock.functions.aggregates import resolve_aggregate, takes_distinct
 from penstock.functions.bit_strings import OPERATIONS
@@ -25,6 +25,8 @@ from penstock.sql.bind.report import BindError, unsupported
 
 if TYPE_CHECKING:
     from penstock.sql.bind.expressions import ExpressionBinder
+
+_OF_Y = ("COVAR_POP", "COVAR_SAMP", "REGR_SXX", "REGR_SYY")
 
 
 def aggregate(
@@ -89,6 +91,9 @@ def aggregate(
     )
     for _ in range(level):
         found = Outer(found.type, found, span=e.span)
+    if name in _OF_Y and args[0].type.kind in NUMBERS - FLOATS:
+        # y and x may have been computed with as DOUBLE; the result has the type of y
+        found = build.coerce(found, args[0].type.with_nullable(found.type.nullable))
     return found if bits is None else build.call(bits, [found], e.span)
 
 
