@@ -35,14 +35,15 @@ WIDE = schema(
     de=T.decimal(20, 3), vc=T.VARCHAR, vb=T.VARBINARY, da=T.DATE, ti=T.TIME, ts=T.TIMESTAMP,
     uu=T.UUID, ar=SqlType(T.Kind.ARRAY, children=(T.INTEGER,)),
     ma=SqlType(T.Kind.MAP, children=(T.VARCHAR, T.DATE)), ro=PAIR,
+    md=SqlType(T.Kind.MAP, children=(T.DATE, T.TIME)),
 )  # fmt: skip
 FULL: tuple[Any, ...] = (
     1, True, -5, 2**40, 2**64 - 1, 0.5, 1e300, Decimal("-12345678901234.567"), "Zoë", b"\0\xff",
     datetime.date(1969, 12, 31), datetime.time(23, 59, 59, 123456),
     datetime.datetime(2024, 2, 29, 12, 0, 0, 5), uuid.UUID(int=7), [1, None],
-    {"x": datetime.date(2024, 1, 1)}, (7, "b"),
+    {"x": datetime.date(2024, 1, 1)}, (7, "b"), {datetime.date(2024, 1, 1): 5000},
 )  # fmt: skip
-NULLS = (2, *(None,) * 16)
+NULLS = (2, *(None,) * 17)
 SMALL = schema(id=NOT_NULL, name=T.VARCHAR)
 
 

@@ -13,8 +13,8 @@
     TIME                         long, time-micros (what is below a microsecond is cut off)
     TIMESTAMP, … WITH TIME ZONE  long, timestamp-micros
     UUID                         string, uuid
-    ARRAY, MAP (text keys), ROW  array, map, record
-    intervals, other MAPs        refused
+    ARRAY, MAP, ROW              array, map (a key that is no text as CSV spells it), record
+    intervals                    refused
 
 A nullable type is the union ["null", T]. How what is read becomes a value: `avro_values`.
 Source: contract section 7.5; the Avro specification.
@@ -30,6 +30,8 @@ from penstock.data.batch import Column
 from penstock.data.build import column_to_python
 from penstock.data.types import BINARIES, STRINGS, Kind, Schema, SqlType
 from penstock.errors import UserError
+from penstock.io.formats.nested_values import json_nested
+from penstock.io.formats.spelling import csv_values
 
 Json = dict[str, Any]
 
@@ -100,7 +102,7 @@ def _bare(t: SqlType, name: str, column: str) -> Any:
             }  # fmt: skip
         case Kind.ARRAY:
             return {"type": "array", "items": _type(t.children[0], name, column)}
-        case Kind.MAP if t.children[0].kind in STRINGS:
+        case Kind.MAP:
             return {"type": "map", "values": _type(t.children[1], name, column)}
         case Kind.ROW:
             fields = [
@@ -123,29 +125,14 @@ def _refused(column: str, problem: str) -> UserError:
 
 def avro_values(column: Column) -> list[Any]:
     """The column as values that fastavro writes under its type of the table above."""
-    convert = _converter(column.type)
+    if column.type.children:
+        return json_nested(column, avro_values, csv_values)
     values = column_to_python(column)
+    convert = _WRITTEN.get(column.type.kind)
     return values if convert is None else [None if v is None else convert(v) for v in values]
 
 
-def _converter(t: SqlType) -> Callable[[Any], Any] | None:
-    match t.kind:
-        case Kind.TIME:
-            return lambda v: v // 1000
-        case Kind.UINT64:
-            return Decimal
-        case Kind.ARRAY:
-            inner = _nullable(t.children[0])
-            return lambda v: list(map(inner, v))
-        case Kind.MAP:
-            inner = _nullable(t.children[1])
-            return lambda v: {k: inner(x) for k, x in v.items()}
-        case Kind.ROW:
-            parts = list(zip(t.names, map(_nullable, t.children), strict=True))
-            return lambda v: {n: f(x) for (n, f), x in zip(parts, v, strict=True)}
-    return None
-
-
-def _nullable(t: SqlType) -> Callable[[Any], Any]:
-    convert = _converter(t)
-    return lambda v: v if v is None or convert is None else convert(v)
+_WRITTEN: dict[Kind, Callable[[Any], Any]] = {
+    Kind.TIME: lambda nanoseconds: nanoseconds // 1000,
+    Kind.UINT64: Decimal,
+}
