@@ -127,7 +127,9 @@ class Writer(Values):
             items.append(f"{of_window or self.value(k, visible, depth)} AS {n}")
         listed = ", ".join(items)
         plain = [c for c, k in scope.items() if k in KINDS]
-        if self.maybe(12) and plain:
+        # of rows that are equal in all columns it does not say which goes, nor does LAG's order
+        one_of_equals = any("ROW_NUMBER" in i or "LAG" in i or "LEAD" in i for i in items)
+        if self.maybe(12) and plain and not one_of_equals:
             rank = f"ROW_NUMBER() OVER (PARTITION BY {self.pick(plain)} {self._order(plain)})"
             return f"SELECT {listed} {source} QUALIFY {rank} <= {self.pick([1, 2])}", columns
         if self.maybe(14):
