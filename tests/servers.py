@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -164,15 +164,20 @@ def _postgres_bin() -> Path:
 
 def _unprivileged() -> dict[str, Any]:
     """Arguments for subprocess that drop root, if we are root."""
+    user = other_user()
+    return {} if user is None else {
+        "user": user.pw_name, "group": user.pw_gid, "extra_groups": []
+    }  # fmt: skip
+
+
+def other_user() -> pwd.struct_passwd | None:
+    """Who to be instead of root; None if we are not root."""
     if os.geteuid() != 0:
-        return {}
+        return None
     for name in ("postgres", "nobody"):
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": user.pw_name, "group": user.pw_gid, "extra_groups": []}
-    raise Unavailable("tests run as root and there is no user to run PostgreSQL as")
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise Unavailable("tests run as root and there is no other user, neither postgres nor nobody")
 
 
 @contextmanager
