@@ -67,6 +67,9 @@ SOON_ROWS = 512
 #: background merges of more rows than this have a thread of their own
 LONG_ROWS = 1 << 20
 
+#: the runs of a spine, and the sum of their weights
+Pinned = tuple[tuple[Run, ...], int]
+
 _merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
 _short_merger = ThreadPoolExecutor(1, thread_name_prefix="short-merge")
 #: of its own: a look-up may wait for a sort, and should not wait for a merge before it
@@ -88,7 +91,7 @@ class Spine:
         #: whether there is nothing but the log, whatever its weights
         self._is_held = False
         #: the insertion that is under way: whoever touches the runs waits for it
-        self._inserting: Future[None] | None = None
+        self._inserting: Future[Any] | None = None
         #: whether somebody looked; for the owner, who may set it back
         self.was_read = False
         #: how runs too large for memory are merged (see `penstock.state.spill`)
@@ -275,13 +278,23 @@ class Spine:
     # saving (see `penstock.state.parts`): each run is a file, written once
 
     def capture(self) -> SpinePin:
-        # whoever captures holds up the steps, so a long sort is not waited for
+        # whoever captures holds up the steps, so no long sort is waited for
+        inserting = self._inserting
+        if inserting is not None and not len(self._log) and self._sorting is None:
+            # `_sorter` does one thing after the other, and who comes next waits for the pin too
+            pinned = _sorter.submit(self._pinned_after, inserting)
+            self._inserting = pinned
+            return SpinePin(self, pinned, None, None)
         self._settle()
         if len(self._log) and self._sorting is None:
             self._sort()
         weight = self._total_weight + self._log.weight()
         waiting = self._log.copy() if len(self._log) else None
-        return SpinePin(self, tuple(self._runs), self._sorting, waiting, weight)
+        return SpinePin(self, (tuple(self._runs), weight), self._sorting, waiting)
+
+    def _pinned_after(self, inserting: Future[Any]) -> Pinned:
+        inserting.result()
+        return tuple(self._runs), self._total_weight
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
@@ -411,20 +424,21 @@ class _Merging:
 
 @dataclass(frozen=True, slots=True)
 class SpinePin:
-    """A spine as it was: runs do not change. `sorting` is about to be another one, `waiting` are
-    rows that are in none."""
+    """A spine as it was: runs do not change. `pinned` may wait for an insertion, `sorting` is about
+    to be another run, `waiting` are rows that are in none."""
 
     spine: Spine
-    runs: tuple[Run, ...]
+    pinned: Pinned | Future[Pinned]
     sorting: Future[Run] | None
     waiting: Batch | None
-    weight: int
 
     def write(self, store: StateStore) -> Any:
-        runs = [*self.runs]
+        pinned = self.pinned
+        held, weight = pinned.result() if isinstance(pinned, Future) else pinned
+        runs = [*held]
         if self.sorting is not None:
             runs.append(self.sorting.result())
         if self.waiting is not None:
             runs.append(self.spine.run_of(self.waiting))
         files = [file_reference(run.write(store)) for run in runs if len(run)]
-        return {"runs": files, "weight": self.weight}
+        return {"runs": files, "weight": weight}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from concurrent.futures import Future
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from penstock.data.types import INTEGER, VARCHAR, schema
 from penstock.state import spine as spine_module
 from penstock.state.groups import GroupTable
 from penstock.state.spine import Spine
+from penstock.state.storage import StateStore
 from tests.examples import examples
 
 SCHEMA = schema(k=INTEGER, v=VARCHAR)
@@ -99,6 +102,31 @@ def test_what_an_insertion_in_the_background_raises_meets_the_next_to_look(
     spine.insert_soon(batch([((1, "a"), 1)]))
     with pytest.raises(MemoryError, match="no room"):
         spine.snapshot()
+
+
+def test_a_checkpoint_does_not_wait_for_an_insertion_in_the_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spine_module, "SOON_ROWS", 1)
+    spine, may_sort = Spine(SCHEMA, (0,)), Event()
+    run_of = spine.run_of
+
+    def in_time(delta: Batch) -> Any:
+        assert may_sort.wait(60)
+        return run_of(delta)
+
+    monkeypatch.setattr(spine, "run_of", in_time)
+    spine.insert_soon(batch([((1, "a"), 1)]))
+    pinned = spine.capture()  # waits for ever, if it waits
+    may_sort.set()
+    spine.insert(batch([((2, "b"), 1)]))
+
+    store = StateStore(tmp_path)
+    again = Spine(SCHEMA, (0,))
+    again.restore(store, pinned.write(store))
+    assert counted(again.snapshot().batch()) == {(1, "a"): 1}
+    assert again.snapshot().rows == 1
+    assert counted(spine.snapshot().batch()) == {(1, "a"): 1, (2, "b"): 1}
 
 
 def test_rows_that_wait_in_a_log_keep_no_other_rows_in_memory() -> None:
