@@ -28,6 +28,7 @@ from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import InputBatch
 from penstock.data.types import Schema
+from penstock.plan.nodes import CLOCK
 from penstock.sql.program import compile_program
 
 I64 = npt.NDArray[np.int64]
@@ -47,11 +48,13 @@ CREATE TABLE d (k BIGINT NOT NULL, y BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
 @dataclass(frozen=True)
 class Case:
     """`view` is a query, or statements where it takes more than one. `table` is what is fed;
-    `recent` draws the deletions from the newest rows."""
+    `recent` draws the deletions from the newest rows; with `grows` nothing is deleted, and twice as
+    much is inserted."""
 
     view: str
     table: str = "t"
     recent: bool = False
+    grows: bool = False
 
     @property
     def program(self) -> str:
@@ -64,17 +67,47 @@ def _over(what: str, by: str = "k") -> str:
 
 
 CASES = {
+    "map": Case("SELECT id, x * 3 + k AS x FROM t"),
     "filter": Case("SELECT id, x * 3 AS x FROM t WHERE x > 500"),
+    "unnest": Case("SELECT id, e FROM t, UNNEST(ARRAY[x, x + 1]) AS s (e)"),
     "join": Case("SELECT t.id, t.x, d.y FROM t JOIN d ON t.k = d.k"),
     "left-join": Case("SELECT t.id, t.x, d.y FROM t LEFT JOIN d ON t.k = d.k"),
     "full-join": Case("SELECT t.id, t.x, d.y FROM t FULL JOIN d ON t.k = d.k"),
+    "right-join": Case("SELECT t.id, t.x, d.y FROM d RIGHT JOIN t ON t.k = d.k"),
+    "residual-join": Case("SELECT t.id, d.y FROM t JOIN d ON t.k = d.k AND t.x > 1000 * d.y"),
+    "left-residual-join": Case(
+        "SELECT t.id, d.y FROM t LEFT JOIN d ON t.k = d.k AND t.x > 1000 * d.y"
+    ),
+    "range-join": Case(
+        "SELECT t.id, d.y FROM t JOIN d ON t.ts BETWEEN d.ts AND d.ts + INTERVAL 40 SECONDS"
+    ),
+    "cross-join": Case("SELECT id, x - low AS x FROM t CROSS JOIN (SELECT MIN(y) AS low FROM d) m"),
     "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
     "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),
+    "null-aware-anti-join": Case(
+        "SELECT id, x FROM t WHERE k NOT IN (SELECT NULLIF(k, -1) FROM d)"
+    ),
     "sum": Case("SELECT k, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS a FROM t GROUP BY k"),
     "min-max": Case("SELECT k, MIN(x) AS low, MAX(x) AS high FROM t GROUP BY k"),
     "min-max-one-group": Case("SELECT MIN(x) AS low, MAX(x) AS high FROM t"),
+    "stddev-covar": Case(
+        "SELECT k, STDDEV(x) AS s, COVAR_POP(x, id) AS c FROM t GROUP BY k"
+    ),
+    "bits-every": Case(
+        "SELECT k, BIT_OR(x) AS b, BIT_XOR(x) AS c, EVERY(x > 5) AS e, COUNTIF(x > 9) AS n FROM t "
+        "GROUP BY k"
+    ),
+    "arg-min-max": Case("SELECT k, ARG_MIN(id, x) AS a, ARG_MAX(id, x) AS b FROM t GROUP BY k"),
+    "array-agg": Case("SELECT k, ARRAY_AGG(x ORDER BY id) AS a FROM t GROUP BY k"),
+    "mode": Case("SELECT k, MODE(x) AS m FROM t GROUP BY k"),
     "count-distinct": Case("SELECT g, COUNT(DISTINCT x) AS n FROM t GROUP BY g"),
     "distinct": Case("SELECT DISTINCT k FROM t"),
+    "union": Case("SELECT k FROM t UNION SELECT k FROM d"),
+    "union-all": Case("SELECT k FROM t UNION ALL SELECT k FROM d"),
+    "except": Case("SELECT k FROM t EXCEPT SELECT k FROM d"),
+    "intersect": Case("SELECT k FROM t INTERSECT SELECT k FROM d"),
+    "except-all": Case("SELECT k FROM t EXCEPT ALL SELECT k FROM d"),
+    "intersect-all": Case("SELECT k FROM t INTERSECT ALL SELECT k FROM d"),
     "top-k": Case(
         "SELECT id, k, x FROM t QUALIFY ROW_NUMBER() OVER (PARTITION BY k ORDER BY x DESC) <= 3"
     ),
@@ -88,6 +121,7 @@ CASES = {
         "PRECEDING AND CURRENT ROW) AS s FROM t"
     ),
     "lag": Case(_over("LAG(x)", "g")),
+    "lead": Case(_over("LEAD(x)", "g")),
     "row-number": Case(_over("ROW_NUMBER()")),
     "row-number-long": Case(_over("ROW_NUMBER()", "g"), recent=True),
     "rank-long": Case(_over("RANK()", "g"), recent=True),
@@ -95,6 +129,16 @@ CASES = {
     "running-total-long": Case(_over("SUM(x)", "g"), recent=True),
     "running-max-long": Case(_over("MAX(x)", "g"), recent=True),
     "first-value-long": Case(_over("FIRST_VALUE(x)", "g"), recent=True),
+    "last-value-long": Case(
+        _over("LAST_VALUE(x)", "g").replace(
+            "ts)", "ts DESC RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)"
+        ),
+        grows=True,
+    ),
+    "row-number-end": Case(_over("ROW_NUMBER()", "g"), grows=True),
+    "rank-end": Case(_over("RANK()", "g"), grows=True),
+    "dense-rank-end": Case(_over("DENSE_RANK()", "g"), grows=True),
+    "running-total-end": Case(_over("SUM(x)", "g"), grows=True),
     "asof-join": Case(
         "SELECT t.id, d.y FROM t LEFT ASOF JOIN d MATCH_CONDITION (t.ts >= d.ts) ON t.k = d.k"
     ),
@@ -119,6 +163,7 @@ CASES = {
         recent=True,
     ),
     "upsert": Case("SELECT id, x FROM u", table="u"),
+    "now-filter": Case("SELECT id, x FROM t WHERE ts >= NOW() - INTERVAL 2 HOURS", grows=True),
     "recursion": Case(
         "DECLARE RECURSIVE VIEW reach (a BIGINT NOT NULL, b BIGINT NOT NULL);"
         "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t WHERE MOD(id, 5) > 0 UNION "
@@ -163,11 +208,18 @@ def measure(case: Case, rows: int, steps: int = STEPS) -> tuple[list[float], lis
         if case.table == "u":  # a row is replaced under its key
             changed = data.rows(gone[i * DELTA : (i + 1) * DELTA])
             batches = [from_arrays(schemas["u"], (*changed[:3], changed[3] + 1, changed[4]))]
+        elif case.grows:
+            new = data.rows(np.arange(rows + i * DELTA, rows + (i + 1) * DELTA))
+            batches = [from_arrays(schemas["t"], new)]
         else:
             new = data.rows(np.arange(rows + i * half, rows + (i + 1) * half))
             batches = [from_arrays(schemas["t"], old, DELETE), from_arrays(schemas["t"], new)]
+        tables = {case.table: batches}
+        if CLOCK in schemas:
+            moment = np.array([rows + (i + 1) * DELTA], np.int64) * 1_000_000
+            tables[CLOCK] = [from_arrays(schemas[CLOCK], (moment, np.ones(1, np.uint8)))]
         started, thread = time.perf_counter(), time.thread_time()
-        circuit.step({case.table: batches})
+        circuit.step(tables)
         cpu.append(time.thread_time() - thread)
         clock.append(time.perf_counter() - started)
     return cpu[2:], clock[2:]

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from penstock.circuit import Circuit
+from penstock.circuit.ops.join import Join
+from penstock.circuit.spec import Bound
 from penstock.compile.program import compile_circuit
-from penstock.data.batch import INSERT, InputBatch
+from penstock.data.batch import INSERT, Batch, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import BIGINT, Field, Schema, schema
 from penstock.plan.nodes import CLOCK
 from penstock.sql.program import compile_program
+from tests.examples import examples
+from tests.oracle.drive import as_input
+from tests.oracle.drive import run as drive
 from tests.property.programs import History, Program, answers, histories
 from tests.property.test_programs import run
 
@@ -46,6 +56,9 @@ QUERIES: dict[str, tuple[str, str | None]] = {
             SELECT NULL, NULL, b.k, b.x FROM b WHERE NOT EXISTS (
                 SELECT * FROM a WHERE a.k = b.k AND {LISTED})""",
     ),
+    "near": ("SELECT a.id, b.x FROM a JOIN b ON b.x BETWEEN a.k - 1 AND a.k + 1", None),
+    "span": ("SELECT a.id, b.x, b.k FROM a JOIN b ON a.k >= b.k AND a.k < b.x", None),
+    "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}
                           WHERE o.x = a.k) AS n FROM a""",
@@ -62,6 +75,83 @@ QUERIES: dict[str, tuple[str, str | None]] = {
            AND b.x IN (SELECT k FROM a AS z WHERE z.id < a.id)""",
     ),
 }
+
+
+SMALL, LARGE = -(2**63), 2**63 - 1
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(
+            *[st.sampled_from([None, SMALL, SMALL + 3, -2, 0, 1, 2, 5, LARGE - 3, LARGE])] * 2,
+            st.sampled_from([1, 1, 2, -1]),
+        ),
+        max_size=14,
+    ),
+    steps=st.integers(1, 3), shift=st.integers(-3, 3), left_is_low=st.booleans(),
+    two_sided=st.booleans(), nullable=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=examples(60), deadline=None)
+def test_a_range_join_finds_every_pair_within_its_bounds(
+    pairs: list[Any], steps: int, shift: int, left_is_low: bool, two_sided: bool, nullable: bool
+) -> None:
+    if not nullable:
+        pairs = [(x, y, w) for x, y, w in pairs if x is not None and y is not None]
+    side = schema(v=BIGINT.with_nullable(nullable))
+    both = Schema((*side.fields, *(Field("r", f.type) for f in side.fields)))
+    bounds = [Bound(0, 0, shift, left_is_low)] + two_sided * [Bound(0, 0, shift + 2, False)]
+
+    def passes(x: int | None, y: int | None) -> bool:
+        if x is None or y is None:
+            return False
+        moved = ((x + b.shift, b.left_is_low) for b in bounds)
+        return all(m <= y if low else m >= y for m, low in moved)
+
+    def residual(rows: Batch) -> np.ndarray:
+        return np.array([passes(*row) for row, _ in batch_to_rows(rows)], np.uint8)
+
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.range_join(streams["l"], streams["r"], tuple(bounds), residual, both)
+
+    history = [
+        {"l": [((x,), w) for x, _, w in part], "r": [((y,), w) for _, y, w in part]}
+        for part in (pairs[i::steps] for i in range(steps))
+    ]
+    expected: Counter[Any] = Counter()
+    for x, _, v in pairs:
+        for _, y, w in pairs:
+            expected[x, y] += v * w * passes(x, y)
+    found, _ = drive({"l": side, "r": side}, build, history)
+    assert found == Counter({k: w for k, w in expected.items() if w})
+
+
+def test_a_range_join_looks_at_the_rows_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = compile_program("""
+        CREATE TABLE l (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+        CREATE TABLE r (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+        CREATE VIEW v AS SELECT l.id, r.id AS r FROM l JOIN r
+            ON l.ts BETWEEN r.ts AND r.ts + INTERVAL 3 SECONDS;
+    """)
+    circuit = compile_circuit(plan)
+    schemas = {t.name: t.schema for t in plan.tables}
+
+    def rows(name: str, ids: range) -> list[InputBatch]:
+        return [as_input(schemas[name], [((i, i * 1_000_000), 1) for i in ids])]
+
+    circuit.step({name: rows(name, range(1000)) for name in ("l", "r")})
+    looked_at: list[int] = []
+    passing = Join._passing
+
+    def counting(self: Any, left: Batch, right: Batch) -> Batch:
+        looked_at.append(len(left))
+        return passing(self, left, right)
+
+    monkeypatch.setattr(Join, "_passing", counting)
+    change = circuit.step({"l": rows("l", range(500, 501)), "r": rows("r", range(700, 701))})["v"]
+    assert sorted(row for row, _ in batch_to_rows(change)) == [
+        *((500, i) for i in range(497, 501)), *((i, 700) for i in range(700, 704)),
+    ]  # fmt: skip
+    assert sum(looked_at) == 8
 
 
 @given(history=histories())

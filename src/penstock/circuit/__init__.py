@@ -11,6 +11,7 @@ Builder (each returns a `Stream`, a handle with `.schema`; `keys` etc. are colum
     join(left, right, keys, null_safe, kind, residual, schema, meaning)
                                                  kind: "inner" "left" "right" "full" "semi" "anti";
                                                  residual: None or Callable[[Batch], mask uint8[n]]
+    range_join(left, right, bounds, residual, schema, meaning)
     aggregate(stream, keys, calls, schema)       calls: AggregateSpec
     distinct(stream)
     union(streams)                               multiset union

@@ -52,7 +52,7 @@ class Arrange(Node):
         super().__init__(source.schema, (source,))
         self.key = key
         self._strict = tuple(k for k, safe in zip(key, null_safe, strict=True) if not safe)
-        self.spine = Spine(self.schema, key)
+        self.spine = self.new_spine()
         self.spine.is_over = self._is_over
         self.unmatched: Batch | None = None
         self.counts: KeyCounts | None = None
@@ -60,6 +60,9 @@ class Arrange(Node):
         self._hashes: U64 | None = None
         #: which rows each reader has done with
         self._expiries: list[Expiry] = []
+
+    def new_spine(self) -> Spine:
+        return Spine(self.schema, self.key)
 
     def expiry(self) -> Expiry:
         """That of a reader more; to be called by every one of them while the circuit is built."""
@@ -84,7 +87,7 @@ class Arrange(Node):
     def pending(self) -> Spine | None:
         """This step's rows as a spine of their own, None when there are none."""
         if self._pending is None and self.delta is not None:
-            self._pending = Spine(self.schema, self.key)
+            self._pending = self.new_spine()
             self._pending.hold(self.delta, self.hashes())
         return self._pending
 

@@ -38,6 +38,7 @@ from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
+from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin, ordered_columns
 from penstock.circuit.ops.running_window import RunningWindow, is_running
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
@@ -46,7 +47,7 @@ from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.schedule import Schedule
-from penstock.circuit.spec import AggregateSpec, Order, Told, WindowSpec
+from penstock.circuit.spec import AggregateSpec, Bound, Order, Told, WindowSpec
 from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
@@ -184,6 +185,20 @@ class Circuit:
         )
         return self._add(Join(*arranged, kind, residual, schema, meaning))
 
+    def range_join(
+        self,
+        left: Stream,
+        right: Stream,
+        bounds: tuple[Bound, ...],
+        residual: Residual | None,
+        schema: Schema,
+        meaning: Any = None,
+    ) -> Stream:
+        """Pairs within `bounds` that pass the residual (see `ops.range_join`)."""
+        a, b = ordered_columns(bounds)
+        sides = self._ordered(left.node, a), self._ordered(right.node, b)
+        return self._add(RangeJoin(*sides, residual, schema, bounds, meaning))
+
     def asof_join(
         self,
         left: Stream,
@@ -305,6 +320,11 @@ class Circuit:
             self._arranged[identity] = arrange = Arrange(node, key, safe)
             self._add(arrange)
         return self._arranged[identity]
+
+    def _ordered(self, node: Node, column: int) -> OrderedArrange:
+        arrange = OrderedArrange(node, column)
+        self._add(arrange)
+        return arrange
 
     def _add(self, node: Node, name: str = "") -> Stream:
         assert self._steps == 0, "the circuit has been stepped; it cannot grow any more"

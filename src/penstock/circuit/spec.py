@@ -59,6 +59,17 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Of a pair of rows: left column `left` + `shift` ≤ right column `right` (`left_is_low`), or ≥.
+    Both are whole numbers, dates or timestamps; `shift` is in their units."""
+
+    left: int
+    right: int
+    shift: int
+    left_is_low: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """Which elements a window function looks at, relative to the element's own. `unit`: ROWS
     (copies of a row are rows) or RANGE (in units of the order column's values, peers included).

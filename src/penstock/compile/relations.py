@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from penstock.circuit.graph import Circuit, Stream
-from penstock.circuit.spec import AggregateSpec, Order, WindowSpec
+from penstock.circuit.spec import AggregateSpec, Bound, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
+from penstock.compile.bounds import bounds_of
 from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.compile.failures import told
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
@@ -38,6 +39,7 @@ from penstock.plan.nodes import (
     Frontier,
     Hop,
     Join,
+    JoinKind,
     LateRows,
     Line,
     Node,
@@ -51,6 +53,7 @@ from penstock.plan.nodes import (
     Window,
     WindowCall,
 )
+from penstock.plan.rewrite import conjuncts
 
 
 class RelationCompiler:
@@ -87,10 +90,13 @@ class RelationCompiler:
         known = self._memo.get(id(node))
         if known is None:
             known = self._memo[id(node)] = self._known(node) or self._build(node)
-            for expiry in self._expiries.get(id(node), ()):
-                line = self.stream(expiry.line)
-                self.circuit.expire(known, expiry.input, expiry.column, line, expiry.shift)
+            self._expire(node, known)
         return known
+
+    def _expire(self, node: Node, stream: Stream) -> None:
+        for expiry in self._expiries.get(id(node), ()):
+            line = self.stream(expiry.line)
+            self.circuit.expire(stream, expiry.input, expiry.column, line, expiry.shift)
 
     def _build(self, node: Node) -> Stream:
         match node:
@@ -103,7 +109,7 @@ class RelationCompiler:
             case Project():
                 return self._project(node)
             case Join():
-                return self._join(node)
+                return self._join(node, _bounds(node))
             case AsofJoin():
                 left, right = self.stream(node.left), self.stream(node.right)
                 return self.circuit.asof_join(left, right, node.keys, node.times, node.schema)
@@ -166,7 +172,20 @@ class RelationCompiler:
         fn = steps[0] if len(steps) == 1 else _then(*steps)
         computed = (*(exprs or ()), *(() if predicate is None else (predicate,)))
         fn = spread(fn, computed)
-        return self.circuit.map(self.stream(input), fn, schema, (predicate, exprs))
+        return self.circuit.map(self._filtered(input, predicate), fn, schema, (predicate, exprs))
+
+    def _filtered(self, input: Node, predicate: Expr | None) -> Stream:
+        """The rows of `input`, or at least those of them that may pass `predicate`: what can fail
+        is not among the conditions of a join, and may bound it all the same."""
+        node = self._nodes.intern(input)
+        if predicate is None or not isinstance(node, Join) or id(node) in self._memo:
+            return self.stream(input)
+        bounds = _bounds(node, predicate)
+        if bounds == _bounds(node):
+            return self.stream(input)
+        stream = self._join(node, bounds)
+        self._expire(node, stream)
+        return stream
 
     def _filter(self, predicate: Expr, schema: Schema) -> MapFunction:
         mask = compile_predicate(predicate, schema, self.view, self.text)
@@ -197,12 +216,16 @@ class RelationCompiler:
 
         return compute
 
-    def _join(self, node: Join) -> Stream:
+    def _join(self, node: Join, bounds: tuple[Bound, ...]) -> Stream:
         left, right = self.stream(node.left), self.stream(node.right)
         residual = None
         if node.residual is not None:
             both = Schema(node.left.schema.fields + node.right.schema.fields)
             residual = compile_predicate(node.residual, both, self.view, self.text)
+        if bounds:
+            return self.circuit.range_join(
+                left, right, bounds, residual, node.schema, node.residual
+            )
         return self.circuit.join(
             left,
             right,
@@ -256,6 +279,13 @@ class RelationCompiler:
             typed = tuple(c.with_type(t) for c, t in zip(columns, node.schema.types, strict=True))
             rows.append(Batch(node.schema, typed, one_row.weights))
         return concat(rows, node.schema) if rows else empty_batch(node.schema)
+
+
+def _bounds(node: Join, predicate: Expr | None = None) -> tuple[Bound, ...]:
+    """By which pairs of a join without keys may be found, of those that pass `predicate` too."""
+    if node.kind is not JoinKind.INNER or node.keys:
+        return ()
+    return bounds_of((*conjuncts(node.residual), *conjuncts(predicate)), len(node.left.schema))
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[Order]:

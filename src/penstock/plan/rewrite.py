@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from penstock.data.types import INTEGERS, Kind
 from penstock.functions.casts import cast_can_fail
 from penstock.plan.expressions import (
     And,
@@ -29,6 +30,7 @@ from penstock.plan.expressions import (
     InputRef,
     IsNull,
     LambdaCall,
+    Literal,
     Not,
     Or,
 )
@@ -225,3 +227,23 @@ def conjuncts(expr: Expr | None) -> list[Expr]:
     if isinstance(expr, And):
         return [c for a in expr.args for c in conjuncts(a)]
     return [expr]
+
+
+def shifted(e: Expr) -> tuple[int, int] | None:
+    """(column, constant) of a sum of the two, in the column's units."""
+    match e:
+        case InputRef(index=index):
+            return index, 0
+        case Call(type=type, function=f, args=(a, b)) if f.name in ("+", "-"):
+            if isinstance(a, Literal) and f.name == "+":
+                a, b = b, a
+            if not isinstance(a, InputRef) or not isinstance(b, Literal):
+                return None
+            exact = (
+                type.kind in (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+                and b.type.kind is Kind.INTERVAL_SHORT
+            )
+            exact |= type.kind in INTEGERS and b.type.kind in INTEGERS
+            if exact and isinstance(b.value, int) and a.type.kind is type.kind:
+                return a.index, -b.value if f.name == "-" else b.value
+    return None

@@ -138,8 +138,13 @@ class OrderedSpine(Spine):
 
     def words(self, rows: Batch) -> tuple[U64, U64]:
         """The two words by which rows of one key are ordered."""
+        return self.words_of([rows.columns[i] for i, _, _ in self.order])
+
+    def words_of(self, columns: Sequence[Column]) -> tuple[U64, U64]:
+        """The same of values of the columns of the order."""
         types = [self.schema.types[i] for i, _, _ in self.order]
-        c, d = _words(rows.columns, types, self.order)
+        order = [(i, down, first) for i, (_, down, first) in enumerate(self.order)]
+        c, d = _words(columns, types, order)
         return c, d
 
     def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.data.types import INTEGERS, Kind
-from penstock.plan.expressions import Call, Expr, InputRef, Literal
+from penstock.plan.expressions import Call, Expr
 from penstock.plan.nodes import (
     Aggregate,
     Difference,
@@ -31,7 +30,7 @@ from penstock.plan.nodes import (
     TopK,
     Window,
 )
-from penstock.plan.rewrite import can_fail, conjuncts, expressions, inputs
+from penstock.plan.rewrite import can_fail, conjuncts, expressions, inputs, shifted
 from penstock.sql.bind.waterlines import Waterlines
 
 #: rows of a table between two looks at what can go: often enough for the state to stay small, and
@@ -39,7 +38,6 @@ from penstock.sql.bind.waterlines import Waterlines
 LAG = 1 << 16
 
 _LESS, _MORE = ("<", "<="), (">", ">=")
-_TIMES = (Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
 
 
 def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
@@ -129,7 +127,7 @@ def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expi
     """column + c >= column of the other side + d"""
     if not isinstance(condition, Call) or condition.function.name not in (*_LESS, *_MORE):
         return
-    high, low = map(_shifted, condition.args)
+    high, low = map(shifted, condition.args)
     if condition.function.name in _LESS:
         high, low = low, high
     if high is None or low is None:
@@ -143,23 +141,6 @@ def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expi
     if line is not None:
         column = high[0] - (width if side else 0)
         yield Expiry(node, side, column, line, low[1] - high[1])
-
-
-def _shifted(e: Expr) -> tuple[int, int] | None:
-    """(column, constant) of a sum of the two, in the column's units."""
-    match e:
-        case InputRef(index=index):
-            return index, 0
-        case Call(type=type, function=f, args=(a, b)) if f.name in ("+", "-"):
-            if isinstance(a, Literal) and f.name == "+":
-                a, b = b, a
-            if not isinstance(a, InputRef) or not isinstance(b, Literal):
-                return None
-            exact = type.kind in _TIMES and b.type.kind is Kind.INTERVAL_SHORT
-            exact |= type.kind in INTEGERS and b.type.kind in INTEGERS
-            if exact and isinstance(b.value, int) and a.type.kind is type.kind:
-                return a.index, -b.value if f.name == "-" else b.value
-    return None
 
 
 def _is_of_use(e: Expiry) -> bool:
