@@ -116,7 +116,7 @@ def test_a_checkpoint_does_not_wait_for_an_insertion_in_the_background(
         return run_of(delta)
 
     monkeypatch.setattr(spine, "run_of", in_time)
-    spine.insert_soon(batch([((1, "a"), 1)]))
+    spine.insert_soon(batch([((1, "a"), 2), ((1, "a"), -1)]))
     pinned = spine.capture()  # waits for ever, if it waits
     may_sort.set()
     spine.insert(batch([((2, "b"), 1)]))
