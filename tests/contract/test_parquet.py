@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
+import uuid
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
 from penstock.data import types as T
+from penstock.data.build import batch_from_rows, column_to_python
+from penstock.data.types import Kind, SqlType
 from penstock.errors import UserError
 from penstock.io.contracts import SinkRejected, StagingLost
+from penstock.io.formats.parquet_parser import ParquetParser
 from penstock.io.outputs import file_output
 from tests.contract.targets import ParquetFolderTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
@@ -30,6 +36,42 @@ def test_a_reset_replaces_the_link_and_keeps_the_folder_before(tmp_path: Path) -
     assert folders == ["my rows.g3", "my rows.g4"]
     assert len(list(target.path.glob("*"))) == 3
     assert target.look() == rows(4, 9)
+
+
+def test_nested_values_are_parquets_own_and_come_back(tmp_path: Path) -> None:
+    required = T.INTEGER.with_nullable(False)
+    nested = T.schema(
+        k=required,
+        a=SqlType(Kind.ARRAY, children=(SqlType(Kind.ARRAY, children=(T.decimal(5, 2),)),)),
+        m=SqlType(Kind.MAP, children=(T.DATE, T.VARCHAR)),
+        r=SqlType(Kind.ROW, children=(required, T.TIME), names=("a", "b")),
+        v=T.VARIANT,
+        u=T.UUID,
+    )
+    day, some = datetime.date(2020, 1, 1), uuid.UUID(int=7)
+    full = (1, [[Decimal("1.50"), None], []], {day: None}, (1, 5), '{"a":[null]}', some)
+    nulls = (2, None, None, None, None, None)
+    target = ParquetFolderTarget(tmp_path)
+    sink = file_output(replace(target.context(), schema=nested))
+    sink.open()
+    sink.begin(1, "token-1", 1)
+    sink.stage(1, 0, batch_from_rows(nested, [full]))
+    sink.publish(1, marker(1, 1, 1))
+    sink.apply(batch_from_rows(nested, [nulls, full], [1, -1]), marker(1, 2, 1))
+    sink.close()
+
+    weights, read = [], []
+    for file in sorted(target.path.glob("*.parquet")):
+        parser = ParquetParser(None, nested)
+        parser.feed(file.read_bytes())
+        (found,) = parser.finish().batches
+        read += zip(*[column_to_python(c) for c in found.columns], strict=True)
+        weights += pyarrow.parquet.read_table(file)["__penstock_weight"].to_pylist()
+    assert Counter(zip(map(repr, read), weights, strict=True)) == Counter(
+        [(repr(full), 1), (repr(nulls), 1), (repr(full), -1)]
+    )
+    query = f"SELECT a[1][1], m[DATE '2020-01-01'], r.a, v->'a' FROM '{target.path}/*.parquet'"
+    assert (Decimal("1.50"), None, 1, "[null]") in target.db.execute(query).fetchall()
 
 
 def test_an_empty_view_has_columns(tmp_path: Path) -> None:
@@ -107,7 +149,6 @@ def test_what_is_not_ours_is_refused_and_stays(tmp_path: Path) -> None:
     good = target.context()
     for change, says in (
         ({"format": {"name": "parquet", "config": {"compression": "x"}}}, "'compression' is unk"),
-        ({"schema": T.schema(k=T.VARIANT)}, "cannot carry"),
     ):
         with pytest.raises(UserError, match=says):
             file_output(replace(good, **change))

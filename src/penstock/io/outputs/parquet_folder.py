@@ -11,7 +11,8 @@
     publish   the link is replaced by rename, its directory fsynced          ◄── the instant
     apply     one file, written under a hidden name, fsynced, renamed; its metadata has the marker
 
-Columns: the view's, and __penstock_weight: the signed number of copies.
+Columns: the view's, and __penstock_weight: the signed number of copies. ARRAY, MAP and ROW are
+Parquet's own lists, maps and groups; a VARIANT is the text of its JSON, a UUID text.
 
 Guarantee: atomic. The link names the old folder or the new one, and files of two generations have
 no name in common: who lists the old folder while it is replaced may miss a file, and looks again,
@@ -50,7 +51,6 @@ from penstock.io.contracts import (
     StagingLost,
 )
 from penstock.io.formats.options import ENCODER_ERROR, TRANSPORT_ERROR, Options
-from penstock.io.outputs.column_text import check_no_nested
 from penstock.io.outputs.fencing import (
     Staging,
     check_complete,
@@ -80,7 +80,6 @@ class ParquetFolderSink(Sink):
         f = Options.of("parquet encoder", ENCODER_ERROR, context.format.get("config"))
         self._group_rows = f.integer("buffer_size_records", 100_000)
         f.done()
-        check_no_nested(context.schema, "file_output with format parquet")
         self._where = f"'{self._path}'"
         self._staging: Staging | None = None
         self._stage: Path | None = None
