@@ -164,7 +164,7 @@ def test_every_type_has_its_own(tmp_path: Path) -> None:
         dbl=T.DOUBLE, dec=T.decimal(38, 4), text=T.VARCHAR, blob=T.VARBINARY, day=T.DATE,
         time=T.TIME, stamp=T.TIMESTAMP, zoned=T.TIMESTAMP_TZ, id=T.UUID, flag=T.BOOLEAN,
         short=T.SqlType(T.Kind.INTERVAL_SHORT, unit="DAY"),
-        long=T.SqlType(T.Kind.INTERVAL_LONG, unit="YEAR"),
+        long=T.SqlType(T.Kind.INTERVAL_LONG, unit="YEAR"), json=T.VARIANT,
     )  # fmt: skip
     stamp = datetime.datetime(2024, 2, 29, 12, 0, 0, 1)
     values = (
@@ -172,6 +172,7 @@ def test_every_type_has_its_own(tmp_path: Path) -> None:
         Decimal("-1234567890123456789012345678901234.1230"), "ŭ\0\"'", b"\0\xff",
         datetime.date(1969, 12, 31), datetime.time(1, 2, 3), stamp,
         stamp.replace(tzinfo=datetime.UTC), uuid.UUID(int=5), True, 86_400_000_001, 14,
+        '{"a":[null]}',
     )  # fmt: skip
     none = (None,) * len(values)
     written = list(values)
@@ -311,6 +312,10 @@ def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
         ({"config": {"uri": "a", "mode": "overwrite"}}, "must be one of append"),
         ({"config": {"uri": "a", "moed": "append"}}, "'moed' is unknown"),
         ({"key": ()}, "needs a unique key"),
+        (
+            {"schema": T.schema(k=T.BIGINT, a=T.SqlType(T.Kind.ARRAY, children=(T.BIGINT,)))},
+            "cannot carry",
+        ),
         ({"schema": T.Schema((T.Field("k", T.BIGINT), T.Field("K", T.BIGINT)))}, "only in case"),
         ({"schema": T.Schema((T.Field("k", T.BIGINT), T.Field("a b", T.BIGINT)))}, "rename it"),
     ):

@@ -36,10 +36,11 @@ from penstock.io.formats.spelling import csv_values, decimal_array
 _INTERVALS = (Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG)
 
 
-def check_no_nested(schema: Schema, transport: str) -> None:
-    """Raise UserError for columns that a table of scalar columns without JSON cannot hold."""
+def check_no_nested(schema: Schema, transport: str, *, but: Kind | None = None) -> None:
+    """Raise UserError for columns that a table of scalar columns without JSON cannot hold; `but`
+    is a kind that it holds as text."""
     for f in schema.fields:
-        if f.type.kind in NESTED:
+        if f.type.kind in NESTED and f.type.kind is not but:
             raise UserError(
                 f"column '{f.name}': {transport} cannot carry values of type {f.type} yet; cast it "
                 "in the view",

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from penstock.data.batch import Batch
+from penstock.data.types import Kind
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
@@ -81,7 +82,7 @@ class DeltaSink(Sink):
         super().__init__(context)
         self._config = DeltaConfig.of(context.config)
         self._uri, self._mode = self._config.uri, self._config.mode
-        check_no_nested(context.schema, "delta_table_output")
+        check_no_nested(context.schema, "delta_table_output", but=Kind.VARIANT)
         if self._is_table and not context.key:
             raise SinkRejected(
                 f"connector '{context.connector}': mode materialized needs a unique key: CREATE "

@@ -7,7 +7,7 @@
     UTINYINT USMALLINT UINTEGER       short integer long     the next wider signed
     UBIGINT                           decimal(20, 0)         decimal128
     DECIMAL(p, s)                     decimal(p, s)          decimal128
-    CHAR VARCHAR UUID                 string                 utf8
+    CHAR VARCHAR UUID VARIANT         string                 utf8 (a VARIANT as JSON text)
     BINARY VARBINARY                  binary                 binary
     DATE TIMESTAMP … WITH TIME ZONE   date timestamp_ntz     date32 timestamp[us]
                                       timestamp              timestamp[us, UTC]
