@@ -71,8 +71,11 @@ def common_number(a: SqlType, b: SqlType) -> SqlType:
 
 
 def _common_string(a: SqlType, b: SqlType, fixed: Kind, varying: Kind) -> SqlType:
-    if a.kind is fixed and b.kind is fixed and a.precision == b.precision:
-        return SqlType(fixed, precision=a.precision)
+    if a.kind is fixed and b.kind is fixed:
+        if a.precision == b.precision:
+            return SqlType(fixed, precision=a.precision)
+        if fixed is Kind.CHAR:  # neither is padded to the other's length (sql-reference 1.4)
+            return SqlType(varying)
     if a.precision is None or b.precision is None:
         return SqlType(varying)
     return SqlType(varying, precision=max(a.precision, b.precision))

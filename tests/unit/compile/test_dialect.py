@@ -62,3 +62,15 @@ def test_a_constant_division_by_zero_fails_when_it_is_reached() -> None:
     with pytest.raises(RuntimeSqlError, match=r"view v: division by zero in `1/0`"):
         select("1/0")
     assert select("CASE WHEN FALSE THEN 1/0 ELSE 7 END") == (7,)
+
+
+def test_literals_of_different_lengths_meet_as_they_are_written() -> None:
+    """No padding, and no blank is lost (sql-reference 1.4)."""
+    union = "'a ' AS x UNION ALL SELECT 'b ' UNION ALL SELECT 'cde'"
+    view = f"CREATE VIEW v AS SELECT ARRAY_AGG(x || '!') AS l FROM (SELECT {union}) AS u;"
+    circuit = compile_circuit(compile_program(view))
+    (((found,), _),) = batch_to_rows(circuit.step({})["v"])
+
+    assert sorted(found) == ["a !", "b !", "cde!"]
+    assert select("CASE WHEN TRUE THEN 'a ' ELSE 'bcd' END || '!'") == ("a !",)
+    assert select("CAST('a' AS CHAR(3)) || '!', 'a ' || '!'") == ("a  !", "a !")

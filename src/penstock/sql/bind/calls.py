@@ -87,9 +87,7 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
         if len(args) != 3:
             raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
         test = build.condition(args[0], "the first argument of IF")
-        return build.case(
-            [(test, build.string_of(args[1]))], build.string_of(args[2]), e.span, name
-        )
+        return build.case([(test, args[1])], args[2], e.span, name)
     if name not in DEFINITIONS:
         if name in later.ELSEWHERE:
             hint = f"; write {later.ELSEWHERE[name]}"

@@ -219,8 +219,8 @@ class ExpressionBinder:
                     tests.append(self.condition(c, "a condition of CASE"))
                 else:
                     tests.append(build.call("=", [operand, self.bind(c)], c.span))
-            branches.append((build.or_(tests), build.string_of(self.bind(when.result))))
-        otherwise = None if e.otherwise is None else build.string_of(self.bind(e.otherwise))
+            branches.append((build.or_(tests), self.bind(when.result)))
+        otherwise = None if e.otherwise is None else self.bind(e.otherwise)
         return build.case(branches, otherwise, e.span)
 
     def _cast(self, e: ast.Cast) -> Expr:

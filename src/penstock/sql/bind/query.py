@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.data.types import Field, Kind, Schema
+from penstock.data.types import Field, Schema
 from penstock.functions.coercion import common_type
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
@@ -105,7 +105,7 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
 
 def _values(values: ast.Values, catalog: Catalog) -> Node:
     binder = ExpressionBinder(Scope(), aggregates="VALUES", catalog=catalog)
-    rows = [[build.string_of(binder.bind(e)) for e in row] for row in values.rows]
+    rows = [[binder.bind(e) for e in row] for row in values.rows]
     width = len(rows[0])
     for row, written in zip(rows, values.rows, strict=True):
         if len(row) != width:
@@ -155,8 +155,6 @@ def _set_operation(op: ast.SetOperation, left: Node, right: Node) -> Node:
                 f"column {i + 1} of {op.op} is {build.bare(a.type)} on one side and "
                 f"{build.bare(b)} on the other, which have no common type",
             )
-        if common.kind is Kind.CHAR and a.type.precision != b.precision:
-            common = replace(common, kind=Kind.VARCHAR, precision=None)
         fields.append(Field(a.name, common))
     schema = Schema(tuple(fields))
     left, right = _as(left, schema), _as(right, schema)
@@ -179,6 +177,12 @@ def _as(node: Node, schema: Schema) -> Node:
     """`node` with its columns cast to the types of `schema`, which is at least as nullable."""
     if node.schema == schema:
         return node
+    if isinstance(node, UnionAll):
+        return replace(node, schema=schema, inputs=tuple(_as(x, schema) for x in node.inputs))
+    if isinstance(node, Project):  # literals take the type as they are written, blanks and all
+        types = schema.types
+        exprs = tuple(build.coerce(e, t) for e, t in zip(node.exprs, types, strict=True))
+        return replace(node, schema=schema, exprs=exprs)
     columns = references(node.schema)
     casts = tuple(build.coerce(e, f.type) for e, f in zip(columns, schema.fields, strict=True))
     return Project(schema, node, casts)

@@ -240,7 +240,7 @@ class Select:
         for name, what in items:
             bound = what.expr if isinstance(what, Entry) else self._attempt(what, binder.bind)
             if bound is not None:
-                outputs.append((name, build.string_of(bound)))
+                outputs.append((name, bound))
                 aliases.setdefault(name, outputs[-1][1])
         return outputs
 
@@ -272,7 +272,7 @@ class Select:
             if isinstance(what, Entry):
                 return what.expr
             e = what
-        bound = build.string_of(self._binder(None, aliases).bind(e))
+        bound = self._binder(None, aliases).bind(e)
         aggregate = find(bound, Aggregated, Grouped)
         if aggregate is not None:
             raise BindError(e.span, "GROUP BY cannot group by an aggregate")

@@ -55,6 +55,8 @@ def _as_declared(declared: Declared, node: Node, name: ast.Identifier) -> Node:
         )
     for f, wanted in zip(node.schema.fields, schema.types, strict=True):
         fits = f.type.kind is Kind.NULL or f.type.same_as(wanted)
+        if f.type.kind is Kind.CHAR and wanted.kind is Kind.VARCHAR:
+            fits = wanted.precision is None  # a literal's text is also text of any length
         if not fits or (f.type.nullable and not wanted.nullable):
             raise BindError(
                 name.span,
