@@ -143,6 +143,12 @@ def rounded(values: Iterable[Fraction]) -> float:
         return math.inf if total > 0 else -math.inf
 
 
+def test_a_total_beside_a_tie_is_rounded_once() -> None:
+    """3·x lies between two doubles, as far from either; 1 less is nearer to the lower one."""
+    x = 3.6407425037932585e69
+    assert totals("SUM", DOUBLE, [(x, 3), (-1.0, 1)]) == [float(Fraction(x) * 3 - 1)]
+
+
 def test_a_finite_total_comes_back_from_infinity() -> None:
     inf = math.inf
     assert totals("SUM", DOUBLE, [(1e308, 1)], [(1e308, 1)], [(1e308, -1)]) == [1e308, inf, 1e308]

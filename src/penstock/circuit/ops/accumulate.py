@@ -241,7 +241,10 @@ class FloatSum(Accumulator):
         divisor = np.where(valid, counts, 1) if self._average else 1
         nan, more, less = (self._specials[groups] > 0).T
         with np.errstate(over="ignore"):  # a total beyond the type is infinite
-            out = total[:, 0] / divisor + total[:, 1] / divisor
+            # a sum is rounded already: adding what is left would round it again, at a tie away
+            out = total[:, 0]
+            if self._average:
+                out = out / divisor + total[:, 1] / divisor
             out = np.ldexp(out, np.where(scaled, SHIFT, 0))
             out[more] = np.inf
             out[less] = -np.inf
