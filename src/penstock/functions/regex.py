@@ -117,8 +117,25 @@ def _parsed(pattern: str) -> Regex:
     pieces: list[str | int] = []
     names: dict[str, int] = {}
     groups, at = 0, 0
+    open_at: list[int] = []  # in `pieces`: where the groups around this place begin
+    atom, repeated = (
+        0,
+        "",
+    )  # where what a repetition repeats begins; the repetition before this place
     while at < len(pattern):
         c = pattern[at]
+        if c in "*+?{" and repeated:
+            if c == "?" and repeated[-1:] != "?":  # makes it lazy
+                repeated += "?"
+            else:  # RE2 repeats no repetition, but a group of one
+                pieces[atom:atom] = ["(?:"]
+                pieces.append(")")
+                repeated = "?!" if c == "?" else c
+        elif c in "*+?{":
+            repeated = "?!" if c == "?" else c
+        else:
+            repeated = ""
+            atom = open_at.pop() if c == ")" and open_at else len(pieces)
         if c == "\\":
             word, at = _escape(pattern, at, inside=False)
         elif c == "[":
@@ -134,6 +151,8 @@ def _parsed(pattern: str) -> Regex:
             if m["look"]:
                 raise ValueError("look-around is not supported")
             at = m.end()
+            if not m[0].endswith(")"):
+                open_at.append(len(pieces))
             if m["flags"]:
                 word = m[0]
             elif pattern[at : at + 1] == "?":
