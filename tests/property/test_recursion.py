@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
-from penstock.errors import RuntimeSqlError
+from penstock.errors import RuntimeSqlError, SqlError
 from penstock.sql.program import compile_program
 from penstock.state.storage import StateStore
 from tests.examples import examples
@@ -181,3 +182,26 @@ def test_a_recursion_that_goes_in_a_circle_is_refused(query: str) -> None:
     rows = as_input(plan.tables[0].schema, [((1,), 1), ((2,), 1)])
     with pytest.raises(RuntimeSqlError, match="view r has no end: its rows come and go"):
         compile_circuit(plan).step({"one": [rows]})
+
+
+COUNTING = """
+SET penstock_recursion_rounds = 60;
+CREATE TABLE one (n BIGINT NOT NULL, most BIGINT NOT NULL);
+DECLARE RECURSIVE VIEW r (n BIGINT NOT NULL, most BIGINT NOT NULL);
+CREATE VIEW r AS SELECT n, most FROM one UNION ALL SELECT n + 1, most FROM r WHERE n < most;
+"""
+
+
+def test_a_recursion_without_an_end_is_stopped_after_as_many_rounds_as_are_set() -> None:
+    plan = compile_program(COUNTING)
+
+    def rows(most: int) -> Any:
+        return as_input(plan.tables[0].schema, [((1, most), 1)])
+
+    (found,) = [compile_circuit(plan).step({"one": [rows(50)]})["r"]]
+    assert len(found) == 50
+    with pytest.raises(RuntimeSqlError, match=r"not come to an end after 60 rounds.*ROUNDS = 600"):
+        compile_circuit(plan).step({"one": [rows(10**9)]})
+    with pytest.raises(SqlError, match="a whole number, 1 or more"):
+        compile_program(COUNTING.replace("= 60", "= 0"))
+    assert compile_program(COUNTING.split(";", 1)[1]).recursion_rounds == 10_000

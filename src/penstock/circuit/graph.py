@@ -278,10 +278,11 @@ class Circuit:
         body: Circuit,
         *,
         monotone: bool,
+        rounds: int,
     ) -> dict[str, Stream]:
         """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
         inputs = {name: stream.node for name, stream in sources.items()}
-        node = Fixpoint(inputs, members, body, monotone)
+        node = Fixpoint(inputs, members, body, monotone, rounds)
         self._add(node)
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
 

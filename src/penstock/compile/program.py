@@ -45,7 +45,7 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
         circuit.sink(table.name, stream, materialized=keeps)
     for component in components(plan.all_views):
         if is_recursive(component):
-            relations.relations.update(_cycle(component, relations))
+            relations.relations.update(_cycle(component, relations, plan.recursion_rounds))
         else:
             (view,) = component
             relations.view = view.name
@@ -77,7 +77,9 @@ def bounds(lateness: Lateness) -> tuple[tuple[int, int | float], ...]:
     return tuple((column, behind) for column, behind, _ in lateness)
 
 
-def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str, Stream]:
+def _cycle(
+    component: Sequence[ViewPlan], outside: RelationCompiler, rounds: int
+) -> dict[str, Stream]:
     """The streams of views that read each other."""
     body = Body(component, outside.stream)
     inside = RelationCompiler(body.circuit, outside.text, body.inlet)
@@ -86,7 +88,7 @@ def _cycle(component: Sequence[ViewPlan], outside: RelationCompiler) -> dict[str
     for view in component:
         inside.view = outside.view = view.name
         queries[view.name] = inside.stream(body.query(view))
-    return body.finish(outside.circuit, queries)
+    return body.finish(outside.circuit, queries, rounds)
 
 
 def record_defaults(

@@ -153,9 +153,14 @@ class Body:
             self._reads[id(node)] = known
         return known
 
-    def finish(self, circuit: Circuit, queries: Mapping[str, Stream]) -> dict[str, Stream]:
-        """The members' streams in `circuit`; `queries` are those of their queries in the body."""
+    def finish(
+        self, circuit: Circuit, queries: Mapping[str, Stream], rounds: int
+    ) -> dict[str, Stream]:
+        """The members' streams in `circuit`; `queries` are those of their queries in the body,
+        `rounds`: after how many it is taken for endless."""
         for name, stream in queries.items():
             self.circuit.sink(name, stream)
         schemas = {v.name: v.schema for v in self._members.values()}
-        return circuit.fixpoint(self.sources, schemas, self.circuit, monotone=self.is_monotone)
+        return circuit.fixpoint(
+            self.sources, schemas, self.circuit, monotone=self.is_monotone, rounds=rounds
+        )

@@ -387,6 +387,8 @@ class ProgramPlan:
     text: str = ""
     #: views that are there without being declared
     system_views: tuple[ViewPlan, ...] = ()
+    #: after how many rounds a recursion is taken for endless
+    recursion_rounds: int = 10_000
     #: what operators may forget, by LATENESS
     expiries: tuple[Expiry, ...] = ()
 

@@ -41,6 +41,7 @@ from penstock.sql.unused import UNUSED, unused_columns
 _OPTIONS = (
     "feldera_avoid_star_joins", "feldera_use_multi_joins", "feldera_flat_variant",
 )  # fmt: skip
+_ROUNDS = "penstock_recursion_rounds"
 _IGNORE = "feldera_ignore_warning_"
 _TOO_DEEP = "this statement is nested too deeply; split it over several views"
 
@@ -149,8 +150,12 @@ def _set(declared: Declared, s: ast.SetOption) -> None:
             declared.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
     elif name == "enforce_positive_inputs":
         declared.enforces = value is True
+    elif name == _ROUNDS:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise BindError(s.value.span, f"{s.name.name} is a whole number, 1 or more")
+        declared.recursion_rounds = value
     elif name not in _OPTIONS:
-        known = [*_OPTIONS, *switches]
+        known = [*_OPTIONS, *switches, _ROUNDS]
         text = f"unknown option {s.name.name}{did_you_mean(name, known)}"
         declared.report.add(s.name.span, text, "Unknown option", warning=True)
 

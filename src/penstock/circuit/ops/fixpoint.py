@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from penstock.circuit.graph import Circuit
 
 Seen = tuple[int, npt.NDArray[np.int64]]
-#: rounds after which a recursion is taken for endless
-MAX_ROUNDS = 100_000
 Deltas = Mapping[str, Batch]
 
 
@@ -154,14 +152,16 @@ class Fixpoint(Node):
         members: Mapping[str, Schema],
         body: Circuit,
         monotone: bool,
+        rounds: int,
     ) -> None:
         """`body` has an inlet for every name of `sources` and of `members`, and a sink for every
-        member's query, under its name."""
+        member's query, under its name. `rounds`: after how many it is taken for endless."""
         super().__init__(Schema(()), tuple(sources.values()))
         self._inlets = tuple(sources)
         self._members = {name: Member(schema) for name, schema in members.items()}
         self._body = body
         self._monotone = monotone
+        self._most_rounds = rounds
         self.is_pending = True
         self.changes: dict[str, Batch] = {}
 
@@ -210,7 +210,7 @@ class Fixpoint(Node):
         goes in a circle; it is compared with rounds 1, 2, 4, 8, … (Brent 1980)."""
         names = ", ".join(self._members)
         marked, mark = 1, {} if self._monotone else self._seen()
-        for i in range(1, MAX_ROUNDS + 1):
+        for i in range(1, self._most_rounds + 1):
             derived = self._derive(fed)
             told = {n: take(m, derived[n]) for n, m in self._members.items() if len(derived[n])}
             fed = {name: rows for name, rows in told.items() if len(rows)}
@@ -226,7 +226,9 @@ class Fixpoint(Node):
             if i == marked:
                 marked, mark = 2 * i, self._seen()
         raise RuntimeSqlError(
-            f"the recursive view {names} has not come to an end after {MAX_ROUNDS} rounds"
+            f"the recursive view {names} has not come to an end after {self._most_rounds:,} "
+            "rounds: bound what it computes with WHERE, or let it go on for longer with SET "
+            f"PENSTOCK_RECURSION_ROUNDS = {10 * self._most_rounds}"
         )
 
     def _seen(self) -> dict[str, Seen]:

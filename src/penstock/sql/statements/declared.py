@@ -61,6 +61,8 @@ class Declared:
     warnings_are_errors: bool = False
     #: ENFORCE_POSITIVE_INPUTS
     enforces: bool = False
+    #: PENSTOCK_RECURSION_ROUNDS
+    recursion_rounds: int | None = None
 
     def __post_init__(self) -> None:
         self.report = Report(self.text)
@@ -94,7 +96,7 @@ class Declared:
         if clock.is_read([v.query for v in self.views.values()]):
             tables.append(TablePlan(CLOCK, clock.SCHEMA, clock.KEY, False))
             inputs.append(ConnectorPlan(CLOCK, CLOCK, {"transport": {"name": CLOCK}}))
-        return ProgramPlan(
+        plan = ProgramPlan(
             tuple(tables),
             tuple(self.views.values()),
             tuple(self.indexes),
@@ -104,6 +106,8 @@ class Declared:
             self.text,
             (system_views.error_view(self.tables, self.views),),
         )
+        rounds = self.recursion_rounds
+        return plan if rounds is None else replace(plan, recursion_rounds=rounds)
 
     def declare(self, name: ast.Identifier, noun: str) -> None:
         if name.name.lower().startswith("feldera"):
