@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.pipeline import memory
-from penstock.state import spill
+from penstock.state import spill, spine
 from tests.unit.pipeline.test_delivery import wait_until
 from tests.unit.pipeline.test_pipeline_recovery import World
 
@@ -18,6 +18,8 @@ from tests.unit.pipeline.test_pipeline_recovery import World
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(memory, "LEAST_BYTES", 1)
     monkeypatch.setattr(spill, "MIN_RUN_BYTES", 1)
+    # rows that only come become a run when there are enough of them
+    monkeypatch.setattr(spine, "LOG_ROWS", 8)
     world = World(tmp_path)
     world.runtime["max_rss_mb"] = 1
     yield world
