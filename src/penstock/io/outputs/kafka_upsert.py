@@ -17,7 +17,7 @@ Keys are put into partitions by Java's partitioner unless the connector's `parti
 otherwise. A record that somebody wrote by hand into another partition than its key's is taken back
 only if its key is not in the view.
 
-Memory: that of `keyed_store` and of librdkafka's queue.
+Memory: that of `keyed_store`, the records of one transaction and librdkafka's queue.
 """
 
 from __future__ import annotations
