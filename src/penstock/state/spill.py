@@ -35,8 +35,9 @@ from penstock.state.storage import StateStore, one_by_one, plain
 
 log = logging.getLogger(__name__)
 
-#: rows of a piece when two runs are merged into a file
-PIECE_ROWS = 1 << 20
+#: the most rows of a piece when two runs are merged into a file, and the least: what is in memory
+#: of a merge is a few times a piece
+PIECE_ROWS, MIN_PIECE_ROWS = 1 << 20, 1 << 14
 #: smaller runs are not worth a file
 MIN_RUN_BYTES = 1 << 16
 
@@ -80,8 +81,10 @@ class Spill:
         bytes = lower.nbytes + upper.nbytes
         if bytes < MIN_RUN_BYTES or 8 * bytes < self.budget:
             return None
-        room = _room(lower, upper)
-        return self._put(spine, room, _pieces(spine, lower, upper))
+        room, rows = _room(lower, upper), len(lower) + len(upper)
+        # pieces of an eighth of the budget
+        piece = min(PIECE_ROWS, max(MIN_PIECE_ROWS, self.budget * rows // (8 * bytes)))
+        return self._put(spine, room, _pieces(spine, lower, upper, piece))
 
     def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
         """The largest resident runs, enough to free `bytes`."""
@@ -154,7 +157,7 @@ def _of_shape(array: Array, rows: int) -> Array:
     return np.broadcast_to(np.zeros(1, array.dtype), (rows, *array.shape[1:]))
 
 
-def _pieces(spine: Spine, lower: Run, upper: Run) -> Iterator[dict[str, Array]]:
+def _pieces(spine: Spine, lower: Run, upper: Run, piece_rows: int) -> Iterator[dict[str, Array]]:
     """The arrays of the merged run, a range of hashes at a time, then its index.
 
     All rows of one key are in one piece, whatever their number."""
@@ -162,13 +165,14 @@ def _pieces(spine: Spine, lower: Run, upper: Run) -> Iterator[dict[str, Array]]:
     has_nulls = [c for c in _room(lower, upper) if c.endswith(".valid")]
     bits = max(1, rows.bit_length() - 3)
     counts = np.zeros(1 << bits, np.int64)
-    pieces = -(-rows // PIECE_ROWS)
+    pieces = -(-rows // piece_rows)
     cuts = np.array([(i << 64) // pieces for i in range(1, pieces)], np.uint64)
     edges = [[0, *np.searchsorted(r.k, cuts).tolist(), len(r)] for r in (lower, upper)]
+    heaps: set[int] = set()
     for i in range(pieces):
         a, b = (r.part(e[i], e[i + 1]) for r, e in zip((lower, upper), edges, strict=True))
         merged = spine.merged_in_memory(a, b)
-        arrays = dict(plain(merged.arrays()))
+        arrays = dict(plain(merged.arrays(), heaps))
         del arrays["table"], arrays["shift"]
         for name in has_nulls:
             arrays.setdefault(name, np.ones(len(merged), np.uint8))

@@ -192,8 +192,12 @@ def one_by_one(arrays: Mapping[str, Array | Column]) -> Iterator[dict[str, Array
     return ({name: array} for name, array in plain(arrays))
 
 
-def plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
-    """Columns as the arrays that are stored of them."""
+def plain(
+    arrays: Mapping[str, Array | Column], taken: set[int] | None = None
+) -> Iterator[tuple[str, Array]]:
+    """Columns as the arrays that are stored of them. `taken`: ids of heaps that the file has
+    already; those of these are added."""
+    taken = set() if taken is None else taken
     for name, array in arrays.items():
         if not isinstance(array, Column):
             yield name, np.ascontiguousarray(array)
@@ -202,7 +206,7 @@ def plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
         heaps: tuple[Heap, ...] = ()
         if array.heaps:
             values, heaps = compact(values)
-        ids = [new_file_id() for _ in heaps]
+        ids = [_fresh_id(taken) for _ in heaps]
         if heaps:
             _rename(values, [h.id for h in heaps], ids)
         yield name, values
@@ -210,6 +214,13 @@ def plain(arrays: Mapping[str, Array | Column]) -> Iterator[tuple[str, Array]]:
             yield f"{name}.valid", np.ascontiguousarray(array.valid)
         for id, heap in zip(ids, heaps, strict=True):
             yield f"{name}.heap{id}", heap.data
+
+
+def _fresh_id(taken: set[int]) -> int:
+    while (id := new_file_id()) in taken:
+        pass
+    taken.add(id)
+    return id
 
 
 def _rename(views: Array, old: Sequence[int], new: Sequence[int]) -> None:

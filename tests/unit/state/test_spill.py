@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -14,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 
 import penstock.state.spill as spill_module
 import penstock.state.spine as spine_module
+import penstock.state.storage as storage
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, Column, InputBatch
 from penstock.data.build import batch_to_rows, column_from_python
+from penstock.data.heap import MAX_HEAPS
 from penstock.errors import StateCorrupt
 from penstock.sql.program import compile_program
 from penstock.state.backing import use_files, use_memory
@@ -112,6 +115,18 @@ def test_state_of_three_times_the_budget_keeps_to_it_and_is_right(tmp_path: Path
     assert most <= 2 * budget
     rows = [Counter(dict(batch_to_rows(c.snapshot("t").batch()))) for c in (steady, spilled)]
     assert rows[0] == rows[1]
+
+
+def test_the_strings_of_many_pieces_are_told_apart_whatever_ids_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = itertools.count()
+    # each id comes twice, the second time for the next piece
+    monkeypatch.setattr(storage, "new_file_id", lambda: MAX_HEAPS + next(drawn) // 2)
+    monkeypatch.setattr(spill_module, "PIECE_ROWS", 500)
+    circuit, _, _ = filled(tmp_path, 1 << 16, 4000)
+    rows = Counter(dict(batch_to_rows(circuit.snapshot("t").batch())))
+    assert rows == Counter({(k, TEXT + str(k % 1000)): 1 for k in range(4000)})
 
 
 def test_a_removed_file_is_used_as_long_as_it_is_mapped_and_written_again(tmp_path: Path) -> None:

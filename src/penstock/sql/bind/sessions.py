@@ -47,12 +47,14 @@ def sessions(data: Node, time: int, key: tuple[int, ...], gap: int, span: Span) 
     )
     marked = Schema((*fields, Field("$start", maybe), Field("$end", maybe)))
     rows = Project(marked, near, (*references(beside)[:width], *marks), span=span)
-    whole = Schema((*marked.fields, Field("$first", maybe), Field("$last", maybe)))
+    # two nodes, because one goes on from row to row and the other back
+    begun = Schema((*marked.fields, Field("$first", maybe)))
+    starts = (WindowCall("MAX", (width,), maybe, _SO_FAR),)
+    whole = Schema((*begun.fields, Field("$last", maybe)))
+    ends = (WindowCall("MIN", (width + 1,), maybe, _FROM_HERE),)
     windows = Window(
-        whole, rows, key, order,
-        (WindowCall("MAX", (width,), maybe, _SO_FAR),
-         WindowCall("MIN", (width + 1,), maybe, _FROM_HERE)), span=span,
-    )  # fmt: skip
+        whole, Window(begun, rows, key, order, starts, span=span), key, order, ends, span=span
+    )
     first, last = references(whole)[width + 2 :]
     # every row is in a session, so neither is ever NULL
     bounds = (build.coalesce([first, _never_null(at)], span),
