@@ -150,3 +150,20 @@ def test_the_padded_side_of_an_outer_join_is_nullable(join: str, left: str, righ
 )
 def test_a_query_as_a_value_is_as_nullable_as_it_must_be(query: str, expected: str) -> None:
     assert str(type_of(query)) == expected
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ("CAST(ROW(1, NULL) AS ROW(x INT, y INT))", "ROW(x INTEGER NOT NULL, y INTEGER) NOT NULL"),
+        (
+            "CAST(ROW(n, i) AS ROW(x BIGINT, y INT)) FROM t",
+            "ROW(x BIGINT, y INTEGER NOT NULL) NOT NULL",
+        ),
+        ("CAST(NULL AS ROW(x INT))", "ROW(x INTEGER NOT NULL)"),
+        ("CAST(PARSE_JSON('{}') AS ROW(x INT))", "ROW(x INTEGER NOT NULL)"),
+        ("CAST(ARRAY[ROW(n)] AS ROW(x INT) ARRAY) FROM t", "ROW(x INTEGER) ARRAY NOT NULL"),
+    ],
+)
+def test_a_field_that_may_become_null_by_a_cast_is_nullable(items: str, expected: str) -> None:
+    assert str(type_of(items)) == expected

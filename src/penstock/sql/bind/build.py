@@ -155,7 +155,7 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
         message = f"cannot cast {bare(expr.type)} to {bare(target)}"
         raise BindError(span, message + _instead(expr.type, target))
     loses = expr.type.kind is Kind.VARIANT and target.kind is not Kind.VARIANT
-    result = target.with_nullable(expr.type.nullable or safe or loses)
+    result = _holding(expr.type, target).with_nullable(expr.type.nullable or safe or loses)
     if isinstance(expr, Literal) and (not safe or target.kind is Kind.VARCHAR):
         folded = _retyped(expr, result)
         if folded is not None and (target.kind is not Kind.CHAR or folded.value is None):
@@ -165,6 +165,19 @@ def cast(expr: Expr, target: SqlType, span: Span | None, *, safe: bool = False) 
     if not padded and expr.type.same_as(target) and expr.type.nullable == result.nullable:
         return expr
     return Cast(result, expr, safe, span=span)
+
+
+def _holding(source: SqlType, target: SqlType) -> SqlType:
+    """`target` with its fields nullable where a value of `source` may have a NULL for them. (What
+    a VARIANT lacks for a NOT NULL field makes the whole NULL.)"""
+    if not target.children or source.kind is not target.kind:
+        return target
+    is_row = target.kind is Kind.ROW
+    children = tuple(
+        _holding(s, t).with_nullable(t.nullable or (is_row and s.nullable))
+        for s, t in zip(source.children, target.children, strict=True)
+    )
+    return replace(target, children=children)
 
 
 def _instead(source: SqlType, target: SqlType) -> str:
