@@ -73,6 +73,8 @@ listener.name.sasl_plaintext.plain.sasl.jaas.config={login} required user_ada="{
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 log.dirs={data}
+# records whose times are of years ago stay, whenever the broker looks for old ones
+log.retention.ms=-1
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
