@@ -60,7 +60,7 @@ BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
 MAX_RUNS = 24
 #: rows of the log that are worth sorting in the background; whoever wants runs sorts fewer
-LOG_ROWS = 1 << 14
+LOG_ROWS = 1 << 15
 
 #: rows that are worth handing to another thread (some 50 µs) to be inserted
 SOON_ROWS = 512
