@@ -52,6 +52,9 @@ def answer(query: str) -> list[Any]:
         ("SELECT k FROM t JOIN s ON t.r IS NOT DISTINCT FROM s.q", [(2,), (4,)]),
         ("SELECT k FROM t JOIN s ON t.v = s.w", [(1,)]),
         ("SELECT k FROM t WHERE a IN (SELECT b FROM s)", [(1,), (2,), (3,)]),
+        ("SELECT k, q.n FROM (SELECT k, ROW(k, 1) AS p FROM t) o, "
+         "LATERAL (SELECT COUNT(*) AS n FROM t WHERE ROW(t.k, 0) < o.p) q WHERE k > 2",
+         [(3, 3), (4, 4)]),
         ("SELECT MIN(a), MAX(r), COUNT(DISTINCT v) FROM t", [([], (1, "x"), 3)]),
         ("SELECT k FROM t ORDER BY a DESC, k LIMIT 2", [(1,), (2,)]),
         ("SELECT k, a FROM t ORDER BY r, k LIMIT 2", [(2, [1, None]), (4, None)]),

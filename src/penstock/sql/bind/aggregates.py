@@ -81,7 +81,8 @@ def aggregate(
     level = _level(binder, operands)
     if binder.place is not None and not level:
         raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}")
-    is_full = not function.needs_two and not any(a.type.nullable for a in args)
+    skips = not is_array and any(a.type.nullable for a in args)
+    is_full = not function.needs_two and not skips
     if binder.grouped and not level and keep is None and is_full:
         function = replace(function, result=function.result.with_nullable(False))
     wanted, within = _outward(wanted, level), _outward(within, level)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from penstock.data.types import BIGINT, Field, Schema
+from penstock.data.types import BIGINT, Field, Kind, Schema
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import (
     Aggregate,
@@ -52,9 +52,9 @@ _HALF = (JoinKind.SEMI, JoinKind.ANTI)
 
 
 def same(a: Expr, b: Expr) -> Expr:
-    """`a` and `b` are equal or both NULL."""
-    nullable = a.type.nullable or b.type.nullable
-    return build.call("is_not_distinct" if nullable else "=", [a, b], None)
+    """`a` and `b` are equal or both NULL; rows have no other equality."""
+    plain = not (a.type.nullable or b.type.nullable or a.type.kind is Kind.ROW)
+    return build.call("=" if plain else "is_not_distinct", [a, b], None)
 
 
 # shapes

@@ -109,6 +109,8 @@ def _all(op: str, operand: Expr, query: Node, span: Span) -> Expr:
         unknown = build.or_([build.is_null(operand, span), unknown], span)
     none = build.call("=", [rows, Literal(BIGINT.with_nullable(False), 0)], span)
     branches = [(none, build.TRUE), (differs, build.FALSE), (unknown, Literal(BOOLEAN, None))]
+    if not (operand.type.nullable or query.schema.types[0].nullable):
+        branches.pop()
     return build.case(branches, build.TRUE, span)
 
 
