@@ -97,6 +97,8 @@ def extract_time(unit: str, nanoseconds: Array) -> Array | None:
             return nanoseconds % 60_000_000_000 // 1_000
         case "NANOSECOND":
             return nanoseconds % 60_000_000_000
+        case "EPOCH":
+            return nanoseconds // 1_000_000_000
     return None
 
 

@@ -153,6 +153,8 @@ _declare_field("DAYOFWEEK", "DOW")
 
 
 def _round_kernel(unit: str, t: SqlType, up: bool) -> Callable[[Array], Array] | None:
+    if unit == "NANOSECOND" and t.kind is not Kind.TIME:
+        return lambda v: v  # a TIME is to MICROSECOND at most (sql-reference 2.10.3)
     if unit not in MICROSECONDS and unit not in MONTHS:
         return None
     rounded = calendar.ceil_times if up else calendar.floor_times
@@ -171,6 +173,17 @@ def _round_kernel(unit: str, t: SqlType, up: bool) -> Callable[[Array], Array] |
     return lambda v: rounded(unit, v)
 
 
+#: the units of ..._TRUNC (sql-reference 2.10.2 to 2.10.4)
+_DAYS = frozenset(u for u in (*MONTHS, *MICROSECONDS) if calendar.is_calendar(u))
+_SECONDS = frozenset({"HOUR", "MINUTE", "SECOND"})
+
+
+def _truncation(t: SqlType) -> frozenset[str]:
+    if t.kind is Kind.DATE:
+        return _DAYS
+    return _SECONDS if t.kind is Kind.TIME else _DAYS | _SECONDS
+
+
 def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload | None]:
     def resolver(types: Types, literals: Literals) -> Overload | None:
         unit = unit_of(literals[1]) if len(types) == 2 else None
@@ -182,6 +195,8 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
             if not untyped and not can_cast(t, SqlType(only[0]), explicit=False):
                 return None
             t = SqlType(only[0])
+        if only is not None and unit not in _truncation(t):
+            return None
         compute = _round_kernel(unit, t, up)
         if compute is None:
             return None
@@ -203,9 +218,13 @@ def _rounding(up: bool, only: tuple[Kind, ...] | None) -> Callable[..., Overload
 
 define_typed(["CEIL", "CEILING"], "{}(datetime TO unit)")(_rounding(True, None))
 define_typed("FLOOR", "{}(datetime TO unit)")(_rounding(False, None))
-define_typed("DATE_TRUNC", "{}(date, unit)")(_rounding(False, (Kind.DATE, *TIMESTAMPS)))
-define_typed("TIMESTAMP_TRUNC", "{}(timestamp, unit)")(_rounding(False, TIMESTAMPS))
-define_typed("TIME_TRUNC", "{}(time, unit)")(_rounding(False, (Kind.TIME,)))
+define_typed("DATE_TRUNC", "{}(date, unit from MILLENNIUM to DAY)")(
+    _rounding(False, (Kind.DATE, *TIMESTAMPS))
+)
+define_typed("TIMESTAMP_TRUNC", "{}(timestamp, unit from MILLENNIUM to SECOND)")(
+    _rounding(False, TIMESTAMPS)
+)
+define_typed("TIME_TRUNC", "{}(time, unit from HOUR to SECOND)")(_rounding(False, (Kind.TIME,)))
 
 
 # differences ---------------------------------------------------------------------------------

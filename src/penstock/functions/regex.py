@@ -30,7 +30,7 @@ _SAME = frozenset("bBAznrtfva")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})|[xuU]\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _PROPERTY = re.compile(r"[pP](?:\{\^?\w+\}|[A-Z])")
 _GROUP = re.compile(
-    r"\((?:\?P?<(?P<name>[A-Za-z_]\w*)>|(?P<look>\?<?[=!])|(?P<flags>\?[imsU-]*[:)]))?"
+    r"\((?:\?P?<(?P<name>[A-Za-z_]\w*)>|(?P<look>\?<?[=!])|(?P<flags>\?[imsuxU-]*[:)]))?"
 )
 _BOUND = re.compile(r"\{\d+(?:,\d*)?\}")
 _POSIX = re.compile(r"\[:\^?\w+:\]")
@@ -70,8 +70,9 @@ def _escape(pattern: str, at: int, inside: bool) -> tuple[str, int]:
     return rf"\{c}", at + 2
 
 
-def _brackets(pattern: str, at: int) -> tuple[str, int]:
-    """(RE2's spelling, the place behind) of the class whose `[` is at `at`."""
+def _brackets(pattern: str, at: int, spaced: bool) -> tuple[str, int]:
+    """(RE2's spelling, the place behind) of the class whose `[` is at `at`; `spaced`: blanks and
+    comments in it mean nothing."""
     start = at
     out, at = "[", at + 1
     if pattern[at : at + 1] == "^":
@@ -79,6 +80,9 @@ def _brackets(pattern: str, at: int) -> tuple[str, int]:
     first, ranged = True, False  # `ranged`: what comes cannot begin a range: it ended one
     while at < len(pattern):
         c = pattern[at]
+        if spaced and (c.isspace() or c == "#"):
+            at = _behind_blank(pattern, at)
+            continue
         if c == "]" and not first:
             return out + "]", at + 1
         posix = _POSIX.match(pattern, at)
@@ -104,6 +108,25 @@ def _brackets(pattern: str, at: int) -> tuple[str, int]:
     raise ValueError(f"the class at {start + 1} has no end")
 
 
+def _behind_blank(pattern: str, at: int) -> int:
+    """The place behind the blank, or the comment to the end of its line, at `at`."""
+    if pattern[at] != "#":
+        return at + 1
+    end = pattern.find("\n", at)
+    return len(pattern) if end < 0 else end + 1
+
+
+def _flags(written: str, spaced: bool) -> tuple[str, bool]:
+    """(RE2's spelling, whether blanks mean nothing from there on) of `?im-s:` or `?im-s)`."""
+    on, _, off = written[1:-1].partition("-")
+    if "u" in off:
+        raise ValueError("(?-u) is not supported: patterns are of characters, not of bytes")
+    spaced = (spaced or "x" in on) and "x" not in off
+    kept, dropped = (f.translate({ord("u"): None, ord("x"): None}) for f in (on, off))
+    left = kept + (f"-{dropped}" if dropped else "")
+    return (f"(?{left}{written[-1]}" if left or written[-1] == ":" else ""), spaced
+
+
 @lru_cache(maxsize=1024)
 def parsed(pattern: str) -> Regex:
     """The pattern, ready for RE2. Raises ValueError."""
@@ -117,13 +140,16 @@ def _parsed(pattern: str) -> Regex:
     pieces: list[str | int] = []
     names: dict[str, int] = {}
     groups, at = 0, 0
-    open_at: list[int] = []  # in `pieces`: where the groups around this place begin
-    atom, repeated = (
-        0,
-        "",
-    )  # where what a repetition repeats begins; the repetition before this place
+    #: of each group around this place: where in `pieces` it begins, whether it is spaced outside
+    around: list[tuple[int, bool]] = []
+    spaced = False  # (?x): blanks and comments mean nothing
+    atom = 0  # where what a repetition repeats begins
+    repeated = ""  # the repetition before this place
     while at < len(pattern):
         c = pattern[at]
+        if spaced and (c.isspace() or c == "#"):
+            at = _behind_blank(pattern, at)
+            continue
         if c in "*+?{" and repeated:
             if c == "?" and repeated[-1:] != "?":  # makes it lazy
                 repeated += "?"
@@ -135,11 +161,13 @@ def _parsed(pattern: str) -> Regex:
             repeated = "?!" if c == "?" else c
         else:
             repeated = ""
-            atom = open_at.pop() if c == ")" and open_at else len(pieces)
+            atom = len(pieces)
+            if c == ")" and around:
+                atom, spaced = around.pop()
         if c == "\\":
             word, at = _escape(pattern, at, inside=False)
         elif c == "[":
-            word, at = _brackets(pattern, at)
+            word, at = _brackets(pattern, at, spaced)
         elif c == "{":
             bound = _BOUND.match(pattern, at)
             if bound is None:
@@ -152,9 +180,9 @@ def _parsed(pattern: str) -> Regex:
                 raise ValueError("look-around is not supported")
             at = m.end()
             if not m[0].endswith(")"):
-                open_at.append(len(pieces))
+                around.append((len(pieces), spaced))
             if m["flags"]:
-                word = m[0]
+                word, spaced = _flags(m["flags"], spaced)
             elif pattern[at : at + 1] == "?":
                 raise ValueError(f"unknown group ({pattern[at : at + 2]}")
             else:

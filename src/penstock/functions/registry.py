@@ -107,7 +107,7 @@ def resolve(
             overload = entry.resolve(types, constants)
             if overload is not None:
                 return overload.function(entry.name, given)
-    forms = "; ".join(s for entry in entries for s in entry.signatures)
+    forms = "; ".join(dict.fromkeys(s for entry in entries for s in entry.signatures))
     units = constants if "unit" in forms else ()
     shown = [
         u if isinstance(u, str) else str(t.with_nullable(True))

@@ -9,7 +9,7 @@ Parts of strings are in `parts`, patterns in `patterns`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -78,9 +78,44 @@ def _cased(
     return text.from_arrow(rest(words))
 
 
+@cache
+def _final_sigma() -> str:
+    """RE2's pattern of a Σ that ends a word: behind a letter that has a case and before none, marks
+    and the like between them not counted (Unicode's Final_Sigma, here as Python has it)."""
+
+    def is_final(before: str) -> bool:
+        return (before + "Σ").lower().endswith("ς")
+
+    letters, between = [], []
+    for c in map(chr, (*range(0x20, 0xD800), *range(0xE000, 0x1FFFF))):
+        if is_final("1" + c):
+            letters.append(c)
+        elif is_final("A" + c):
+            between.append(c)
+    cased, marks = _ranges(letters), _ranges(between)
+    return f"([{cased}][{marks}]*)Σ([{marks}]*(?:[^{cased}{marks}]|$))"
+
+
+def _ranges(characters: Sequence[str]) -> str:
+    """The inside of RE2's class of these characters, which ascend."""
+    out, start = "", 0
+    codes = [ord(c) for c in characters]
+    for i in range(1, len(codes) + 1):
+        if i == len(codes) or codes[i] != codes[i - 1] + 1:
+            out += rf"\x{{{codes[start]:x}}}-\x{{{codes[i - 1]:x}}}"
+            start = i
+    return out
+
+
+def _lowered(words: Any) -> Any:
+    if pc.any(pc.match_substring(words, "Σ")).as_py():
+        words = pc.replace_substring_regex(words, _final_sigma(), r"\1ς\2")
+    return pc.utf8_lower(words)
+
+
 @define("LOWER", [STRING], VARCHAR)
 def lower(s: Column, n: int) -> Column:
-    return _cased(s, _LOWER, str.lower, pc.utf8_lower)
+    return _cased(s, _LOWER, str.lower, _lowered)
 
 
 @define("UPPER", [STRING], VARCHAR)

@@ -30,6 +30,8 @@ FUNCTIONS = """
 CREATE FUNCTION most(n INT) RETURNS INT AS (SELECT MAX(y) FROM b WHERE b.k = n);
 CREATE FUNCTION both(n INT) RETURNS BOOLEAN AS n IN (SELECT k FROM b) AND most(n) > 100;
 CREATE FUNCTION there(s VARCHAR) RETURNS VARCHAR NOT NULL AS s || '!';
+CREATE FUNCTION twice(n INT NOT NULL) RETURNS INT AS n * 2;
+CREATE FUNCTION known(s VARCHAR NOT NULL) RETURNS BOOLEAN NOT NULL AS s IS NOT NULL;
 """
 ROWS: dict[str, list[tuple[Any, ...]]] = {
     "emp": [
@@ -72,7 +74,7 @@ SELECT COUNT(NULL) AS a, MAX(NULL) AS b, MIN(NULL) IS NULL AS c FROM a
 SELECT empno, LAG(sal, 1 + 1) OVER (ORDER BY empno) AS l, LEAD(sal, 3 - 2, -1) OVER (ORDER BY empno) AS m FROM emp
 SELECT empno, LAG(sal, -1) OVER (ORDER BY empno) AS l, LEAD(sal, -2, 0) OVER (ORDER BY empno) AS r FROM emp
 SELECT ROW_NUMBER() OVER () AS n, COUNT(*) OVER () AS c FROM emp
-SELECT RANK() OVER () AS r, COUNT(*) OVER (PARTITION BY k ORDER BY x ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM a
+SELECT RANK() OVER (ORDER BY TRUE) AS r, COUNT(*) OVER (PARTITION BY k ORDER BY x ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS c FROM a
 SELECT SUM(NULL) AS s, AVG(NULL) IS NULL AS n, SUM(DISTINCT NULL) + COUNT(*) AS c FROM emp
 SELECT k, BOOL_OR(x > 15) OVER (PARTITION BY k) AS o, BIT_XOR(x) OVER (PARTITION BY k) AS b FROM a
 SELECT empno FROM emp ORDER BY empno LIMIT 1 + 2 OFFSET 2 - 1
@@ -170,6 +172,20 @@ def test_what_the_dialect_lacks_is_refused_by_name(query: str, message: str) -> 
 def test_a_function_that_returns_not_null_stops_at_the_row_that_has_no_value() -> None:
     with pytest.raises(RuntimeSqlError, match="there RETURNS NOT NULL, but its value is NULL"):
         ours("SELECT there(t) AS t FROM b")
+
+
+def test_a_function_of_what_is_not_null_is_inlined_over_what_may_be() -> None:
+    assert ours("SELECT twice(x) AS t, known(s) AS n FROM a WHERE k > 1") == Counter(
+        {(60, False): 2, (None, True): 1}
+    )
+    with pytest.raises(
+        SqlError, match=r"argument n of f is NOT NULL, and this may be NULL; .*COAL"
+    ):
+        compile_program(
+            f"{TABLES} CREATE FUNCTION f(n INT NOT NULL) RETURNS INT; "
+            "CREATE VIEW v AS SELECT f(x) AS y FROM a;",
+            "def f(n):\n    return n\n",
+        )
 
 
 def names(query: str) -> tuple[str, ...]:

@@ -95,7 +95,8 @@ def page() -> str:
         for name, entries in functions.items():
             if name.startswith("$"):
                 continue  # what the compiler calls by itself
-            takes = ", ".join(dict.fromkeys(cell(s) for e in entries for s in e.signatures))
+            signatures = ["PI"] if name == "PI" else [s for e in entries for s in e.signatures]
+            takes = ", ".join(dict.fromkeys(map(cell, signatures)))
             gives = ", ".join(dict.fromkeys(f"`{e.result}`" for e in entries if e.result))
             shown = example(name, family)
             out.append(f"| {takes} | {gives} | {cell(shown) if shown else ''} |")

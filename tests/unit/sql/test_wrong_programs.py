@@ -67,6 +67,10 @@ def test_every_wrong_statement_is_refused_where_it_is_wrong() -> None:
         "SELECT DISTINCT i AS x, d FROM t ORDER BY d, x",
         "SELECT s LIKE '1!%' ESCAPE '!' AS l FROM t",
         "SELECT COUNT(DISTINCT i, d) AS n FROM t",
+        "SELECT ROW_NUMBER() OVER () AS n, RANK() OVER (ORDER BY i) AS r FROM t",
+        "SELECT ARRAY(SELECT e FROM t AS o, UNNEST(o.arr) AS u(e)) AS a FROM t",
+        "SELECT MAP(SELECT e, 1 FROM UNNEST(t.arr) AS u(e)) AS a FROM t",
+        "SELECT * FROM (SELECT s, i FROM t) PIVOT (SUM(i) FOR s IN ('a' AS x, 'a' AS y))",
     ],
 )
 def test_what_stands_beside_them_is_not_refused(statement: str) -> None:

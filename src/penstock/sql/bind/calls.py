@@ -68,6 +68,8 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
     ):  # fmt: skip
         if given:
             raise BindError(e.span, f"{name} is not an aggregate, so it takes no {what}")
+    if name == "PI":
+        raise BindError(e.span, "PI is a constant: it is written without parentheses")
     args = [
         _time_unit(a) if _UNIT_AT.get(name) == i else binder.bind(a) for i, a in enumerate(e.args)
     ]

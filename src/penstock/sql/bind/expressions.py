@@ -20,16 +20,16 @@ from penstock.data.types import (
     DOUBLE,
     VARCHAR,
     Kind,
-    Schema,
     SqlType,
     char,
 )
 from penstock.plan.expressions import Expr, LambdaVar, Literal
+from penstock.plan.nodes import Node
 from penstock.sql import ast
 from penstock.sql.bind import build, calls, literals, names, nested, periods, windows
 from penstock.sql.bind.catalog import Catalog, Folded, Inlined, inside
-from penstock.sql.bind.report import BindError, did_you_mean, unsupported
-from penstock.sql.bind.scope import Entry, Scope
+from penstock.sql.bind.report import BindError, unsupported
+from penstock.sql.bind.scope import Entry, Scope, excluded
 from penstock.sql.bind.types import UserTypes, bind_type
 
 _TEXT = VARCHAR.with_nullable(False)
@@ -244,11 +244,11 @@ class ExpressionBinder:
             args.append(self.bind(e.chars))
         return build.call(name, args, e.span)
 
-    def query_schema(self, query: ast.Query) -> Schema:
-        """The columns of a sub-query."""
+    def query(self, query: ast.Query) -> Node:
+        """A sub-query, for its columns and for what it must not be."""
         if self.catalog is None:
             raise unsupported(query.span, "a sub-query in this place")
-        return self.catalog.bind_query(query, inside(self.catalog, self.scope)).schema
+        return self.catalog.bind_query(query, inside(self.catalog, self.scope))
 
     def star(self, e: ast.Star) -> list[Entry]:
         """The columns that a `*` inside ROW(…) stands for."""
@@ -257,10 +257,7 @@ class ExpressionBinder:
         names = [x.name for x in entries]
         if not entries or e.replace:
             raise BindError(e.span, "* here stands for no columns")
-        for x in e.exclude:
-            if x.name not in names:
-                raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
-        gone = {x.name for x in e.exclude}
+        gone = excluded(e, names)
         return [x for x in entries if x.name not in gone]
 
     def window(self, e: ast.FunctionCall, over: ast.WindowSpec | ast.Identifier) -> Expr:

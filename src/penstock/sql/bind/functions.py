@@ -15,7 +15,7 @@ Not here: what the Python of a function without a body must look like (`python_f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.data.types import (
     BINARIES,
@@ -51,17 +51,24 @@ _FROM_JSON = "jsonstring_as_"
 
 @dataclass(frozen=True, slots=True)
 class UserFunction:
-    """A declared function; `body` is over `params` as columns and has type `result`."""
+    """A declared function; `body` is over `params` as columns and has type `result`. `loose` is
+    the same over parameters that are all nullable: what is inlined over an argument that may be
+    NULL although the parameter is NOT NULL; None: there is no such thing."""
 
     name: str
     params: Schema
     result: SqlType
     body: Expr
+    loose: Expr | None = None
 
     def inline(self, args: Sequence[Expr], span: Span) -> Expr:
         """The body over `args`. Raises BindError where they do not fit the parameters."""
         values = _fitting(self.name, self.params, args, span)
-        return descend(self.body, lambda e: values[e.index] if isinstance(e, InputRef) else None)
+        wrong = _null_at(self.params, values)
+        if wrong is not None and self.loose is None:
+            raise _not_null(self.name, self.params.names[wrong], values[wrong].span or span)
+        body = self.body if wrong is None or self.loose is None else self.loose
+        return descend(body, lambda e: values[e.index] if isinstance(e, InputRef) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +104,25 @@ def _fitting(name: str, params: Schema, args: Sequence[Expr], span: Span) -> lis
                 "read as one unasked; write a CAST",
             )
         value = build.implicit(arg, p.type, f"argument {p.name} of {name}")
-        if value.type.nullable and not p.type.nullable:
-            raise BindError(arg.span or span, f"argument {p.name} of {name} is NOT NULL")
         # a body is typed for the declared nullability, which the argument need not use up
         values.append(value)
     return values
+
+
+def _null_at(params: Schema, values: Sequence[Expr]) -> int | None:
+    """The first parameter that is NOT NULL over a value that may be."""
+    for i, (p, value) in enumerate(zip(params.fields, values, strict=True)):
+        if value.type.nullable and not p.type.nullable:
+            return i
+    return None
+
+
+def _not_null(function: str, param: str, span: Span) -> BindError:
+    return BindError(
+        span,
+        f"argument {param} of {function} is NOT NULL, and this may be NULL; give it a value "
+        "with COALESCE(…)",
+    )
 
 
 def declare(
@@ -113,16 +134,23 @@ def declare(
         if name.startswith(_FROM_JSON):
             return UserFunction(name, params, result, _from_json(f, params, result))
         return UserFunction(name, params, result, _in_python(f, params, result, python))
-    binder = ExpressionBinder(
-        Scope.of_table(None, params), aggregates="a function's body", catalog=catalog
-    )
-    body = build.implicit(binder.bind(f.body), result, f"the result of {name}")
+    body = _body(f.body, name, params, result, catalog)
+    if all(t.nullable for t in params.types):
+        return UserFunction(name, params, result, body)
+    loose = Schema(tuple(replace(p, type=p.type.with_nullable(True)) for p in params.fields))
+    return UserFunction(name, params, result, body, _body(f.body, name, loose, result, catalog))
+
+
+def _body(e: ast.Expr, name: str, params: Schema, result: SqlType, catalog: Catalog) -> Expr:
+    scope = Scope.of_table(None, params)
+    binder = ExpressionBinder(scope, aggregates="a function's body", catalog=catalog)
+    body = build.implicit(binder.bind(e), result, f"the result of {name}")
     if has(body, Now):
-        raise BindError(f.body.span, "NOW() cannot be used here; it has a value in queries only")
+        raise BindError(e.span, "NOW() cannot be used here; it has a value in queries only")
     if body.type.nullable and not result.nullable:
         said = Literal(VARCHAR.with_nullable(False), name)
-        body = build.call("$NOT_NULL", [body, said], f.body.span)
-    return UserFunction(name, params, result, body)
+        body = build.call("$NOT_NULL", [body, said], e.span)
+    return body
 
 
 def declare_aggregate(

@@ -15,14 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from penstock.data.types import NULL, VARCHAR, Kind, Schema, SqlType, array_of
+from penstock.data.types import NULL, VARCHAR, Kind, SqlType, array_of
 from penstock.errors import Span, UserError
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
 from penstock.functions.rows import field_access, row_constructor
 from penstock.plan.expressions import Call, Expr, LambdaCall, LambdaVar, Literal
+from penstock.plan.nodes import Node, Project, Unnest
+from penstock.plan.rewrite import inputs
 from penstock.sql import ast
 from penstock.sql.bind import build
-from penstock.sql.bind.report import BindError, did_you_mean
+from penstock.sql.bind.forms import Outer, has
+from penstock.sql.bind.report import BindError, did_you_mean, unsupported
 from penstock.sql.bind.scope import Entry
 
 
@@ -35,7 +38,7 @@ class Binder(Protocol):
 
     def star(self, e: ast.Star) -> list[Entry]: ...
 
-    def query_schema(self, query: ast.Query) -> Schema: ...
+    def query(self, query: ast.Query) -> Node: ...
 
 
 def array(binder: Binder, e: ast.ArrayConstructor) -> Expr:
@@ -66,7 +69,9 @@ _QUERY = ast.Identifier(Span(0, 0), "$q")
 def array_query(binder: Binder, e: ast.ArrayQuery) -> Expr:
     """ARRAY(SELECT …): COALESCE((SELECT ARRAY_AGG(x) FROM (SELECT …)), ARRAY()); rows of several
     columns become ROWs. The query's ORDER BY is that of the array."""
-    names = binder.query_schema(e.query).names
+    rows = binder.query(e.query)
+    _check_unnested(rows, e.query.span)
+    names = rows.schema.names
     query, order = _ordered(e.query, names)
     hidden = tuple(
         x.expr.parts[-1]
@@ -80,9 +85,25 @@ def array_query(binder: Binder, e: ast.ArrayQuery) -> Expr:
     return binder.bind(_call(e.span, "coalesce", collected, ast.ArrayConstructor(e.span, ())))
 
 
+def _check_unnested(rows: Node, span: Span) -> None:
+    """The dialect has no UNNEST of a column of the query around in ARRAY(…) (sql-reference 8)."""
+    source = rows.input if isinstance(rows, Unnest) else None
+    if (
+        isinstance(rows, Unnest)
+        and isinstance(source, Project)
+        and has(source.exprs[rows.column], Outer)
+    ):
+        raise unsupported(
+            rows.span or span, "UNNEST of a column of the query around, in ARRAY(…)",
+            "use TRANSFORM, or UNNEST in FROM and ARRAY_AGG",
+        )  # fmt: skip
+    for below in inputs(rows):
+        _check_unnested(below, span)
+
+
 def map_query(binder: Binder, e: ast.MapQuery) -> Expr:
     """MAP(SELECT key, value …); of equal keys the largest value wins."""
-    width = len(binder.query_schema(e.query))
+    width = len(binder.query(e.query).schema)
     if width != 2:
         raise BindError(e.span, f"MAP(…) takes a query of two columns, key and value, not {width}")
     entry = ast.RowConstructor(e.span, (ast.Star(e.span, (_QUERY,)),))

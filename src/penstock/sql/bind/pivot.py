@@ -46,9 +46,12 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
     for value in pivot.values:
         chosen = _chosen(value, axes, binder)
         for alias, call in aggregates:
+            name = _pivot_name(value, alias, len(aggregates))
+            if name in names:
+                raise BindError(value.span, f"PIVOT has two columns {name}; name one with AS")
             kept = chosen if call.filter is None else build.and_([chosen, call.filter])
             calls.append(replace(call, filter=kept).placed(lambda e: _place(e, feed)))
-            names.append(_pivot_name(value, alias, len(aggregates)))
+            names.append(name)
     below = Schema(tuple(Field(_name(e, i), e.type) for i, e in enumerate(feed)))
     results = [Field(n, c.function.result) for n, c in zip(names, calls, strict=True)]
     schema = Schema((*below.fields[: len(keys)], *results))

@@ -20,6 +20,7 @@ from penstock.data.types import Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.rewrite import transform
+from penstock.sql import ast
 from penstock.sql.bind.report import BindError, did_you_mean
 
 
@@ -104,6 +105,18 @@ class Scope:
         rest = tuple(replace(e, hidden=True) if e.name in names else e for e in self.entries)
         first = tuple(Entry(None, name, expr) for name, expr in columns)
         return replace(self, entries=first + rest)
+
+
+def excluded(star: ast.Star, names: Sequence[str]) -> set[str]:
+    """The columns that a `*` over `names` leaves out. Raises BindError."""
+    gone: set[str] = set()
+    for x in star.exclude:
+        if x.name not in names:
+            raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
+        if x.name in gone:
+            raise BindError(x.span, f"EXCLUDE names column {x.name} twice")
+        gone.add(x.name)
+    return gone
 
 
 def shifted(expr: Expr, by: int) -> Expr:

@@ -36,7 +36,7 @@ from penstock.sql.bind.forms import Aggregated, Grouped, Outer, Windowed, descen
 from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.grouping import Grouping, grouped_union, grouping, has_sets, plain
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
-from penstock.sql.bind.scope import Entry, Scope
+from penstock.sql.bind.scope import Entry, Scope, excluded
 from penstock.sql.bind.tables import bind_table
 from penstock.sql.bind.unnest import ONE_ROW
 from penstock.sql.bind.window_plan import place_windows
@@ -220,16 +220,16 @@ class Select:
         if not entries:
             raise BindError(star.span, "* needs a FROM")
         names = [e.name for e in entries]
-        for x in star.exclude:
-            if x.name not in names:
-                raise BindError(x.span, f"* has no column {x.name}{did_you_mean(x.name, names)}")
-        gone = {x.name for x in star.exclude}
-        replaced = {r.alias.name: r.expr for r in star.replace if r.alias is not None}
+        gone = excluded(star, names)
+        replaced: dict[str, ast.Expr] = {}
         for r in star.replace:
             if r.alias is None or r.alias.name not in names:
                 name = "" if r.alias is None else f" {r.alias.name}"
                 hint = "" if r.alias is None else did_you_mean(r.alias.name, names)
                 raise BindError(r.span, f"REPLACE: * has no column{name}{hint}")
+            if r.alias.name in replaced:
+                raise BindError(r.span, f"REPLACE names column {r.alias.name} twice")
+            replaced[r.alias.name] = r.expr
         return [(e.name, replaced.get(e.name, e)) for e in entries if e.name not in gone]
 
     def _bind_items(self, items: Sequence[tuple[str, Item]]) -> list[tuple[str, Expr]]:

@@ -73,9 +73,9 @@ def bind_call(
     if name in RANKS:
         if e.args:
             raise BindError(e.span, f"{name} takes no arguments")
-        return _unframed(call, spec)
+        return _unframed(_ordered(call), spec)
     if name in _SHIFTS:
-        return _unframed(_shift(binder, e, call), spec)
+        return _unframed(_ordered(_shift(binder, e, call)), spec)
     if name in _EDGES:
         return _edge(binder, e, call, _frame(binder, spec, order))
     if name in _AGGREGATES:
@@ -155,6 +155,14 @@ def order_item(binder: Binder, item: ast.OrderItem) -> tuple[Expr, bool, bool]:
     # NULL is the smallest value (contract 10.4)
     first = item.nulls_first if item.nulls_first is not None else not item.descending
     return binder.bind(item.expr), item.descending, first
+
+
+def _ordered(call: Windowed) -> Windowed:
+    """Without an order every row has rank 1, and none is before another: SQL refuses both. The
+    numbers of rows are left open."""
+    if not call.order and call.kind != "ROW_NUMBER":
+        raise BindError(call.span, f"{call.kind} needs ORDER BY in its OVER (…)")
+    return call
 
 
 def _unframed(call: Windowed, spec: ast.WindowSpec) -> Windowed:
