@@ -159,6 +159,39 @@ def test_a_snapshot_that_died_in_the_middle_of_its_moves_is_no_snapshot_yet(
         s.close()
 
 
+@pytest.mark.parametrize("lost", ["keys", "0"])
+def test_a_snapshot_that_redis_has_evicted_in_part_touches_no_key(
+    redis_server: RedisServer, lost: str
+) -> None:
+    target = RedisTarget(redis_server)
+    sink = target.sink()
+    reset(sink, rows(1, 2, 3), 1)
+    sink.begin(2, "token-2", 5)
+    sink.stage(2, 0, batch((rows(2, 3, 4, v="b"), 1)))
+    (name,) = target.db.scan_iter(match=f"__penstock_stage:*:{lost}")
+    target.db.delete(name)
+    with pytest.raises(StagingLost):
+        sink.publish(2, marker(2, 5, 3))
+
+    assert target.look() == rows(1, 2, 3)
+    reset(sink, rows(2, 3, 4, v="b"), 3, step=5)
+    assert target.look() == rows(2, 3, 4, v="b")
+    sink.close()
+
+
+def test_a_reset_takes_away_the_time_to_live_that_others_gave_a_key(
+    redis_server: RedisServer,
+) -> None:
+    target = RedisTarget(redis_server)
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+    assert target.db.expire(f"{target.prefix}1", 1000)
+    reset(sink, rows(1, 2), 2)
+
+    assert target.db.ttl(f"{target.prefix}1") == -1
+    sink.close()
+
+
 def _die(*_: Any) -> None:
     raise redis.ConnectionError("gone")
 
@@ -172,14 +205,14 @@ def test_an_older_snapshot_in_place_moves_no_key_after_a_newer_one_has_claimed(
     old, new = target.sink(), target.sink()
     old.begin(2, "token-2", 2)
     old.stage(2, 0, batch((rows(1, 2, v="old"), 1)))
-    note_gone = redis_store.RedisStore.note_gone
+    place = redis_store.RedisStore.place
 
-    def overtaken(self: Any, *names: str) -> None:
+    def overtaken(self: Any, *how: Any) -> bool:
         monkeypatch.undo()
-        note_gone(self, *names)
         reset(new, rows(1, 3, v="new"), 3)
+        return place(self, *how)
 
-    monkeypatch.setattr(redis_store.RedisStore, "note_gone", overtaken)
+    monkeypatch.setattr(redis_store.RedisStore, "place", overtaken)
     with pytest.raises((SinkRejected, StagingLost)):
         old.publish(2, marker(2, 2, 2))
 

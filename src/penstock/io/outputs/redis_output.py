@@ -10,10 +10,9 @@
     in_place       <prefix><key> → row as JSON
     generations    <prefix>current → tag,  <prefix><tag>:<key> → row as JSON
 
-    stage      in_place       keys under a name of their own
+    stage      in_place       packed, a thousand rows under a name of their own
                generations    <prefix><new tag>:…, which no reader knows of
-    publish    in_place       list what is gone; rename the staged keys, one by one; remove what is
-                              gone; marker
+    publish    in_place       set the keys, a thousand a call; remove what is gone; marker
                generations    pointer and marker in one script          ◄── the instant
                               then the old tag's keys are removed in pieces
 
@@ -98,6 +97,7 @@ class RedisSink(Sink):
         self._where = f"keys '{self._prefix}*'"
         self._staging: Staging | None = None
         self._tag = ""
+        self._pieces = 0
         self._bytes = 0
 
     @property
@@ -161,6 +161,7 @@ class RedisSink(Sink):
             self._remove_left_over(stored, generation)
             self._tag = f"g{generation}-{uuid.uuid4().hex[:8]}"
             self._store.begin(self._tag)
+        self._pieces = 0
         self._staging = Staging(generation)
 
     def stage(self, generation: int, chunk: int, rows: Batch) -> None:
@@ -168,13 +169,24 @@ class RedisSink(Sink):
         if staging.is_repetition(chunk):
             return
         check_keys(rows.select(self._rows.key), self._rows.key_text)
-        pairs = self._rows.pairs(rows, self._stage_prefix(self._tag))
+        in_stage = "" if self._is_in_place else self._stage_prefix(self._tag)
+        pairs = self._rows.pairs(rows, in_stage or self._prefix)
+        self._staging = None  # for good, if nobody knows how far this came
         with self._store.errors("stage"):
-            if not self._store.stage(self._tag, pairs):
-                self._staging = None
+            if not self._keep(pairs):
                 raise not_unique(self._rows.key_text)
+        self._staging = staging
         staging.took(len(pairs))
         self._bytes += pairs.byte_size
+
+    def _keep(self, pairs: Pairs) -> bool:
+        if len(pairs) == 0:
+            return True
+        if not self._is_in_place:
+            return self._store.stage(self._tag, pairs)
+        stage = self._stage_prefix(self._tag)
+        self._pieces = self._store.keep(self._tag, stage, pairs, self._pieces)
+        return self._pieces > 0
 
     def publish(self, generation: int, marker: Marker) -> None:
         def write(stored: Stored) -> None:
@@ -204,24 +216,34 @@ class RedisSink(Sink):
             self._remove(stored.data)
 
     def _replace_in_place(self, stored: Stored, marker: Marker) -> None:
+        stage = self._stage_prefix(self._tag)
+        if not self._store.is_whole(stage, self._pieces, marker.rows):
+            raise self._lost(marker)
         claim = replace(marker, phase="staging")
         if stored.marker != claim:
             self._store.write(stored, Pairs.of(()), NOTHING, claim, stored.data)
             stored = self._store.stored()
-        stage = self._stage_prefix(self._tag)
-        self._store.note_gone(self._prefix, stage)
-        moved = self._store.move(stored, stage, self._prefix)
-        check_complete(marker.generation, moved, marker)
-        self._store.remove_gone(stored)
+        if not (
+            self._store.place(stored, stage, self._pieces)
+            and self._store.remove_gone(stored, stage, self._prefix, marker.rows)
+        ):
+            raise self._lost(marker)
         self._store.write(stored, Pairs.of(()), NOTHING, marker, self._tag)
+        self._store.drop(stage, self._pieces)
         self._store.forget(self._tag)
+
+    def _lost(self, marker: Marker) -> StagingLost:
+        return StagingLost(
+            f"Redis does not hold all that was staged of generation {marker.generation} any more: "
+            "begin again"
+        )
 
     def abort(self, generation: int) -> None:
         self._staging = None
         with self._store.errors("abort"):
-            shown = self._store.stored().data
+            stored = self._store.stored()
             for tag in self._store.tags():
-                if tag.startswith(f"g{generation}-") and tag != shown:
+                if tag.startswith(f"g{generation}-") and not self._is_shown(tag, stored):
                     self._remove(tag)
 
     def sweep(self, generation: int) -> None:
@@ -232,10 +254,14 @@ class RedisSink(Sink):
 
     def _remove_left_over(self, stored: Stored, generation: int) -> None:
         for tag in self._store.tags():
-            if tag == stored.data:
+            if self._is_shown(tag, stored):
                 self._store.forget(tag)  # a crash came between its publish and this
             elif int(tag[1:].split("-", 1)[0]) <= generation:
                 self._remove(tag)
+
+    def _is_shown(self, tag: str, stored: Stored) -> bool:
+        """Whether readers look at the keys that were staged under `tag`."""
+        return not self._is_in_place and tag == stored.data
 
     # deltas
 

@@ -4,8 +4,8 @@ With key prefix P (see `redis_output` for what readers use):
 
     __penstock_markers           hash: P → {"marker": …, "data": the tag of what is shown}
     __penstock_staging:P         hash: tag → rows staged so far; tags whose keys are to be removed
-    __penstock_gone:P            list: keys that a snapshot in place has not, while it is published
-    __penstock_stage:P<tag>:…    a snapshot in place, while it is staged
+    __penstock_stage:P<tag>:<n>  a piece of a snapshot in place: KEYS_PER_CALL keys and rows, packed
+    __penstock_stage:P<tag>:keys set: all its keys
     P<tag>:…                     a snapshot beside the old one (layout generations)
 
 A tag is g<generation>-<random>, so that two writers of one generation do not share a stage.
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -40,7 +41,7 @@ from redis.retry import Retry
 
 from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
 from penstock.io.outputs.fencing import marker_from_json, marker_to_json
-from penstock.io.outputs.redis_packing import BYTES, packed
+from penstock.io.outputs.redis_packing import packed
 from penstock.io.outputs.redis_rows import Pairs
 
 KEYS_PER_CALL = 1_000
@@ -48,6 +49,8 @@ KEYS_PER_CALL = 1_000
 _CALLS = 8
 _SCAN = 5_000
 _MARKERS = "__penstock_markers"
+#: ends the name of the set of a staged snapshot's keys
+_KEYS = "keys"
 #: begins the name under which a marker without a prefix is filed
 _NO_PREFIX = "\0"
 #: of the words that Redis begins a reply of refusal with, those that may pass
@@ -57,44 +60,50 @@ _PASSING = ("BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "NOREPLI
 _WRITE = """
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 local sets = cmsgpack.unpack(ARGV[4])
-for i = 1, #sets, 2 do redis.call('SET', sets[i], sets[i + 1]) end
+if #sets > 0 then redis.call('MSET', unpack(sets)) end
 local gone = cmsgpack.unpack(ARGV[5])
-for i = 1, #gone do redis.call('UNLINK', gone[i]) end
+if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
 return 1
 """
 #: KEYS staging    ARGV tag, (key, value) …    1, or 0 if a key is there already
 _STAGE = """
 local sets = cmsgpack.unpack(ARGV[2])
-for i = 1, #sets, 2 do
-  if not redis.call('SET', sets[i], sets[i + 1], 'NX') then return 0 end
-end
+if redis.call('MSETNX', unpack(sets)) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[1], ARGV[1], #sets / 2)
 return 1
 """
-#: KEYS gone    ARGV cursor, pattern and length of the live prefix, stage prefix, keys to look at
-_NOTE_GONE = """
-local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[5])
-for _, key in ipairs(found[2]) do
-  if redis.call('EXISTS', ARGV[4] .. string.sub(key, ARGV[3] + 1)) == 0 then
-    redis.call('RPUSH', KEYS[1], key)
-  end
-end
-return found[1]
+#: KEYS staging    ARGV tag, (key, value) …, name of the piece, name of the set of keys
+#: 1, or 0 if a key has come before
+_KEEP = """
+local sets, keys = cmsgpack.unpack(ARGV[2]), {}
+for i = 1, #sets, 2 do keys[#keys + 1] = sets[i] end
+if redis.call('SADD', ARGV[4], unpack(keys)) < #keys then return 0 end
+redis.call('SET', ARGV[3], ARGV[2])
+redis.call('HINCRBY', KEYS[1], ARGV[1], #keys)
+return 1
 """
-#: KEYS markers    ARGV prefix, stored marker, cursor, pattern and length of the stage prefix, live
-#: prefix, how many to look at    the next cursor and how many were moved; nothing if superseded
-_MOVE = """
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return {} end
+#: KEYS markers    ARGV prefix, stored marker, name of the piece    1; 0 if superseded, -1 if lost
+_PLACE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+local piece = redis.call('GET', ARGV[3])
+if not piece then return -1 end
+redis.call('MSET', unpack(cmsgpack.unpack(piece)))
+return 1
+"""
+#: KEYS markers    ARGV prefix, stored marker, cursor, pattern of the live keys, set of the
+#: snapshot's, how many it has, how many to look at    the next cursor; '' if superseded, '-' if the
+#: set is not whole
+_REMOVE_GONE = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return '' end
+if redis.call('SCARD', ARGV[5]) ~= tonumber(ARGV[6]) then return '-' end
 local found = redis.call('SCAN', ARGV[3], 'MATCH', ARGV[4], 'COUNT', ARGV[7])
-local moved = 0
+local gone = {}
 for _, key in ipairs(found[2]) do
-  if redis.call('EXISTS', key) == 1 then
-    redis.call('RENAME', key, ARGV[6] .. string.sub(key, ARGV[5] + 1))
-    moved = moved + 1
-  end
+  if redis.call('SISMEMBER', ARGV[5], key) == 0 then gone[#gone + 1] = key end
 end
-return {found[1], moved}
+if #gone > 0 then redis.call('UNLINK', unpack(gone)) end
+return found[1]
 """
 
 
@@ -125,11 +134,12 @@ class RedisStore:
         )  # fmt: skip
         self.prefix = prefix
         self._filed = prefix or _NO_PREFIX + _NO_PREFIX.join(owner)
-        self._staging, self._gone = f"__penstock_staging:{prefix}", f"__penstock_gone:{prefix}"
+        self._staging = f"__penstock_staging:{prefix}"
         self._write = self._db.register_script(_WRITE)
         self._stage = self._db.register_script(_STAGE)
-        self._note_gone = self._db.register_script(_NOTE_GONE)
-        self._move = self._db.register_script(_MOVE)
+        self._keep = self._db.register_script(_KEEP)
+        self._place = self._db.register_script(_PLACE)
+        self._remove_gone = self._db.register_script(_REMOVE_GONE)
 
     @property
     def pattern(self) -> str:
@@ -221,12 +231,26 @@ class RedisStore:
     # staging
 
     def stage(self, tag: str, rows: Pairs) -> bool:
-        """Set keys that must not be there yet; False if one is."""
-        calls = list(_pieces(rows))
+        """Set keys that must not be there yet; False if one is, or comes twice."""
+        # MSETNX takes the last of equal keys
+        if pc.count_distinct(rows.keys).as_py() < len(rows):
+            return False
+        return self._staged(self._stage, [(tag, p) for p in _packs(rows)])
+
+    def keep(self, tag: str, stage: str, rows: Pairs, pieces: int) -> int:
+        """Keep keys and rows as pieces of a snapshot in place, behind the `pieces` that it has; how
+        many it has then, or 0 if a key has come before."""
+        calls = [
+            (tag, pack, f"{stage}{n}", f"{stage}{_KEYS}")
+            for n, pack in enumerate(_packs(rows), pieces)
+        ]
+        return pieces + len(calls) if self._staged(self._keep, calls) else 0
+
+    def _staged(self, script: Any, calls: list[tuple[Any, ...]]) -> bool:
         for start in range(0, len(calls), _CALLS):
             pipe = self._db.pipeline(transaction=False)
-            for some in calls[start : start + _CALLS]:
-                self._stage([self._staging], [tag, packed([some.keys, some.values])], pipe)
+            for how in calls[start : start + _CALLS]:
+                script([self._staging], how, pipe)
             if 0 in pipe.execute():
                 return False
         return True
@@ -253,35 +277,46 @@ class RedisStore:
 
     # a snapshot in place
 
-    def note_gone(self, live: str, stage: str) -> None:
-        """List the keys under `live` that have no counterpart under `stage`."""
-        self._db.unlink(self._gone)
-        pattern, skip, cursor = _literally(live) + "*", len(live.encode()), b"0"
-        while True:
-            how: list[Any] = [cursor, pattern, skip, stage, KEYS_PER_CALL]
-            cursor = self._note_gone([self._gone], how)
-            if cursor == b"0":
-                return
+    def is_whole(self, stage: str, pieces: int, rows: int) -> bool:
+        """Whether nothing has taken away what was kept (a memory limit may)."""
+        pipe = self._db.pipeline(transaction=False)
+        pipe.scard(f"{stage}{_KEYS}")
+        for start in range(0, pieces, KEYS_PER_CALL):
+            last = min(start + KEYS_PER_CALL, pieces)
+            pipe.exists(*(f"{stage}{n}" for n in range(start, last)))
+        keys, *found = pipe.execute()
+        return bool(keys == rows and sum(found) == pieces)
 
-    def move(self, stored: Stored, stage: str, live: str) -> int:
-        """Rename the keys under `stage` to the same under `live`; how many there were."""
-        moved, cursor = 0, b"0"
-        pattern, skip = _literally(stage) + "*", len(stage.encode())
-        while True:
-            how: list[Any] = [self._filed, stored.text, cursor, pattern, skip, live, KEYS_PER_CALL]
-            found = self._move([_MARKERS], how)
-            if not found:
+    def place(self, stored: Stored, stage: str, pieces: int) -> bool:
+        """Set the keys of all pieces, each to its row; False if a piece is lost."""
+        for start in range(0, pieces, _CALLS):
+            pipe = self._db.pipeline(transaction=False)
+            for n in range(start, min(start + _CALLS, pieces)):
+                self._place([_MARKERS], [self._filed, stored.text, f"{stage}{n}"], pipe)
+            done = pipe.execute()
+            if 0 in done:
                 raise Superseded
-            cursor, count = found
-            moved += int(count)
-            if cursor == b"0":
-                return moved
+            if -1 in done:
+                return False
+        return True
 
-    def remove_gone(self, stored: Stored) -> None:
-        """Remove the keys that `note_gone` listed."""
-        while keys := self._db.lrange(self._gone, 0, KEYS_PER_CALL - 1):
-            self.write(stored, Pairs.of(()), pa.array(keys, BYTES), None)
-            self._db.ltrim(self._gone, len(keys), -1)
+    def remove_gone(self, stored: Stored, stage: str, live: str, rows: int) -> bool:
+        """Remove the keys under `live` that the snapshot of `rows` keys has not; False if nobody
+        can tell any more which."""
+        pattern, cursor = _literally(live) + "*", b"0"
+        while True:
+            how: list[Any] = [cursor, pattern, f"{stage}{_KEYS}", rows, KEYS_PER_CALL]
+            cursor = self._remove_gone([_MARKERS], [self._filed, stored.text, *how])
+            if cursor == b"":
+                raise Superseded
+            if cursor in (b"0", b"-"):
+                return cursor == b"0"
+
+    def drop(self, stage: str, pieces: int) -> None:
+        """Remove what was kept."""
+        names = [f"{stage}{_KEYS}", *(f"{stage}{n}" for n in range(pieces))]
+        for start in range(0, len(names), KEYS_PER_CALL):
+            self._db.unlink(*names[start : start + KEYS_PER_CALL])
 
     # failures
 
@@ -302,6 +337,11 @@ class RedisStore:
 
 
 T = TypeVar("T", Pairs, pa.Array)
+
+
+def _packs(rows: Pairs) -> Iterator[bytes]:
+    for some in _pieces(rows):
+        yield packed([some.keys, some.values])
 
 
 def _pieces(found: T) -> Iterator[T]:
