@@ -156,3 +156,30 @@ def test_texts_and_bytes_have_exactly_the_content_types_that_clients_compare(
     metrics = running.get("/metrics")
     assert metrics.headers["content-type"] == "text/plain"
     assert f'pipeline_name="{running.name}"' in metrics.text
+
+
+def _properties(schema: Any) -> dict[str, Any]:
+    """What the document says that an object has, whatever it is put together from."""
+    if "$ref" in schema:
+        return _properties(DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
+    found = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", []):
+        found |= _properties(part)
+    return found
+
+
+def test_statistics_have_every_field_that_is_published(running: Pipeline) -> None:
+    stats = running.get("/stats", params={"include_connector_errors": "true"}).json()
+    whole = _properties({"$ref": "#/components/schemas/ControllerStatus"})
+    ends = {side: _properties(whole[side]["items"]) for side in ("inputs", "outputs")}
+    pairs = [("stats", whole, stats)]
+    pairs.append(("global_metrics", _properties(whole["global_metrics"]), stats["global_metrics"]))
+    for side, published in ends.items():
+        for found in stats[side]:
+            pairs.append((side, published, found))
+            pairs.append((f"{side} metrics", _properties(published["metrics"]), found["metrics"]))
+    missing = {
+        (name, key) for name, published, found in pairs for key in set(published) - set(found)
+    }
+    assert all(published for _, published, _ in pairs)
+    assert missing == set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,4 +27,11 @@ def of_arrow(
 def _texts(column: pa.Array) -> pa.Array:
     if pa.types.is_binary(column.type):
         return pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.utf8())
+    if pa.types.is_nested(column.type):
+        return pa.array([_json(v) for v in column.to_pylist()], pa.utf8())
     return column.cast(pa.utf8())
+
+
+def _json(value: Any) -> str | None:
+    """An array, map (its pairs) or struct as JSON; what JSON has not is spelt as Python does."""
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=str)

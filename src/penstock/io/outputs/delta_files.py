@@ -17,6 +17,7 @@ import datetime
 import json
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -134,7 +135,7 @@ def _statistics(metadata: Any) -> dict[str, Any]:
     nulls: dict[str, int] = {}
     least: dict[str, Any] = {}
     most: dict[str, Any] = {}
-    for i, name in enumerate(metadata.schema.to_arrow_schema().names):
+    for name, i in _scalar_columns(metadata.schema.to_arrow_schema()):
         found = [metadata.row_group(g).column(i).statistics for g in range(metadata.num_row_groups)]
         if any(s is None or not s.has_null_count for s in found):
             continue
@@ -149,6 +150,22 @@ def _statistics(metadata: Any) -> dict[str, Any]:
         "maxValues": most,
         "nullCount": nulls,
     }
+
+
+def _scalar_columns(schema: pa.Schema) -> Iterator[tuple[str, int]]:
+    """Scalar columns and their places among the file's, of which a nested one has several."""
+    at = 0
+    for field in schema:
+        if not pa.types.is_nested(field.type):
+            yield field.name, at
+        at += _leaves(field.type)
+
+
+def _leaves(type: pa.DataType) -> int:
+    """How many columns of a Parquet file a column of `type` is."""
+    if not pa.types.is_nested(type):
+        return 1
+    return sum(_leaves(type.field(i).type) for i in range(type.num_fields))
 
 
 def _is_comparable(value: Any) -> bool:

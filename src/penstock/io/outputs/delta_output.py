@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from penstock.data.batch import Batch
-from penstock.data.types import Kind
+from penstock.data.types import Kind, Schema
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
@@ -82,13 +82,14 @@ class DeltaSink(Sink):
         super().__init__(context)
         self._config = DeltaConfig.of(context.config)
         self._uri, self._mode = self._config.uri, self._config.mode
-        check_no_nested(context.schema, "delta_table_output", but=Kind.VARIANT)
         if self._is_table and not context.key:
             raise SinkRejected(
                 f"connector '{context.connector}': mode materialized needs a unique key: CREATE "
                 f'INDEX an_index ON {context.view} (…) and give the connector "index": "an_index"',
                 code=TRANSPORT_ERROR,
             )
+        key = Schema(tuple(context.schema.fields[i] for i in context.key))
+        check_no_nested(key, "an index of delta_table_output", but=Kind.VARIANT)
         self._shape = DeltaShape(context.schema, context.key, is_log=not self._is_table)
         self._key_text = ", ".join(self._shape.key_names)
         self._where = f"table '{self._uri}'"

@@ -15,7 +15,7 @@ Not here: types (`delta_types`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -49,10 +49,10 @@ class DeltaShape:
                 "delta_table_output: Delta does not tell apart column names that differ only in "
                 f"case: rename one of {', '.join(self.created.names)} in the view"
             )
-        for name in self.names:
+        for name in _names(schema):
             if bad := [c for c in _NOT_IN_NAMES if c in name]:
                 raise SinkRejected(
-                    f"delta_table_output: column '{name}' has {bad[0]!r} in its name, which Delta "
+                    f"delta_table_output: '{name}' has {bad[0]!r} in its name, which Delta "
                     "readers do not take: rename it in the view"
                 )
 
@@ -139,6 +139,16 @@ class DeltaShape:
                     table = table.append_column(name, column)
             tables.append(table)
         return pa.concat_tables(tables)
+
+
+def _names(schema: Schema) -> Iterator[str]:
+    """The names of columns and of the fields of their ROWs."""
+    kinds = [f.type for f in schema.fields]
+    yield from schema.names
+    while kinds:
+        type = kinds.pop()
+        yield from type.names
+        kinds += type.children
 
 
 def check_layout(

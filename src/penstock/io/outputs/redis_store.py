@@ -310,7 +310,7 @@ class RedisStore:
             if cursor == b"":
                 raise Superseded
             if cursor in (b"0", b"-"):
-                return cursor == b"0"
+                return bool(cursor == b"0")
 
     def drop(self, stage: str, pieces: int) -> None:
         """Remove what was kept."""
