@@ -51,7 +51,7 @@ class ParquetFiles:
             self._metadata = []
             self._file = _Upload(self._store, f"{self._prefix}-{uuid.uuid4().hex}.parquet")
             self._writer = pa.parquet.ParquetWriter(
-                self._file, self.schema, metadata_collector=self._metadata, compression="zstd",
+                self._file, self.schema, metadata_collector=self._metadata, compression="snappy",
                 use_dictionary=repeating(rows),
             )  # fmt: skip
         self._writer.write_table(rows.cast(self.schema))
