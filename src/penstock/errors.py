@@ -16,13 +16,45 @@
 `code` is the `error_code` of the REST contract, `details` its `details`, `str()` its `message`.
 A bug is not in this tree: a broken invariant is an `assert` or a bare exception, loud and with
 its traceback.
+
+Libraries repeat in their messages what they were given, so a password that stood where a number
+was expected, or in a URL, would be shown. What is told to `hide` is in no message of this tree:
+dots stand for it. Logs and lists of errors, which also have messages of others, ask
+`without_hidden` themselves.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+#: longest first, so that no part of one is replaced before the whole
+_hidden: list[str] = []
+#: shorter ones would be found everywhere
+_LEAST_HIDDEN = 4
+_PASSWORD_IN_URL = re.compile(r"(://[^\s/:@'\"]*):[^\s/@'\"]+@")
+
+
+def hide(text: str) -> None:
+    """From now on no message of this process shows `text`."""
+    if len(text) >= _LEAST_HIDDEN and text not in _hidden:
+        _hidden[:] = sorted([*_hidden, text], key=len, reverse=True)
+
+
+def without_hidden(value: Any) -> Any:
+    """Text, or mappings and lists with texts in them, without what is hidden, and without the
+    passwords of URLs."""
+    if isinstance(value, Mapping):
+        return {k: without_hidden(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_hidden(v) for v in value]
+    if not isinstance(value, str):
+        return value
+    for text in _hidden:
+        value = value.replace(text, "…")
+    return _PASSWORD_IN_URL.sub(r"\1:…@", value)
 
 
 class PenstockError(Exception):
@@ -33,9 +65,9 @@ class PenstockError(Exception):
     def __init__(
         self, message: str, *, code: str | None = None, details: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(without_hidden(message))
         self.code = code or self.default_code
-        self.details: Mapping[str, Any] | None = details
+        self.details: Mapping[str, Any] | None = without_hidden(details)
 
     @property
     def message(self) -> str:

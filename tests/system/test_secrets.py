@@ -16,6 +16,20 @@ from tests.system.conftest import Pipeline, System
 SECRET, KEY = "S3cret-of-the-database", "S3cret-of-the-cluster"
 
 
+FEED = {
+    "name": "feed",
+    "transport": {"name": "url_input", "config": {"path": "${env:FEED_FOR_TEST}"}},
+    "format": {"name": "json"},
+}
+#: a secret stands where a word is expected, which we say, or a library
+WRONG = [
+    ("postgres_output",
+     {"uri": "${env:DATABASE_FOR_TEST}", "table": "t", "mode": "${env:PASSWORD_FOR_TEST}"}),
+    ("kafka_output", {"topic": "t", "bootstrap.servers": "127.0.0.1:1",
+                      "security.protocol": "${env:PASSWORD_FOR_TEST}"}),
+]  # fmt: skip
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[System]:
     keys = tmp_path / "secrets" / "kubernetes" / "redis"
@@ -25,6 +39,7 @@ def guarded(tmp_path: Path) -> Iterator[System]:
     system = System(
         tmp_path / "data",
         environment={"DATABASE_FOR_TEST": uri, "PASSWORD_FOR_TEST": SECRET,
+                     "FEED_FOR_TEST": f"http://me:{SECRET}@127.0.0.1:{free_port()}/{KEY}",
                      "PENSTOCK_SECRETS_DIR": str(tmp_path / "secrets")},
     )  # fmt: skip
     yield system
@@ -55,7 +70,7 @@ def connectors() -> list[dict[str, Any]]:
 def test_secrets_are_in_no_file_no_answer_and_no_log(guarded: System, tmp_path: Path) -> None:
     p = guarded.pipeline(
         f"""
-        CREATE TABLE t (a INT NOT NULL PRIMARY KEY);
+        CREATE TABLE t (a INT NOT NULL PRIMARY KEY) WITH ('connectors' = '{json.dumps([FEED])}');
         CREATE MATERIALIZED VIEW v WITH ('connectors' = '{json.dumps(connectors())}')
             AS SELECT a FROM t;
         CREATE INDEX by_a ON v (a);
@@ -70,17 +85,22 @@ def test_secrets_are_in_no_file_no_answer_and_no_log(guarded: System, tmp_path: 
 
     for name in names:
         _until(lambda name=name: stats(name)["metrics"]["num_transport_errors"] > 0)
-    answers = [p.post(f"/views/v/connectors/{name}/reset").text for name in names]
+    feed = "/tables/t/connectors/feed/stats"
+    _until(lambda: p.get(feed).json()["metrics"]["num_transport_errors"] > 0)
+    answers = [p.get(feed).text]
+    assert "url_input: GET …: " in answers[0]
+    answers += [p.post(f"/views/v/connectors/{name}/reset").text for name in names]
     p.post("/checkpoint")
     _until(lambda: p.get("/checkpoint_status").json()["success"] is not None)
     answers += [json.dumps(stats(name)) for name in names]
     for path in ("", "/stats", "/metrics", "/events", "/checkpoints", "/dataflow_graph"):
         answers.append(p.get(path).text)
     assert "${env:DATABASE_FOR_TEST}" in p.get("").text, "the reference itself is shown"
-    bad = Pipeline.create(guarded, _with_wrong_option())
-    bad.post("/start")
-    _until(lambda: bad.get("").json()["deployment_error"] is not None)
-    answers.append(bad.get("").text)
+    for transport, config in WRONG:
+        bad = Pipeline.create(guarded, _with(transport, config))
+        bad.post("/start")
+        _until(lambda bad=bad: bad.get("").json()["deployment_error"] is not None)
+        answers.append(bad.get("").text)
     p.stop()
     guarded.stop()
 
@@ -99,10 +119,11 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _with_wrong_option() -> str:
-    """The secret stands where a word is expected, which the error does not repeat."""
-    config = {"uri": "${env:DATABASE_FOR_TEST}", "table": "t", "mode": "${env:PASSWORD_FOR_TEST}"}
-    connector = {"name": "c", "transport": {"name": "postgres_output", "config": config}}
+def _with(transport: str, config: dict[str, str]) -> str:
+    connector = {"name": "c", "format": {"name": "json"},
+                 "transport": {"name": transport, "config": config}}  # fmt: skip
+    if transport == "postgres_output":
+        del connector["format"]
     return f"""CREATE TABLE t (a INT);
         CREATE MATERIALIZED VIEW v WITH ('connectors' = '{json.dumps([connector])}')
         AS SELECT a FROM t"""

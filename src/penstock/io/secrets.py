@@ -6,7 +6,8 @@
 Only a string that is a reference as a whole counts; `${…}` of any other shape is an error, so a
 typing mistake never reaches a database as a password. Secrets are resolved when a pipeline
 starts; the resolved values are never stored, returned or put into messages: they are `Secret`s,
-which messages about options show as dots.
+which messages about options show as dots, and hidden from all others (`penstock.errors.hide`), as
+are the passwords in them.
 
 Source: contract section 7.6. The directory is PENSTOCK_SECRETS_DIR, default
 /etc/feldera-secrets.
@@ -19,12 +20,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from penstock.errors import UserError
+from penstock.errors import UserError, hide
 
 DEFAULT_DIR = "/etc/feldera-secrets"
 _ENV = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _KUBERNETES = re.compile(r"secret:kubernetes:([a-z0-9-]{1,63})/([a-z0-9-]{1,255})")
+
+#: in a connection string: of libpq, of a librdkafka JAAS line
+_PASSWORD = re.compile(r"password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s'&]+)", re.IGNORECASE)
 
 
 class Secret(str):
@@ -42,7 +47,9 @@ def shown(value: Any) -> Any:
         return {k: shown(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [shown(v) for v in value]
-    return "…" if isinstance(value, Secret) else value
+    if isinstance(value, Secret):
+        return "…"
+    return _PASSWORD.sub("password=…", value) if isinstance(value, str) else value
 
 
 def resolve_secrets(config: Any) -> Any:
@@ -66,18 +73,32 @@ def _secret(reference: str) -> str:
         value = os.environ.get(match[1])
         if value is None:
             raise _error(f"{reference}: the environment variable {match[1]} is not set")
-        return Secret(value)
+        return _kept(value)
     if match := _KUBERNETES.fullmatch(body):
         folder = os.environ.get("PENSTOCK_SECRETS_DIR", DEFAULT_DIR)
         path = Path(folder, "kubernetes", match[1], match[2])
         try:
-            return Secret(path.read_text(encoding="utf-8"))
+            return _kept(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as e:
             raise _error(f"{reference}: cannot read the secret from {path}: {e}") from e
     raise _error(
         f"{reference} is not a reference to a secret: write ${{env:NAME}} or "
         "${secret:kubernetes:<name>/<key>} (lower-case letters, digits and hyphens)"
     )
+
+
+def _kept(text: str) -> Secret:
+    """`text`, which no message will show, nor the passwords in it."""
+    hide(text.strip())
+    for assigned in _PASSWORD.finditer(text):
+        hide(assigned[1].strip("'"))
+    try:
+        password = urlsplit(text).password or ""
+    except ValueError:
+        password = ""  # not a URL
+    hide(password)
+    hide(unquote(password))
+    return Secret(text)
 
 
 def _error(message: str) -> UserError:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from penstock.errors import without_hidden
 from penstock.pipeline.delivery_facts import Counters, Cut, Hold, Progress
 from penstock.pipeline.delivery_recovery import take_up
 from penstock.pipeline.delta_queue import DeltaQueue
@@ -233,6 +234,7 @@ class DeliveryKnowledge:
             self.counters.num_encode_errors += 1
         else:
             self.counters.num_transport_errors += 1
+        message = without_hidden(message)
         self.progress.last_error = message
         self.unhealthy = message
         c = self.counters

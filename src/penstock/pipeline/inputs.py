@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from penstock.data.batch import InputBatch
-from penstock.errors import PenstockError, UserError
+from penstock.errors import PenstockError, UserError, without_hidden
 from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
 from penstock.pipeline.frontier import Frontier
 
@@ -185,6 +185,7 @@ class InputEndpoint(Intake):
         self._wake()
 
     def error(self, message: str, *, fatal: bool) -> None:
+        message = without_hidden(message)
         with self._cond:
             self.num_transport_errors += 1
             self.transport_errors.append(connector_error(self.num_transport_errors, message))

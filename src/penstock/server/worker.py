@@ -45,7 +45,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from penstock.data.warm import load_kernels
-from penstock.errors import PenstockError, TransientError, UserError
+from penstock.errors import PenstockError, TransientError, UserError, without_hidden
 from penstock.pipeline import Pipeline
 from penstock.server.answers import json_response, text_response
 from penstock.server.errors import EXCEPTION_HANDLERS, error_body
@@ -314,18 +314,26 @@ def _load() -> None:
     load_kernels()
 
 
+class _Formatter(logging.Formatter):
+    """Tracebacks, too, have messages of libraries in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(without_hidden(super().format(record)))
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--socket")
     arguments.add_argument("--ready-fd", type=int)
     arguments.add_argument("--fork-server", type=int)
     options = arguments.parse_args()
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stdout,
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
+    written = logging.StreamHandler(sys.stdout)
+    written.setFormatter(
+        _Formatter(
+            "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+        )
     )
+    logging.basicConfig(level=logging.INFO, handlers=[written])
     logging.Formatter.converter = time.gmtime
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

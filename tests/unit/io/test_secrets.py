@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.errors import UserError
+from penstock import errors
+from penstock.errors import UserError, without_hidden
 from penstock.io.formats.options import Options
 from penstock.io.secrets import resolve_secrets
 
@@ -51,6 +52,40 @@ def test_a_secret_in_an_option_that_is_refused_is_not_shown(
             refuse()
         assert "hunter2" not in f"{caught.value} {caught.value.details}"
         assert "hunter2" not in json.dumps(caught.value.details)
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("hunter22", "no such protocol: hunter22"),
+        ("http://me:p%40ss12@h/x", "GET http://me:p%40ss12@h/x: 404"),
+        ("http://me:p%40ss12@h/x", "logged in as me, p@ss12"),
+        ("host=h password='my pass' port=x", "wrong password: my pass"),
+    ],
+)
+def test_what_libraries_say_of_a_secret_is_told_without_it(
+    secret: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "_hidden", [])
+    monkeypatch.setenv("SECRET_FOR_TEST", secret)
+    resolve_secrets({"a": "${env:SECRET_FOR_TEST}"})
+    error = UserError(told, details={"all": [told]})
+
+    shown = f"{error} {error.details} {without_hidden(told)}"
+    assert "…" in shown
+    for part in (secret, "hunter22", "p%40ss12", "p@ss12", "my pass"):
+        assert part not in shown
+
+
+def test_passwords_that_stand_in_a_url_or_a_connection_string_are_not_shown() -> None:
+    for config in (
+        "redis://me:hunter2@h:port/0",
+        "mysql://me:hunter2@[h/x",
+        "host=h password=hunter2 what",
+        "host=h password='hun\\'ter2' what",
+    ):
+        error = Options("c", "Code", {"a": config}, set()).fail("a", "is wrong")
+        assert "ter2" not in f"{error} {error.details}"
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,13 @@ class Options:
             )
         return Options(owner, code, values, set())
 
-    def fail(self, key: str, problem: str) -> UserError:
+    def fail(self, key: str, problem: str, *, is_private: bool = False) -> UserError:
+        """`is_private`: the value may hold a password, and is not in the details."""
+        value = "…" if is_private else shown(self.values.get(key))
         return UserError(
             f"{self.owner}: option '{key}' {problem}",
             code=self.code,
-            details={"option": key, "value": shown(self.values.get(key))},
+            details={"option": key, "value": value},
         )
 
     def _get(self, key: str, default: T, convert: Callable[[Any], T | None], expected: str) -> T:

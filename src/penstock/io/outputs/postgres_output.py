@@ -127,7 +127,7 @@ class PostgresSink(Sink):
             given = conninfo_to_dict(o.required_text("uri"))
         except self._psycopg.ProgrammingError:
             # not the text itself: it may hold a password
-            raise o.fail("uri", "is not a PostgreSQL connection URI") from None
+            raise o.fail("uri", "is not a PostgreSQL connection URI", is_private=True) from None
         name = f"penstock {self.context.view}.{self.context.connector}"
         return {"application_name": name, **_CONNECTION, **given}
 

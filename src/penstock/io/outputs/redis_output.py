@@ -91,9 +91,9 @@ class RedisSink(Sink):
         o.done()
         try:
             self._store = _store(url, self._prefix, context)
-        except ValueError:
+        except (ValueError, TypeError):
             # not the text itself: it may hold a password
-            raise o.fail("connection_string", "is not a redis:// URL") from None
+            raise o.fail("connection_string", "is not a redis:// URL", is_private=True) from None
         self._where = f"keys '{self._prefix}*'"
         self._staging: Staging | None = None
         self._tag = ""

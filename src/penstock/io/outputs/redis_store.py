@@ -125,13 +125,14 @@ class RedisStore:
     owner (pipeline, view, connector), as the keys cannot be told from others'."""
 
     def __init__(self, url: str, prefix: str, owner: tuple[str, str, str]) -> None:
-        """ValueError if `url` is none."""
+        """ValueError if `url` is none, TypeError if it has parameters that no connection has."""
         # a retry of a call whose reply was lost would be taken for a second writer.
         # Any: the library's types say bytes | str for what is bytes here
         self._db: Any = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=30, socket_connect_timeout=5,
             client_name=f"penstock-{owner[2]}",
         )  # fmt: skip
+        self._db.connection_pool.make_connection()  # connects to nothing yet
         self.prefix = prefix
         self._filed = prefix or _NO_PREFIX + _NO_PREFIX.join(owner)
         self._staging = f"__penstock_staging:{prefix}"
