@@ -81,6 +81,14 @@ CASES = {
     "range-join": Case(
         "SELECT t.id, d.y FROM t JOIN d ON t.ts BETWEEN d.ts AND d.ts + INTERVAL 40 SECONDS"
     ),
+    "left-range-join": Case(
+        "SELECT t.id, d.y FROM t LEFT JOIN d ON t.ts BETWEEN d.ts AND d.ts + INTERVAL 40 SECONDS"
+    ),
+    "anti-range-join": Case(
+        "SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE t.ts BETWEEN d.ts AND d.ts + "
+        "INTERVAL 40 SECONDS)"
+    ),
+    "exists-above": Case("SELECT id, x FROM t WHERE EXISTS (SELECT * FROM d WHERE d.ts > t.ts)"),
     "cross-join": Case("SELECT id, x - low AS x FROM t CROSS JOIN (SELECT MIN(y) AS low FROM d) m"),
     "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
     "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),

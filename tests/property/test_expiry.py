@@ -28,12 +28,14 @@ TABLES = """
 CREATE TABLE a (k INT, t INT LATENESS 3, x INT);
 CREATE TABLE b (k INT, t INT LATENESS 5, x INT);
 CREATE TABLE u (k INT NOT NULL PRIMARY KEY, t INT LATENESS 2, x INT);
+CREATE TABLE n (k INT, t INT NOT NULL LATENESS 3, x INT);
 CREATE TABLE h (k INT, ts TIMESTAMP LATENESS INTERVAL 3 SECONDS);
 """
 OF_ONE = {
     "sums": "SELECT t, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS v FROM a GROUP BY t",
     "extremes": "SELECT t, MIN(x) AS l, MAX(x) AS h, ARG_MAX(k, x) AS g FROM a GROUP BY t",
     "distinct calls": "SELECT t, COUNT(DISTINCT x) AS n, SUM(DISTINCT k) AS s FROM a GROUP BY t",
+    "arrays": "SELECT t, ARRAY_AGG(x ORDER BY k) AS a FROM a GROUP BY t",
     "mode": "SELECT t, MODE(x) AS m FROM a GROUP BY t",
     "of a key": "SELECT k, t, MAX(x) AS h FROM u GROUP BY k, t",
     "filtered": "SELECT t, COUNT(*) FILTER (WHERE x > 1) AS n FROM b GROUP BY t",
@@ -48,6 +50,15 @@ OF_ONE = {
     "1 FOLLOWING) AS s FROM a",
     "frames, backwards": "SELECT x, MAX(x) OVER (PARTITION BY k ORDER BY t DESC RANGE BETWEEN 2 "
     "PRECEDING AND CURRENT ROW) AS s FROM a",
+    "rows": "SELECT x, SUM(x) OVER (PARTITION BY k ORDER BY t ROWS BETWEEN 2 PRECEDING AND "
+    "1 FOLLOWING) AS s FROM a",
+    "rows, backwards": "SELECT x, MAX(x) OVER (ORDER BY t DESC NULLS LAST ROWS BETWEEN CURRENT ROW "
+    "AND 2 FOLLOWING) AS s FROM b",
+    "neighbours": "SELECT x, LAG(x, 2) OVER (PARTITION BY k ORDER BY t) AS b, "
+    "LEAD(x) OVER (PARTITION BY k ORDER BY t) AS f FROM a",
+    "so far": "SELECT x, RANK() OVER (PARTITION BY k ORDER BY t) AS r, "
+    "SUM(x) OVER (PARTITION BY k ORDER BY t) AS s, "
+    "MAX(x) OVER (PARTITION BY k ORDER BY t) AS m FROM n",
     "union": "SELECT t, COUNT(*) AS n FROM (SELECT t FROM a UNION ALL SELECT t FROM b) GROUP BY t",
 }
 OF_TWO = {
@@ -61,6 +72,19 @@ OF_TWO = {
 OF_TIMES = {
     "band": "SELECT a.t, b.t AS u FROM a JOIN b ON a.k = b.k AND a.t BETWEEN b.t - 2 AND b.t + 2",
     "band of any": "SELECT a.t, b.t AS u, a.x FROM a JOIN b ON b.t > a.t AND 2 + a.t > b.t",
+}
+OF_LATEST = {
+    "latest": "SELECT a.t, a.x, b.t AS u, b.x AS y FROM a LEFT ASOF JOIN b "
+    "MATCH_CONDITION (a.t >= b.t) ON a.k = b.k",
+}
+#: nothing equal: pairs, rows in none of them, and what is counted of them by the time of either
+OF_NEAR = {
+    "left, near": "SELECT a.t, a.x, b.t AS u FROM a LEFT JOIN b ON b.t BETWEEN a.t - 2 AND a.t + 1",
+    "full, near": "SELECT a.t, b.t AS u, b.x FROM a FULL JOIN b ON b.t >= a.t - 1 AND b.t <= a.t",
+    "none near": "SELECT t, x FROM a WHERE NOT EXISTS "
+    "(SELECT * FROM b WHERE b.t >= a.t AND b.t <= a.t + 2)",
+    "counted": "SELECT a.t, COUNT(*) AS n, SUM(b.x) AS s FROM a LEFT JOIN b ON a.k = b.k AND "
+    "b.t >= a.t AND b.t <= a.t + 2 GROUP BY a.t",
 }
 OF_WINDOWS = {
     "hops": "SELECT k, window_start, COUNT(*) AS n FROM TABLE(HOP(TABLE h, DESCRIPTOR(ts), "
@@ -83,7 +107,8 @@ SHARED = {
 #: views that share no arrangement which one of them would keep for the others
 PROGRAMS = {
     "one": OF_ONE, "two": OF_TWO, "windows": OF_WINDOWS, "shared": SHARED, "side": OF_ONE_SIDE,
-    **{name: {name: query} for name, query in OF_TIMES.items()},
+    **{name: {name: query} for name, query in OF_TIMES.items()}, "near": OF_NEAR,
+    "latest": OF_LATEST,
 }  # fmt: skip
 #: nothing may be forgotten of these
 KEEPS = ("SELECT k, SUM(x) AS s FROM a GROUP BY k", "SELECT a.x FROM a JOIN b ON a.k = b.k")
@@ -107,7 +132,7 @@ def plan_of(queries: Iterable[str]) -> ProgramPlan:
 Rows = list[tuple[tuple[Any, ...], int]]
 #: table, key, how far the row is from where its time is by now, x, whether it is a deletion
 changes = st.tuples(
-    st.sampled_from("aabbuh"), st.integers(0, 2), st.integers(-7, 2) | st.none(),
+    st.sampled_from("aabbunh"), st.integers(0, 2), st.integers(-7, 2) | st.none(),
     st.integers(0, 3), st.booleans(),
 )  # fmt: skip
 
@@ -115,11 +140,11 @@ changes = st.tuples(
 def history(steps: list[list[tuple[str, int, int | None, int, bool]]]) -> list[dict[str, Rows]]:
     """Time passes by 1 a step; deletions are of rows that are there."""
     made: list[dict[str, Rows]] = []
-    there: dict[str, list[tuple[Any, ...]]] = {"a": [], "b": [], "u": [], "h": []}
+    there: dict[str, list[tuple[Any, ...]]] = {"a": [], "b": [], "u": [], "n": [], "h": []}
     for now, step in enumerate(steps):
         batch: dict[str, Rows] = {}
         for table, k, off, x, deletes in step:
-            t = None if off is None else now + off
+            t = None if off is None and table != "n" else now + (off or 0)
             row: tuple[Any, ...] = (k, t, x)
             if table == "h":
                 row = (k, None if t is None else dt.datetime(2024, 1, 1) + dt.timedelta(seconds=t))
@@ -137,7 +162,7 @@ def outputs(circuit: Circuit, plan: ProgramPlan, batch: dict[str, Rows]) -> dict
     schemas = {t.name: t.schema for t in plan.tables}
     fed = {name: [as_input(schemas[name], rows)] for name, rows in batch.items()}
     changes = circuit.step(fed)
-    return {v.name: dict(batch_to_rows(changes[v.name])) for v in plan.views}
+    return {v.name: {str(r): w for r, w in batch_to_rows(changes[v.name])} for v in plan.views}
 
 
 @pytest.mark.parametrize("queries", PROGRAMS.values(), ids=PROGRAMS)
@@ -174,7 +199,7 @@ def test_state_of_a_stream_without_end_has_one(queries: Mapping[str, str], eager
     for now in range(40):
         step = [
             (table, int(k), -int(ago), int(x), False)
-            for table in "abh"
+            for table in "abnh"
             for k, ago, x in rng.integers(0, (3, 3, 4), (6, 3))
         ]
         batch = history([*[[]] * now, step])[-1]

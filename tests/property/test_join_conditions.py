@@ -58,6 +58,30 @@ QUERIES: dict[str, tuple[str, str | None]] = {
     ),
     "near": ("SELECT a.id, b.x FROM a JOIN b ON b.x BETWEEN a.k - 1 AND a.k + 1", None),
     "span": ("SELECT a.id, b.x, b.k FROM a JOIN b ON a.k >= b.k AND a.k < b.x", None),
+    "near_or_alone": (
+        "SELECT a.id, a.s, b.x FROM a LEFT JOIN b ON b.x BETWEEN a.k - 1 AND a.k + 1",
+        None,
+    ),
+    "near_from_the_right": ("SELECT a.k, b.x, b.s FROM a RIGHT JOIN b ON b.x <= a.k", None),
+    "near_or_either_alone": (
+        "SELECT a.k, a.s, b.x FROM a FULL JOIN b ON a.k BETWEEN b.x AND b.x + 1",
+        """SELECT a.k, a.s, b.x FROM a LEFT JOIN b ON a.k BETWEEN b.x AND b.x + 1 UNION ALL
+           SELECT NULL, NULL, x FROM b WHERE NOT EXISTS (
+               SELECT * FROM a WHERE a.k BETWEEN b.x AND b.x + 1)""",
+    ),
+    "some_near": (
+        "SELECT s, n FROM a WHERE EXISTS (SELECT * FROM b WHERE b.k < a.k AND b.x + 2 > a.k)",
+        None,
+    ),
+    "none_near": (
+        "SELECT s, n FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.k < a.k AND b.x > a.k)",
+        None,
+    ),
+    "one_below": ("SELECT s, k FROM a WHERE EXISTS (SELECT * FROM b WHERE b.x <= a.k)", None),
+    "none_below": ("SELECT s, k FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.x < a.k)", None),
+    "one_above": ("SELECT s, k FROM a WHERE EXISTS (SELECT * FROM b WHERE a.k < b.k)", None),
+    "another": ("SELECT s FROM a WHERE EXISTS (SELECT * FROM b WHERE a.k <> b.k)", None),
+    "no_other": ("SELECT a.s, b.s AS t FROM a LEFT JOIN b ON a.s < b.s AND a.k <> b.x", None),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}
@@ -125,11 +149,14 @@ def test_a_range_join_finds_every_pair_within_its_bounds(
     assert found == Counter({k: w for k, w in expected.items() if w})
 
 
-def test_a_range_join_looks_at_the_rows_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = compile_program("""
+@pytest.mark.parametrize("kind", ["INNER", "LEFT", "FULL"])
+def test_a_range_join_looks_at_the_rows_within_its_bounds(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = compile_program(f"""
         CREATE TABLE l (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
         CREATE TABLE r (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
-        CREATE VIEW v AS SELECT l.id, r.id AS r FROM l JOIN r
+        CREATE VIEW v AS SELECT l.id, r.id AS r FROM l {kind} JOIN r
             ON l.ts BETWEEN r.ts AND r.ts + INTERVAL 3 SECONDS;
     """)
     circuit = compile_circuit(plan)

@@ -38,6 +38,11 @@ class Expiry:
         if before is None or value + shift > before:
             self._lines = {**self._lines, column: value + shift}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a line yet."""
+        return bool(self._lines)
+
     def mask(self, columns: Mapping[int, Column]) -> Mask | None:
         """Which rows are over, judged by some of their columns; None: nothing is known."""
         found: Mask | None = None

@@ -45,6 +45,7 @@ from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
 from penstock.circuit.ops.window import Window
+from penstock.circuit.passed import Passed
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.schedule import Schedule
 from penstock.circuit.spec import AggregateSpec, Bound, Order, Told, WindowSpec
@@ -58,7 +59,11 @@ from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | Aggregate | Positive | TopK | Window | RunningWindow
+_FORGETFUL = Join | AsofJoin | Aggregate | Positive | TopK | Window | RunningWindow
+
+
+def _passed(node: Node) -> Passed | None:
+    return node.passed if isinstance(node, AsofJoin | Window | RunningWindow) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +273,19 @@ class Circuit:
         than the value of `line` and `shift` is never asked for again (see `expiry`)."""
         node = stream.node
         assert isinstance(node, _FORGETFUL), "it forgets nothing"
-        expiry = node.expiries[side] if isinstance(node, Join) else node.expiry
+        expiry = node.expiries[side] if isinstance(node, Join | AsofJoin) else node.expiry
         self._expiring.append((line.node, expiry, column, shift))
+
+    def passes(self, stream: Stream) -> bool:
+        """Whether `stream`'s operator keeps rows in order of which changes see the nearest only."""
+        return _passed(stream.node) is not None
+
+    def expire_passed(self, stream: Stream, column: int, line: Stream) -> None:
+        """The same of rows whose `column`, the first of the operator's order, is less than the
+        value of `line`, but for the nearest to where changes come (see `passed`)."""
+        passed = _passed(stream.node)
+        assert passed is not None, "it asks for rows however far away"
+        self._expiring.append((line.node, passed.expiry, column, 0))
 
     def fixpoint(
         self,

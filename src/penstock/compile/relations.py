@@ -18,7 +18,6 @@ import numpy as np
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.spec import AggregateSpec, Bound, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
-from penstock.compile.bounds import bounds_of
 from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.compile.failures import told
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
@@ -27,6 +26,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
 from penstock.data.types import Schema
+from penstock.plan.bounds import bounds_of
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.interning import Interner
 from penstock.plan.nodes import (
@@ -95,8 +95,11 @@ class RelationCompiler:
 
     def _expire(self, node: Node, stream: Stream) -> None:
         for expiry in self._expiries.get(id(node), ()):
-            line = self.stream(expiry.line)
-            self.circuit.expire(stream, expiry.input, expiry.column, line, expiry.shift)
+            if not expiry.in_order:
+                line = self.stream(expiry.line)
+                self.circuit.expire(stream, expiry.input, expiry.column, line, expiry.shift)
+            elif self.circuit.passes(stream):
+                self.circuit.expire_passed(stream, expiry.column, self.stream(expiry.line))
 
     def _build(self, node: Node) -> Stream:
         match node:
@@ -285,7 +288,8 @@ def _bounds(node: Join, predicate: Expr | None = None) -> tuple[Bound, ...]:
     """By which pairs of a join without keys may be found, of those that pass `predicate` too."""
     if node.kind is not JoinKind.INNER or node.keys:
         return ()
-    return bounds_of((*conjuncts(node.residual), *conjuncts(predicate)), len(node.left.schema))
+    conditions = (*conjuncts(node.residual), *conjuncts(predicate))
+    return tuple(Bound(*b) for b in bounds_of(conditions, len(node.left.schema)))
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[Order]:

@@ -364,13 +364,15 @@ class ConnectorPlan:
 class Expiry:
     """Rows of input number `input` of `node` whose `column` is less than the one value of `line`
     and `shift` (in the column's units) concern no later change of any input: what `node`
-    remembers of them may be forgotten."""
+    remembers of them may be forgotten. `in_order`: `column` is the first of the node's order, and
+    a later change may concern those of them that are nearest to it in that order."""
 
     node: Node
     input: int
     column: int
     line: Node
     shift: int = 0
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from penstock.errors import Span
 from penstock.plan.nodes import Node, Scan, ViewPlan
@@ -16,10 +16,14 @@ def windows_in_cycles(
 ) -> Iterator[Span]:
     """The places of window functions in views of a cycle. They are looked for in the text: a plan
     may compute them otherwise, and what that is grows no less wrongly."""
-    reads = {name: _scanned(view.query) for name, view in views.items()}
-    for name in views:
-        if name in _reached(name, reads):
-            yield from _windows(written[name].query)
+    for name in views_in_cycles(views.values()):
+        yield from _windows(written[name].query)
+
+
+def views_in_cycles(views: Iterable[ViewPlan]) -> list[str]:
+    """The names of the views that read themselves, directly or by way of others."""
+    reads = {view.name: _scanned(view.query) for view in views}
+    return [name for name in reads if name in _reached(name, reads)]
 
 
 def _windows(node: object) -> Iterator[Span]:

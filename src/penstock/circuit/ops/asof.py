@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from penstock.circuit.dense import Ids
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
+from penstock.circuit.passed import Passed
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
@@ -60,16 +62,22 @@ class AsofJoin(Node):
         self._keys, self._times = keys, times
         self._left = _Side(left.schema, tuple(a for a, _ in keys), times[0])
         self._right = _Side(right.schema, tuple(b for _, b in keys), times[1])
+        #: which rows of either side no change of the other is in reach of, by column
+        self.expiries = self._left.expiry, self._right.expiry
+        #: which right rows come before all left ones that may change, but for the last of each key
+        self.passed = Passed(self._right.rows, self._right.key, self._right.order, 0, 1)
 
     def step(self) -> Batch | None:
         left, right = (source.delta for source in self.inputs)
         parts: list[Batch] = []
+        self.passed.forget()
         if right is not None:
             right, _ = self._right.matchable(right)
             if len(right):
                 touched = self._felt(right)
                 before = self._beside(touched)
                 self._right.rows.insert(right)
+                self.passed.note(len(right))
                 gone = Batch(self.schema, before.columns, -before.weights)
                 parts += [gone, self._beside(touched)]
         if left is not None:
@@ -132,8 +140,10 @@ class _Side:
         field = schema.fields[time]
         timed = Field(field.name, field.type.with_nullable(False))
         self._schema = Schema((*schema.fields[:time], timed, *schema.fields[time + 1 :]))
-        self._order = RowOrder(len(schema), (Order(time),))
+        self.order = RowOrder(len(schema), (Order(time),))
         self.rows = self._empty()
+        self.expiry = Expiry()
+        self.rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
 
     def _empty(self) -> OrderedSpine:
         return OrderedSpine(self._schema, self.key, ((self._time, False, True),))
@@ -175,7 +185,7 @@ class _Side:
             mine = tuple(take_column(k, left) for k in keys)
             places = Places(c[left], np.full(len(left), TOP))
             needle, rows, complete = beside(self.rows, mine, places, width, ahead=ahead)
-            found = self._order.settled(needle, rows)
+            found = self.order.settled(needle, rows)
             edge = np.ones(len(found.place), bool)
             if ahead:
                 edge[1:] = found.place[1:] != found.place[:-1]

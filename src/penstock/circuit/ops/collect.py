@@ -2,7 +2,8 @@
 
     rows (value, keys …) of a group  ──►  sorted by the keys, then by the value  ──►  one array
 
-State: every row of every group, in a spine by group.
+State: every row of every group, in a spine by the group's serial; rows of groups that were dropped
+go with the next merges.
 Cost:  O(|delta|), and all rows of a touched group twice: an array is one value, emitted anew.
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from penstock.circuit.dense import Ids
-from penstock.circuit.ops.accumulate import Accumulator, GroupedRows
+from penstock.circuit.dense import Ids, Serials
+from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import AggregateSpec, Order
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import take_column
+from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat, take_column
 from penstock.data.nested import implode
 from penstock.data.types import BIGINT, Field, Schema
 from penstock.state.changes import Arrays
@@ -38,18 +42,38 @@ class Collect(Accumulator):
         keys = tuple(Order(2 + i, *direction) for i, direction in enumerate(spec.order))
         self._order = RowOrder(len(schema), keys)
         self._rows = Spine(schema, (0,))
+        #: what groups are called among the rows
+        self._serials = Serials()
 
     def reserve(self, groups: int) -> None:
-        pass  # nothing is kept by group but rows
+        self._serials.reserve(groups)
 
     def arrays(self) -> Arrays:
-        return {}
+        return {"serial": self._serials.array()}
 
     def load(self, arrays: Arrays) -> None:
-        pass
+        self._serials.load(the_array(arrays["serial"]))
 
     def parts(self) -> Mapping[str, Part]:
         return {"rows": self._rows}
+
+    @property
+    def can_move(self) -> bool:
+        return True
+
+    def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
+        # not a snapshot, which would leave out what is owed
+        kept = [empty_batch(self._rows.schema), *(r.batch for r in self._rows.runs())]
+        serials = consolidate(concat(kept)).columns[0].values
+        live = serials[~self._serials.of_dropped()(serials)]
+        used = np.zeros(groups, np.bool_)
+        used[self._serials.ids_of(live)] = True
+        return used
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self._serials.move(old)
+        dropped = self._serials.of_dropped()
+        self._rows.is_over = lambda rows: dropped(rows.columns[0].values)
 
     def add(self, rows: GroupedRows) -> None:
         at = np.flatnonzero(rows.weights)
@@ -58,11 +82,12 @@ class Collect(Accumulator):
             take_column(c, at).with_type(t)
             for c, t in zip(rows.args, schema.types[1:], strict=True)
         )
-        columns = (Column(_GROUP, rows.groups[at]), *values)
+        columns = (Column(_GROUP, self._serials.of(rows.groups[at])), *values)
         self._rows.insert(Batch(schema, columns, rows.weights[at]))
 
     def read(self, groups: Ids) -> Column:
-        places, rows = self._rows.probe((Column(_GROUP, groups),), len(groups))
+        names = Column(_GROUP, self._serials.of(groups))
+        places, rows = self._rows.probe((names,), len(groups))
         found = self._order.settled(places, rows)
         copies = np.repeat(np.arange(len(found.place)), found.rows.weights)
         counts = np.bincount(found.place[copies], minlength=len(groups))

@@ -68,8 +68,8 @@ class Line(Node):
             words = [(int(v) % (1 << 64), int(v) >> 64 & (1 << 64) - 1) for v in moved]
             return Column(type, np.array(words, np.uint64))
         if type.kind not in FLOATS:
-            smallest = int(np.iinfo(type.dtype).min)
-            moved = [max(int(v), smallest) for v in moved]
+            info = np.iinfo(type.dtype)
+            moved = [min(max(int(v), int(info.min)), int(info.max)) for v in moved]
         return Column(type, np.array(moved, type.dtype))
 
     def parameters(self) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder, Settled
+from penstock.circuit.passed import Passed
 from penstock.circuit.running import (
     asks_for_peers,
     continue_from,
@@ -41,7 +42,7 @@ from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
 from penstock.data.hash import rows_equal
-from penstock.data.types import BIGINT, Field, Schema
+from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine, is_exact
 from penstock.state.parts import Part
@@ -103,10 +104,17 @@ class RunningWindow(Node):
         #: partitions that no change comes to any more, by column
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
+        #: which rows come before all that may change, but for the last of each partition that
+        #: others go on from, by the first column of the order; None if changes may come before
+        self.passed: Passed | None = None
+        if row_order.order and _ends_in_changes(row_order.order[0], rows):
+            self.passed = Passed(self._rows, partition, self._kept_order, 0, 1)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
+        if self.passed is not None:
+            self.passed.forget()
         fresh = OrderedSpine(delta.schema, self._partition, self._order.directions)
         fresh.insert(delta)
         changes = Changes.of(fresh, self._partition)
@@ -127,6 +135,8 @@ class RunningWindow(Node):
         is_owed = (gone.weights < 0).any() or (come.weights < 0).any()
         change = self._difference(gone, come)
         self._rows.insert(change)
+        if self.passed is not None:
+            self.passed.note(len(change))
         if is_owed:
             # rows that are owed are kept, for those that pay, and not shown
             change = self._difference(*(filter_batch(b, b.weights > 0) for b in (gone, come)))
@@ -312,6 +322,15 @@ def is_running(calls: tuple[WindowSpec, ...], order: tuple[Order, ...]) -> bool:
 def take_all(rows: Batch, at: Ids) -> tuple[Column, ...]:
     """Rows `at`, NULL (zeros) for -1."""
     return tuple(take_column(c, at, null_at_minus_one=True) for c in rows.columns)
+
+
+def _ends_in_changes(first: Order, rows: Schema) -> bool:
+    """Whether what is behind a line of the order's first column precedes all that is not: NULLs
+    and infinities are never behind one."""
+    type = rows.types[first.column]
+    if first.descending or not is_exact(type) or type.kind in FLOATS:
+        return False
+    return not (type.nullable and first.nulls_first)
 
 
 def _last_of_places(place: Ids) -> Ids:

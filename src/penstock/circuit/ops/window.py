@@ -27,6 +27,7 @@ from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
+from penstock.circuit.passed import Passed
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, Told, WindowSpec
 from penstock.circuit.windows import BY_ROW, Elements, evaluate
@@ -77,10 +78,19 @@ class Window(Node):
         #: which rows are in reach of no change any more, by column
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
+        #: which rows are too many rows away from all that may change, by the first column of the
+        #: order; None if rows see others however far away
+        self.passed: Passed | None = None
+        if isinstance(self._reach, _Rows):
+            reach = self._reach.rows
+            self.passed = Passed(self._rows, partition, self._order, reach, reach)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
+        if self.passed is not None:
+            self.passed.forget()
+            self.passed.note(len(delta))
         fresh = OrderedSpine(self._rows.schema, self._partition, self._order.directions)
         fresh.insert(delta)
         changes = Changes.of(fresh, self._partition)
@@ -188,7 +198,7 @@ class _Rows:
     """A change is felt by rows up to `reach` rows away, and they see as far."""
 
     def __init__(self, reach: int) -> None:
-        self._reach = reach
+        self.rows = self._reach = reach
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         if not self._reach:

@@ -3,8 +3,10 @@
     GROUP BY window_start           groups whose window is behind its waterline
     PARTITION BY window_start       the same of windows and top-k
     ORDER BY ts RANGE 10 PRECEDING  rows whose ts is less than its waterline - 20
+    ORDER BY ts … ROWS, LAG, RANK   the same, but for the last ones that later rows look back at
     DISTINCT, EXCEPT                rows that have a column behind its waterline
     ON l.day = r.day                rows of both sides, days behind both waterlines
+    ASOF l.t >= r.t                 l behind the waterline of r.t; r behind both, but for the last
     ON … AND l.t >= r.t - 10        rows l whose t is less than (waterline of r.t) - 10
 
 All waterlines are of the relations that the operator reads (see `waterlines`). A row of a join that
@@ -19,6 +21,7 @@ from collections.abc import Iterator
 from penstock.plan.expressions import Call, Expr
 from penstock.plan.nodes import (
     Aggregate,
+    AsofJoin,
     Difference,
     Distinct,
     Expiry,
@@ -31,7 +34,7 @@ from penstock.plan.nodes import (
     Window,
 )
 from penstock.plan.rewrite import can_fail, conjuncts, expressions, inputs, shifted
-from penstock.sql.bind.waterlines import Waterlines
+from penstock.sql.bind.waterlines import Waterlines, least
 
 #: rows of a table between two looks at what can go: often enough for the state to stay small, and
 #: seldom enough to cost nothing
@@ -49,7 +52,9 @@ def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
     )
     found: list[Expiry] = []
     for node, readers in _readers(program):
-        own = {(e.input, e.column, e.line, e.shift): e for e in _of(node, readers, known)}
+        own = {
+            (e.input, e.column, e.line, e.shift, e.in_order): e for e in _of(node, readers, known)
+        }
         found += filter(_is_of_use, own.values())
     return tuple(found)
 
@@ -81,6 +86,16 @@ def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[E
         case Window(input=input, partition=partition):
             yield from _columns(node, input, partition, known)
             yield from _frames(node, known)
+            line = known.of(input, node.order[0].column) if node.order else None
+            if line is not None:
+                yield Expiry(node, 0, node.order[0].column, line, in_order=True)
+        case AsofJoin(left=left, right=right, times=(a, b)):
+            yield from _keys(node, known)
+            line, both = known.of(right, b), least(known.of(left, a), known.of(right, b))
+            if line is not None:
+                yield Expiry(node, 0, a, line)
+            if both is not None:
+                yield Expiry(node, 1, b, both, in_order=True)
         case Join():
             yield from _keys(node, known)
             conditions = conjuncts(node.residual)
@@ -115,7 +130,7 @@ def _frames(node: Window, known: Waterlines) -> Iterator[Expiry]:
             yield Expiry(node, 0, column, line, -2 * reach)
 
 
-def _keys(node: Join, known: Waterlines) -> Iterator[Expiry]:
+def _keys(node: Join | AsofJoin, known: Waterlines) -> Iterator[Expiry]:
     for a, b in node.keys:
         line = known.of_equal(node, a, b)
         if line is not None:

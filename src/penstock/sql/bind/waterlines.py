@@ -7,8 +7,8 @@
 A waterline is a relation of one row and one column that never falls. It goes through an operator
 where every change of the output has the column of a change of the input, or something that only
 grows with it (sql-reference 4.3): copies, monotone functions, grouping keys, equated columns of
-joins and times of ASOF joins (the lesser of two lines), partitions, and windows that look back in
-the column's order.
+joins and times of ASOF joins (the lesser of two lines), columns that a join keeps above one of the
+other side, partitions, and windows that look back in the column's order.
 
     WITH ('emit_final' = 'd')     Frontier d < waterline     rows come out when they are final
     ts WATERMARK INTERVAL …       Frontier ts <= line        rows are let in when time has passed
@@ -17,9 +17,11 @@ the column's order.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from penstock.data.types import FLOATS, NUMBERS, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import resolve_aggregate
+from penstock.plan.bounds import bounds_of
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
@@ -44,7 +46,7 @@ from penstock.plan.nodes import (
     ViewPlan,
     Window,
 )
-from penstock.plan.rewrite import inputs, transform
+from penstock.plan.rewrite import conjuncts, inputs, transform
 from penstock.sql.bind import build
 from penstock.sql.passes.join_keys import references
 
@@ -118,6 +120,9 @@ class Waterlines:
         match node:
             case Scan():
                 return self._relation(node, column)
+            case Filter(input=Join() as join, predicate=predicate):
+                line = self.of(join, column)
+                return line or self._compared(join, column, conjuncts(predicate))
             case Filter(input=below) | Distinct(input=below):
                 return self.of(below, column)
             case Project(input=below, exprs=exprs):
@@ -136,23 +141,23 @@ class Waterlines:
                 return self._join(node, column)
             case AsofJoin(left=left, right=right, times=(a, b)) if column == a:
                 # a right row changes what left rows have that are not before it
-                return _least(self.of(left, a), self.of(right, b))
+                return least(self.of(left, a), self.of(right, b))
             case Difference(left=left, right=right):
-                return _least(self.of(left, column), self.of(right, column))
+                return least(self.of(left, column), self.of(right, column))
             case UnionAll(inputs=branches):
                 lines = [self.of(b, column) for b in branches if not _is_constant(b)]
                 found = lines[0] if lines else None
                 for line in lines[1:]:
-                    found = _least(found, line)
+                    found = least(found, line)
                 return found
         return None
 
     def of_view(self, view: ViewPlan, column: int) -> Node | None:
         return self._relation(Scan(view.schema, view.name), column)
 
-    def of_equal(self, node: Join, a: int, b: int) -> Node | None:
+    def of_equal(self, node: Join | AsofJoin, a: int, b: int) -> Node | None:
         """Of columns of the two sides that are equal."""
-        return _least(self.of(node.left, a), self.of(node.right, b))
+        return least(self.of(node.left, a), self.of(node.right, b))
 
     def _relation(self, scan: Scan, column: int) -> Node | None:
         name = scan.relation
@@ -215,7 +220,7 @@ class Waterlines:
         return Aggregate(schema, windows, (), (AggCall(first, (column - width + 1,)),))
 
     def _join(self, node: Join, column: int) -> Node | None:
-        """Of a column that the join equates with one of the other side."""
+        """Of a column that the join equates with one of the other side, or keeps above one."""
         width = len(node.left.schema)
         for a, b in node.keys:
             shown = (a,) if node.kind in (JoinKind.SEMI, JoinKind.ANTI) else (a, width + b)
@@ -223,15 +228,41 @@ class Waterlines:
                 line = self.of_equal(node, a, b)
                 if line is not None:
                     return line
+        return self._compared(node, column, conjuncts(node.residual))
+
+    def _compared(self, node: Join, column: int, conditions: list[Expr]) -> Node | None:
+        """Of a column that a condition of the join, or of a filter on it, keeps above one of the
+        other side: a row of that brings and takes only rows that are not below it."""
+        width = len(node.left.schema)
+        of_left = column < width
+        own = self.of(node.left if of_left else node.right, column - (0 if of_left else width))
+        if own is None:
+            return None
+        for a, b, shift, left_is_low in bounds_of(conditions, width):
+            if left_is_low == of_left or column != (a if of_left else width + b):
+                continue
+            other = self.of(node.right, b) if of_left else self.of(node.left, a)
+            line = least(own, _moved(other, -shift if of_left else shift))
+            if line is not None:
+                return line
         return None
 
 
-def _least(a: Node | None, b: Node | None) -> Node | None:
+def _moved(line: Node | None, by: int) -> Node | None:
+    """A waterline further on by so many units, where that can be said without computing it."""
+    if line is None or not by:
+        return line
+    return replace(line, behind=line.behind - by) if isinstance(line, Line) else None
+
+
+def least(a: Node | None, b: Node | None) -> Node | None:
     """The lesser of two waterlines, which is there once both are."""
     if a is None or b is None:
         return None
     if a is b or a == b:
         return a
+    if isinstance(a, Line) and isinstance(b, Line) and replace(a, behind=b.behind) == b:
+        return a if a.behind > b.behind else b
     both = Join(
         Schema((*a.schema.fields, Field(f"{_NAME}2", b.schema.types[0]))), JoinKind.INNER, a, b, (),
         (), None,

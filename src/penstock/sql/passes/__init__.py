@@ -1,7 +1,7 @@
 """The rules that make a bound plan cheap, in the order they run.
 
     bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks
-               ─ prune_columns ─ merge_projects ─ share ─► plan
+               ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -20,6 +20,7 @@ from penstock.sql.passes.bound_ranks import bound_ranks
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
 from penstock.sql.passes.merge_projects import merge_projects
+from penstock.sql.passes.partners import partners_from_pairs
 from penstock.sql.passes.prune_columns import prune_columns
 from penstock.sql.passes.push_filters import push_filters
 from penstock.sql.passes.share import share
@@ -28,7 +29,7 @@ Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
     fold_constants, factor_conditions, push_filters, bound_ranks, prune_columns,
-    merge_projects, share,
+    merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
 

@@ -8,14 +8,24 @@ Bounds say no more than the conditions, which are still evaluated for every pair
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from penstock.circuit.spec import Bound
 from penstock.data.types import SIGNED, Kind
 from penstock.plan.expressions import Call, Expr
 from penstock.plan.rewrite import shifted
 
 _KINDS = frozenset((*SIGNED, Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ))
 _LESS, _MORE = ("<", "<="), (">", ">=")
+
+
+class Bound(NamedTuple):
+    """Of a pair of rows: left column `left` + `shift` ≤ right column `right` (`left_is_low`), or ≥.
+    Both are whole numbers, dates or timestamps; `shift` is in their units."""
+
+    left: int
+    right: int
+    shift: int
+    left_is_low: bool
 
 
 def bounds_of(conditions: Iterable[Expr], width: int) -> tuple[Bound, ...]:

@@ -1,0 +1,143 @@
+"""Outer, semi and anti joins without equal keys: who has a partner, from the pairs.
+
+    l LEFT JOIN r ON l.t BETWEEN r.t AND r.t + 40
+
+      UnionAll
+        #1 Join inner where …                     the pairs, found by the bounds of the condition
+        Project [l.*, NULL, …]
+          Join anti on every column of l          the rows that are in none
+            l
+            Distinct ─ Project [l.*] ─ #1
+
+So a change costs its pairs, while a join that has to count partners anew reads both sides. Where a
+side has one row, or only constants, pairs are few and the join is left as it is.
+
+    l WHERE EXISTS (SELECT * FROM r WHERE r.t < l.t)      Frontier l.t > MIN(r.t)
+
+One comparison alone has a partner for many rows, and the best one will do. Views of a cycle keep
+their joins: a semi join, but no MIN, is monotone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from penstock.data.types import BOOLEAN, Field, Schema
+from penstock.functions.aggregates import resolve_aggregate
+from penstock.plan.bounds import bounds_of
+from penstock.plan.expressions import Call, Expr, InputRef, IsNull, Literal
+from penstock.plan.nodes import (
+    AggCall,
+    Aggregate,
+    Distinct,
+    Filter,
+    Frontier,
+    Join,
+    JoinKind,
+    Node,
+    ProgramPlan,
+    Project,
+    UnionAll,
+    Values,
+)
+from penstock.plan.rewrite import conjuncts, inputs, remap
+from penstock.sql.cycles import views_in_cycles
+from penstock.sql.passes.each_view import bottom_up
+from penstock.sql.passes.join_keys import pick, references
+
+_BOOLEAN = BOOLEAN.with_nullable(False)
+_HALF = (JoinKind.SEMI, JoinKind.ANTI)
+_PADS_RIGHT = (JoinKind.LEFT, JoinKind.FULL)
+_PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL)
+
+
+def partners_from_pairs(program: ProgramPlan) -> ProgramPlan:
+    cyclic = frozenset(views_in_cycles(program.views))
+    rewritten = bottom_up(program, from_pairs)
+    views = zip(program.views, rewritten.views, strict=True)
+    return replace(rewritten, views=tuple(a if a.name in cyclic else b for a, b in views))
+
+
+def from_pairs(node: Node) -> Node:
+    if not isinstance(node, Join) or node.kind is JoinKind.INNER or not _is_wide(node):
+        return node
+    both = Schema((*node.left.schema.fields, *node.right.schema.fields))
+    pairs = replace(node, kind=JoinKind.INNER, schema=both)
+    width = len(node.left.schema)
+    if node.kind in _HALF:
+        found_by_one = _by_the_best(node)
+        if found_by_one is None:
+            return _partnered(node.left, pairs, 0, node.kind)
+        semi = node.kind is JoinKind.SEMI
+        return found_by_one if semi else _among(node.left, found_by_one, JoinKind.ANTI)
+    found: list[Node] = [pairs]
+    if node.kind in _PADS_RIGHT:
+        rows = _partnered(node.left, pairs, 0, JoinKind.ANTI)
+        found.append(Project(node.schema, rows, (*references(rows.schema), *_nulls(node, width))))
+    if node.kind in _PADS_LEFT:
+        rows = _partnered(node.right, pairs, width, JoinKind.ANTI)
+        nulls = _nulls(node, 0)[:width]
+        found.append(Project(node.schema, rows, (*nulls, *references(rows.schema))))
+    return UnionAll(node.schema, tuple(found), span=node.span)
+
+
+def _is_wide(node: Join) -> bool:
+    """Whether the pairs may be many, and the rows of both sides can be told apart."""
+    return (
+        not node.keys
+        and node.residual is not None
+        and all(len(side.schema) and not _is_small(side) for side in (node.left, node.right))
+    )
+
+
+def _is_small(node: Node) -> bool:
+    match node:
+        case Values():
+            return True
+        case Aggregate(keys=keys):
+            return not keys
+        case Project() | Filter() | Join(kind=JoinKind.INNER, keys=()):
+            return all(map(_is_small, inputs(node)))
+    return False
+
+
+def _partnered(rows: Node, pairs: Node, start: int, kind: JoinKind) -> Node:
+    """The rows of one side, whose columns begin at `start` of the pairs, that are in a pair (semi)
+    or in none (anti)."""
+    own = pick(pairs, range(start, start + len(rows.schema)))
+    return _among(rows, Distinct(own.schema, own), kind)
+
+
+def _among(rows: Node, others: Node, kind: JoinKind) -> Node:
+    """Those of `rows` that are (semi) or are not (anti) among `others`."""
+    keys = tuple((i, i) for i in range(len(rows.schema)))
+    safe = (True,) * len(keys)
+    return Join(rows.schema, kind, rows, others, keys, safe, span=rows.span)
+
+
+def _by_the_best(node: Join) -> Node | None:
+    """The left rows with a partner, if their condition is that one column of theirs is beyond one
+    of the right side's: that is, beyond the least or the greatest of these."""
+    width = len(node.left.schema)
+    conditions = conjuncts(node.residual)
+    bounds = bounds_of(conditions, width)
+    if len(conditions) != 1 or len(bounds) != 1:
+        return None
+    ((column, right, _, is_low),) = bounds
+    (condition,) = conditions
+    assert isinstance(condition, Call)
+    type = node.right.schema.types[right]
+    if not all(isinstance(a, InputRef) and a.type.kind is type.kind for a in condition.args):
+        return None
+    best = resolve_aggregate("MAX" if is_low else "MIN", [type])
+    schema = Schema((Field("$best", best.result),))
+    one = Aggregate(schema, node.right, (), (AggCall(best, (right,)),))
+    # a NULL has no place in an order of values
+    known = Filter(schema, one, IsNull(_BOOLEAN, InputRef(best.result, 0), negated=True))
+    test = remap(condition, lambda i: i if i < width else width)
+    op = {True: "<", False: ">"}[is_low] + "=" * condition.function.name.endswith("=")
+    return Frontier(node.schema, node.left, known, column, op, test, False, span=node.span)
+
+
+def _nulls(node: Join, start: int) -> tuple[Expr, ...]:
+    return tuple(Literal(t.with_nullable(True), None) for t in node.schema.types[start:])

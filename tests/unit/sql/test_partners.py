@@ -1,0 +1,59 @@
+"""Outer, semi and anti joins on inequalities are planned by their pairs (`passes.partners`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.plan.nodes import Frontier, Join, JoinKind, Node
+from penstock.plan.rewrite import inputs
+from penstock.sql.program import compile_program
+
+TABLES = "CREATE TABLE a (k INT, x INT); CREATE TABLE b (k INT, x INT, z DOUBLE);"
+
+
+def nodes(node: Node) -> list[Node]:
+    return [node, *(n for child in inputs(node) for n in nodes(child))]
+
+
+def planned(query: str, before: str = "") -> list[Node]:
+    plan = compile_program(f"{TABLES} {before} CREATE VIEW v AS {query};")
+    return nodes(next(v.query for v in plan.views if v.name == "v"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a.x, b.z FROM a LEFT JOIN b ON a.x BETWEEN b.x AND b.k",
+        "SELECT a.x, b.z FROM a FULL JOIN b ON a.x < b.x",
+        "SELECT x FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE a.x > b.x AND a.k < b.k)",
+        "SELECT x FROM a WHERE EXISTS (SELECT * FROM b WHERE a.x <> b.x)",
+    ],
+)
+def test_who_has_a_partner_is_found_among_the_pairs(query: str) -> None:
+    joins = [n for n in planned(query) if isinstance(n, Join)]
+
+    assert {j.kind for j in joins if not j.keys} == {JoinKind.INNER}
+    assert all(j.kind in (JoinKind.SEMI, JoinKind.ANTI) for j in joins if j.keys)
+
+
+def test_one_comparison_alone_asks_the_best_partner_only() -> None:
+    found = planned("SELECT x FROM a WHERE EXISTS (SELECT * FROM b WHERE a.x < b.x)")
+
+    assert [n.op for n in found if isinstance(n, Frontier)] == ["<"]
+    assert not any(isinstance(n, Join) for n in found)
+
+
+def test_a_join_with_one_row_stays_as_it_is() -> None:
+    found = planned("SELECT a.x FROM a LEFT JOIN (SELECT MIN(x) AS m FROM b) AS q ON a.x > q.m")
+
+    assert [j.kind for j in found if isinstance(j, Join)] == [JoinKind.LEFT]
+
+
+def test_a_cycle_of_views_keeps_its_semi_join() -> None:
+    found = planned(
+        "SELECT k, x FROM a WHERE k = 1 UNION "
+        "SELECT k, x FROM a WHERE EXISTS (SELECT * FROM v WHERE v.x < a.x)",
+        before="DECLARE RECURSIVE VIEW v (k INT, x INT);",
+    )
+
+    assert not any(isinstance(n, Frontier) for n in found)
