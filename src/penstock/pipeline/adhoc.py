@@ -13,7 +13,7 @@ Whole numbers divide to whole numbers and NULL sorts as the largest value, as in
 place DuckDB takes here (contract section 5).
 
 Not here: the views' own SQL (`penstock.sql`); this dialect is DuckDB's, with the functions of
-`adhoc_functions`.
+`adhoc_functions`, and what it would have answered where DuckDB refuses (`adhoc_remedies`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -34,6 +34,7 @@ from penstock.data.arrow import to_arrow
 from penstock.errors import UserError
 from penstock.pipeline.adhoc_formats import CONTENT_TYPES, FORMATS
 from penstock.pipeline.adhoc_functions import define
+from penstock.pipeline.adhoc_remedies import Remedy, remedy
 from penstock.pipeline.outputs import SnapshotHandle
 
 
@@ -67,22 +68,33 @@ class AdHoc:
         return CONTENT_TYPES[format], FORMATS[format](self.table(sql))
 
     def table(self, sql: str) -> pa.Table:
-        """The query's answer as an Arrow table."""
+        """The query's answer as an Arrow table. Raises UserError AdHocQueryError."""
+        cures: list[Remedy] = []
+        while True:
+            try:
+                return self._answer(sql, cures)
+            except duckdb.Error as e:
+                cure = remedy(e)
+                if cure is None or cure in cures:
+                    raise self._refusal(e) from e
+                cures.append(cure)
+
+    def _answer(self, sql: str, cures: Sequence[Remedy]) -> pa.Table:
+        """The answer with what the query was found to need. Raises duckdb.Error, UserError."""
         with _connect() as db:
             statements = _parse(db, sql)
             _check(statements, _READING)
             define(db, sql)
             for name, table in self._tables(self._relations(db, statements)).items():
                 db.register(name, table)
-            try:
-                for s in statements[:-1]:
-                    db.execute(s).fetchall()
-                last = statements[-1]
-                if last.type == duckdb.StatementType.SELECT:
-                    return _named(db.sql(last.query).to_arrow_table())
-                return _named(db.execute(last).to_arrow_table())
-            except duckdb.Error as e:
-                raise self._refusal(e) from e
+            texts = [s.query for s in statements]
+            for cure in cures:
+                texts = [cure(db, text) for text in texts]
+            for text in texts[:-1]:
+                db.execute(text).fetchall()
+            if statements[-1].type == duckdb.StatementType.SELECT:
+                return _named(db.sql(texts[-1]).to_arrow_table())
+            return _named(db.execute(texts[-1]).to_arrow_table())
 
     def _refusal(self, error: duckdb.Error) -> UserError:
         """What DuckDB says, except that it knows nothing of relations the query does not name."""

@@ -6,7 +6,8 @@
     json_contains(json, key, …)     whether there is a value
     json_length(json, key, …)       of an array or object          json_object_keys(json, key, …)
     struct(value, …)                fields c0, c1, …
-    regexp_like(text, pattern), approx_distinct(value)
+    make_array(value, …)            regexp_like(text, pattern[, flags])      approx_distinct(value)
+    nvl, btrim, signum, to_date, date_bin, from_unixtime, to_unixtime, to_timestamp_millis, _micros
 
 A VARIANT is the text of its JSON here. Source: contract section 5, "Dialect differences".
 Cost: about a millisecond for each function that a query mentions.
@@ -56,10 +57,28 @@ def _structs() -> str:
     return ", ".join(arities)
 
 
+def _arrays() -> str:
+    names = [f"c{i}" for i in range(_MAX_FIELDS)]
+    lists = [", ".join(names[:n]) for n in range(_MAX_FIELDS + 1)]
+    return ", ".join(f"({c}) AS [{c}]" for c in lists)
+
+
 _MACROS = {
     **{name: _by_arity(body) for name, body in _AT_PATH.items()},
     "struct": _structs(),
-    "regexp_like": "(s, pattern) AS regexp_matches(s, pattern)",
+    "regexp_like": "(s, pattern) AS regexp_matches(s, pattern), "
+    "(s, pattern, flags) AS regexp_matches(s, pattern, flags)",
+    "make_array": _arrays(),
+    "nvl": "(x, y) AS coalesce(x, y)",
+    "btrim": "(s) AS trim(s), (s, characters) AS trim(s, characters)",
+    "signum": "(x) AS sign(x)",
+    "from_unixtime": "(x) AS make_timestamp(x * 1000000)",
+    "to_unixtime": "(x) AS CAST(floor(epoch(x)) AS BIGINT)",
+    "to_timestamp_millis": "(x) AS make_timestamp(x * 1000)",
+    "to_timestamp_micros": "(x) AS make_timestamp(x)",
+    "to_date": "(x) AS CAST(x AS DATE)",
+    "date_bin": "(width, x) AS time_bucket(width, x), "
+    "(width, x, origin) AS time_bucket(width, x, origin)",
     "approx_distinct": "(x) AS approx_count_distinct(x)",
 }
 _CALLED = re.compile(rf"\b({'|'.join(_MACROS)})\s*\(", re.IGNORECASE)

@@ -170,3 +170,41 @@ def test_an_insert_that_is_not_understood_says_how_to_write_one() -> None:
     for sql in ("INSERT INTO t DEFAULT VALUES", "INSERT OR REPLACE INTO t VALUES (1)"):
         message = refusal(sql)
         assert "INSERT INTO table [(columns)] VALUES" in message and "not allowed" not in message
+
+
+def test_a_whole_number_cast_to_a_timestamp_is_seconds() -> None:
+    sql = """SELECT CAST(id AS TIMESTAMP) AS a, (id + 9)::TIMESTAMP AS b,
+             CAST('2020-01-01 10:00:00' AS TIMESTAMP) AS c FROM left_ ORDER BY id LIMIT 1"""
+    (line,) = b"".join(JOINED.query(sql, "json")[1]).splitlines()
+
+    assert json.loads(line) == {
+        "a": "1970-01-01T00:00:01", "b": "1970-01-01T00:00:10", "c": "2020-01-01T10:00:00"
+    }  # fmt: skip
+    assert "invalid timestamp field format" in refusal("SELECT CAST('x' AS TIMESTAMP), 1::TIMESTAMP")
+
+
+def test_floats_divide_by_zero_as_ieee_says_and_whole_numbers_do_not() -> None:
+    sql = """SELECT f / 0 AS q, 7 / 2 AS h, f / 2 AS g, typeof(7 / 2) AS t
+             FROM (VALUES (1e0), (-1e0), (0e0), ('NaN'::DOUBLE), (NULL)) v(f)"""
+    rows = ADHOC.table(sql).to_pylist()
+
+    assert [str(r["q"]) for r in rows] == ["inf", "-inf", "nan", "nan", "None"]
+    assert [(r["h"], r["t"]) for r in rows] == [(3, "INTEGER")] * 5
+    assert [str(r["g"]) for r in rows] == ["0.5", "-0.5", "0.0", "nan", "None"]
+    assert "Division by zero" in refusal("SELECT 1e0 / 0, 1 / 0")
+    assert "Division by zero" in refusal("SELECT 1 % 0")
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("make_array(1, 2)", [1, 2]), ("nvl(NULL, 2)", 2), ("btrim('  a ')", "a"),
+        ("btrim('xax', 'x')", "a"), ("signum(-2)", -1), ("regexp_like('abc', 'B', 'i')", True),
+        ("to_unixtime(from_unixtime(5))", 5), ("epoch_ms(to_timestamp_millis(7))", 7),
+        ("date_bin(INTERVAL '15 minutes', TIMESTAMP '2020-01-01 00:20:00') = "
+         "TIMESTAMP '2020-01-01 00:15:00'", True),
+        ("to_date('2020-01-02') = DATE '2020-01-02'", True),
+    ],
+)  # fmt: skip
+def test_functions_that_duckdb_lacks_are_there(sql: str, value: Any) -> None:
+    assert ADHOC.table(f"SELECT {sql} AS x").to_pylist() == [{"x": value}]
