@@ -427,7 +427,7 @@ def _ranked(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]
     rank = draw(st.sampled_from(["ROW_NUMBER", "RANK", "DENSE_RANK"]))
     keys = draw(st.permutations(names)) if rank == "ROW_NUMBER" else [draw(st.sampled_from(names))]
     call = f"{rank}() OVER ({partition}{_order(draw, keys)})"
-    test = draw(st.sampled_from(["<= 2", "< 2", "= 1", "<= 3"]))
+    test = draw(st.sampled_from(["<= 2", "< 2", "= 1", "= 2", "IN (1, 3)"]))
     if draw(st.booleans()):
         return f"SELECT * FROM {name} QUALIFY {call} {test}", dict(columns)
     found = f"r{len(relations)}"

@@ -180,7 +180,9 @@ def test_a_whole_number_cast_to_a_timestamp_is_seconds() -> None:
     assert json.loads(line) == {
         "a": "1970-01-01T00:00:01", "b": "1970-01-01T00:00:10", "c": "2020-01-01T10:00:00"
     }  # fmt: skip
-    assert "invalid timestamp field format" in refusal("SELECT CAST('x' AS TIMESTAMP), 1::TIMESTAMP")
+    assert "invalid timestamp field format" in refusal(
+        "SELECT CAST('x' AS TIMESTAMP), 1::TIMESTAMP"
+    )
 
 
 def test_floats_divide_by_zero_as_ieee_says_and_whole_numbers_do_not() -> None:

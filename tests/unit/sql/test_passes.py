@@ -152,6 +152,30 @@ def test_a_sum_of_constants_does_not_keep_a_filter_above_a_join() -> None:
     assert lines.index("Filter x < 2") > join
 
 
+@pytest.mark.parametrize(
+    ("condition", "limit", "left"),
+    [
+        ("n <= 3", 3, None), ("n < 3", 2, None), ("3 >= n", 3, None), ("3 > n", 2, None),
+        ("n = 1", 1, None), ("1 = n", 1, None), ("n = 2", 2, "= 2"), ("n IN (1, 4)", 4, "IN (1, 4)"),
+        ("n BETWEEN 2 AND 3", 3, "2 <="), ("n < 1 + 1", 1, None), ("n <= 0", 0, None),
+        ("n = 2 AND n IN (2, 3) AND n <= 9", 2, "= 2"),
+        ("n > 3", None, "> 3"), ("n <> 1", None, "<> 1"), ("n NOT IN (1, 2)", None, "IN (1, 2)"),
+        ("n <= x", None, "<= x"), ("n <= 3 OR x = 1", None, "<= 3"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("rank", ["ROW_NUMBER", "RANK"])
+def test_a_rank_compared_with_a_constant_keeps_the_first_rows_only(
+    rank: str, condition: str, limit: int | None, left: str | None
+) -> None:
+    numbered = f"SELECT x, {rank}() OVER (PARTITION BY k ORDER BY y) AS n FROM a"
+    plan = plan_of(f"SELECT x FROM ({numbered}) AS q WHERE {condition}")
+
+    assert (f"limit {limit}" in plan) == (limit is not None)
+    assert ("TopK" in plan) == (limit is not None)
+    assert ("Filter" in plan) == (left is not None)
+    assert left is None or left in plan
+
+
 def test_explain_shows_the_plan_after_any_pass() -> None:
     query = "SELECT x FROM a, c WHERE a.k = c.k AND x > 1"
 

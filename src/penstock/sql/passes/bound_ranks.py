@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from penstock.plan.expressions import Call, Expr, InputRef, Literal, conjunction
+from penstock.plan.expressions import Call, Expr, InList, InputRef, Literal, conjunction
 from penstock.plan.nodes import Filter, Node, ProgramPlan, Project, TopK, Window
 from penstock.plan.rewrite import conjuncts
 from penstock.sql.passes.each_view import bottom_up
@@ -37,8 +37,10 @@ def bound(node: Node) -> Node:
         found = _bound(term)
         if found is None or found[0] < width:
             continue
-        column, n = found
+        column, n, is_all = found
         kind = window.calls[column - width].kind
+        if is_cut(window.input, kind, n):
+            continue  # by a term that stays
         cut = TopK(
             window.input.schema, window.input, window.partition, window.order, max(n, 0),
             ranks=kind, span=window.span,
@@ -48,13 +50,26 @@ def bound(node: Node) -> Node:
             # every row that is left has the number 1
             number = Literal(window.calls[0].result, 1)
             below = Project(window.schema, cut, (*references(cut.schema), number))
-        rest = conjunction(terms[:i] + terms[i + 1 :])
+        rest = conjunction(terms[:i] + terms[i + 1 :] if is_all else terms)
         return below if rest is None else bound(Filter(node.schema, below, rest))
     return node
 
 
-def _bound(term: Expr) -> tuple[int, int] | None:
-    """(column, n) if `term` says column <= n, for a number that counts from 1."""
+def is_cut(rows: Node, kind: str, n: int) -> bool:
+    return (
+        isinstance(rows, TopK) and rows.ranks == kind and rows.limit is not None and rows.limit <= n
+    )
+
+
+def _bound(term: Expr) -> tuple[int, int, bool] | None:
+    """(column, n, whether that is all) if `term` says column <= n, and perhaps more, for a number
+    that counts from 1."""
+    if isinstance(term, InList) and isinstance(term.operand, InputRef) and not term.negated:
+        listed = [x.value for x in term.items if isinstance(x, Literal)]
+        numbers = [x for x in listed if isinstance(x, int)]
+        if numbers and len(numbers) == len(term.items):
+            return term.operand.index, max(numbers), False
+        return None
     if not isinstance(term, Call) or len(term.args) != 2:
         return None
     op, (a, b) = term.function.name, term.args
@@ -64,9 +79,9 @@ def _bound(term: Expr) -> tuple[int, int] | None:
         return None
     match op:
         case "<=":
-            return a.index, b.value
+            return a.index, b.value, True
         case "<":
-            return a.index, b.value - 1
-        case "=" if b.value == 1:
-            return a.index, 1
+            return a.index, b.value - 1, True
+        case "=":
+            return a.index, b.value, b.value == 1
     return None
