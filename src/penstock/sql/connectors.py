@@ -4,7 +4,8 @@
                       "format": {"name": "csv"}}]'          → ConnectorPlan per entry
 
 Checked here (contract section 7.1): the shape, names, direction, generic attributes and their
-types. What a transport or a format thinks of its own `config` is checked where it is built.
+types; unknown keys of a `config` are warned of (`connector_keys`). What a transport or a format
+thinks of its own `config` is checked where it is built.
 Every problem of the array is reported, not only the first.
 
 Not here: building connectors (`penstock.io`), filling in defaults (`info`).
@@ -20,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from penstock.plan.nodes import ConnectorPlan
+from penstock.sql.connector_keys import unknown_keys
 
 INPUT_TRANSPORTS: tuple[str, ...] = (
     "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
@@ -49,6 +51,8 @@ _COUNTS = (
 #: how an output begins and whether it can be reset (spec reset, section 2)
 MODES = ("follow", "snapshot_and_follow")
 GENERATION = "ConnectorGenerationError"
+#: the type of a warning
+INVALID = "Invalid configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ def _connector(
         label = f"connector {name} of {owner.noun} {owner.name}"
     for check in (_transport, _format, _attributes, _extensions):
         problems += check(entry, label, owner)
+    problems += [Problem(m, INVALID, True) for m in unknown_keys(entry, label, owner.is_table)]
     return ConnectorPlan(owner.name, name, entry), problems
 
 

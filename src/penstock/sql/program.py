@@ -30,7 +30,7 @@ from penstock.sql.diagnostics import message
 from penstock.sql.parser import parse_statements
 from penstock.sql.passes import PASSES, optimise
 from penstock.sql.passes.each_view import TooDeep
-from penstock.sql.statements.declared import Declared
+from penstock.sql.statements.declared import Declared, refuse_reserved
 from penstock.sql.statements.final_rows import find_waterlines, late_view
 from penstock.sql.statements.tables import create_table
 from penstock.sql.statements.types import create_type
@@ -123,10 +123,12 @@ def _add(declared: Declared, statement: ast.Statement) -> None:
         case ast.CreateFunction():
             known = declared.declared_functions()
             declared.functions.setdefault(statement.name.name, None)
+            refuse_reserved(statement.name)
             declared.functions[statement.name.name] = declare(statement, known, declared.python)
         case ast.CreateAggregate():
             known = declared.declared_functions()
             declared.functions.setdefault(statement.name.name, None)
+            refuse_reserved(statement.name)
             declared.functions[statement.name.name] = declare_aggregate(
                 statement, known, declared.python
             )

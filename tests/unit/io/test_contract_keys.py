@@ -17,6 +17,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import InputContext, SinkContext
 from penstock.io.formats import make_parser
 from penstock.io.registry import INPUTS, OUTPUTS
+from penstock.sql.connector_keys import ENCODERS, PARSERS, TRANSPORTS
 
 PAGES = Path(__file__).parents[3] / "docs" / "connectors"
 VIEW = T.schema(k=T.INTEGER.with_nullable(False), v=T.varchar())
@@ -226,3 +227,20 @@ def test_a_key_of_the_contract_is_taken_or_refused_by_name(name: str, key: str) 
 def test_a_key_of_the_contract_is_on_its_page(name: str, key: str) -> None:
     page = (PAGES / f"{TABLE[name][0]}.md").read_text()
     assert key in page
+
+
+def known_to_the_compiler(name: str) -> set[str] | None:
+    what, _, side = name.partition(" ")
+    known = {"parser": PARSERS, "encoder": ENCODERS}.get(side.split(" ")[0], TRANSPORTS)
+    return set(known[what]) if what in known else None
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_compiler_warns_of_no_key_that_a_connector_takes(name: str) -> None:
+    known = known_to_the_compiler(name)
+    assert known is None or set(TABLE[name][2]) <= known
+    try:
+        TABLE[name][1]({"no such key": "x"})
+    except UserError as e:
+        taken = e.message.partition("; known are ")[2]
+        assert known is None or set(taken.split(", ") if taken else ()) <= known

@@ -179,3 +179,31 @@ def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any
 
     assert info["output_connectors"] == {}
     assert info["own_output_connectors"]["m.s"]["transport"] == transport
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"transport": {"name": "file_input", "config": {"path": "x", "folow": True}}},
+         "transport of connector c of table t: unknown key 'folow'; did you mean follow?"),
+        ({"format": {"name": "csv", "config": {"header": True}}},
+         "format of connector c of table t: unknown key 'header'; did you mean headers?"),
+        ({"format": {"name": "parquet", "config": {"rows": 1}}}, 
+         "unknown key 'rows'; it takes none"),
+        ({"format": {"name": "raw", "config": {"zzz": 1}}},
+         "unknown key 'zzz'; known are mode, column_name"),
+        ({"max_queue_records": 5}, "unknown key 'max_queue_records'; did you mean max_queued_rec"),
+        ({"comment": "ours"}, None),
+        ({"transport": {"name": "kafka_input", "config": {"topic": "x", "linger.ms": "5"}}}, None),
+    ],
+)  # fmt: skip
+def test_a_key_that_nobody_knows_is_warned_of(entry: Any, message: str | None) -> None:
+    good = {"name": "c", "transport": {"name": "file_input", "config": {"path": "x"}},
+            "format": {"name": "json"}}  # fmt: skip
+    plans, problems = parse_connectors(json.dumps([{**good, **entry}]), Owner("t", True))
+
+    assert len(plans) == 1
+    assert [(p.error_type, p.warning) for p in problems] == (
+        [("Invalid configuration", True)] if message else []
+    )
+    assert not message or message in problems[0].message

@@ -156,7 +156,8 @@ def test_a_sum_of_constants_does_not_keep_a_filter_above_a_join() -> None:
     ("condition", "limit", "left"),
     [
         ("n <= 3", 3, None), ("n < 3", 2, None), ("3 >= n", 3, None), ("3 > n", 2, None),
-        ("n = 1", 1, None), ("1 = n", 1, None), ("n = 2", 2, "= 2"), ("n IN (1, 4)", 4, "IN (1, 4)"),
+        ("n = 1", 1, None), ("1 = n", 1, None), ("n = 2", 2, "= 2"),
+        ("n IN (1, 4)", 4, "IN (1, 4)"),
         ("n BETWEEN 2 AND 3", 3, "2 <="), ("n < 1 + 1", 1, None), ("n <= 0", 0, None),
         ("n = 2 AND n IN (2, 3) AND n <= 9", 2, "= 2"),
         ("n > 3", None, "> 3"), ("n <> 1", None, "<> 1"), ("n NOT IN (1, 2)", None, "IN (1, 2)"),

@@ -48,8 +48,8 @@ def lateness(e: ast.Expr, column: SqlType, what: str = "LATENESS") -> int | floa
         return math.floor(Fraction(value) * digits)
     raise BindError(
         e.span,
-        f"{what} of a {column.with_nullable(True)} column cannot be this: times take an interval "
-        "of days or less, numbers a number, neither negative",
+        f"{what} of a column of type {column.with_nullable(True)} cannot be this: times take an "
+        "interval of days or less, numbers a number, neither negative",
     )
 
 

@@ -28,6 +28,12 @@ from penstock.sql.parser import Parsed
 from penstock.sql.system_views import ERROR_VIEW
 
 
+def refuse_reserved(name: ast.Identifier) -> None:
+    """Raises BindError for the name of an object that the system keeps to itself."""
+    if name.name.lower().startswith("feldera"):
+        raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
+
+
 @dataclass
 class Declared:
     """What has been declared so far."""
@@ -110,8 +116,7 @@ class Declared:
         return plan if rounds is None else replace(plan, recursion_rounds=rounds)
 
     def declare(self, name: ast.Identifier, noun: str) -> None:
-        if name.name.lower().startswith("feldera"):
-            raise BindError(name.span, f"names that begin with 'feldera' are reserved: {name.name}")
+        refuse_reserved(name)
         if name.name == ERROR_VIEW:
             raise BindError(name.span, f"{name.name} is the name of a system view")
         if name.name == CLOCK:

@@ -29,6 +29,8 @@ def late_view(declared: Declared, s: ast.Lateness) -> None:
         hint = did_you_mean(column.name, view.schema.names)
         raise BindError(column.span, f"view {name} has no column {column.name}{hint}")
     at = view.schema.index(column.name)
+    if any(i == at for i, _, _ in view.lateness):
+        raise BindError(s.span, f"a second LATENESS of column {column.name} of view {name}")
     behind = lateness(s.expr, view.schema.types[at])
     text = declared.text[s.expr.span.start : s.expr.span.end]
     declared.views[name] = replace(view, lateness=(*view.lateness, (at, behind, text)))
@@ -57,7 +59,7 @@ def _column_of(view: ViewPlan, given: ast.Property) -> int:
     value, names = given.value.value, view.schema.names
     if value in names:
         return view.schema.index(value)
-    if value.isdigit() and int(value) < len(names):
+    if value.isascii() and value.isdigit() and int(value) < len(names):
         return int(value)
     raise BindError(
         given.value.span, f"view {view.name} has no column {value}{did_you_mean(value, names)}"

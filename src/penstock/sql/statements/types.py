@@ -9,7 +9,7 @@ from penstock.functions.registry import names as builtin_names
 from penstock.sql import ast
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.types import declared_type, is_built_in
-from penstock.sql.statements.declared import Declared
+from penstock.sql.statements.declared import Declared, refuse_reserved
 
 
 def _mention(name: str, t: ast.CreateType | ast.TypeExpr | None) -> Span | None:
@@ -38,6 +38,7 @@ def create_type(declared: Declared, t: ast.CreateType) -> None:
     if is_built_in(name) and declared.text[t.name.span.start] != '"':
         raise BindError(t.name.span, f"{name.upper()} is a built-in type")
     declared.types[name] = None
+    refuse_reserved(t.name)
     itself = _mention(name, t)
     if itself is not None:
         raise BindError(itself, f"type {name} contains itself: types cannot be recursive")

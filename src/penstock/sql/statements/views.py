@@ -21,7 +21,7 @@ from penstock.sql.bind.view_names import distinct_names
 from penstock.sql.connectors import Owner
 from penstock.sql.passes.join_keys import references
 from penstock.sql.statements import properties
-from penstock.sql.statements.declared import Declared
+from penstock.sql.statements.declared import Declared, refuse_reserved
 
 _PROPERTIES = ("connectors", "emit_final")
 
@@ -107,6 +107,7 @@ def create_view(declared: Declared, v: ast.CreateView) -> None:
 
 
 def create_index(declared: Declared, i: ast.CreateIndex) -> None:
+    refuse_reserved(i.name)
     if any(x.name == i.name.name for x in declared.indexes):
         raise BindError(i.name.span, f"there is an index {i.name.name} already")
     if declared.relations.get(i.view.name, 0) is None:
