@@ -3,13 +3,19 @@
     in_ranges   rows   0 ………… 49,999 │ 50,000 ………… 99,999
                        this thread   │ a helper             each makes its rows of the result
     together    this thread and the others take nodes of the circuit that wait for none
-                (`penstock.circuit.schedule`); who is the only one at work may use `in_ranges`
+                (`penstock.circuit.schedule`); who is the only one at work may use the other two
+    side_by_side   COUNT(DISTINCT a) │ SUM(b)        each thread takes what nobody has taken
 
-What is spread over ranges (expressions) makes every row from that row alone, so results cannot
-depend on the number of threads, and neither can state: what groups, sorts and adds up stays in one
-thread, while merging and sorting what spines keep has threads of its own anyway
-(`penstock.state.spine`). Hashes, comparisons and gathers are not spread: at a few nanoseconds a
-row, handing over (about 50 µs) costs what a second core saves.
+What is spread makes every row from that row alone (expressions), looks rows up in state that does
+not change meanwhile (keys of groups, rows to join), or has state of its own (the aggregates of one
+GROUP BY), so results cannot depend on the number of threads, and neither can state. Merging and
+sorting what spines keep has threads of its own anyway (`penstock.state.spine`).
+
+Look-ups and aggregates are spread in steps of many rows only. A thread that comes out of a kernel
+asks for the GIL and waits until its peer enters one, some 50 µs where a core sleeps; with
+kernels of a tenth of a millisecond that is what a second core saves. Operators in shards by key,
+each with its part of the state, were tried and gained no more in large steps, while those of up to
+1,000 rows took twice as long, as every operator ran for each shard (docs/benchmarks.md).
 
 Kernels, and numpy and Arrow on large arrays, run without the GIL. The number of threads is the
 process's: it runs one pipeline.
@@ -19,7 +25,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
@@ -28,6 +34,11 @@ T = TypeVar("T")
 
 #: rows a thread gets at least
 LEAST_ROWS = 1 << 13
+#: rows whose aggregates are worth several threads, and whose expressions are even where those are
+#: not free yet
+MANY_ROWS = 1 << 15
+#: rows whose look-ups are worth several threads: a kernel or two each, and memory is shared
+LOOK_UP_ROWS = 1 << 17
 
 _threads = 1
 _helpers: ThreadPoolExecutor | None = None
@@ -48,8 +59,11 @@ def use_threads(threads: int) -> None:
 
 
 def is_spread(rows: int) -> bool:
-    """Whether so many rows are worth several threads, and those are free."""
-    return _threads > 1 and rows >= 2 * LEAST_ROWS and not getattr(_here, "is_one_of_many", False)
+    """Whether so many rows are worth several threads, and those are free: or soon will be, which
+    many rows can wait for."""
+    if _threads == 1 or rows < 2 * LEAST_ROWS or getattr(_here, "is_helping", False):
+        return False
+    return rows >= MANY_ROWS or not getattr(_here, "is_one_of_many", False)
 
 
 def in_ranges(work: Callable[[int, int], T], rows: int) -> list[T]:
@@ -73,10 +87,57 @@ def in_ranges(work: Callable[[int, int], T], rows: int) -> list[T]:
     return [first, *(future.result() for future in given)]
 
 
-def _helping(work: Callable[[int, int], T], start: int, stop: int) -> T:
+def are_many(rows: int) -> bool:
+    """Whether so many rows are worth several threads that add up."""
+    return rows >= MANY_ROWS and is_spread(rows)
+
+
+def are_looked_up_in_ranges(rows: int) -> bool:
+    """Whether so many rows are worth several threads that look them up."""
+    return rows >= LOOK_UP_ROWS and is_spread(rows)
+
+
+def side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of `works` returns, in order; for a caller who found that rows `are_many`. Raises
+    what the first of them raises that raises, when all are over."""
+    helpers = _helpers
+    assert helpers is not None
+    results: list[T | None] = [None] * len(works)
+    failures: list[BaseException | None] = [None] * len(works)
+    left = list(range(len(works) - 1, -1, -1))
+
+    def take() -> None:
+        while True:
+            try:
+                # popping is atomic
+                at = left.pop()
+            except IndexError:
+                return
+            try:
+                results[at] = works[at]()
+            except BaseException as e:
+                failures[at] = e
+
+    count = min(_threads, len(works)) - 1
+    given = [helpers.submit(contextvars.copy_context().run, _helping, take) for _ in range(count)]
+    # what is taken here is not spread any further: there is nobody to help
+    _here.is_helping = True
+    try:
+        take()
+    finally:
+        _here.is_helping = False
+        for future in given:
+            future.result()
+    for failure in failures:
+        if failure is not None:
+            raise failure
+    return results  # type: ignore[return-value]
+
+
+def _helping(work: Callable[..., T], *args: int) -> T:
     """A helper does not ask for help: it would wait for itself."""
-    _here.is_one_of_many = True
-    return work(start, stop)
+    _here.is_helping = True
+    return work(*args)
 
 
 def together(work: Callable[[], None]) -> None:

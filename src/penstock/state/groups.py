@@ -13,6 +13,9 @@ the old one, which answers until the new one has caught up with it.
 
 Invariants: ids are never reused; NULL equals NULL; at most three quarters of the slots are used.
 
+Many rows are looked up by several threads (`penstock.data.parallel`), and those that are not there
+inserted by one, unless most of them were new the last time.
+
 Cost: O(rows) expected a look-up, 8 bytes of hash and 8 to 24 of slots a group. What a call still
 pays at once is copying, when the hashes and the key columns double.
 """
@@ -30,6 +33,7 @@ from penstock.data.gather import take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
+from penstock.data.parallel import are_looked_up_in_ranges, in_ranges
 from penstock.data.types import SqlType
 from penstock.state.backing import room
 from penstock.state.changes import Arrays, Changes, ChangesPin
@@ -108,6 +112,8 @@ class GroupTable:
         self._filled = 0
         self._stored = np.zeros(16, np.uint64)
         self._count = 0
+        #: whether of the rows last looked up most made a group
+        self._are_new = False
         #: made when it is needed: most tables live for a step, and a cycle would outlive it
         self._changes: Changes | None = None
 
@@ -144,12 +150,38 @@ class GroupTable:
 
     def _under(self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool) -> I64:
         n = len(hashes)
+        if are_looked_up_in_ranges(n) and not (inserts and self._are_new):
+            return self._under_in_ranges(hashes, keys, rows, inserts)
+        return self._under_at_once(hashes, keys, rows, inserts)
+
+    def _under_in_ranges(
+        self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool
+    ) -> I64:
+        """The same, of many rows: threads look, and what they do not find one inserts."""
+        ids, scratch = np.empty(len(hashes), np.int64), np.empty(len(hashes), np.int64)
+
+        def look(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            found, first = ids[part], scratch[part]
+            _look_up(hashes[part], self._slots, self._stored, self._count, False, found, first)
+
+        in_ranges(look, len(hashes))
+        if inserts:
+            new = np.flatnonzero(ids < 0)
+            if len(new):
+                ids[new] = self._under_at_once(hashes[new], keys, rows[new], inserts)
+            self._are_new = 2 * len(new) > len(ids)
+        return ids
+
+    def _under_at_once(self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool) -> I64:
+        n = len(hashes)
         if inserts:
             self._make_room(n)
         ids, first = np.empty(n, np.int64), np.empty(n, np.int64)
         before = self._count
         self._count = _look_up(hashes, self._slots, self._stored, before, inserts, ids, first)
         made = self._count - before
+        self._are_new = 2 * made > n
         if made:
             at = rows[first[:made]]
             for column, key in zip(self._columns, keys, strict=True):
@@ -161,7 +193,12 @@ class GroupTable:
         known = positions(ids >= 0)
         if len(known) < len(ids):
             rows, ids = rows[known], ids[known]
-        same = rows_equal(keys, rows, [c.column() for c in self._columns], ids)
+        stored = [c.column() for c in self._columns]
+        if are_looked_up_in_ranges(len(ids)):
+            parts = in_ranges(lambda a, b: rows_equal(keys, rows[a:b], stored, ids[a:b]), len(ids))
+            same = np.concatenate(parts)
+        else:
+            same = rows_equal(keys, rows, stored, ids)
         return known[:0] if all_set(same) else known[same == 0]
 
     def _make_room(self, n: int) -> None:

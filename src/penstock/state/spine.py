@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.deferred import Part, deferred, gathered
-from penstock.data.gather import concat, take
+from penstock.data.gather import concat, slice_column, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.masks import all_set, positions
+from penstock.data.parallel import are_looked_up_in_ranges, in_ranges, side_by_side
 from penstock.data.types import Schema
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in
@@ -226,7 +228,11 @@ class Spine:
         at, parts = self._matches(keys, n, hashes)
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
-        found = [take(batch, rows) for batch, rows in parts]
+        rows = sum(len(a) for a in at)
+        if len(parts) > 1 and are_looked_up_in_ranges(rows):
+            found = side_by_side([partial(take, batch, rows) for batch, rows in parts])
+        else:
+            found = [take(batch, rows) for batch, rows in parts]
         if len(found) == 1:
             return at[0], found[0]
         return np.concatenate(at), concat(found)
@@ -243,11 +249,29 @@ class Spine:
     ) -> tuple[list[I64], list[Part]]:
         """For every batch that has some: (needles, (the batch, the rows that match them))."""
         logs = self._logs()
+        if not logs and not self._runs:
+            return [], []
+        needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
+        if not are_looked_up_in_ranges(n):
+            return self._matches_of(keys, logs, needles, 0)
+        for log in logs:
+            log.find(needles[:0])  # its table is made here, not in several threads
+        work = partial(self._in_range, keys, logs, needles)
+        found = in_ranges(work, n)
+        return [at for some, _ in found for at in some], [p for _, some in found for p in some]
+
+    def _in_range(
+        self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, start: int, stop: int
+    ) -> tuple[list[I64], list[Part]]:
+        mine = [slice_column(c, start, stop) for c in keys]
+        return self._matches_of(mine, logs, needles[start:stop], start)
+
+    def _matches_of(
+        self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, start: int
+    ) -> tuple[list[I64], list[Part]]:
+        """The same for `needles`, the first of which is needle `start` to the caller."""
         at: list[I64] = []
         parts: list[Part] = []
-        if not logs and not self._runs:
-            return at, parts
-        needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
         found = find_in(self._runs, needles) if self._runs else []
         for log in logs:
             found.append((log.rows(), *log.find(needles)))
@@ -258,7 +282,7 @@ class Spine:
                 kept = positions(same)
                 needle, row = needle[kept], row[kept]
             if len(needle):
-                at.append(needle)
+                at.append(needle + start if start else needle)
                 parts.append((batch, row))
         return at, parts
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
+from penstock.compile import spread
 from penstock.compile.program import compile_circuit
 from penstock.data import parallel
+from penstock.data.batch import Batch, Column
 from penstock.data.build import batch_to_rows
-from penstock.data.parallel import in_ranges, use_threads
+from penstock.data.parallel import in_ranges, is_spread, side_by_side, use_threads
+from penstock.data.types import BIGINT, VARCHAR, Field, Schema
 from penstock.errors import RuntimeSqlError
+from penstock.plan.expressions import Cast, InputRef
 from penstock.sql.program import compile_program
 from tests.oracle.drive import as_input
 
@@ -20,7 +25,9 @@ from tests.oracle.drive import as_input
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything from two rows on is spread."""
-    monkeypatch.setattr(parallel, "LEAST_ROWS", 1)
+    for name in ("LEAST_ROWS", "MANY_ROWS", "LOOK_UP_ROWS"):
+        monkeypatch.setattr(parallel, name, 1)
+    monkeypatch.setattr(spread, "WORTH_S", 0.0)
     yield
     use_threads(1)
 
@@ -57,7 +64,16 @@ CREATE TABLE u (k INT, y INT);
 CREATE VIEW v AS SELECT t.k, UPPER(s) || 'x' AS s, 100 / x AS q, y
     FROM t JOIN u ON t.k = u.k WHERE s <> 'b';
 CREATE VIEW w AS SELECT k, COUNT(*) AS n, MAX(s) AS m, COUNT(DISTINCT x) AS d FROM t GROUP BY k;
+CREATE VIEW a AS SELECT s, x, SUM(k) AS n, AVG(x / 2e0) AS h, MIN(k) AS l, ARRAY_AGG(k) AS ks
+    FROM t GROUP BY s, x;
+CREATE VIEW j AS SELECT t.s, u.y, r.x FROM t LEFT JOIN u ON t.k = u.y
+    LEFT JOIN t AS r ON r.s = t.s AND r.x > u.k;
+CREATE VIEW o AS SELECT DISTINCT s, k FROM t EXCEPT SELECT s, x FROM t;
+CREATE VIEW p AS SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY s ORDER BY x) AS n FROM t)
+    WHERE n <= 3;
+CREATE VIEW r AS SELECT s, x, SUM(k) OVER (PARTITION BY s ORDER BY x) AS n FROM t;
 """
+VIEWS = "vwajopr"
 
 
 def changes(threads: int) -> list[object]:
@@ -74,13 +90,55 @@ def changes(threads: int) -> list[object]:
         rows = [((k, letters[k % 4], x), sign) for k, x in zip(ks, xs, strict=True)]
         others = [((k, x), sign) for k, x in zip(xs, ks, strict=True)]
         step = circuit.step({"t": [as_input(t, rows)], "u": [as_input(u, others)]})
-        seen.append({name: sorted(batch_to_rows(step[name]), key=repr) for name in ("v", "w")})
+        seen.append({name: sorted(batch_to_rows(step[name]), key=repr) for name in VIEWS})
     return seen
 
 
 def test_a_program_emits_the_same_with_any_number_of_workers() -> None:
     alone = changes(1)
     assert alone == changes(2) == changes(3)
+
+
+def test_works_side_by_side_are_done_once_each_and_the_first_failure_is_raised() -> None:
+    use_threads(3)
+    both = threading.Barrier(3)
+    done = []
+
+    def work(i: int) -> int:
+        if i < 3:
+            both.wait(30)  # three threads are at it
+        done.append(i)
+        assert not is_spread(100)  # and nobody is left to help
+        if i in (4, 5):
+            raise ValueError(i)
+        return i * i
+
+    assert side_by_side([partial(work, i) for i in (0, 1, 2, 3)]) == [0, 1, 4, 9]
+    assert sorted(done) == [0, 1, 2, 3] and is_spread(100)
+    with pytest.raises(ValueError, match=r"^4$"):
+        side_by_side([partial(work, i) for i in (0, 1, 2, 4, 5, 6)])
+    assert sorted(done) == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6]
+
+
+def test_expressions_that_take_no_time_stay_in_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_threads(2)
+    schema = Schema((Field("x", BIGINT),))
+    batch = Batch(schema, (Column(BIGINT, np.arange(9)),), np.ones(9, np.int64))
+    sizes: list[int] = []
+
+    def fn(rows: Batch) -> Batch:
+        sizes.append(len(rows))
+        return rows
+
+    counted = spread.spread(fn, [Cast(VARCHAR, InputRef(BIGINT, 0))])
+    # the first time nobody knows
+    for worth, seen in ((0.0, [9]), (0.0, [4, 5]), (1e3, [9])):
+        monkeypatch.setattr(spread, "WORTH_S", worth)
+        assert counted(batch).columns[0].values.tolist() == list(range(9))
+        assert sorted(sizes) == seen
+        sizes.clear()
 
 
 def test_which_row_failed_does_not_depend_on_the_workers() -> None:
@@ -91,7 +149,9 @@ def test_which_row_failed_does_not_depend_on_the_workers() -> None:
             "CREATE TABLE t (x INT, y INT); CREATE VIEW v AS SELECT 1 / x, 1 / y FROM t;"
         )
         rows = [((i - 30, i - 5), 1) for i in range(40)]
+        circuit = compile_circuit(plan)
+        circuit.step({"t": [as_input(plan.tables[0].schema, [((1, 1), 1)] * 9)]})
         with pytest.raises(RuntimeSqlError) as failure:
-            compile_circuit(plan).step({"t": [as_input(plan.tables[0].schema, rows)]})
+            circuit.step({"t": [as_input(plan.tables[0].schema, rows)]})
         told.append((str(failure.value), failure.value.row))
     assert told[0] == told[1]

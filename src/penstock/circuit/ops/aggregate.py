@@ -7,8 +7,9 @@ delta ──► group ids ──► rows of the touched groups before
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,14 @@ from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import take_column
 from penstock.data.masks import positions
+from penstock.data.parallel import are_many, side_by_side
 from penstock.data.types import BIGINT, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
+
+T = TypeVar("T")
 
 _GROUP = BIGINT.with_nullable(False)
 #: aggregates that a second copy of a value does not change, so that DISTINCT means nothing
@@ -103,11 +107,7 @@ class Aggregate(Node):
         before_at, before = self._read(rows.touched)
         add_totals(rows.groups, rows.weights, self._row_counts)
         if delta is not None:
-            for i, call in enumerate(self._calls):
-                try:
-                    call.add(rows)
-                except RuntimeSqlError as error:
-                    raise self._failure(error, i, None) from error
+            self._of_each_call(partial(self._add, rows), len(delta))
         self._has_started = True
         after_at, after = self._read(rows.touched)
         return self._change(rows.touched, before_at, before, after_at, after)
@@ -186,9 +186,22 @@ class Aggregate(Node):
         else:
             at = positions(self._row_counts.take(touched) > 0)
         groups = touched if len(at) == len(touched) else touched[at]
-        return at, tuple(self._value(i, groups) for i in range(len(self._calls)))
+        return at, tuple(self._of_each_call(partial(self._value, groups), len(groups)))
 
-    def _value(self, call: int, groups: Ids) -> Column:
+    def _of_each_call(self, work: Callable[[int], T], rows: int) -> list[T]:
+        """work(i) for every call: each has its own state, so several threads may share them."""
+        calls = range(len(self._calls))
+        if len(self._calls) > 1 and are_many(rows):
+            return side_by_side([partial(work, i) for i in calls])
+        return [work(i) for i in calls]
+
+    def _add(self, rows: GroupedRows, call: int) -> None:
+        try:
+            self._calls[call].add(rows)
+        except RuntimeSqlError as error:
+            raise self._failure(error, call, None) from error
+
+    def _value(self, groups: Ids, call: int) -> Column:
         try:
             return self._calls[call].accumulator.read(groups)
         except RuntimeSqlError as error:
