@@ -59,6 +59,10 @@ SELECT (SELECT MIN(y) FROM b WHERE y > MAX(a.x) * 5) AS m FROM a
 SELECT deptno, ARRAY(SELECT e.ename FROM emp e WHERE e.deptno = d.deptno ORDER BY e.sal DESC, e.ename LIMIT 2) AS l, ARRAY(SELECT dname FROM dept ORDER BY deptno % 20, 1) AS m, ARRAY(SELECT DISTINCT deptno + 1 FROM emp ORDER BY deptno + 1 DESC) AS n FROM dept d
 SELECT 1 AS one FROM a HAVING TRUE
 SELECT 1 AS one FROM a HAVING NULL
+SELECT p.k, o.x, s.z FROM a p, b q JOIN LATERAL (SELECT p.x AS x) o ON q.y > o.x * 10 LEFT JOIN LATERAL (SELECT p.x + o.x + q.y AS z) s ON z > 130
+SELECT p.k, r.y FROM b q, a p JOIN LATERAL (SELECT p.x + q.y AS z) s ON z > 200 AND k = 2, LATERAL (SELECT s.z - p.x AS y) r
+SELECT p.k, z, q.y FROM a p, LATERAL (SELECT p.k + 1 AS z) s LEFT JOIN b q ON q.k = z
+SELECT * FROM a p, LATERAL (SELECT p.k AS k) s JOIN b USING (k)
 SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)
 SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b WHERE y > 100)
 SELECT k, x FROM a WHERE (k, x) NOT IN (SELECT k, CAST(y / 10 AS INT) FROM b)
@@ -95,6 +99,11 @@ DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
      "FROM (VALUES (1), (2)) AS t(x)", [(0, None, None, 0)]),
     ("SELECT * FROM UNNEST(ARRAY[1, 2, 3], ARRAY['a', NULL]) AS t(x, y)",
      [(1, "a"), (2, None), (3, None)]),
+    ("SELECT a.k, e, t FROM a, UNNEST(ARRAY[x, 20]) AS u(e) LEFT JOIN b ON y = e * 10 WHERE a.k < 2",
+     [(1, 10, "x"), (1, 20, "y"), (1, 20, "y"), (1, 20, "y")]),
+    ("SELECT p.k, e, f FROM b q, a p CROSS JOIN UNNEST(ARRAY[q.y, 1]) AS u(e), UNNEST(ARRAY[e + p.x]) AS w(f) "
+     "WHERE q.t = 'x' AND p.s IN ('a', 'd')",
+     [(1, 100, 110), (1, 1, 11), (None, 100, 105), (None, 1, 6)]),
     ("SELECT y, i, x FROM UNNEST(ARRAY['b'], ARRAY[7, 8]) WITH ORDINALITY AS t(x, y, i)",
      [(7, 1, "b"), (8, 2, None)]),
     ("SELECT * FROM UNNEST(MAP['p', 1, 'q', 2], ARRAY[ROW(1, 'x')]) AS t(k, v, f, g)",

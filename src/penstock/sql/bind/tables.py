@@ -65,31 +65,80 @@ def _named(node: Node, alias: ast.Alias | None, name: str | None) -> tuple[Node,
 
 
 def _join(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
-    if "ASOF" in join.kind:
-        return _asof(join, catalog)
-    if join.kind == "OUTER APPLY":
-        raise unsupported(join.span, "OUTER APPLY", "write LEFT JOIN LATERAL (SELECT …) ON TRUE")
-    kind = _KINDS[join.kind]
-    left, left_scope = bind_table(join.left, catalog)
-    if isinstance(join.right, ast.DerivedTable) and (join.right.lateral or "APPLY" in join.kind):
-        return _lateral(join, kind, Frame(left, left_scope), catalog)
-    if isinstance(join.right, ast.Unnest):
-        return _unnest(join, join.right, left, left_scope, catalog)
-    right, right_scope = bind_table(join.right, catalog)
-    width = len(left.schema)
-    both = left_scope.joined(right_scope, width, join.right.span)
-    pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, left_scope, right_scope)]
-    conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
-    conditions += _on(join, both, catalog)
-    node = joined(kind, left, right, conditions, join.span)
-    scope = _padded(kind, left_scope, right_scope, width, join.span)
-    if pairs:
-        scope = scope.merged([(name, _merged(kind, a, b)) for name, a, b in pairs])
+    left = bind_table(join.left, catalog)
+    chain = _chain(join.right) if join.kind == "COMMA" else []
+    if not chain:
+        return _joined(join, *left, catalog)
+    node, scope = _joined(replace(join, right=chain[0].left), *left, catalog)
+    for later in chain:
+        node, scope = _joined(later, node, scope, catalog, before=left[1])
     return node, scope
 
 
-def _asof(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
-    left, left_scope = bind_table(join.left, catalog)
+def _chain(right: ast.TableRef) -> list[ast.Join]:
+    """The joins of `a, b JOIN LATERAL (… a.x, b.y …) JOIN c` from the first whose right side looks
+    back, which also sees what stands before the comma; those of `a, UNNEST(a.x) JOIN c` all. Joined
+    to `a, b` in turn they give the same rows, unless one pads its left side."""
+    joins: list[ast.Join] = []
+    while isinstance(right, ast.Join):
+        if right.kind not in ("CROSS", "INNER", "LEFT", "CROSS APPLY"):
+            break
+        joins.insert(0, right)
+        right = right.left
+    if _looks_back(right, "COMMA"):
+        return joins
+    while joins and not _looks_back(joins[0].right, joins[0].kind):
+        joins.pop(0)
+    return joins
+
+
+def _looks_back(right: ast.TableRef, kind: str) -> bool:
+    """Whether the right side of a join of `kind` may name the columns of the left."""
+    if isinstance(right, ast.DerivedTable):
+        return right.lateral or "APPLY" in kind
+    return isinstance(right, ast.Unnest)
+
+
+_NOTHING = Scope()
+
+
+def _joined(
+    join: ast.Join, left: Node, left_scope: Scope, catalog: Catalog, before: Scope = _NOTHING
+) -> tuple[Node, Scope]:
+    """`join` with its left side bound, whose first names are those of `before`: ON and USING do
+    not see them."""
+    if "ASOF" in join.kind:
+        return _asof(join, left, left_scope, catalog)
+    if join.kind == "OUTER APPLY":
+        raise unsupported(join.span, "OUTER APPLY", "write LEFT JOIN LATERAL (SELECT …) ON TRUE")
+    kind = _KINDS[join.kind]
+    if isinstance(join.right, ast.DerivedTable) and _looks_back(join.right, join.kind):
+        return _lateral(join, kind, Frame(left, left_scope), catalog, before)
+    if isinstance(join.right, ast.Unnest):
+        return _unnest(join, join.right, left, left_scope, catalog, before)
+    right, right_scope = bind_table(join.right, catalog)
+    width = len(left.schema)
+    both = left_scope.joined(right_scope, width, join.right.span)
+    own = _without(before, left_scope)
+    pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, own, right_scope)]
+    conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
+    conditions += _on(join, both, catalog, before)
+    node = joined(kind, left, right, conditions, join.span)
+    scope = _padded(kind, left_scope, right_scope, width, join.span)
+    if pairs:
+        merged = [(name, _merged(kind, a, b)) for name, a, b in pairs]
+        entries = _without(before, scope).merged(merged).entries
+        scope = replace(scope, entries=(*scope.entries[: len(before.entries)], *entries))
+    return node, scope
+
+
+def _without(before: Scope, scope: Scope) -> Scope:
+    """`scope` less its first names, which are those of `before`."""
+    n, m = len(before.entries), len(before.tables)
+    return replace(scope, entries=scope.entries[n:], tables=scope.tables[m:])
+
+
+def _asof(join: ast.Join, left: Node, left_scope: Scope, catalog: Catalog) -> tuple[Node, Scope]:
     right, right_scope = bind_table(join.right, catalog)
     width = len(left.schema)
     both = left_scope.joined(right_scope, width, join.right.span)
@@ -97,10 +146,10 @@ def _asof(join: ast.Join, catalog: Catalog) -> tuple[Node, Scope]:
     return node, _padded(JoinKind.LEFT, left_scope, right_scope, width, join.span)
 
 
-def _on(join: ast.Join, both: Scope, catalog: Catalog) -> list[Expr]:
+def _on(join: ast.Join, both: Scope, catalog: Catalog, before: Scope) -> list[Expr]:
     if join.on is None:
         return []
-    binder = ExpressionBinder(both, aggregates="ON", catalog=catalog)
+    binder = ExpressionBinder(_without(before, both), aggregates="ON", catalog=catalog)
     return conjuncts(binder.condition(join.on, "ON"))
 
 
@@ -113,7 +162,9 @@ def _padded(kind: JoinKind, left: Scope, right: Scope, width: int, span: Span | 
     )
 
 
-def _lateral(join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog) -> tuple[Node, Scope]:
+def _lateral(
+    join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog, before: Scope
+) -> tuple[Node, Scope]:
     """A join whose right side is a query that may name the columns of the left."""
     ref = join.right
     assert isinstance(ref, ast.DerivedTable)
@@ -125,14 +176,19 @@ def _lateral(join: ast.Join, kind: JoinKind, frame: Frame, catalog: Catalog) -> 
     both = frame.scope.joined(right_scope, width, ref.span)
     lifted, on = frame.dependent(query) if outers(query) else (query, [])
     at = frame.width + len(lifted.schema) - len(query.schema)
-    on += [_placed(c, width, at) for c in _on(join, both, catalog)]
+    on += [_placed(c, width, at) for c in _on(join, both, catalog, before)]
     node = joined(kind, frame.node, lifted, on, join.span)
     columns = [*range(width), *range(at, at + len(query.schema))]
     return pick(node, columns), _padded(kind, frame.scope, right_scope, width, join.span)
 
 
 def _unnest(
-    join: ast.Join, unnest: ast.Unnest, left: Node, scope: Scope, catalog: Catalog
+    join: ast.Join,
+    unnest: ast.Unnest,
+    left: Node,
+    scope: Scope,
+    catalog: Catalog,
+    before: Scope,
 ) -> tuple[Node, Scope]:
     """A join with UNNEST, whose operand may use the columns left of it."""
     if join.kind not in ("COMMA", "CROSS", "INNER", "CROSS APPLY") or join.natural or join.using:
@@ -143,7 +199,7 @@ def _unnest(
         )
     node, both = bind_unnest(unnest, left, scope, catalog)
     if join.on is not None:
-        node = kept(node, _on(join, both, catalog))
+        node = kept(node, _on(join, both, catalog, before))
     return node, both
 
 
