@@ -147,6 +147,16 @@ CASES = {
     "rank-end": Case(_over("RANK()", "g"), grows=True),
     "dense-rank-end": Case(_over("DENSE_RANK()", "g"), grows=True),
     "running-total-end": Case(_over("SUM(x)", "g"), grows=True),
+    "lag-ignore-nulls-end": Case(
+        "SELECT id, LAG(NULLIF(MOD(x, 5), 1)) IGNORE NULLS OVER (PARTITION BY g ORDER BY ts) AS v "
+        "FROM t",
+        grows=True,
+    ),
+    "short-frame-end": Case(
+        "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND 1 "
+        "PRECEDING) AS v FROM t",
+        grows=True,
+    ),
     "asof-join": Case(
         "SELECT t.id, d.y FROM t LEFT ASOF JOIN d MATCH_CONDITION (t.ts >= d.ts) ON t.k = d.k"
     ),

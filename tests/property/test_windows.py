@@ -89,6 +89,16 @@ def running(draw: st.DrawFn, back: bool) -> WindowSpec:
     """A call that goes on from row to row, from the first one (`back`) or from the last."""
     column = draw(st.sampled_from(["o", "d", "f", "s", "t"]))
     at, unit = T.index(column), draw(st.sampled_from(["RANGE", "ROWS"]))
+    how = draw(st.sampled_from(["to the row", "to the row", "short of it", "values"]))
+    if how == "values":
+        args = (at, at) if draw(st.booleans()) else (at,)
+        kind = "LAG" if back else "LEAD"
+        return WindowSpec(kind, args, T.types[at], None, draw(st.integers(1, 3)), True)
+    if how == "short of it":
+        kind = draw(st.sampled_from(["COUNT", "MIN", "MAX", *["SUM", "AVG"] * (column in "odf")]))
+        n = draw(st.integers(1, 3))
+        frame = Frame("ROWS", None, -n) if back else Frame("ROWS", n, None)
+        return WindowSpec(kind, (at,), result_of(kind, T.types[at]), frame)
     options = ["COUNT", "MIN", "MAX", "EDGE", *(["SUM", "AVG"] if column in "odf" else [])]
     options += ["RANK", "DENSE_RANK", "ROW_NUMBER"] if back else []
     kind = draw(st.sampled_from(options))
@@ -253,6 +263,14 @@ RUNNING = {
     "least of the rest": (WindowSpec("MIN", (1,), INTEGER, AHEAD), 500, 1),
     "first value": (WindowSpec("FIRST_VALUE", (1,), INTEGER, BACK), 500, 1),
     "last value": (WindowSpec("LAST_VALUE", (1,), INTEGER, AHEAD), 500, 1),
+    "value before": (WindowSpec("LAG", (1,), INTEGER, None, 2, True), 500, 3),
+    "value behind": (WindowSpec("LEAD", (1,), INTEGER, None, 1, True), 500, 2),
+    "up to two rows before": (
+        WindowSpec("MAX", (1,), INTEGER, Frame("ROWS", None, -2)),
+        998,
+        3,
+    ),
+    "from the next row on": (WindowSpec("MIN", (1,), INTEGER, Frame("ROWS", 1, None)), 500, 2),
 }
 
 

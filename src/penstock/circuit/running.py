@@ -25,6 +25,15 @@ import numpy.typing as npt
 from penstock.circuit.dense import Ids
 from penstock.circuit.frames import frame_extremes, frame_sums, running_float_sums
 from penstock.circuit.moments import wide_values
+from penstock.circuit.recalled import (
+    is_lag_of_values,
+    lag_fields,
+    lag_of_values,
+    short,
+    short_fields,
+    stops_short,
+    up_to_here,
+)
 from penstock.circuit.spec import Frame, Order, WindowSpec
 from penstock.circuit.wide import range_words, read_sums
 from penstock.circuit.windows import Elements, evaluate, frames_of, overflow, with_nulls
@@ -53,6 +62,8 @@ def mirrored(calls: Sequence[WindowSpec]) -> tuple[WindowSpec, ...]:
 
 def _mirrored(call: WindowSpec) -> WindowSpec:
     frame = call.frame
+    if frame is None and call.ignore_nulls and call.kind in ("LAG", "LEAD"):
+        return replace(call, kind="LEAD" if call.kind == "LAG" else "LAG")
     if frame is None:  # ROW_NUMBER, RANK, LAG …: their mirror images have no name
         return replace(call, kind=f"LAST {call.kind}")
     start = None if frame.end is None else -frame.end
@@ -66,6 +77,8 @@ def _goes_on(call: WindowSpec, is_ordered: bool) -> bool:
         return True
     if call.kind in ("RANK", "DENSE_RANK"):
         return is_ordered
+    if is_lag_of_values(call) or stops_short(call):
+        return True
     frame = call.frame
     if frame is None or frame.start is not None:
         return False
@@ -79,11 +92,17 @@ def asks_for_peers(call: WindowSpec) -> bool:
     """Whether a row's value may depend on rows that the order does not tell from it."""
     if call.kind in _PEERLESS and not call.ignore_nulls:
         return False
-    return call.frame is None or call.frame.unit == "RANGE"
+    if call.frame is None:
+        return call.kind not in ("LAG", "LEAD")
+    return call.frame.unit == "RANGE"
 
 
 def fields_of(call: WindowSpec, types: Sequence[SqlType]) -> tuple[SqlType, ...]:
     """`types` are those of the rows."""
+    if is_lag_of_values(call):
+        return lag_fields(call, types)
+    if stops_short(call):
+        return short_fields(call, fields_of(up_to_here(call), types))
     if call.kind == "RANK":
         return (_COUNT,)
     if call.kind in ("SUM", "AVG") and types[call.args[0]].kind in FLOATS:
@@ -99,6 +118,10 @@ def continue_from(
 
     Entry p of the columns of `seed` is the same of the row before place p, if `there[p]`. Raises
     RuntimeSqlError where a sum does not fit."""
+    if is_lag_of_values(call):
+        return lag_of_values(call, e, seed)
+    if stops_short(call):
+        return short(call, e, seed, lambda c, e, s: continue_from(c, e, s, there))
     value, place = seed[0], e.place
     match call.kind:
         case "ROW_NUMBER" | "DENSE_RANK" | "COUNT":

@@ -1,4 +1,4 @@
-"""Window functions that go on from row to row: ranks, running totals, FIRST_VALUE.
+"""Window functions that go on from row to row: ranks, running totals, FIRST_VALUE, LAG of values.
 
     rows kept   a 1   b 3   c 4   d 7 │ e 9 …     each with its values (here a running total)
     change              +x
@@ -9,7 +9,8 @@
 A stretch begins at a change and is read in pieces: a few rows first, eight times as many each time
 that the values at its end are not what they were. Stretches that meet become one.
 
-LAST_VALUE and frames from the row to the end of the partition are the same in the opposite order.
+LAST_VALUE, LEAD … IGNORE NULLS and frames from the row to the end of the partition are the same in
+the opposite order.
 """
 
 from __future__ import annotations

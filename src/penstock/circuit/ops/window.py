@@ -53,7 +53,8 @@ class Window(Node):
                  and on those after, and emit the difference.
     State: the input by partition, in order.
     Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
-           bounded frame: LAG … IGNORE NULLS, frames from or to the end that stop short of the row.
+           bounded frame: LAG … IGNORE NULLS of more than a few values, frames that are open at one
+           end and at the other stop beyond the row, or short of it by a RANGE or by many rows.
     """
 
     def __init__(

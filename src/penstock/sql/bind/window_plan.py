@@ -118,12 +118,15 @@ def _reach(call: Windowed) -> str:
     if _is_whole(call):
         return _EVERYTHING
     if call.kind in ("LAG", "LEAD"):
-        return "IGNORE NULLS" if call.ignore_nulls else "ROWS"
+        # values before the row, or behind it: each goes on from one end
+        return f"{call.kind} IGNORE NULLS" if call.ignore_nulls else "ROWS"
     frame = call.frame
     if frame is not None and frame.start is not None and frame.end is not None:
         return frame.unit
     # up to the row, and from the row on: each goes on from one end of the partition
-    return "back" if frame is None or frame.start is None else "ahead"
+    if frame is None or frame.start is None:
+        return "back" if frame is None or frame.end in (None, 0) else f"back to {frame.end}"
+    return "ahead" if frame.start == 0 else f"ahead from {frame.start}"
 
 
 def _is_whole(call: Windowed) -> bool:
