@@ -13,15 +13,13 @@ from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.sql.program import compile_program
 from tests.property import tpcds
-from tests.property.tpcds import QUERIES, TEXT, History, Row
+from tests.property.tpcds import FITTED, QUERIES, TEXT, History, Row
 
 #: one of each shape: rollup and rank, FULL JOIN, INTERSECT, EXISTS under OR, self joins of a CTE
 SAMPLE = ["q3", "q10", "q36", "q38", "q51", "q67", "q97"]
 
 
 LARGE = dict.fromkeys(tpcds.FACTS, 400)
-#: queries that ask for what so few rows seldom have: groups of 15, ten customers of one place, …
-RARE = {"q8", "q34", "q39", "q44", "q47", "q54", "q58", "q64", "q69"}
 
 
 def test_all_the_published_queries_compile() -> None:
@@ -35,7 +33,7 @@ def follow(name: str, seed: int, sizes: dict[str, int] | None = None) -> int:
     circuit = compile_circuit(plan)
     schemas = {t.name: t.schema for t in plan.tables}
     history, total, most = History(name, seed, sizes), Counter[Row](), 0
-    for share in (0.7, 0.3, 0.2):
+    for share in (1.0, 0.5, 0.3) if name in FITTED else (0.7, 0.3, 0.2):
         inputs = {}
         for table, events in history.step(share).items():
             batch = batch_from_rows(schemas[table], [row for row, _ in events])
@@ -58,5 +56,4 @@ def test_a_query_equals_duckdb_after_random_changes(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_query_equals_duckdb_after_random_changes(name: str) -> None:
-    most = max(follow(name, seed, LARGE) for seed in (0, 1))
-    assert most > 0 or name in RARE
+    assert max(follow(name, seed, LARGE) for seed in (0, 1)) > 0

@@ -31,6 +31,8 @@ import pyarrow as pa
 
 from penstock.sql import ast
 from penstock.sql.parser import parse_program
+from tests.property.tpcds_fitted import FITTED
+from tests.property.tpcds_fitted import SIZES as FITTED_SIZES
 
 TEXT = (Path(__file__).parents[1] / "unit/sql/programs/tpcds.sql").read_text()
 _HEAD, *_PARTS = TEXT.split("CREATE VIEW ")
@@ -148,7 +150,8 @@ class History:
     """
 
     def __init__(self, name: str, seed: int, sizes: dict[str, int] | None = None) -> None:
-        self._sizes = SIZES | (sizes or {})
+        self._fitted = FITTED.get(name, {})
+        self._sizes = SIZES | (sizes or {}) | dict(FITTED_SIZES.get(name, {}))
         self._r = random.Random(f"{name}/{seed}")
         self._pools = pools(QUERIES[name])
         self._scenarios = [s for s in scenarios(QUERIES[name]) if s]
@@ -197,13 +200,16 @@ class History:
             values["d_week_seq"] = day.toordinal() // 7
             months = [v for v in self._pools.get("d_month_seq", []) if isinstance(v, int)] or [1]
             month = (values["d_year"] or 0) * 12 + (values["d_moy"] or 0)
-            values["d_month_seq"] = months[month % len(months)]
+            fits = "d_month_seq" in self._fitted
+            values["d_month_seq"] = month if fits else months[month % len(months)]
         return tuple(values.values())
 
     def _value(self, column: str, type_: str, pool: list[Any]) -> Any:
         r = self._r
         if r.random() < 0.04:
             return None
+        if self._fitted.get(column):
+            return r.choice(self._fitted[column])
         match type_:
             case "DATE":
                 return r.choice(self._days) + datetime.timedelta(r.choice([0, 0, 1, 5, 20, -1]))
