@@ -15,7 +15,7 @@ _FEW = [0, 1, 2]
 
 
 def _each(columns: tuple[str, ...], values: list[Any]) -> dict[str, list[Any]]:
-    return {column: values for column in columns}
+    return dict.fromkeys(columns, values)
 
 
 FITTED: Mapping[str, Mapping[str, list[Any]]] = {
