@@ -234,3 +234,33 @@ def test_a_connection_that_was_idle_for_a_while_still_serves(shared: System) -> 
         assert answer.status == 200
         assert client.sock is opened, "it did not have to be opened again"
     client.close()
+
+
+ENDLESS = """
+SET penstock_recursion_rounds = 1000000000;
+CREATE TABLE one (n BIGINT NOT NULL PRIMARY KEY, most BIGINT NOT NULL);
+DECLARE RECURSIVE VIEW r (n BIGINT NOT NULL, most BIGINT NOT NULL);
+CREATE MATERIALIZED VIEW r AS
+SELECT n, most FROM one UNION ALL SELECT n + 1, most FROM r WHERE n < most;
+"""
+
+
+@pytest.mark.slow
+def test_a_recursion_without_an_end_can_be_stopped_and_the_last_checkpoint_is_there_again(
+    shared: System,
+) -> None:
+    def is_computing() -> bool:
+        seen = p.get("/stats").json()["global_metrics"]
+        counts = ("total_input_records", "buffered_input_records", "total_processed_records")
+        return [seen[c] for c in counts] == [2, 0, 1]
+
+    p = shared.pipeline(ENDLESS, fault_tolerance={"model": "at_least_once"})
+    p.send("one", {"n": 1, "most": 10})
+    taken = p.post("/checkpoint").json()["checkpoint_sequence_number"]
+    wait_for(lambda: p.get("/checkpoint_status").json()["success"] == taken)
+    p.send("one", {"n": 1, "most": 10**12}, wait=False)
+    wait_for(is_computing)
+
+    p.stop()
+    p.start()
+    assert p.query("SELECT COUNT(*) AS n FROM r") == [{"n": 10}]
