@@ -61,6 +61,8 @@ SELECT 1 AS one FROM a HAVING TRUE
 SELECT 1 AS one FROM a HAVING NULL
 SELECT p.k, o.x, s.z FROM a p, b q JOIN LATERAL (SELECT p.x AS x) o ON q.y > o.x * 10 LEFT JOIN LATERAL (SELECT p.x + o.x + q.y AS z) s ON z > 130
 SELECT p.k, r.y FROM b q, a p JOIN LATERAL (SELECT p.x + q.y AS z) s ON z > 200 AND k = 2, LATERAL (SELECT s.z - p.x AS y) r
+SELECT p.k, q.y, r.x FROM a p LEFT JOIN b q JOIN a r ON r.k = q.k AND q.y < 300 ON p.k = q.k
+SELECT p.k, q.y, r.dname, s.x FROM a p JOIN b q LEFT JOIN dept r INNER JOIN a s ON s.k * 10 = r.deptno ON r.deptno > q.y CROSS JOIN dept t ON p.k = q.k
 SELECT p.k, z, q.y FROM a p, LATERAL (SELECT p.k + 1 AS z) s LEFT JOIN b q ON q.k = z
 SELECT * FROM a p, LATERAL (SELECT p.k AS k) s JOIN b USING (k)
 SELECT k FROM a WHERE (k, x) IN (SELECT k, y / 10 FROM b)
@@ -94,6 +96,14 @@ DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
       ("d", False, True, False), (None, None, None, None)]),
     ("SELECT k, most(MAX(k)) AS m, most(k + 1) AS n, both(k) AS o FROM a o GROUP BY k HAVING EXISTS "
      "(SELECT 1 FROM b i WHERE i.k = o.k AND i.y = most(o.k))", [(1, 100, 300, False), (2, 300, None, True)]),
+    ("SELECT * FROM (SELECT k, x, LENGTH(s) AS n FROM a) PIVOT (SUM(x * n) AS t FOR k IN (1 AS p, 2 AS q, 3 AS r))",
+     [(30, None, None)]),
+    ("SELECT * FROM (SELECT k, y, t FROM b) PIVOT (COUNT(*) FILTER (WHERE t > 'x') AS n, SUM(600 / (y - 100)) AS s "
+     "FOR k IN (2 AS p, 4 AS q)) AS c",
+     [(1, 9, 1, None)]),
+    ("SELECT SUM(x / (k - 1)) FILTER (WHERE k <> 1) AS s, MAX(CAST(s AS INT)) FILTER (WHERE s < 'a') AS m, "
+     "COUNT(DISTINCT 6 / (k - 2)) FILTER (WHERE k <> 2) AS c, ARRAY_AGG(x ORDER BY 6 / (k - 1), x) "
+     "FILTER (WHERE k > 1) AS l FROM a", [(60, None, 2, (None, 30, 30))]),
     ("SELECT there(t) AS t FROM b WHERE t > 'w'", [("x!",), ("y!",), ("z!",)]),
     ("SELECT COUNTIF(NULL) AS c, EVERY(NULL) AS e, ARG_MAX(1, NULL) AS a, COUNT(NULL, 1) AS n "
      "FROM (VALUES (1), (2)) AS t(x)", [(0, None, None, 0)]),

@@ -74,6 +74,8 @@ def aggregate(
     if null_free:
         is_there = build.is_null(args[0], e.span, negated=True)
         keep = is_there if keep is None else build.and_([keep, is_there])
+    if keep is not None:
+        wanted = build.only_where(keep, wanted)
     if e.distinct and not takes_distinct(name):
         raise BindError(e.span, f"{name} takes no DISTINCT")
     within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)

@@ -47,6 +47,7 @@ from penstock.plan.expressions import (
     Not,
     Or,
 )
+from penstock.plan.rewrite import can_fail
 from penstock.sql.bind import literals
 from penstock.sql.bind.report import BindError
 
@@ -297,6 +298,11 @@ def case(
     conditions = [c for c, _ in branches]
     pairs = tuple(zip(conditions, unified[:-1], strict=True))
     return Case(common, pairs, unified[-1], span=span)
+
+
+def only_where(keep: Expr, args: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The arguments of an aggregate with FILTER: what can fail is computed in kept rows only."""
+    return tuple(case([(keep, a)], None, a.span) if can_fail(a) else a for a in args)
 
 
 def coalesce(args: Sequence[Expr], span: Span | None, name: str = "COALESCE") -> Expr:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.plan.expressions import Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, Filter, Node, Project, UnionAll
+from penstock.plan.rewrite import columns_of
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
@@ -37,8 +38,7 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
         aggregates.append((None if item.alias is None else item.alias.name, bound))
     used = {a.index for a in axes}
     for _, call in aggregates:
-        read = (*call.args, *call.within)
-        used |= {c.index for c in read if isinstance(c, InputRef)}
+        used.update(*map(columns_of, call.operands))
     keys = [c for c in references(source.schema) if isinstance(c, InputRef) and c.index not in used]
     feed: list[Expr] = [*keys]
     calls: list[AggCall] = []
@@ -50,7 +50,8 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
             if name in names:
                 raise BindError(value.span, f"PIVOT has two columns {name}; name one with AS")
             kept = chosen if call.filter is None else build.and_([chosen, call.filter])
-            calls.append(replace(call, filter=kept).placed(lambda e: _place(e, feed)))
+            call = replace(call, args=build.only_where(kept, call.args), filter=kept)
+            calls.append(call.placed(lambda e: _place(e, feed)))
             names.append(name)
     below = Schema(tuple(Field(_name(e, i), e.type) for i, e in enumerate(feed)))
     results = [Field(n, c.function.result) for n, c in zip(names, calls, strict=True)]

@@ -1,6 +1,7 @@
 """FROM: tables, sub-queries, UNNEST, table functions, joins, PIVOT and UNPIVOT.
 
-Joins associate to the left; a comma is the loosest of them.
+Joins associate to the left; a comma is the loosest of them. Conditions close the joins like
+brackets: a JOIN b JOIN c ON p ON q is a JOIN (b JOIN c ON p) ON q.
 """
 
 from __future__ import annotations
@@ -36,14 +37,18 @@ class TableParser(CallParser):
             left = self._join(left, start)
         return left
 
-    def _join(self, left: ast.TableRef, start: int) -> ast.TableRef:
+    def _join(self, left: ast.TableRef, start: int, *, nested: bool = False) -> ast.TableRef:
         natural = self.accept("NATURAL")
         kind = self._join_kind()
+        inner = self.starts[self.i]
         right = self._table()
+        if not natural and "APPLY" not in kind and kind != "CROSS":
+            while self.key in _JOIN_WORDS:  # b is joined first in a JOIN b JOIN c ON … ON …
+                right = self._join(right, inner, nested=True)
         if kind in ("CROSS", "CROSS APPLY", "OUTER APPLY"):
             if natural:
                 raise self.refuse(f"a {kind} is not NATURAL", start)
-            if self.key in ("ON", "USING"):
+            if self.key in ("ON", "USING") and not nested:
                 raise self.refuse(f"{kind} takes no {self.key} condition")
             return ast.Join(self.span_from(start), kind, left, right)
         match_condition: ast.Expr | None = None
@@ -54,7 +59,7 @@ class TableParser(CallParser):
         on: ast.Expr | None = None
         using: tuple[ast.Identifier, ...] = ()
         if natural:
-            if self.key in ("ON", "USING"):
+            if self.key in ("ON", "USING") and not nested:
                 raise self.refuse(f"a NATURAL JOIN takes no {self.key} condition")
         elif self.accept("USING"):
             using = self.identifiers()
