@@ -12,6 +12,7 @@ from bench import (
     latency,
     queries,
     reset,
+    skew,
     startup,
     step_cost,
     tpch,
@@ -19,8 +20,8 @@ from bench import (
 from bench.peers import nexmark
 
 SUITES = (
-    queries.run, nexmark.run, latency.run, step_cost.run, tpch.run, compiling.run, startup.run,
-    checkpoint.run, reset.run, ingest.run, demo.run,
+    queries.run, nexmark.run, latency.run, step_cost.run, skew.run, tpch.run, compiling.run,
+    startup.run, checkpoint.run, reset.run, ingest.run, demo.run,
 )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def main() -> int:
                 *queries.QUERIES,
                 "nexmark",
                 "step-cost",
+                "skew",
                 "tpch",
                 "compiling",
                 "startup",
