@@ -89,11 +89,9 @@ class Killer(threading.Thread):
 
     def _kill(self, end: float) -> None:
         """One kill, and how long it takes to be back, unless that goes beyond `end`."""
-        with self.lock:
-            process = until(self._process, self._stage.patience_s, "a process to kill")
-            os.kill(process, signal.SIGKILL)
-            killed = time.monotonic()
-            self.kills += 1
+        until(self._is_killed, self._stage.patience_s, "a process to kill")
+        killed = time.monotonic()
+        self.kills += 1
         while time.monotonic() < end:
             if self._stage.got("/completion_status", params={"token": self._stage.token}):
                 self.back_s.append(time.monotonic() - killed)
@@ -101,12 +99,16 @@ class Killer(threading.Thread):
             if self._end.wait(0.05):
                 return
 
-    def _process(self) -> int | None:
-        """The process that holds the storage; None between two lives."""
-        try:
-            return self._stage.p.process()
-        except (AssertionError, OSError):
-            return None
+    def _is_killed(self) -> bool:
+        with self.lock:
+            try:
+                os.kill(self._stage.p.process(), signal.SIGKILL)
+                return True
+            except (AssertionError, OSError):  # nobody holds the storage: between two lives
+                pass
+        # whoever waits for the lock cannot
+        self._stage.ensure_up()
+        return False
 
     def stop(self) -> None:
         self._end.set()
