@@ -51,7 +51,7 @@ from penstock.io.outputs.file_output import log_format
 from penstock.io.outputs.words import RECORD, of_records
 
 #: a transaction takes tens of milliseconds, whatever its size
-FLUSH_BYTES = 16 << 20
+FLUSH_BYTES = 64 << 20
 
 
 class KafkaLogSink(Sink):
