@@ -33,6 +33,9 @@ def test_a_copy_is_audited_planned_reset_and_called_off_by_commands(
     for shown in ("'invented'", "'damaged'", "'v3'", "missing", "target"):
         assert shown in text, text
 
+    result = CliRunner().invoke(main, ["audit", p.name, "m", "nobody", "--url", system.url])
+    assert result.exit_code == 2 and "UnknownOutputEndpoint" in result.output
+
     broken = rows(db)
     code, text = run("reset", "--dry-run", "--mode", "diff")
     assert code == 0 and "12 rows" in text and "needs: write to" in text

@@ -5,7 +5,8 @@ penstock reset shop totals pg --dry-run      what that would do; touches nothing
 penstock reset shop totals pg --mode diff    write only what differs
 penstock reset shop totals pg --cancel       call it off before it is published
 penstock reset shop totals pg --also totals.file      both, cut at one step
-penstock audit shop totals pg                what differs; exit code 1 if anything does
+penstock audit shop totals pg                what differs; exit code 1 if anything does, 2 if nobody
+                                             can tell
 """
 
 from __future__ import annotations
@@ -127,12 +128,13 @@ class _Rate(ProgressColumn):
 
 
 def _watch(server: Server, path: str, tokens: dict[str, str]) -> None:
-    """Show every token's reset until all have ended."""
+    """Show every token's reset until all have ended: bars on a terminal, else a line a phase."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"),
         _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     ended: dict[str, dict[str, Any]] = {}
+    told: set[str] = set()
     with Progress(*columns, console=Console()) as progress:
         tasks: dict[str, TaskID] = {
             t: progress.add_task(f"{name} accepted", total=None) for t, name in tokens.items()
@@ -150,6 +152,11 @@ def _watch(server: Server, path: str, tokens: dict[str, str]) -> None:
                 )
                 if s["status"] != "inprogress":
                     ended[token] = s
+                    continue
+                line = _line(name, s, progress.console.is_terminal)
+                if line and line not in told:
+                    told.add(line)
+                    progress.console.print(Text(line), soft_wrap=True)
             if len(ended) == len(tokens):
                 break
             time.sleep(POLL_S)
@@ -164,6 +171,13 @@ def _watch(server: Server, path: str, tokens: dict[str, str]) -> None:
         click.echo(f"{tokens[token]}: the reset {outcome}, the old contents stay{why}", err=True)
     if not is_good:
         sys.exit(1)
+
+
+def _line(name: str, status: dict[str, Any], has_bars: bool) -> str:
+    """What is to be said once: why a reset waits, and without bars each phase."""
+    why = status["error"] if status["waiting_for"] else None
+    phase = "" if has_bars and not why else f"{name} {_phase(status)}"
+    return f"{phase}: {why}" if why else phase
 
 
 def _phase(status: dict[str, Any]) -> str:
@@ -183,9 +197,14 @@ def audit(
 ) -> None:
     """Compare the target of CONNECTOR with VIEW, as of one step; touches nothing.
 
-    Exit code 1 if anything differs."""
+    Exit code 1 if anything differs, 2 if that cannot be told."""
     path = f"/pipelines/{pipeline}/views/{view}/connectors/{connector}/audit"
-    found = Server(url, api_key, timeout_s=3600).call("POST", path, json={"sample": sample}).json()
+    try:
+        server = Server(url, api_key, timeout_s=3600)
+        found = server.call("POST", path, json={"sample": sample}).json()
+    except click.ClickException as e:
+        e.exit_code = 2
+        raise
     sides = ", ".join(
         f"{side} {found[side]['rows']:,} rows, digest {found[side]['digest']}"
         for side in ("view", "target")
