@@ -1,6 +1,6 @@
 """`python -m tests.contract.memory CONTEXT ROWS`: reset a sink with a view of ROWS rows, in a
 process that may not use more than `LIMIT` bytes; prints what it took, in JSON. The limit counts
-address space, so it is not set for DuckDB, whose allocator keeps what it no longer uses (with
+address space, so it is not set for sinks with a DuckDB, whose allocator keeps what it no longer uses (with
 4,000,000 rows 1,946 MiB of it, of which 827 were resident).
 
 The rows are made a chunk at a time, as the spine of a view hands them over, so that what is
@@ -76,7 +76,8 @@ def main(context_json: str, rows: int) -> None:
     sink.validate()
     reset(sink, context, 1, STAGE_ROWS)
     baseline = memory_mb("VmRSS")
-    if transport != "duckdb_output":
+    # a compacted topic's keys are looked up in a DuckDB
+    if transport != "duckdb_output" and not (transport == "kafka_output" and context.key):
         resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     Path("/proc/self/clear_refs").write_text("5")
     started = time.monotonic()

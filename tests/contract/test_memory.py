@@ -11,12 +11,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
 from tests.contract.lake_targets import DeltaTarget, ParquetFolderTarget
 from tests.contract.redis_targets import RedisTarget
 from tests.contract.target import Target
@@ -27,10 +29,19 @@ from tests.contract.targets import (
     PostgresTarget,
     SqliteTarget,
 )
+from tests.kafka_server import kafka
 from tests.servers import postgres, redis_server
 from tests.system.fault_targets import RealDuckDbTarget
 
-__all__ = ["postgres", "redis_server"]
+__all__ = ["kafka", "postgres", "redis_server"]
+
+
+class LargeMessagesTarget(KafkaLogTarget):
+    format: ClassVar[Mapping[str, Any] | None] = {
+        "name": "json",
+        "config": {"update_format": "insert_delete"},
+    }
+
 
 ROWS = int(os.environ.get("MEMORY_ROWS", "1000000"))
 #: MiB over what the process has before: what each sink keeps of its own at most
@@ -45,6 +56,9 @@ BOUND: dict[type[Target], int] = {
     PostgresTarget: 150,
     DeltaTarget: 400,
     RedisTarget: 200,
+    # a transaction's worth of records, here and on their way
+    LargeMessagesTarget: 350,
+    KafkaUpsertTarget: 350,
 }
 
 

@@ -1,8 +1,8 @@
 """A view in an append topic: snapshots and deltas, marked so that a reader can tell them apart.
 
     begin     an attempt gets a name; nothing is written
-    stage     records collect; each FLUSH_BYTES of them are a transaction (the first begins with
-              `begin` control records), which readers hold back
+    stage     records collect; each FLUSH_BYTES or FLUSH_RECORDS of them are a transaction (the
+              first begins with `begin` control records), which readers hold back
     publish   the rest, `end` control records in every partition, the marker     ◄── the instant
     apply     a delta, a `step` control record, the marker: one transaction
 
@@ -13,7 +13,7 @@ is one transaction.
 Fencing: snapshots of several generations may be open side by side, each under its attempt; a
 writer that was fenced off goes on only if the topic's state still knows its attempt.
 
-Memory: FLUSH_BYTES and what librdkafka buffers (queue.buffering.max.kbytes).
+Memory: FLUSH_BYTES of records and what librdkafka buffers (queue.buffering.max.kbytes).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ from penstock.io.outputs.words import RECORD, of_records
 
 #: a transaction takes tens of milliseconds, whatever its size
 FLUSH_BYTES = 64 << 20
+#: small messages take more than their bytes
+FLUSH_RECORDS = 50_000
 
 
 class KafkaLogSink(Sink):
@@ -103,7 +105,7 @@ class KafkaLogSink(Sink):
             for m in self._encoded(rows, marks):
                 self._held.append(m)
                 self._held_bytes += m.size
-                if self._held_bytes >= FLUSH_BYTES:
+                if self._held_bytes >= FLUSH_BYTES or len(self._held) >= FLUSH_RECORDS:
                     self._flush(generation)
         except BaseException:
             self._forget()  # a part of the chunk may be written
