@@ -1,7 +1,7 @@
 """`python -m tests.contract.memory CONTEXT ROWS`: reset a sink with a view of ROWS rows, in a
 process that may not use more than `LIMIT` bytes; prints what it took, in JSON. The limit counts
-address space, so it is not set for sinks with a DuckDB, whose allocator keeps what it no longer uses (with
-4,000,000 rows 1,946 MiB of it, of which 827 were resident).
+address space, so it is not set for sinks with a DuckDB, whose allocator keeps what it no longer
+uses (with 4,000,000 rows 1,946 MiB of it, of which 827 were resident).
 
 The rows are made a chunk at a time, as the spine of a view hands them over, so that what is
 measured is the sink's own: {"baseline_mb", "peak_mb", "rows", "seconds"}. The baseline is taken
