@@ -185,6 +185,12 @@ def _phase(status: dict[str, Any]) -> str:
     return status["phase"] if waiting_for is None else f"{status['phase']} for {waiting_for}"
 
 
+class _CannotTell(click.ClickException):
+    """An audit that came to no end, which is neither "equal" nor "different"."""
+
+    exit_code = 2
+
+
 @click.command()
 @click.argument("pipeline")
 @click.argument("view")
@@ -203,8 +209,7 @@ def audit(
         server = Server(url, api_key, timeout_s=3600)
         found = server.call("POST", path, json={"sample": sample}).json()
     except click.ClickException as e:
-        e.exit_code = 2
-        raise
+        raise _CannotTell(e.message) from e
     sides = ", ".join(
         f"{side} {found[side]['rows']:,} rows, digest {found[side]['digest']}"
         for side in ("view", "target")
