@@ -22,6 +22,7 @@ from penstock.sql.program import compile_program
 from penstock.state import spine
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
+from tests.examples import examples
 from tests.oracle.drive import Unsynced, as_input
 
 TABLES = """
@@ -170,7 +171,7 @@ def outputs(circuit: Circuit, plan: ProgramPlan, batch: dict[str, Rows]) -> dict
 @pytest.mark.parametrize("queries", PROGRAMS.values(), ids=PROGRAMS)
 @given(steps=st.lists(st.lists(changes, max_size=6), min_size=6, max_size=14))
 @settings(
-    max_examples=10, deadline=None,
+    max_examples=examples(6), deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 def test_what_is_forgotten_does_not_show(
