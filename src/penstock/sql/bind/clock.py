@@ -8,18 +8,19 @@
           Scan now
 
 A comparison of something with a function of NOW() alone becomes a Frontier, which looks only at
-the rows that time has passed (sql-reference 4.5). Any other use joins the clock's row, so every
-tick reads all rows.
+the rows that time has passed (sql-reference 4.5). Inside an expression (under OR or NOT, in FILTER,
+in CASE) it becomes a column of TRUE and FALSE, made of a Frontier for each answer. Any other use
+joins the clock's row, so every tick reads all rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.data.types import BOOLEAN, TIMESTAMP, Field, Kind, Schema
+from penstock.data.types import BOOLEAN, FLOATS, TIMESTAMP, Field, Kind, Schema
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import CLOCK, Node, Project, Scan
-from penstock.plan.rewrite import columns_of, inputs, parts
+from penstock.plan.rewrite import can_fail, columns_of, inputs, parts
 from penstock.sql.bind.forms import JOINED, Now, Outer, descend, has
 
 NOW = TIMESTAMP.with_nullable(False)
@@ -63,6 +64,27 @@ def temporal(p: Expr) -> tuple[Expr, str, Expr] | None:
     if not has(b, Now) or columns_of(b) or has(b, Outer) or len(set(_joined(b))) > 1:
         return None
     return a, op, b
+
+
+#: the other side of a comparison
+_OTHERS = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+
+
+def told(p: Call) -> tuple[Expr, str, Expr] | None:
+    """The same of a comparison inside an expression, whose answer is wanted for every row. None
+    where it is not TRUE or FALSE of all values (NaN), or an error of a row that nobody may ask."""
+    found = temporal(p)
+    if found is None:
+        return None
+    e, _, limit = found
+    return None if e.type.kind in FLOATS or can_fail(e) or limit.type.nullable else found
+
+
+def sides(op: str) -> list[tuple[str, bool]]:
+    """The comparisons of which every value that is not NULL passes one, with the answer of `op`."""
+    if op == "=":
+        return [("=", True), ("<", False), (">", False)]
+    return [(op, True), (_OTHERS[op], False)]
 
 
 def _joined(e: Expr) -> list[type]:

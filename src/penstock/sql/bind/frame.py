@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.data.types import BIGINT, Field, Kind, Schema
+from penstock.data.types import BIGINT, Field, Kind, Schema, SqlType
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
-from penstock.plan.expressions import Expr, InputRef, Literal, Not
+from penstock.plan.expressions import Call, Expr, InputRef, Literal, Not
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -31,6 +31,7 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     Project,
+    UnionAll,
 )
 from penstock.plan.rewrite import conjuncts
 from penstock.sql.bind import build, clock, marks, semijoins
@@ -69,6 +70,10 @@ class Frame:
     _now: tuple[int, Node] | None = None
     #: the joins that brought sub-queries in, by identity
     _joins: dict[int, Node] = field(default_factory=dict)
+    #: comparisons with the time that are columns: the column and the node that has it
+    _told: dict[tuple[Expr, str, Expr], tuple[int, Node]] = field(default_factory=dict)
+    #: the nodes with those columns, by identity: such a node, and the one that it is made of
+    _tellers: dict[int, tuple[Node, Node]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -134,9 +139,53 @@ class Frame:
         rises = clock.rises(limit)
         self.node = Frontier(self.node.schema, self.node, bound, column, op, predicate, rises)
 
+    def _tell(self, e: Expr, op: str, limit: Expr, type: SqlType) -> Expr:
+        """The column that says whether `e op limit`, for the rows of each answer are the rows that
+        pass a comparison: time changes the answer of those that it passes, and reads no others."""
+        key = (e, op, limit)
+        if key in self._told and self._extends(self._told[key][1]):
+            return self.column(self._told[key][0])
+        (column,) = self.add([e], "$time")
+        base, at, rises = self.node, self.width, clock.rises(limit)
+        bound = clock.bound(limit)
+        schema = Schema((*base.schema.fields, Field(f"$told{at}", type)))
+        time, value = self.column(column), InputRef(bound.schema.types[0], at)
+        branches: list[Node] = []
+        refs = references(base.schema)
+        for side, answer in clock.sides(op):
+            test = build.call(side, [time, value], e.span)
+            rows: Node = Frontier(base.schema, base, bound, column, side, test, rises)
+            branches.append(
+                Project(schema, rows, (*references(base.schema), Literal(type, answer)))
+            )
+        if time.type.nullable:
+            rows = Filter(base.schema, base, build.is_null(time, e.span))
+            branches.append(Project(schema, rows, (*refs, Literal(type, None))))
+        self.node = UnionAll(schema, tuple(branches))
+        self._tellers[id(self.node)] = (self.node, base)
+        self._told[key] = (at, self.node)
+        return self.column(at)
+
+    def _extends(self, base: Node) -> bool:
+        """Whether the frame is `base` with columns added or rows dropped."""
+        node = self.node
+        while node is not base:
+            match node:
+                case UnionAll() if id(node) in self._tellers:
+                    node = self._tellers[id(node)][1]
+                case Filter(input=below) | Frontier(input=below):
+                    node = below
+                case Join(left=left) if len(left.schema) <= len(node.schema):
+                    node = left
+                case Project(input=below) if _only_adds(node):
+                    node = below
+                case _:
+                    return False
+        return True
+
     def _time(self, span: Span | None) -> Expr:
         """The column with the time of day."""
-        if self._now is None or not _extends(self.node, self._now[1]):
+        if self._now is None or not self._extends(self._now[1]):
             at = self.attach(JoinKind.INNER, clock.clock())
             self._now = (at, self.node)
         return replace(self.column(self._now[0]), span=span)
@@ -194,6 +243,9 @@ class Frame:
                     return marks.is_in(self, e)
                 case Now():
                     return self._time(e.span)
+                case Call():
+                    found = clock.told(e)
+                    return None if found is None else self._tell(*found, e.type)
             return None
 
         return descend(expr, rule)
@@ -255,21 +307,6 @@ class Frame:
         nothing = build.is_null(self.column(at + 1), e.span)
         chosen = build.case([(nothing, found.empty)], value, e.span)
         return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
-
-
-def _extends(node: Node, base: Node) -> bool:
-    """Whether `node` is `base` with columns added or rows dropped by this frame."""
-    while node is not base:
-        match node:
-            case Filter(input=below) | Frontier(input=below):
-                node = below
-            case Join(left=left) if len(left.schema) <= len(node.schema):
-                node = left
-            case Project(input=below) if _only_adds(node):
-                node = below
-            case _:
-                return False
-    return True
 
 
 def _only_adds(node: Project) -> bool:
