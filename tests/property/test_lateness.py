@@ -188,7 +188,10 @@ def test_every_program_has_an_error_view_which_reports_nothing_of_itself() -> No
     [
         ("CREATE TABLE t (n INT LATENESS INTERVAL '1' HOUR)", "numbers a number"),
         ("CREATE TABLE t (d DATE LATENESS INTERVAL '1' MONTH)", "an interval of days or less"),
-        ("CREATE TABLE t (s VARCHAR LATENESS 1)", "LATENESS of a column of type VARCHAR cannot be this"),
+        (
+            "CREATE TABLE t (s VARCHAR LATENESS 1)",
+            "LATENESS of a column of type VARCHAR cannot be this",
+        ),
         ("CREATE TABLE t (n INT LATENESS NULL)", "takes a constant"),
         ("CREATE TABLE t (n INT LATENESS -1)", "neither negative"),
         ("CREATE TABLE t (n INT); LATENESS w.n 1", "no view w"),
