@@ -83,7 +83,8 @@ class KafkaInput(InputConnector):
 
     def validate(self) -> None:
         self._parser()
-        self._new_consumer().close()
+        # without brokers: a client that is about to connect takes a second to end
+        self._new_consumer(**{"bootstrap.servers": ""}).close()
 
     def resume(self, position: Position) -> None:
         self._offsets = {int(p): int(o) for p, o in position["offsets"].items()}
@@ -98,7 +99,7 @@ class KafkaInput(InputConnector):
     def _parser(self) -> Parser:
         return parser_of(self._telling.context(self.context))
 
-    def _new_consumer(self) -> Consumer:
+    def _new_consumer(self, **options: str) -> Consumer:
         return self._cluster.consumer(
             **{
                 "group.id": "penstock",
@@ -106,6 +107,7 @@ class KafkaInput(InputConnector):
                 "enable.auto.offset.store": "false",
                 # expired offsets come as an error instead of being skipped
                 "auto.offset.reset": "error",
+                **options,
             }
         )
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -105,9 +106,12 @@ class TopicWriter:
         self.bytes_written = 0
 
     def check_options(self) -> None:
-        """Raise UserError for options that librdkafka does not take. Makes no connection last."""
-        self._cluster.producer(**{**self._producer_options, "transactional.id": self._id})
-        self.new_consumer().close()
+        """Raise UserError for options that librdkafka does not take. Makes no connection: a client
+        that is about to connect takes a second to end."""
+        nowhere = {"bootstrap.servers": ""}
+        options = {**self._producer_options, "transactional.id": self._id, **nowhere}
+        self._cluster.producer(**options)
+        self.new_consumer(**nowhere).close()
 
     # looking
 
@@ -380,6 +384,8 @@ class TopicWriter:
 
     def close(self) -> None:
         self._drop_producer()
-        if self._consumer is not None:
-            self._consumer.close()
-        self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            # it is in no group that it would have to leave, and nobody has to wait the second
+            # that it takes to end where it is about to connect
+            threading.Thread(target=consumer.close, name="kafka close", daemon=True).start()
