@@ -214,6 +214,9 @@ def names(query: str) -> tuple[str, ...]:
 def test_columns_that_nobody_named_alike_get_names_of_their_own() -> None:
     assert names("SELECT * FROM a JOIN b ON a.k = b.k") == ("k", "x", "s", "k0", "y", "t")
     assert names("SELECT l.k, r.k, m.k FROM a l, a r, b m") == ("k", "k0", "k1")
+    assert names("SELECT a.*, b.k FROM a, b") == ("k", "x", "s", "k0")
+    assert names("SELECT * EXCLUDE (k), a.k FROM a") == ("x", "s", "k")
+    assert names("SELECT * FROM (SELECT k, k FROM a)") == ("k", "k0")
     assert names("SELECT 1, k, x + 1 FROM a") == ("EXPR$0", "k", "EXPR$2")
     with pytest.raises(SqlError, match="view v has two columns n; give one an alias"):
         names("SELECT k AS n, x AS n FROM a")

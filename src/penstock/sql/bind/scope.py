@@ -58,8 +58,8 @@ class Scope:
         else:
             found = [e for e in self.entries if e.name == name and e.qualifier == qualifier]
         if len(found) > 1:
-            owners = ", ".join(f"{e.qualifier}.{name}" for e in found if e.qualifier)
-            raise BindError(span, f"column {name} is ambiguous: it could be {owners}")
+            owners = dict.fromkeys(e.qualifier for e in found if e.qualifier)
+            raise BindError(span, f"column {name} is ambiguous: {_choice(name, list(owners))}")
         return replace(found[0].expr, span=span) if found else None
 
     def star(self, qualifier: str | None = None) -> list[Entry]:
@@ -128,3 +128,12 @@ def shifted(expr: Expr, by: int) -> Expr:
 
 def _nullable(expr: Expr) -> Expr:
     return transform(expr, lambda e: replace(e, type=e.type.with_nullable(True)))
+
+
+def _choice(name: str, owners: Sequence[str]) -> str:
+    """What column `name` of the tables `owners` could be, when that is unclear."""
+    if not owners:
+        return "there are several of this name"
+    if len(owners) == 1:
+        return f"{owners[0]} has several of this name"
+    return "it could be " + ", ".join(f"{owner}.{name}" for owner in owners)
