@@ -9,6 +9,8 @@
     unsure      find_out      marker: did the publish get through?
     following   begin         follow mode's first contact: take the target
     following   deliver       apply
+    following   clear         sweep: what an attempt that failed had staged and no other will take
+                              (also while a connector is paused)
 
 A piece of work is an iterator that yields between two calls of the sink, where an event may come
 in between; after each it looks again whether it is still wanted. The delivery thread just runs
@@ -17,7 +19,8 @@ it through, the model test stops it at every yield.
 Invariants:
 * a sink is only touched by its own thread;
 * the cut and the beginning of the queue are one instant between two steps (reset.md rule 3);
-* a delta that may have been applied is sent again as it was (`delta_queue`).
+* a delta that may have been applied is sent again as it was (`delta_queue`);
+* what is staged is published, or taken away: by the next attempt, an abort or a sweep.
 
 Cost: a delta costs its own size; a reset the view's, `STAGE_ROWS` rows at a time.
 
@@ -26,6 +29,7 @@ Not here: what an event means (`delivery_state`), retries (`outputs`), the sinks
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -129,6 +133,8 @@ class Delivery:
         self._take_cut = take_cut
         self._on_progress = on_progress
         self._sink: Sink | None = None
+        #: the generation of which something may be staged at the sink
+        self._staged: int | None = None
         self._is_ending = False
 
     # connecting
@@ -191,15 +197,18 @@ class Delivery:
         if s.unverified is not None:
             return None if s.paused else self._verify
         match s.phase:
+            case Phase.WAITING if s.paused:
+                return None if self._staged is None else self._clear
             case Phase.WAITING:
-                is_waiting = s.paused or s.waiting_for is WaitingFor.GROUP
-                return None if is_waiting else self._cut
+                return None if s.waiting_for is WaitingFor.GROUP else self._cut
             case Phase.STAGING:
                 return None if s.paused else self._replace
             case Phase.UNSURE:
                 return self._find_out
             case Phase.FOLLOWING if s.must_begin:
                 return None if s.paused else self._begin_following
+            case Phase.FOLLOWING if self._staged is not None:
+                return self._clear
             case Phase.FOLLOWING if s.is_due:
                 return self._deliver
         return None
@@ -259,12 +268,13 @@ class Delivery:
         sink = self.connected()
         yield
         begin = sink.begin_diff if record.mode == "diff" else sink.begin
+        self._staged = record.generation
         self._call("begin", lambda: begin(record.generation, record.token, cut.step))
         rows, digest = 0, 0
         for k, chunk in enumerate(cut.snapshot.chunks(self._stage_rows)):
             yield
             if not self._is_wanted(record, cut):
-                sink.abort(record.generation)
+                self._abort(sink, record.generation)
                 return
             self._call("stage", partial(sink.stage, record.generation, k, chunk))
             rows += int(chunk.weights.sum())
@@ -275,11 +285,12 @@ class Delivery:
         with self._lock:
             is_wanted = not self._is_ending and self._state.staged(record, cut)
         if not is_wanted:
-            sink.abort(record.generation)
+            self._abort(sink, record.generation)
             return
         yield
         shown = self._identity.marker(record, cut.step, rows, digest)
         self._call("publish", lambda: sink.publish(record.generation, shown))
+        self._staged = None
         yield
         with self._lock:
             self._note_bytes()
@@ -287,6 +298,31 @@ class Delivery:
             self._lock.notify_all()
         self._on_progress()
         sink.progress(cut.step)
+
+    def _abort(self, sink: Sink, generation: int) -> None:
+        sink.abort(generation)
+        self._staged = None
+
+    def _clear(self) -> Work:
+        """Nothing is to be published any more (a cancelled reset, a pause), and an attempt that
+        failed left something at the sink."""
+        sink = self.connected()
+        yield
+        if self._staged is not None:
+            sink.sweep(self._staged)
+            self._staged = None
+
+    def give_up(self) -> None:
+        """The sink has refused for good: take away what is staged if it lets us; if not, the next
+        reset does."""
+        if self._sink is None or self._staged is None:
+            return
+        try:
+            self._sink.abort(self._staged)
+            self._sink.sweep(self._staged)
+            self._staged = None
+        except Exception as e:
+            event(log, "stage_left", logging.WARNING, endpoint=self._state.name, error=e)
 
     def _is_wanted(self, record: ResetRecord, cut: Cut) -> bool:
         with self._lock:
@@ -303,6 +339,7 @@ class Delivery:
         with self._lock:
             is_there = stored is not None and stored.token == record.token
             if stored is not None and is_there and stored.phase == "following" and cut is not None:
+                self._staged = None
                 self._note_bytes()
                 self._state.published(
                     record, stored.step, cut.processed, stored.rows, stored.digest

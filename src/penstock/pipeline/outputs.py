@@ -308,6 +308,7 @@ class OutputEndpoint:
             )
 
     def _rejected(self, message: str, *, is_encoding: bool = False) -> None:
+        self._delivery.give_up()
         self._delivery.disconnect()
         try:
             with self._changing():

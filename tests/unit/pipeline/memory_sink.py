@@ -24,6 +24,8 @@ class Target:
     """The outside system."""
 
     rows: Counter[Any] = field(default_factory=Counter)
+    #: by generation what is staged: it outlives a connection, as tables and files do
+    stages: dict[int, Counter[Any]] = field(default_factory=dict)
     marker: Marker | None = None
     is_down: bool = False
     failures: list[tuple[str, bool]] = field(default_factory=list)
@@ -43,7 +45,7 @@ class MemorySink(Sink):
     def __init__(self, context: SinkContext, target: Target) -> None:
         super().__init__(context)
         self.target = target
-        self._staged: Counter[Any] = Counter()
+        self._generation: int | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -78,29 +80,44 @@ class MemorySink(Sink):
 
     def begin(self, generation: int, token: str, step: int) -> None:
         is_lost = self._enter("begin")
-        self._staged = Counter()
+        self._drop(generation)
+        self._generation, self.target.stages[generation] = generation, Counter()
         self._leave("begin", is_lost)
 
     def stage(self, generation: int, chunk: int, rows: Batch) -> None:
         is_lost = self._enter("stage")
         for row, weight in batch_to_rows(rows):
-            self._staged[row] += weight
+            self._staged(generation)[row] += weight
         self._leave("stage", is_lost)
 
     def publish(self, generation: int, marker: Marker) -> None:
         is_lost = self._enter("publish")
         check_fence(self.target.marker, marker, "memory")
-        check_complete(generation, self._staged.total(), marker)
-        self.target.rows, self.target.marker = self._staged, marker
-        self._staged = Counter()
+        staged = self._staged(generation)
+        check_complete(generation, staged.total(), marker)
+        self.target.rows, self.target.marker = staged, marker
+        del self.target.stages[generation]
         self.target.shown()
         self._leave("publish", is_lost)
 
+    def _staged(self, generation: int) -> Counter[Any]:
+        assert self._generation == generation, "staged without a beginning on this connection"
+        return self.target.stages[generation]
+
+    def _drop(self, generation: int) -> None:
+        for older in [g for g in self.target.stages if g <= generation]:
+            del self.target.stages[older]
+
     def abort(self, generation: int) -> None:
-        self._staged = Counter()
+        is_lost = self._enter("abort")
+        self.target.stages.pop(generation, None)
+        self._leave("abort", is_lost)
 
     def sweep(self, generation: int) -> None:
+        is_lost = self._enter("sweep")
+        self._drop(generation)
         self.target.swept.append(generation)
+        self._leave("sweep", is_lost)
 
     def apply(self, rows: Batch, marker: Marker) -> None:
         is_lost = self._enter("apply")
@@ -121,4 +138,4 @@ class MemorySink(Sink):
         return Contents(self.context.schema, (0,), iter([made]), lambda rows: rows)
 
     def close(self) -> None:
-        self._staged = Counter()
+        """What is staged stays."""

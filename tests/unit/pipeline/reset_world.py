@@ -76,6 +76,7 @@ class WatchedSink(MemorySink):
         w.position += f" {call}"
         failure, w.failure = w.failure, None
         if failure == "reject":
+            w.refused = call
             raise SinkRejected(f"{call}: refused for good")
         if failure is not None:
             self.target.failures = [(call, failure == "lose")]
@@ -105,6 +106,8 @@ class World:
         self.name = f"v.c{next(self.numbers)}"
         self.view: Contents = Counter()
         self.failure: str | None = None
+        #: the call that was refused last
+        self.refused = ""
         self.is_dirty = False
         #: what a generation's steps were: a marker's step means that history
         self.histories: dict[int, list[Contents]] = {}
@@ -275,6 +278,7 @@ class World:
             self._interrupted()
             self.state.unavailable(str(e))
         except UserError as e:
+            self.delivery.give_up()
             self._interrupted()
             self.state.rejected(str(e))
         if self.work is None:
@@ -348,9 +352,17 @@ class World:
     def _run(self) -> None:
         for _ in range(200):
             if not self.advance():
+                assert not self.target.stages or self._may_be_staged(), "at rest, but staged"
                 return
             self.check()
         raise AssertionError("it never comes to rest")
+
+    def _may_be_staged(self) -> bool:
+        """A target that may not even be opened any more keeps what is staged until the next reset;
+        so does that of a connector that was paused before it first looked at what an earlier
+        process left."""
+        is_shut = self.state.phase is Phase.FAILED and self.refused == "open"
+        return is_shut or (self.state.paused and self.delivery._staged is None)
 
     def fingerprint(self) -> Any:
         """Everything that what follows can depend on."""
@@ -366,6 +378,7 @@ class World:
                 way.taken,
             ),
             frozenset(self.target.rows.items()), None if m is None else (m.generation, m.step),
+            frozenset(self.target.stages), self.delivery._staged, self.refused,
             self.is_dirty, self.steps, len(self.history),
             s.marker_step, s.skip_to, s.unverified is not None and s.unverified.horizon,
             None if self.saved is None else _told(self.saved),

@@ -390,6 +390,7 @@ def test_what_a_reset_staged_that_is_cancelled_by_now_is_swept(world: World) -> 
     life.out.request_reset()
     wait_until(lambda: "stage" in world.target.calls)
     checkpoint = Checkpoint(life)
+    world.target.is_down = True  # until it is killed
     assert life.out.cancel_reset()[1]
     world.target.swept.clear()
     life = world.live(checkpoint, horizon=life.loop.step)
