@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from penstock.errors import UserError
 from penstock.io.contracts import SinkRejected, SinkUnavailable, StagingLost
+from penstock.io.kafka.reading import Piece
 from penstock.io.outputs import OUTPUTS
 from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 from tests.contract.kafka_targets import KafkaUpsertTarget, is_between_two, newest
@@ -71,6 +73,34 @@ def test_a_publish_of_many_transactions_moves_each_key_once_and_survives_a_crash
     assert target.look() == new
     assert heir.marker() == marker(2, 5, new.total())
     heir.close()
+
+
+def test_a_publish_that_cannot_read_the_topic_to_its_end_takes_nothing_back_and_is_owed(
+    target: KafkaUpsertTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.io.outputs.kafka_upsert.FLUSH_RECORDS", 10)
+    old, new = rows(*range(20), v="old"), rows(*range(10, 40), v="new")
+    sink = target.sink()
+    reset(sink, old, 1)
+    assert isinstance(sink, KafkaUpsertSink)
+
+    def breaks_off() -> Iterator[Piece]:
+        raise SinkUnavailable("the broker is gone")
+        yield
+
+    with monkeypatch.context() as m:
+        m.setattr(sink._writer, "scan", lambda: breaks_off)
+        sink.begin(2, "token-2", 5)
+        sink.stage(2, 0, batch((new, 1)))
+        with pytest.raises(SinkUnavailable, match="the broker is gone"):
+            sink.publish(2, marker(2, 5, new.total()))
+    seen = target.look()
+    assert seen is not None and is_between_two(seen, [old, new])
+    assert rows(*range(10), v="old") <= seen
+    assert sink.marker() == marker(2, 5, new.total(), phase="staging")
+    sink.publish(2, marker(2, 5, new.total()))  # what was staged is there still
+    assert target.look() == new
+    sink.close()
 
 
 def test_a_reset_in_mode_diff_writes_only_what_differs(target: KafkaUpsertTarget) -> None:

@@ -72,7 +72,8 @@ class KeyedStore:
         *,
         with_values: bool,
     ) -> None:
-        """Records of the topic; without `with_values` only whether they have a value is kept."""
+        """Records of the topic; without `with_values` only whether they have a value is kept.
+        Another thread may read what is staged meanwhile."""
         rows = pa.table(
             {
                 "partition": pa.array(partitions),
@@ -86,11 +87,12 @@ class KeyedStore:
                 "has_value": pa.array([v is not None for v in values], pa.bool_()),
             }
         )
-        self._db.register("arrived", rows)
-        self._db.execute(
-            'INSERT INTO topic SELECT "partition", "offset", key, value, has_value FROM arrived'
-        )
-        self._db.unregister("arrived")
+        # of its own: the snapshot may be read meanwhile
+        with self._db.cursor() as db:
+            db.register("arrived", rows)
+            db.execute(
+                'INSERT INTO topic SELECT "partition", "offset", key, value, has_value FROM arrived'
+            )
 
     def forget_topic(self) -> None:
         self._db.execute("DELETE FROM topic")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: records taken from the consumer at once
 BATCH = 10_000
+#: how long nothing may come of a topic that is not at its end
+QUIET_S = 60.0
 _ELECTING = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
 PartKey = tuple[str, ...]
 
@@ -102,11 +104,14 @@ def scan(
     end_of[list(ends)] = list(ends.values())
     left = {p for p, end in ends.items() if end > 0}
     consumer.assign([kafka.TopicPartition(topic, p, kafka.OFFSET_BEGINNING) for p in left])
+    heard = time.monotonic()
     try:
         while left:
             with cluster.errors("reading the topic back"):
                 messages = consumer.consume(BATCH, 0.05)
-            if not messages and cluster.is_down:
+            if messages:
+                heard = time.monotonic()
+            elif cluster.is_down or time.monotonic() - heard > QUIET_S:
                 raise SinkUnavailable(f"topic '{topic}': no broker can be reached to read it back")
             errors = list(map(error_of, messages))
             for m, error in zip(messages, errors, strict=True):

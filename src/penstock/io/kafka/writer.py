@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
 COMMIT_S = 60.0
-#: what is asked for at once of a partition that is read whole
-FETCH_BYTES = 8 << 20
 #: after how many records the producer is asked what became of earlier ones
 POLL_RECORDS = 1_000
 #: how often a wait for the brokers looks whether any of them is there
@@ -106,12 +104,15 @@ class TopicWriter:
         self.bytes_written = 0
 
     def check_options(self) -> None:
-        """Raise UserError for options that librdkafka does not take. Makes no connection: a client
-        that is about to connect takes a second to end."""
+        """Raise UserError for options that librdkafka does not take."""
         nowhere = {"bootstrap.servers": ""}
-        options = {**self._producer_options, "transactional.id": self._id, **nowhere}
-        self._cluster.producer(**options)
-        self.new_consumer(**nowhere).close()
+        producer = {**self._producer_options, "transactional.id": self._id}
+        consumer = self._of_group(self._consumer_options)
+        _check_options(
+            self._cluster.where,
+            frozenset({**self._cluster.options, **producer, **nowhere}.items()),
+            frozenset({**self._cluster.options, **consumer, **nowhere}.items()),
+        )
 
     # looking
 
@@ -145,15 +146,15 @@ class TopicWriter:
 
     def new_consumer(self, **options: str) -> Consumer:
         """A consumer of committed records in the topic's own group."""
-        return self._cluster.consumer(
-            **{
-                **self._consumer_options,
-                "group.id": f"penstock.{self.topic.name}",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": "false",
-                **options,
-            }
-        )
+        return self._cluster.consumer(**self._of_group({**self._consumer_options, **options}))
+
+    def _of_group(self, options: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **options,
+            "group.id": f"penstock.{self.topic.name}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": "false",
+        }
 
     def _read_state(self) -> TopicState:
         assert self._consumer is not None, "open first"
@@ -186,13 +187,14 @@ class TopicWriter:
                     **{
                         "enable.partition.eof": "true",
                         "fetch.wait.max.ms": "10",
-                        "max.partition.fetch.bytes": str(FETCH_BYTES),
+                        # with enough read ahead it would stand still for a second
+                        "fetch.queue.backoff.ms": "1",
                     }
                 )
                 try:
                     yield from scan(self._cluster, consumer, name, ends)
                 finally:
-                    consumer.close()
+                    _end(consumer)
 
         return pieces
 
@@ -349,7 +351,8 @@ class TopicWriter:
         """Call `produce` until the producer's queue takes the record."""
         until = time.monotonic() + COMMIT_S
         while True:
-            producer.poll(0.1)
+            # what is delivered is not reported, so that a longer wait would wait for nothing
+            producer.poll(0.005)
             try:
                 produce()
                 return
@@ -386,6 +389,20 @@ class TopicWriter:
         self._drop_producer()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            # it is in no group that it would have to leave, and nobody has to wait the second
-            # that it takes to end where it is about to connect
-            threading.Thread(target=consumer.close, name="kafka close", daemon=True).start()
+            _end(consumer)
+
+
+@lru_cache(maxsize=64)
+def _check_options(
+    where: str, producer: frozenset[tuple[str, str]], consumer: frozenset[tuple[str, str]]
+) -> None:
+    """Make the clients and let them go, without a connection. Once for the same options: each
+    request to reset makes a sink, and these two can take a second to end."""
+    Cluster(dict(producer), where).producer()
+    Cluster(dict(consumer), where).consumer().close()
+
+
+def _end(consumer: Consumer) -> None:
+    """Close it while nobody waits: it is in no group that it would have to leave, and takes a
+    second to end where it is about to connect."""
+    threading.Thread(target=consumer.close, name="kafka close", daemon=True).start()

@@ -1,8 +1,8 @@
 """A view in a compacted topic: one record a key, a null value for a key that is gone.
 
     stage     keys and values go to local disk; the topic stays as it is
-    publish   the topic is scanned; then, in transactions of FLUSH_BYTES:
-              every staged value, then null values for keys that are not staged, then the marker
+    publish   in transactions of FLUSH_BYTES: every staged value, while the topic is scanned;
+              then null values for keys that are not staged, then the marker
     apply     changed keys and null values for deleted ones, the marker: one transaction
 
 Guarantee: per_key. During a publish each key goes once from its old value to the new one, keys that
@@ -24,7 +24,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
+from threading import Event
 
 import numpy as np
 
@@ -137,9 +141,9 @@ class KafkaUpsertSink(Sink):
             )
         for _ in range(SCANS):
             self._store.forget_topic()
-            _take(self._store, self._writer.scan()(), with_values=self._is_diff)
             try:
-                self._write_all(self._store, generation, marker, state)
+                with self._scanning(self._store) as scanned:
+                    self._write_all(self._store, generation, marker, state, scanned)
             except _CameBetween:
                 state = self._writer.claim()
                 continue
@@ -147,8 +151,25 @@ class KafkaUpsertSink(Sink):
             return
         raise StagingLost(f"{self._where}: other writers came in between {SCANS} times")
 
+    @contextmanager
+    def _scanning(self, store: KeyedStore) -> Iterator[Future[None]]:
+        """The topic, as it is now, on its way into the store in a thread of its own; given up
+        when the block ends early."""
+        is_over = Event()
+        pieces = takewhile(lambda _: not is_over.is_set(), self._writer.scan()())
+        with ThreadPoolExecutor(1, "kafka scan") as beside:
+            try:
+                yield beside.submit(_take, store, pieces, with_values=self._is_diff)
+            finally:
+                is_over.set()
+
     def _write_all(
-        self, store: KeyedStore, generation: int, marker: Marker, before: TopicState
+        self,
+        store: KeyedStore,
+        generation: int,
+        marker: Marker,
+        before: TopicState,
+        scanned: Future[None],
     ) -> None:
         """Values, null values and the marker, in one transaction or, where they are many, in
         several."""
@@ -172,7 +193,7 @@ class KafkaUpsertSink(Sink):
 
             self._writer.write(plan)
 
-        for piece in self._pieces(store):
+        for piece in self._pieces(store, scanned):
             held.append(piece)
             held_bytes += piece.size()
             held_records += len(piece.keys)
@@ -181,9 +202,12 @@ class KafkaUpsertSink(Sink):
                 has_begun, held, held_bytes, held_records = True, [], 0, 0
         flush(TopicState(marker))
 
-    def _pieces(self, store: KeyedStore) -> Iterator[Keyed]:
+    def _pieces(self, store: KeyedStore, scanned: Future[None]) -> Iterator[Keyed]:
+        if self._is_diff:
+            scanned.result()
         for keys, values in store.to_write(differing=self._is_diff):
             yield from _cut(self._upserts(keys, values))
+        scanned.result()
         for partitions, keys in store.gone():
             yield from _cut(Keyed(keys, [None] * len(keys), self._headers, partitions))
 
