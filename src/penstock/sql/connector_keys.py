@@ -1,61 +1,135 @@
-"""The keys that transports and formats know, so that a misspelt one is warned of when compiling.
+"""The keys that transports and formats know, so that a misspelt or ill-typed one is warned of when
+compiling.
 
-    {"transport": {"name": "file_input", "config": {"pth": "x"}}}
+    {"transport": {"name": "file_input", "config": {"pth": "x", "follow": "maybe"}}}
         warning: transport of connector c of table t: unknown key 'pth'; did you mean path?
+        warning: transport of connector c of table t: 'follow' must be true or false, not a string
 
-Transports that hand their keys on (librdkafka's options, object stores' keys) take any. What a key
-may be is told by the connector when it starts, which refuses what is warned of here.
+Transports that hand their keys on (librdkafka's options, object stores' keys) take any, and the
+ones of their own are looked at. What a key may be is told by the connector when it starts, which
+refuses what is warned of here (`tests/unit/io/test_contract_keys.py` compares the two). Numbers and
+booleans may come as text, and any value as a reference to a secret.
 Source: contract sections 7.1 to 7.5; sqlite_output, duckdb_output and what else is not there are
 keys of our own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-_TLS = (
-    "ssl_ca_pem", "ssl_ca_location", "ssl_client_pem", "ssl_client_location", "ssl_client_key",
-    "ssl_client_key_location", "ssl_certificate_chain_location", "verify_hostname",
-)  # fmt: skip
-_REGISTRY = (
-    "registry_urls", "registry_proxy", "registry_timeout_secs", "registry_username",
-    "registry_password", "registry_authorization_token", "schema", "skip_schema_id",
-    "update_format",
-)  # fmt: skip
-TRANSPORTS: Mapping[str, tuple[str, ...]] = {
-    "file_input": ("path", "buffer_size_bytes", "follow"),
-    "url_input": ("path", "pause_timeout"),
-    "datagen": ("plan", "seed", "transaction_size", "workers"),
-    "empty_input": (),
-    "file_output": ("path",),
-    "postgres_output": (
-        "uri", "table", "mode", "cdc_op_column", "cdc_ts_column", "extra_columns",
-        "max_records_in_buffer", "max_buffer_size_bytes", "on_conflict_do_nothing", "threads",
-        *_TLS,
-    ),
-    "redis_output": ("connection_string", "key_separator", "key_prefix", "layout"),
-    "sqlite_output": ("path", "table", "journal_mode"),
-    "duckdb_output": ("path", "table", "memory_limit", "keep_open"),
+_INTEGER = re.compile(r"\s*-?\d+\s*")
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+_SECRET = re.compile(r"\$\{.*\}", re.DOTALL)
+
+
+def _text(v: Any) -> bool:
+    return isinstance(v, str)
+
+
+def _flag(v: Any) -> bool:
+    return isinstance(v, bool) or (isinstance(v, str) and v.lower() in ("true", "false"))
+
+
+def _integer(v: Any) -> bool:
+    return type(v) is int or (isinstance(v, str) and _INTEGER.fullmatch(v) is not None)
+
+
+def _number(v: Any) -> bool:
+    return type(v) in (int, float) or (isinstance(v, str) and _NUMBER.fullmatch(v) is not None)
+
+
+def _character(v: Any) -> bool:
+    return isinstance(v, str) and len(v) == 1 and v.isascii()
+
+
+def _array(v: Any) -> bool:
+    return isinstance(v, list)
+
+
+def _object(v: Any) -> bool:
+    return isinstance(v, dict)
+
+
+def _any(_: Any) -> bool:
+    return True
+
+
+Shape = Callable[[Any], bool]
+_MUST_BE: Mapping[Shape, str] = {
+    _text: "a string", _flag: "true or false", _integer: "an integer", _number: "a number",
+    _character: "a single ASCII character", _array: "an array", _object: "an object",
 }  # fmt: skip
-PARSERS: Mapping[str, tuple[str, ...]] = {
-    "json": ("update_format", "json_flavor", "array", "lines"),
-    "csv": (
-        "delimiter", "headers", "quote", "escape", "double_quote", "quoting", "comment", "flexible",
-        "trim",
-    ),
-    "parquet": (),
-    "raw": ("mode", "column_name"),
+_TLS: Mapping[str, Shape] = {
+    "ssl_ca_pem": _text, "ssl_ca_location": _text, "ssl_client_pem": _text,
+    "ssl_client_location": _text, "ssl_client_key": _text, "ssl_client_key_location": _text,
+    "ssl_certificate_chain_location": _text, "verify_hostname": _flag,
+}  # fmt: skip
+_REGISTRY: Mapping[str, Shape] = {
+    "registry_urls": _array, "registry_proxy": _text, "registry_timeout_secs": _number,
+    "registry_username": _text, "registry_password": _text,
+    "registry_authorization_token": _text, "schema": _text, "skip_schema_id": _flag,
+    "update_format": _text,
+}  # fmt: skip
+TRANSPORTS: Mapping[str, Mapping[str, Shape]] = {
+    "file_input": {"path": _text, "buffer_size_bytes": _integer, "follow": _flag},
+    "url_input": {"path": _text, "pause_timeout": _number},
+    "datagen": {"plan": _array, "seed": _integer, "transaction_size": _integer,
+                "workers": _integer},
+    "empty_input": {},
+    "file_output": {"path": _text},
+    "postgres_output": {
+        "uri": _text, "table": _text, "mode": _text, "cdc_op_column": _text,
+        "cdc_ts_column": _text, "extra_columns": _array, "max_records_in_buffer": _integer,
+        "max_buffer_size_bytes": _integer, "on_conflict_do_nothing": _flag, "threads": _integer,
+        **_TLS,
+    },
+    "redis_output": {"connection_string": _text, "key_separator": _text, "key_prefix": _text,
+                     "layout": _text},
+    "sqlite_output": {"path": _text, "table": _text, "journal_mode": _text},
+    "duckdb_output": {"path": _text, "table": _text, "memory_limit": _text, "keep_open": _flag},
+}  # fmt: skip
+#: the keys with a meaning of their own where all others are handed on
+OPEN_TRANSPORTS: Mapping[str, Mapping[str, Shape]] = {
+    "kafka_input": {
+        "topic": _text, "bootstrap.servers": _text, "partitions": _array,
+        "group_join_timeout_secs": _integer, "poller_threads": _integer,
+        "resume_earliest_if_data_expires": _flag, "synchronize_partitions": _flag,
+        "include_headers": _flag, "include_topic": _flag, "include_partition": _flag,
+        "include_offset": _flag, "include_timestamp": _flag, "header_filter": _object,
+    },
+    "kafka_output": {
+        "topic": _text, "bootstrap.servers": _text, "headers": _array,
+        "initialization_timeout_secs": _integer, "fault_tolerance": _object,
+    },
+    "delta_table_output": {
+        "uri": _text, "mode": _text, "max_retries": _integer, "threads": _integer,
+        "checkpoint_interval": _integer, "log_retention_duration": _text,
+        "enable_expired_log_cleanup": _flag,
+    },
+}  # fmt: skip
+PARSERS: Mapping[str, Mapping[str, Shape]] = {
+    "json": {"update_format": _text, "json_flavor": _text, "array": _flag, "lines": _text},
+    "csv": {
+        "delimiter": _character, "headers": _flag, "quote": _character, "escape": _character,
+        "double_quote": _flag, "quoting": _flag, "comment": _character, "flexible": _flag,
+        "trim": _text,
+    },
+    "parquet": {},
+    "raw": {"mode": _text, "column_name": _text},
     "avro": _REGISTRY,
 }  # fmt: skip
-ENCODERS: Mapping[str, tuple[str, ...]] = {
-    "json": ("update_format", "json_flavor", "array", "buffer_size_records", "key_fields"),
-    "csv": ("delimiter", "buffer_size_records", "include_weight"),
-    "parquet": ("buffer_size_records",),
-    "avro": (
-        *_REGISTRY, "key_mode", "namespace", "subject_name_strategy", "cdc_field", "threads",
-    ),
+ENCODERS: Mapping[str, Mapping[str, Shape]] = {
+    "json": {"update_format": _text, "json_flavor": _text, "array": _flag,
+             "buffer_size_records": _integer, "key_fields": _array},
+    "csv": {"delimiter": _character, "buffer_size_records": _integer, "include_weight": _flag},
+    "parquet": {"buffer_size_records": _integer},
+    "avro": {
+        **_REGISTRY, "key_mode": _text, "namespace": _text, "subject_name_strategy": _text,
+        "cdc_field": _text, "threads": _integer,
+    },
 }  # fmt: skip
 #: attributes of every connector (7.2); others are tolerated, unless they look like one of these
 ATTRIBUTES = (
@@ -66,20 +140,47 @@ ATTRIBUTES = (
 )  # fmt: skip
 
 
-def unknown_keys(entry: Mapping[str, Any], label: str, is_input: bool) -> Iterator[str]:
+def odd_keys(entry: Mapping[str, Any], label: str, is_input: bool) -> Iterator[str]:
     """What is to be warned of, a sentence each."""
     for key in entry:
         if key not in ATTRIBUTES and get_close_matches(key, ATTRIBUTES, n=1, cutoff=0.75):
             yield f"{label}: unknown key {key!r}{_hint(key, ATTRIBUTES)}"
     formats = PARSERS if is_input else ENCODERS
-    for part, known in (("transport", TRANSPORTS), ("format", formats)):
+    for part, closed in (("transport", TRANSPORTS), ("format", formats)):
         given = entry.get(part)
         if not isinstance(given, dict) or not isinstance(given.get("config"), dict):
             continue
-        keys = known.get(str(given.get("name")))
-        for key in given["config"] if keys is not None else ():
-            if key not in (keys or ()):
-                yield f"{part} of {label}: unknown key {key!r}{_hint(key, keys or ())}"
+        name = str(given.get("name"))
+        known = closed.get(name)
+        own = OPEN_TRANSPORTS.get(name, {}) if known is None and part == "transport" else known
+        for key, value in given["config"].items():
+            if known is not None and key not in known:
+                yield f"{part} of {label}: unknown key {key!r}{_hint(key, tuple(known))}"
+            elif own and is_ill_typed(own.get(key, _any), value):
+                wanted = _MUST_BE[own[key]]
+                yield f"{part} of {label}: {key!r} must be {wanted}, not {json_type(value)}"
+
+
+def is_ill_typed(shape: Shape, value: Any) -> bool:
+    """Whether `value` cannot be of the shape; null is the default, and a secret unknown."""
+    is_secret = isinstance(value, str) and _SECRET.fullmatch(value) is not None
+    return value is not None and not is_secret and not shape(value)
+
+
+def json_type(value: Any) -> str:
+    """A JSON value as a message calls it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+    return "an object"
 
 
 def _hint(key: str, known: tuple[str, ...]) -> str:

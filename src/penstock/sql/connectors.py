@@ -4,8 +4,8 @@
                       "format": {"name": "csv"}}]'          → ConnectorPlan per entry
 
 Checked here (contract section 7.1): the shape, names, direction, generic attributes and their
-types; unknown keys of a `config` are warned of (`connector_keys`). What a transport or a format
-thinks of its own `config` is checked where it is built.
+types; unknown and ill-typed keys of a `config` are warned of (`connector_keys`). What a transport
+or a format thinks of its own `config` is checked where it is built.
 Every problem of the array is reported, not only the first.
 
 Not here: building connectors (`penstock.io`), filling in defaults (`info`).
@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from penstock.plan.nodes import ConnectorPlan
-from penstock.sql.connector_keys import unknown_keys
+from penstock.sql.connector_keys import json_type, odd_keys
 
 INPUT_TRANSPORTS: tuple[str, ...] = (
     "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
@@ -90,7 +90,7 @@ def parse_connectors(text: str, owner: Owner) -> tuple[list[ConnectorPlan], list
         return [], [
             Problem(
                 f"connectors of {owner.noun} {owner.name} must be a JSON array of objects, "
-                f"not {_json_type(entries)}"
+                f"not {json_type(entries)}"
             )
         ]
     plans: list[ConnectorPlan] = []
@@ -118,7 +118,7 @@ def _connector(
 ) -> tuple[ConnectorPlan | None, list[Problem]]:
     label = f"connector {position} of {owner.noun} {owner.name}"
     if not isinstance(entry, dict):
-        return None, [Problem(f"{label} must be a JSON object, not {_json_type(entry)}")]
+        return None, [Problem(f"{label} must be a JSON object, not {json_type(entry)}")]
     problems: list[Problem] = []
     name = entry.get("name")
     if name is None:
@@ -132,7 +132,7 @@ def _connector(
             )
         )
     elif not isinstance(name, str):
-        return None, [Problem(f"name of {label} must be a string, not {_json_type(name)}")]
+        return None, [Problem(f"name of {label} must be a string, not {json_type(name)}")]
     elif not _NAME.fullmatch(name):
         problems.append(
             Problem(
@@ -144,7 +144,7 @@ def _connector(
         label = f"connector {name} of {owner.noun} {owner.name}"
     for check in (_transport, _format, _attributes, _extensions):
         problems += check(entry, label, owner)
-    problems += [Problem(m, INVALID, True) for m in unknown_keys(entry, label, owner.is_table)]
+    problems += [Problem(m, INVALID, True) for m in odd_keys(entry, label, owner.is_table)]
     return ConnectorPlan(owner.name, name, entry), problems
 
 
@@ -197,13 +197,13 @@ def _format(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Prob
 def _config(part: Mapping[str, Any], label: str) -> Iterator[Problem]:
     config = part.get("config")
     if config is not None and not isinstance(config, dict):
-        yield Problem(f"config of {label} must be an object, not {_json_type(config)}", GENERATION)
+        yield Problem(f"config of {label} must be an object, not {json_type(config)}", GENERATION)
 
 
 def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
     def wrong(key: str, wanted: str) -> Problem:
         return Problem(
-            f"{key} of {label} must be {wanted}, not {_json_type(entry[key])}", GENERATION
+            f"{key} of {label} must be {wanted}, not {json_type(entry[key])}", GENERATION
         )
 
     given = {k for k, v in entry.items() if v is not None}
@@ -264,18 +264,3 @@ def _extensions(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[
 
 def _is_strings(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
-
-
-def _json_type(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return f"the number {value}"
-        case str():
-            return "a string"
-        case list():
-            return "an array"
-    return "an object"

@@ -193,11 +193,22 @@ def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any
         ({"format": {"name": "raw", "config": {"zzz": 1}}},
          "unknown key 'zzz'; known are mode, column_name"),
         ({"max_queue_records": 5}, "unknown key 'max_queue_records'; did you mean max_queued_rec"),
+        ({"transport": {"name": "file_input", "config": {"path": "x", "follow": "maybe"}}},
+         "transport of connector c of table t: 'follow' must be true or false, not a string"),
+        ({"format": {"name": "csv", "config": {"delimiter": 5}}},
+         "format of connector c of table t: 'delimiter' must be a single ASCII character, not the"),
+        ({"transport": {"name": "kafka_input", "config": {"topic": ["x"]}}},
+         "'topic' must be a string, not an array"),
+        ({"transport": {"name": "file_input", "config": {"path": "x", "follow": "TRUE",
+                                                         "buffer_size_bytes": "${env:SIZE}"}}},
+         None),
         ({"comment": "ours"}, None),
         ({"transport": {"name": "kafka_input", "config": {"topic": "x", "linger.ms": "5"}}}, None),
     ],
 )  # fmt: skip
-def test_a_key_that_nobody_knows_is_warned_of(entry: Any, message: str | None) -> None:
+def test_a_key_that_nobody_knows_or_of_a_wrong_type_is_warned_of(
+    entry: Any, message: str | None
+) -> None:
     good = {"name": "c", "transport": {"name": "file_input", "config": {"path": "x"}},
             "format": {"name": "json"}}  # fmt: skip
     plans, problems = parse_connectors(json.dumps([{**good, **entry}]), Owner("t", True))

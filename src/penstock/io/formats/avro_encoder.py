@@ -199,7 +199,7 @@ def _checked(o: Options, given: str, known: set[str]) -> Json:
     try:
         schema = json.loads(given)
         library().parse_schema(schema)
-    except (ValueError, KeyError, library().schema.SchemaParseException) as e:
+    except (ValueError, KeyError, TypeError, library().schema.SchemaParseException) as e:
         raise o.fail("schema", f"is no Avro schema: {e}") from e
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise o.fail("schema", "must be that of a record")

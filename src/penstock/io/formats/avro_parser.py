@@ -171,5 +171,5 @@ class _Wrong(Exception):
 def _parsed(o: Options, given: str) -> Any:
     try:
         return library().parse_schema(json.loads(given))
-    except (ValueError, KeyError, library().schema.SchemaParseException) as e:
+    except (ValueError, KeyError, TypeError, library().schema.SchemaParseException) as e:
         raise o.fail("schema", f"is no Avro schema: {e}") from e

@@ -55,10 +55,9 @@ class Datagen(InputConnector):
         o.integer("workers", 1)  # rows do not depend on how many threads make them: one does
         if o.raw("transaction_size", None) is not None:
             raise o.fail("transaction_size", "is not supported: POST start_transaction instead")
-        seed = o.raw("seed", None)
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
-            raise o.fail("seed", f"must be an integer, not {seed!r}")
-        self._seed = secrets.randbits(64) if seed is None else seed % (1 << 64)
+        is_given = o.raw("seed", None) is not None
+        seed = o.integer("seed", 0, least=-(1 << 64)) if is_given else secrets.randbits(64)
+        self._seed = seed % (1 << 64)
         o.done()
         if not isinstance(plans, list) or not plans:
             raise o.fail("plan", "must be a non-empty array of plans")
