@@ -37,6 +37,7 @@ _DIGITS = {
 }  # fmt: skip
 DATETIMES = frozenset((Kind.DATE, Kind.TIME, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ))
 INTERVALS = frozenset((Kind.INTERVAL_SHORT, Kind.INTERVAL_LONG))
+EXACT = frozenset(INTEGERS) | {Kind.DECIMAL}
 
 
 def as_decimal(t: SqlType) -> SqlType:
@@ -125,9 +126,28 @@ def common_type(types: Sequence[SqlType]) -> SqlType | None:
     return None if common is None else common.with_nullable(nullable)
 
 
-def comparison_type(a: SqlType, b: SqlType) -> SqlType | None:
-    """The type in which `a` and `b` are compared; None when they cannot be."""
-    return common_type([a, b])
+def holds(common: SqlType, t: SqlType) -> bool:
+    """Whether a cast of an exact number from `t` to `common` keeps every value as it is. (Other
+    types are compared in their common type; only exact numbers are compared across types.)"""
+    if common.kind in UNSIGNED and t.kind in SIGNED:
+        return False
+    if common.kind is Kind.DECIMAL and t.kind in EXACT:
+        x = as_decimal(t)
+        assert common.scale is not None and x.scale is not None
+        return x.scale <= common.scale
+    return True
+
+
+def key_type(a: SqlType, b: SqlType) -> SqlType | None:
+    """The type in which equal values of `a` and `b`, and no others, have equal bytes; None when
+    there is none. For a signed and an unsigned integer that is not the type of their sum."""
+    common = common_type([a, b])
+    if common is None or (holds(common, a) and holds(common, b)):
+        return common
+    if common.kind not in INTEGERS:
+        return None
+    wide = decimal(20, 0) if common.kind is Kind.UINT64 else SqlType(Kind.INT64)
+    return wide.with_nullable(common.nullable)
 
 
 _IMPLICIT_TO_STRING = NUMBERS | DATETIMES | BINARIES | {Kind.BOOLEAN}

@@ -29,7 +29,7 @@ from penstock.data.types import (
     SqlType,
 )
 from penstock.functions import int128, text
-from penstock.functions.coercion import as_decimal, common_type
+from penstock.functions.coercion import EXACT, as_decimal, common_type
 from penstock.functions.definition import Literals, Overload, Types, define_typed
 
 _BY_ORDER: dict[str, Callable[[Array, int], Array]] = {
@@ -114,10 +114,9 @@ def compared_types(types: Types) -> tuple[SqlType, SqlType] | None:
     if len(types) != 2:
         return None
     a, b = types
-    exact = INTEGERS | {Kind.DECIMAL}
     if a.kind in INTEGERS and b.kind in INTEGERS:
         return a, b
-    if a.kind in exact and b.kind in exact:
+    if a.kind in EXACT and b.kind in EXACT:
         return as_decimal(a), as_decimal(b)
     common = common_type(types)
     if common is None:

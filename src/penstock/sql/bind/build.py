@@ -32,7 +32,7 @@ from penstock.data.types import (
 )
 from penstock.errors import RuntimeSqlError, Span, UserError
 from penstock.functions.casts import cast_kernel
-from penstock.functions.coercion import can_cast, common_type
+from penstock.functions.coercion import can_cast, common_type, holds
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import (
     And,
@@ -223,7 +223,7 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
             "take NULL as equal to NULL",
         )
     if name == "NULLIF" and len(args) == 2:
-        unify(args, span, "the arguments of NULLIF")
+        _common(args, span, "the arguments of NULLIF")  # it must exist; neither is cast to it
         args = (args[0], *args)  # the result has the type of the first, as compared or not
     constants = [a.value if isinstance(a, Literal) else None for a in args]
     try:
@@ -236,11 +236,16 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
 
 def unify(exprs: Sequence[Expr], span: Span | None, what: str) -> tuple[list[Expr], SqlType]:
     """All `exprs` in their common type."""
+    common = _common(exprs, span, what)
+    return [coerce(e, common) for e in exprs], common
+
+
+def _common(exprs: Sequence[Expr], span: Span | None, what: str) -> SqlType:
     common = common_type([e.type for e in exprs])
     if common is None:
         listed = ", ".join(dict.fromkeys(bare(e.type) for e in exprs))
         raise BindError(span, f"{what} have no common type: {listed}")
-    return [coerce(e, common) for e in exprs], common
+    return common
 
 
 def condition(expr: Expr, where: str) -> Expr:
@@ -315,20 +320,23 @@ def coalesce(args: Sequence[Expr], span: Span | None, name: str = "COALESCE") ->
 
 
 def in_list(operand: Expr, items: Sequence[Expr], negated: bool, span: Span | None) -> Expr:
-    """operand [NOT] IN (items): one set lookup if the items are constants, else equalities."""
-    unified, common = unify([operand, *items], span, "the operands of IN")
+    """operand [NOT] IN (items), which is `=` with each: one lookup if the items are constants of a
+    type that changes neither side, else equalities."""
+    sides = [operand, *items]
+    common = _common(sides, span, "the operands of IN")
     if common.kind is Kind.ROW:
         raise BindError(
             span,
             "rows cannot be compared with IN: write … IS NOT DISTINCT FROM … OR …, or a correlated "
             "EXISTS",
         )
-    nullable = any(e.type.nullable for e in unified)
-    plain = all(isinstance(e, Literal) for e in unified[1:])
-    if plain and common.kind not in FLOATS and common.kind is not Kind.NULL:
-        return InList(
-            BOOLEAN.with_nullable(nullable), unified[0], tuple(unified[1:]), negated, span=span
-        )
+    is_kept = operand.type.kind in (common.kind, Kind.NULL) or operand.type.kind is not Kind.CHAR
+    is_kept = is_kept and all(holds(common, e.type) for e in sides)
+    if is_kept and common.kind not in FLOATS and common.kind is not Kind.NULL:
+        first, *others = (coerce(e, common) for e in sides)
+        if all(isinstance(e, Literal) for e in others):
+            result = BOOLEAN.with_nullable(common.nullable)
+            return InList(result, first, tuple(others), negated, span=span)
     test = or_([call("=", [operand, item], span) for item in items], span)
     return not_(test, span) if negated else test
 

@@ -7,9 +7,10 @@
           Project [a.*, k + 1 AS $key0] ─ a
           b
 
-Keys are compared by their bytes, so both get the type in which SQL compares them; strings of
-different declared lengths are compared as they are. NaN = NaN is FALSE in SQL, but NaN has the
-bytes of NaN: an equality of floats is a key and stays in the residual as well.
+Keys are compared by their bytes, so both get a type that holds what either may be; where there is
+none (two long DECIMALs of different scales) the equality is no key, but stays in the residual.
+Strings of different declared lengths are compared as they are. NaN = NaN is FALSE in SQL, but NaN
+has the bytes of NaN: an equality of floats is a key and stays in the residual as well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from penstock.data.types import FLOATS, STRINGS, Field, Schema, SqlType
-from penstock.functions.coercion import common_type
+from penstock.functions.coercion import key_type
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, conjunction
 from penstock.plan.nodes import Join, JoinKind, Node, Project
 from penstock.plan.rewrite import columns_of, remap
@@ -138,7 +139,7 @@ def equality(p: Expr, width: int) -> tuple[Expr, Expr, bool] | None:
         a, b, used_a, used_b = b, a, used_b, used_a
     if max(used_a) >= width or min(used_b) < width:
         return None
-    common = common_type([a.type, b.type])
+    common = key_type(a.type, b.type)
     if common is None:
         return None
     if {a.type.kind, b.type.kind} <= STRINGS:
