@@ -21,10 +21,8 @@ Not here: how a target is read (`penstock.io.contents`), which step it is compar
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -40,6 +38,7 @@ from penstock.data.gather import concat, take
 from penstock.data.hash import hash_columns
 from penstock.data.types import Schema
 from penstock.io.contents import Contents
+from penstock.io.scratch import Scratch
 from penstock.pipeline.digest import batch_digest
 
 PARTITION_BITS = 7
@@ -168,7 +167,7 @@ class Partitions:
         self._schema, self._key = schema, key
         self._kept: list[list[Batch]] = [[] for _ in range(1 << PARTITION_BITS)]
         self._rows = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Scratch | None = None
         self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
 
     def __enter__(self) -> Partitions:
@@ -202,12 +201,12 @@ class Partitions:
 
     def _spill(self) -> None:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="penstock-audit-")
+            self._folder = Scratch("penstock-audit-")
         for p, kept in enumerate(self._kept):
             if kept:
                 record = to_arrow(concat(kept), weights=True)
                 if p not in self._writers:
-                    path = Path(self._folder.name) / f"{p}.arrows"
+                    path = self._folder.path / f"{p}.arrows"
                     self._writers[p] = pa.ipc.new_stream(str(path), record.schema)
                 self._writers[p].write_batch(record)
         self._kept = [[] for _ in self._kept]
@@ -225,7 +224,7 @@ class Partitions:
         if writer is None or self._folder is None:
             return []
         writer.close()
-        path = Path(self._folder.name) / f"{partition}.arrows"
+        path = self._folder.path / f"{partition}.arrows"
         with pa.ipc.open_stream(str(path)) as reader:
             table = reader.read_all()
         path.unlink()

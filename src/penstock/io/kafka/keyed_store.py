@@ -14,7 +14,6 @@ Cost: about 1 µs a row each for staging, scanning and comparing; the disk holds
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,8 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from penstock.io.scratch import Scratch
 
 MEMORY = "256MB"
 PIECE_ROWS = 10_000
@@ -40,15 +41,14 @@ class KeyedStore:
     """One snapshot's. Close it: it has a folder."""
 
     def __init__(self) -> None:
-        # goes with the object, should nobody close it
-        self._folder = tempfile.TemporaryDirectory(prefix="penstock-keys-")
+        self._folder = Scratch("penstock-keys-")
         # in memory as far as MEMORY goes, then in files of the folder
         self._db = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": MEMORY,
                 "threads": 1,
-                "temp_directory": self._folder.name,
+                "temp_directory": str(self._folder.path),
                 "preserve_insertion_order": False,
             },
         )
