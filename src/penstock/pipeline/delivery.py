@@ -228,7 +228,8 @@ class Delivery:
             last = self._state.resets.last_generation(self._state.name)
         if problem is not None:
             raise SinkRejected(problem)
-        sink.sweep(max(generation, last))
+        self._staged = max(generation, last)
+        self._sweep(sink)
         sink.progress(step)
         self._on_progress()
 
@@ -308,6 +309,9 @@ class Delivery:
         failed left something at the sink."""
         sink = self.connected()
         yield
+        self._sweep(sink)
+
+    def _sweep(self, sink: Sink) -> None:
         if self._staged is not None:
             sink.sweep(self._staged)
             self._staged = None
@@ -319,8 +323,7 @@ class Delivery:
             return
         try:
             self._sink.abort(self._staged)
-            self._sink.sweep(self._staged)
-            self._staged = None
+            self._sweep(self._sink)
         except Exception as e:
             event(log, "stage_left", logging.WARNING, endpoint=self._state.name, error=e)
 

@@ -109,6 +109,7 @@ def test_what_came_while_a_reset_that_is_cancelled_was_pending_is_delivered() ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("is_journaled", [True, False], ids=["journal", "no journal"])
 def test_three_events_around_restarts_leave_the_target_right(is_journaled: bool) -> None:
     for start in ((*FOLLOWING, "checkpoint", "step", "reset"), FOLLOWING):
@@ -116,6 +117,7 @@ def test_three_events_around_restarts_leave_the_target_right(is_journaled: bool)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("start", [(), (*FOLLOWING, "damage", "reset"), FOLLOWING])
 def test_any_three_events_leave_the_target_right(start: tuple[str, ...]) -> None:
     assert explore(start, 3) > 1000
