@@ -141,6 +141,11 @@ def test_programs_are_validated_without_a_pipeline(system: System) -> None:
         answer = system.http.post("/validate_program", json={"program_code": program})
         assert answer.status_code == 200
         check("post", "/v0/validate_program", 200, answer.json())
+    for wrong in ({}, {"program_code": 1}, {"ir": "yes"}, {"runtime_version": 5}):
+        body = {"program_code": "", **wrong} if wrong else wrong
+        answer = system.http.post("/validate_program", json=body)
+        assert answer.status_code == 400, wrong
+        check("post", "/v0/validate_program", 400, answer.json())
 
 
 def test_texts_and_bytes_have_exactly_the_content_types_that_clients_compare(

@@ -35,7 +35,7 @@ from penstock.sql.statements.final_rows import find_waterlines, late_view
 from penstock.sql.statements.tables import create_table
 from penstock.sql.statements.types import create_type
 from penstock.sql.statements.views import create_index, create_view, declare_recursive
-from penstock.sql.unused import UNUSED, unused_columns
+from penstock.sql.unused import UNUSED, unskippable, unused_columns
 
 #: options that tune how programs run elsewhere and change no result
 _OPTIONS = (
@@ -58,6 +58,7 @@ def compile_program(text: str, udf: str = "") -> ProgramPlan:
         plan = replace(plan, expiries=find_expiries(plan))
     except TooDeep as e:
         raise SqlError([message(text, e.span, _TOO_DEEP)]) from None
+    _refuse_unskippable(program, plan)
     return replace(plan, warnings=_warn(program, unused_columns(plan)))
 
 
@@ -88,9 +89,9 @@ def _bind(text: str, udf: str) -> Declared:
     return program
 
 
-def explain(text: str, after: str | None = None) -> str:
+def explain(text: str, after: str | None = None, udf: str = "") -> str:
     """The plan as text: after the pass named `after`, "bind" for none, None for all."""
-    plan = bind_program(text)
+    plan = bind_program(text, udf)
     if after == "bind":
         return format_program(plan)
     names = {p.__name__: p for p in PASSES}
@@ -188,13 +189,25 @@ def _finish(declared: Declared) -> None:
     declared.report.settle(declared.ignored, declared.warnings_are_errors)
 
 
+def _refuse_unskippable(declared: Declared, plan: ProgramPlan) -> None:
+    found = unskippable(plan)
+    for table, column in found:
+        text = (
+            f"column {column} is used by no view, so skip_unused_columns lets connectors leave it "
+            "out: make it nullable, or give it a DEFAULT"
+        )
+        declared.report.error(declared.span_of(table, column), text)
+    if found:
+        declared.report.settle(declared.ignored, declared.warnings_are_errors)
+        raise SqlError(declared.report.messages)
+
+
 def _warn(declared: Declared, unused: Sequence[tuple[str, str]]) -> tuple[CompilerMessage, ...]:
     """All warnings, those about the columns `unused` among them. Raises SqlError where the
     program wants them to be errors."""
     for table, column in unused:
         text = f"column {column} of table {table} is used by no view"
-        span = next(c.span for c in declared.columns[table] if c.name.name == column)
-        declared.report.add(span, text, UNUSED, warning=True)
+        declared.report.add(declared.span_of(table, column), text, UNUSED, warning=True)
     declared.report.settle(declared.ignored, declared.warnings_are_errors)
     if declared.report.has_errors:
         raise SqlError(declared.report.messages)

@@ -35,6 +35,25 @@ def unused_columns(program: ProgramPlan) -> list[tuple[str, str]]:
     ]
 
 
+def unskippable(program: ProgramPlan) -> list[tuple[str, str]]:
+    """(table, column) of what skip_unused_columns lets a connector leave out, without a value to
+    put in its place: NOT NULL and without a DEFAULT (sql-reference 6.2)."""
+    read = used_columns(program)
+    return [
+        (table.name, f.name)
+        for table in program.tables
+        if _is_on(table, "skip_unused_columns") and not table.materialized
+        for i, f in enumerate(table.schema.fields)
+        if i not in read.get(table.name, ()) and i not in _read_on_the_way_in(table)
+        and not f.type.nullable and not (table.defaults and table.defaults[i])
+    ]  # fmt: skip
+
+
+def _is_on(table: TablePlan, key: str) -> bool:
+    given = table.properties.get(key)
+    return given is not None and given["value"].lower() == "true"
+
+
 def _read_on_the_way_in(table: TablePlan) -> set[int]:
     return {*table.key, *(column for column, _, _ in (*table.lateness, *table.watermarks))}
 

@@ -35,7 +35,14 @@ def test_check_says_what_compiled(tmp_path: Path) -> None:
     file = tmp_path / "good.sql"
     file.write_text(GOOD)
     code, text = run("check", str(file))
-    assert code == 0 and "1 tables, 1 views, no errors" in text
+    assert code == 0 and "1 table, 1 view, no errors" in text
+    # the clock that NOW() reads is no table of the program
+    file.write_text(
+        "CREATE TABLE t(ts TIMESTAMP); CREATE VIEW v AS SELECT 1 FROM t WHERE ts > NOW();"
+    )
+    assert "1 table, 1 view, no errors" in run("check", str(file))[1]
+    file.write_text("")
+    assert "0 tables, 0 views, no errors" in run("check", str(file))[1]
 
 
 def test_check_names_every_mistake_with_its_place(tmp_path: Path) -> None:
@@ -44,6 +51,7 @@ def test_check_names_every_mistake_with_its_place(tmp_path: Path) -> None:
     code, text = run("check", str(file))
     assert code == 1
     assert "bad.sql:2:" in text and "bad.sql:3:" in text
+    assert text.endswith("bad.sql: 2 errors\n") and "\x1b" not in text
 
 
 def test_explain_prints_the_plan_and_knows_its_passes(tmp_path: Path) -> None:
@@ -54,6 +62,21 @@ def test_explain_prints_the_plan_and_knows_its_passes(tmp_path: Path) -> None:
     assert run("explain", str(file), "--after", "bind")[0] == 0
     code, text = run("explain", str(file), "--after", "nonsense")
     assert code == 1 and "nonsense" in text
+
+
+def test_explain_takes_the_functions_that_a_program_comes_with(tmp_path: Path) -> None:
+    file, udf = tmp_path / "f.sql", tmp_path / "udf.py"
+    file.write_text(
+        "CREATE FUNCTION f(x INT) RETURNS INT; CREATE TABLE t(x INT);"
+        "CREATE VIEW v AS SELECT f(x) AS y FROM t;"
+    )
+    udf.write_text("def f(x):\n    return x\n")
+    assert run("explain", str(file))[0] == 1
+    code, plan = run("explain", str(file), "--udf", str(udf))
+    assert code == 0 and "view v (y INTEGER)" in plan
+    udf.write_text("def f(:")
+    code, text = run("explain", str(file), "--udf", str(udf))
+    assert code == 1 and text.startswith("Error: ")
 
 
 def test_keys_are_made_listed_and_deleted_in_the_data_directory(tmp_path: Path) -> None:

@@ -127,3 +127,23 @@ def test_a_table_has_no_mode() -> None:
     text = f"CREATE TABLE x (a INT) WITH ('connectors' = '{json.dumps([entry])}')"
 
     assert "mode is an attribute of output connectors" in refusal(text).message
+
+
+@pytest.mark.parametrize(
+    ("columns", "properties", "view"),
+    [
+        ("a INT NOT NULL, b INT", "'skip_unused_columns' = 'true'", "SELECT a FROM z"),
+        ("a INT NOT NULL, b INT NOT NULL DEFAULT 1", "'skip_unused_columns' = 'true'",
+         "SELECT a FROM z"),
+        ("a INT NOT NULL, b INT NOT NULL", "'skip_unused_columns' = 'false'", "SELECT a FROM z"),
+        ("a INT NOT NULL, b INT NOT NULL", "'skip_unused_columns' = 'true'",
+         "SELECT a FROM z WHERE b > 0"),
+        ("a INT NOT NULL PRIMARY KEY, b INT", "'skip_unused_columns' = 'true'", "SELECT b FROM z"),
+        ("a INT NOT NULL, b INT NOT NULL",
+         "'materialized' = 'true', 'skip_unused_columns' = 'true'", "SELECT a FROM z"),
+    ],
+)  # fmt: skip
+def test_a_column_may_be_skipped_that_has_a_value_without_its_connector(
+    columns: str, properties: str, view: str
+) -> None:
+    compile_program(f"CREATE TABLE z ({columns}) WITH ({properties}); CREATE VIEW v AS {view};")

@@ -30,6 +30,10 @@ async def validate_program(call: Call) -> Response:
         raise UserError(
             "'program_code' is required and must be a string", details={"field": "program_code"}
         )
+    # what these ask for makes no difference: there is one version of the compiler
+    for field, kind, wanted in (("ir", bool, "a boolean"), ("runtime_version", str, "a string")):
+        if body.get(field) is not None and not isinstance(body[field], kind):
+            raise UserError(f"'{field}' must be {wanted}", details={"field": field})
     return json_response(await call.thread(_validate, text))
 
 

@@ -115,6 +115,10 @@ class Declared:
         rounds = self.recursion_rounds
         return plan if rounds is None else replace(plan, recursion_rounds=rounds)
 
+    def span_of(self, table: str, column: str) -> Span:
+        """Where a table's column is declared."""
+        return next(c.span for c in self.columns[table] if c.name.name == column)
+
     def declare(self, name: ast.Identifier, noun: str) -> None:
         refuse_reserved(name)
         if name.name == ERROR_VIEW:
