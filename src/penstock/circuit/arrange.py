@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.dense import Ids, Sweep, Touched, crossed, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, Mask, over_for_all
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
@@ -167,13 +167,9 @@ class KeyCounts:
         ids = self._ids(keys, len(weights))
         touched, _ = self._touched.find(ids, len(self._totals))
         self._changes.note(touched)
-        before = self._totals[touched] > 0
-        add_totals(ids, weights, self._totals)
-        after = self._totals[touched] > 0
-        at = np.flatnonzero(before != after)
-        if len(at):
-            keys = self._table.take(touched[at]) if keys else ()
-            self.flips = Flips(keys, np.where(after[at], 1, -1).astype(np.int64))
+        flipped, sign = crossed(ids, weights, self._totals, touched, 1)
+        if len(flipped):
+            self.flips = Flips(self._table.take(flipped) if keys else (), sign)
 
     def present(self, keys: tuple[Column, ...], rows: int) -> np.ndarray:
         """bool[rows]: whether each row's key is present now."""

@@ -118,18 +118,32 @@ class Sweep:
 
 
 class Touched:
-    """Finds the distinct ids of a delta; its scratch array is reused from step to step."""
+    """Finds the distinct ids of a delta; its scratch is reused from step to step.
+
+    With few ids in all that is an array by id; a place in a large one is a wait for memory, so a
+    small hash table of the delta's ids takes its place."""
 
     def __init__(self) -> None:
         self._slot_of = np.full(16, -1, dtype=np.int64)
+        self._hashed = np.zeros(0, dtype=np.int32)
 
     def find(self, ids: Ids, groups: int) -> tuple[Ids, Ids]:
         """(touched, slots) of `ids`, all of which are below `groups`."""
-        self._slot_of = grown(self._slot_of, groups, fill=-1)
         slots = np.empty(len(ids), dtype=np.int64)
         touched = np.empty(len(ids), dtype=np.int64)
-        count = _touch(ids, self._slot_of, slots, touched)
+        if groups <= max(_FEW_IDS, len(ids)):
+            self._slot_of = grown(self._slot_of, groups, fill=-1)
+            count = _touch(ids, self._slot_of, slots, touched)
+        else:
+            room = 1 << (2 * len(ids)).bit_length()
+            if len(self._hashed) < room:
+                self._hashed = np.zeros(room, dtype=np.int32)
+            count = _touch_hashed(ids, self._hashed[:room], slots, touched)
         return touched[:count], slots
+
+
+#: ids that an array with an entry for each is at hand for
+_FEW_IDS = 1 << 13
 
 
 @kernel("int64(int64[::1], int64[::1], int64[::1], int64[::1])")
@@ -149,8 +163,56 @@ def _touch(ids: Any, slot_of: Any, slots: Any, touched: Any) -> int:
     return count
 
 
+@kernel("int64(int64[::1], int32[::1], int64[::1], int64[::1])")
+def _touch_hashed(ids: Any, hashed: Any, slots: Any, touched: Any) -> int:
+    """The same; `hashed` has a power of two of entries, more than twice the ids: a slot + 1, or
+    0, as they all are before and after."""
+    mask = np.uint64(hashed.shape[0] - 1)
+    count = 0
+    for i in range(ids.shape[0]):
+        group = ids[i]
+        at: Any = ((np.uint64(group) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+        slot = np.int64(hashed[at]) - 1
+        while slot >= 0 and touched[slot] != group:
+            at = (at + np.uint64(1)) & mask
+            slot = np.int64(hashed[at]) - 1
+        if slot < 0:
+            slot = np.int64(count)
+            touched[count] = group
+            count += 1
+            hashed[at] = count
+        slots[i] = slot
+    for place in range(hashed.shape[0]):
+        hashed[place] = 0
+    return count
+
+
 @kernel("void(int64[::1], int64[::1], int64[::1])")
 def add_totals(ids: Any, weights: Any, totals: Any) -> None:
     """totals[ids[i]] += weights[i], for every i."""
     for i in range(ids.shape[0]):
         totals[ids[i]] += weights[i]
+
+
+def crossed(ids: Ids, weights: Ids, totals: Ids, touched: Ids, most: int) -> tuple[Ids, Ids]:
+    """totals[ids[i]] += weights[i], for every i; the ids of `touched`, which are those of `ids`
+    once, whose total cut to 0 .. `most` changed, and by how much."""
+    at, change = np.empty(len(touched), np.int64), np.empty(len(touched), np.int64)
+    count = _cross(ids, weights, totals, touched, most, at, change)
+    return at[:count], change[:count]
+
+
+@kernel("int64(int64[::1], int64[::1], int64[::1], int64[::1], int64, int64[::1], int64[::1])")
+def _cross(
+    ids: Any, weights: Any, totals: Any, touched: Any, most: Any, at: Any, change: Any
+) -> int:
+    for j in range(touched.shape[0]):
+        change[j] = min(max(totals[touched[j]], 0), most)
+    for i in range(ids.shape[0]):
+        totals[ids[i]] += weights[i]
+    count = 0
+    for j in range(touched.shape[0]):
+        difference = min(max(totals[touched[j]], 0), most) - change[j]
+        at[count], change[count] = touched[j], difference
+        count += difference != 0
+    return count

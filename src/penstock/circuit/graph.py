@@ -437,9 +437,10 @@ class Circuit:
     def _left_by(self, saved: Mapping[str, Any]) -> Bootstrap:
         if saved["version"] != VERSION:
             raise Conflict(
-                f"the saved state is of version {saved['version']} and this is version {VERSION}; "
-                "start with cleared storage",
+                f"the saved state has version {saved['version']}, this release reads {VERSION}: "
+                "clear the pipeline's storage, or start the release that wrote it",
                 code="StateVersion",
+                details={"saved": saved["version"], "read": VERSION},
             )
         known = self._fingerprints()
         by_node = {n: saved["nodes"].get(known[n]) for n in self._nodes}

@@ -48,6 +48,14 @@ class AggregateSpec:
         pairs = zip(self.args, self.takes_nulls, strict=True)
         return tuple(a for a, takes in pairs if not takes)
 
+    def counts_every_row(self) -> bool:
+        """Whether no row is left out, whatever its values."""
+        if self.distinct or self.within or self.filter is not None or self.kind == "COUNTIF":
+            return False
+        takes_nulls = self.takes_nulls or (False,) * len(self.args)
+        pairs = zip(self.arg_types, takes_nulls, strict=True)
+        return all(takes or not t.nullable for t, takes in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

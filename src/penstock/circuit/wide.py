@@ -106,24 +106,29 @@ def _add_scaled(sums: Any, at: Any, low: Any, high: Any, weight: Any) -> Any:
 
 @kernel("void(int64[::1], int64[::1], int64[::1], uint64[:, ::1], int64[::1])")
 def add_narrow(ids: Any, weights: Any, values: Any, sums: Any, counts: Any) -> None:
-    """sums[ids[i]] += values[i]·weights[i] and counts[ids[i]] += weights[i], values int64[n]."""
+    """sums[ids[i]] += values[i]·weights[i] and counts[ids[i]] += weights[i], values int64[n];
+    `counts` may be empty, for none."""
+    is_counted = counts.shape[0] > 0
     for i in range(ids.shape[0]):
         weight = weights[i]
         if weight != 0:
             value = values[i]
             high = _ALL if value < 0 else _ZERO
             _add_scaled(sums, ids[i], np.uint64(value), high, weight)
-            counts[ids[i]] += weight
+            if is_counted:
+                counts[ids[i]] += weight
 
 
 @kernel("void(int64[::1], int64[::1], uint64[:, ::1], uint64[:, ::1], int64[::1])")
 def add_wide(ids: Any, weights: Any, values: Any, sums: Any, counts: Any) -> None:
     """The same for values uint64[n, 2], signed 128-bit."""
+    is_counted = counts.shape[0] > 0
     for i in range(ids.shape[0]):
         weight = weights[i]
         if weight != 0:
             _add_scaled(sums, ids[i], values[i, 0], values[i, 1], weight)
-            counts[ids[i]] += weight
+            if is_counted:
+                counts[ids[i]] += weight
 
 
 @inlined

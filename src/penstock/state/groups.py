@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Column
 from penstock.data.gather import take_column
-from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import are_looked_up_in_ranges, in_ranges
@@ -140,6 +140,8 @@ class GroupTable:
         hashes = hash_columns(keys, n=n)
         rows = np.arange(n)
         ids = self._under(hashes, keys, rows, inserts)
+        if is_exact(keys, [c.column() for c in self._columns]):
+            return ids
         wrong = self._mismatches(keys, rows, ids)
         while len(wrong):
             # another key sits under this hash: look under the next of the chain

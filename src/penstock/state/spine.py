@@ -36,14 +36,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Array, Batch, Column
+from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.build import empty_batch
 from penstock.data.deferred import Part, deferred, gathered
-from penstock.data.gather import concat, slice_column, take
-from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.gather import concat_columns, slice_column, take_column
+from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import are_looked_up_in_ranges, in_ranges, side_by_side
-from penstock.data.types import Schema
+from penstock.data.types import Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in
 from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
@@ -229,13 +229,30 @@ class Spine:
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         rows = sum(len(a) for a in at)
+        needle = at[0] if len(at) == 1 else np.concatenate(at)
         if len(parts) > 1 and are_looked_up_in_ranges(rows):
-            found = side_by_side([partial(take, batch, rows) for batch, rows in parts])
+            found = side_by_side([partial(self._taken, batch, rows) for batch, rows in parts])
         else:
-            found = [take(batch, rows) for batch, rows in parts]
-        if len(found) == 1:
-            return at[0], found[0]
-        return np.concatenate(at), concat(found)
+            found = [self._taken(batch, rows) for batch, rows in parts]
+        # equal keys: those of the rows are not looked for in memory, where they lie far apart
+        of_key = {
+            i: _matched(key, needle, self.schema.types[i])
+            for i, key in zip(self.key, keys, strict=True)
+        }
+        columns = tuple(
+            of_key[i] if i in of_key else concat_columns([c[i] for c, _ in found])
+            for i in range(len(self.schema))
+        )
+        weights = [w for _, w in found]
+        together = weights[0] if len(weights) == 1 else np.concatenate(weights)
+        return needle, Batch(self.schema, columns, together)
+
+    def _taken(self, batch: Batch, rows: I64) -> tuple[list[Column], Weights]:
+        """Rows `rows` of `batch`, whose keys are as they are, and their weights."""
+        columns = [
+            c if i in self.key else take_column(c, rows) for i, c in enumerate(batch.columns)
+        ]
+        return columns, batch.weights.take(rows)
 
     def probe_deferred(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
         """`probe`, where each column of the rows is gathered when it is read."""
@@ -277,10 +294,11 @@ class Spine:
             found.append((log.rows(), *log.find(needles)))
         for batch, needle, row in found:
             stored = [batch.columns[i] for i in self.key]
-            same = rows_equal(keys, needle, stored, row)
-            if not all_set(same):
-                kept = positions(same)
-                needle, row = needle[kept], row[kept]
+            if not is_exact(keys, stored):
+                same = rows_equal(keys, needle, stored, row)
+                if not all_set(same):
+                    kept = positions(same)
+                    needle, row = needle[kept], row[kept]
             if len(needle):
                 at.append(needle + start if start else needle)
                 parts.append((batch, row))
@@ -435,6 +453,14 @@ class Spine:
             merged, at = m.future.result(), self._place_of(m.group[0])
             self._runs[at : at + len(m.group)] = [merged] if len(merged) else []
         self._merge()
+
+
+def _matched(key: Column, needle: I64, type: SqlType) -> Column:
+    """The key column, of `type`, of rows that were found by rows `needle` of `key`."""
+    taken = take_column(key, needle)
+    # where a NULL is found there is one in the type
+    valid = taken.valid if type.nullable else None
+    return Column(type, taken.values, valid, taken.heaps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

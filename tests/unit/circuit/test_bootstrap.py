@@ -97,8 +97,9 @@ def test_state_of_another_version_is_refused(tmp_path: Path) -> None:
     saved = saved_by(T, store)
     _, circuit = started(T)
 
-    with pytest.raises(Conflict, match="version 0"):
-        circuit.bootstrap(store, {**saved, "version": 0})
+    with pytest.raises(Conflict, match=r"version 1, .*clear the pipeline's storage, or ") as told:
+        circuit.bootstrap(store, {**saved, "version": 1})
+    assert told.value.code == "StateVersion"
 
 
 EDGES = "CREATE TABLE edge (s INT NOT NULL, t INT NOT NULL) WITH ('materialized' = 'true');"

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.data import hash as hashing
+from penstock.data.batch import Column
 from penstock.data.build import batch_from_rows, column_from_python
 from penstock.data.consolidate import consolidate
-from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.order import dense_ranks, order_codes, sort_indices
-from penstock.data.types import VARCHAR, Field, Schema, schema
+from penstock.data.types import BIGINT, VARCHAR, Field, Schema, schema
 from tests.examples import examples
 from tests.unit.data.rows import VALUES, counted, plain, plain_row
 
@@ -85,6 +86,33 @@ def test_equal_rows_and_only_they_compare_equal_and_they_hash_alike(relation: An
     assert equal.tolist() == expected
     ha, hb = hash_columns(a.columns), hash_columns(b.columns)
     assert (ha[ia[equal]] == hb[ib[equal]]).all()
+
+
+@given(relation=relations(max_rows=8))
+@settings(max_examples=examples(40), deadline=None)
+def test_where_hashes_are_said_to_be_exact_equal_ones_mean_equal_rows(relation: Any) -> None:
+    s, rows = relation
+    a, b = batch_from_rows(s, rows), batch_from_rows(s, rows[::-1])
+    ia, ib = (x.reshape(-1) for x in np.divmod(np.arange(len(rows) ** 2), max(len(rows), 1)))
+    if is_exact(a.columns, b.columns):
+        alike = hash_columns(a.columns)[ia] == hash_columns(b.columns)[ib]
+        assert alike.tolist() == rows_equal(a.columns, ia, b.columns, ib).astype(bool).tolist()
+
+
+def test_hashes_are_exact_of_single_words_without_nulls_and_not_when_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, null = (column_from_python(BIGINT, [1, v]) for v in (2, None))
+    text = column_from_python(VARCHAR, ["a", "b"])
+    assert is_exact([one], [one])
+    assert not is_exact([one], [null]) and not is_exact([text], [text])
+    assert not is_exact([one, one], [one, one])
+    # the words that a mixing step folds together if it loses a bit are neighbours and powers
+    words = np.concatenate((np.arange(-5000, 5000), 1 << np.arange(63), -1 << np.arange(63)))
+    hashes = hash_columns([Column(BIGINT, words)])
+    assert len(np.unique(hashes)) == len(np.unique(words))
+    monkeypatch.setattr(hashing, "_test_mask", 0b1)
+    assert not is_exact([one], [one])
 
 
 def test_a_null_is_not_the_value_whose_bytes_it_holds() -> None:

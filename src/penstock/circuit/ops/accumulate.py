@@ -85,87 +85,116 @@ class Accumulator(ABC):
         return 0
 
 
-class Count(Accumulator):
-    """COUNT: the sum of the weights."""
+class Counts:
+    """How many rows every group counts. One is the operator's and shared by all calls that count
+    every row, so that the number is in memory, read and saved once."""
 
-    def __init__(self, result: SqlType) -> None:
-        self._result = result
-        self._counts = np.zeros(16, dtype=np.int64)
+    def __init__(self) -> None:
+        self.array = np.zeros(16, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
-        self._counts = grown(self._counts, groups)
+        self.array = grown(self.array, groups)
+
+    def move(self, old: Ids, new: Ids) -> None:
+        self.array = moved(self.array, old, new)
+
+
+class Count(Accumulator):
+    """COUNT: the sum of the weights. `rows`: the operator's, for a call that counts every row."""
+
+    def __init__(self, result: SqlType, rows: Counts | None = None) -> None:
+        self._result = result
+        self._is_own = rows is None
+        self._counts = rows or Counts()
+
+    def reserve(self, groups: int) -> None:
+        if self._is_own:
+            self._counts.reserve(groups)
 
     def arrays(self) -> Arrays:
-        return {"counts": self._counts}
+        return {"counts": self._counts.array} if self._is_own else {}
 
     def load(self, arrays: Arrays) -> None:
-        self._counts = the_array(arrays["counts"])
+        if self._is_own:
+            self._counts.array = the_array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
-        add_totals(rows.groups, rows.weights, self._counts)
+        if self._is_own:
+            add_totals(rows.groups, rows.weights, self._counts.array)
 
     @property
     def can_move(self) -> bool:
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        used: npt.NDArray[np.bool_] = self._counts[:groups] != 0
+        used: npt.NDArray[np.bool_] = self._counts.array[:groups] != 0
         return used
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._counts = moved(self._counts, old, new)
+        if self._is_own:
+            self._counts.move(old, new)
 
     def read(self, groups: Ids) -> Column:
-        return Column(self._result, self._counts[groups].astype(self._result.dtype, copy=False))
+        counts = self._counts.array.take(groups)
+        return Column(self._result, counts.astype(self._result.dtype, copy=False))
 
 
 class ExactSum(Accumulator):
-    """SUM and AVG of integers and decimals (see `penstock.circuit.wide`)."""
+    """SUM and AVG of integers and decimals (see `penstock.circuit.wide`). `rows`: the operator's,
+    for a call that counts every row."""
 
-    def __init__(self, result: SqlType, average: bool) -> None:
+    def __init__(self, result: SqlType, average: bool, rows: Counts | None = None) -> None:
         self._result = result
         self._average = average
         self._range = range_words(result)
         self._sums = np.zeros((16, 3), dtype=np.uint64)
-        self._counts = np.zeros(16, dtype=np.int64)
+        self._is_own = rows is None
+        self._counts = rows or Counts()
 
     def reserve(self, groups: int) -> None:
         self._sums = grown(self._sums, groups)
-        self._counts = grown(self._counts, groups)
+        if self._is_own:
+            self._counts.reserve(groups)
 
     def arrays(self) -> Arrays:
-        return {"sums": self._sums, "counts": self._counts}
+        return {"sums": self._sums, **({"counts": self._counts.array} if self._is_own else {})}
 
     def load(self, arrays: Arrays) -> None:
-        self._sums, self._counts = the_array(arrays["sums"]), the_array(arrays["counts"])
+        self._sums = the_array(arrays["sums"])
+        if self._is_own:
+            self._counts.array = the_array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
         (column,) = rows.args
         values = column.values
+        counts = self._counts.array if self._is_own else _NO_COUNTS
         if column.type.kind is Kind.UINT64:
             values = np.stack((values, np.zeros_like(values)), axis=1)
         if values.ndim == 2:
-            add_wide(rows.groups, rows.weights, values, self._sums, self._counts)
+            add_wide(rows.groups, rows.weights, values, self._sums, counts)
         else:
             values = values.astype(np.int64, copy=False)
-            add_narrow(rows.groups, rows.weights, values, self._sums, self._counts)
+            add_narrow(rows.groups, rows.weights, values, self._sums, counts)
 
     @property
     def can_move(self) -> bool:
         return True
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
-        used: npt.NDArray[np.bool_] = (self._counts[:groups] != 0) | _any(self._sums[:groups])
-        return used
+        used: npt.NDArray[np.bool_] = self._counts.array[:groups] != 0
+        return used | _any(self._sums[:groups])
 
     def move(self, old: Ids, new: Ids) -> None:
         self._sums = moved(self._sums, old, new)
-        self._counts = moved(self._counts, old, new)
+        if self._is_own:
+            self._counts.move(old, new)
 
     def read(self, groups: Ids) -> Column:
         out = np.empty((len(groups), 2), dtype=np.uint64)
         valid = np.empty(len(groups), dtype=np.uint8)
-        bad = read_sums(groups, self._sums, self._counts, self._average, *self._range, out, valid)
+        bad = read_sums(
+            groups, self._sums, self._counts.array, self._average, *self._range, out, valid
+        )
         if bad >= 0:
             name = "AVG" if self._average else "SUM"
             raise RuntimeSqlError(
@@ -252,6 +281,9 @@ class FloatSum(Accumulator):
             out[~valid] = 0.0
             values = (out + 0.0).astype(self._result.dtype, copy=False)  # never -0.0
         return Column(self._result, values, None if valid.all() else valid.astype(np.uint8))
+
+
+_NO_COUNTS = np.zeros(0, dtype=np.int64)
 
 
 def the_array(entries: Array | Column) -> Array:

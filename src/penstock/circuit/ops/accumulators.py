@@ -12,7 +12,7 @@ All but the last two lines are linear: a row taken back leaves nothing behind.
 
 from __future__ import annotations
 
-from penstock.circuit.ops.accumulate import Accumulator, Count, ExactSum, FloatSum
+from penstock.circuit.ops.accumulate import Accumulator, Count, Counts, ExactSum, FloatSum
 from penstock.circuit.ops.bits import Bits
 from penstock.circuit.ops.collect import Collect
 from penstock.circuit.ops.extremum import Extremum
@@ -23,15 +23,17 @@ from penstock.circuit.spec import AggregateSpec
 from penstock.data.types import FLOATS, Kind
 
 
-def accumulator(spec: AggregateSpec) -> Accumulator:
-    """An empty accumulator for `spec`."""
+def accumulator(spec: AggregateSpec, rows: Counts) -> Accumulator:
+    """An empty accumulator for `spec`; `rows` are those of the operator, whatever a call counts."""
     kind = spec.kind
+    shared = rows if spec.counts_every_row() else None
     if kind in ("COUNT", "COUNTIF"):
-        return Count(spec.result)
+        return Count(spec.result, shared)
     argument = spec.arg_types[0]
     if kind in ("SUM", "AVG"):
-        is_float = argument.kind in FLOATS
-        return (FloatSum if is_float else ExactSum)(spec.result, kind == "AVG")
+        if argument.kind in FLOATS:
+            return FloatSum(spec.result, kind == "AVG")
+        return ExactSum(spec.result, kind == "AVG", shared)
     if kind in MOMENTS:
         return moments(spec)
     if kind.startswith("BIT_"):

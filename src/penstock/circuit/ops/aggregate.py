@@ -21,19 +21,17 @@ from penstock.circuit.dense import (
     Sweep,
     Touched,
     add_totals,
-    grown,
-    moved,
     renumbered,
 )
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
-from penstock.circuit.ops.accumulate import Accumulator, GroupedRows, the_array
+from penstock.circuit.ops.accumulate import Accumulator, Counts, GroupedRows, the_array
 from penstock.circuit.ops.accumulators import accumulator
 from penstock.circuit.ops.distinct import Crossings
 from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import take_column
-from penstock.data.masks import positions
+from penstock.data.masks import all_set, positions
 from penstock.data.parallel import are_many, side_by_side
 from penstock.data.types import BIGINT, Schema, SqlType
 from penstock.errors import RuntimeSqlError
@@ -76,10 +74,10 @@ class Aggregate(Node):
         self._keys = keys
         self._told = told
         self._table = GroupTable(tuple(source.schema.types[k] for k in keys)) if keys else None
-        self._row_counts = np.zeros(16, dtype=np.int64)
+        self._rows = Counts()
         self._touched = Touched()
         self._specs = calls
-        self._calls = tuple(Call(spec) for spec in calls)
+        self._calls = tuple(Call(spec, self._rows) for spec in calls)
         self._sweep = Sweep()
         self._changes = Changes(self)
         #: groups that the calls have room for
@@ -105,7 +103,7 @@ class Aggregate(Node):
                 call.reserve(self._reserved)
         self._changes.note(rows.touched)
         before_at, before = self._read(rows.touched)
-        add_totals(rows.groups, rows.weights, self._row_counts)
+        add_totals(rows.groups, rows.weights, self._rows.array)
         if delta is not None:
             self._of_each_call(partial(self._add, rows), len(delta))
         self._has_started = True
@@ -128,15 +126,13 @@ class Aggregate(Node):
             for i, call in enumerate(self._calls)
             for n, array in call.arrays().items()
         }
-        return {"rows": self._row_counts, **of_calls}
+        return {"rows": self._rows.array, **of_calls}
 
     def entry_count(self) -> int:
         return self._group_count()
 
     def load_entries(self, arrays: Arrays, count: int) -> None:
-        rows = arrays["rows"]
-        assert isinstance(rows, np.ndarray)
-        self._row_counts = rows
+        self._rows.array = the_array(arrays["rows"])
         self._reserved = 0
         for i, call in enumerate(self._calls):
             call.load({n: arrays[f"{i}:{n}"] for n in call.arrays()})
@@ -154,13 +150,13 @@ class Aggregate(Node):
             self._forget(self._table)
         keys = tuple(delta.columns[k] for k in self._keys)
         ids = self._table.lookup_or_insert(keys, len(delta))
-        self._row_counts = grown(self._row_counts, len(self._table))
+        self._rows.reserve(len(self._table))
         return ids
 
     def _forget(self, table: GroupTable) -> None:
         """Drop the groups of which nothing is left or that are over, if they are many."""
         groups = len(table)
-        in_use = self._row_counts[:groups] != 0
+        in_use = self._rows.array[:groups] != 0
         for call in self._calls:
             in_use |= call.in_use(groups)
         over = self.expiry.mask(dict(zip(self._keys, table.keys(), strict=True)))
@@ -170,7 +166,7 @@ class Aggregate(Node):
         kept = np.flatnonzero(in_use)
         if self._sweep.is_worth_it(len(kept), groups):
             self._table, ids = renumbered(table, kept)
-            self._row_counts = moved(self._row_counts, kept, ids)
+            self._rows.move(kept, ids)
             self._reserved = 0
             for call in self._calls:
                 call.move(kept, ids)
@@ -184,7 +180,7 @@ class Aggregate(Node):
         if self._table is None:
             at = np.arange(len(touched) if self._has_started else 0)
         else:
-            at = positions(self._row_counts.take(touched) > 0)
+            at = positions(self._rows.array.take(touched) > 0)
         groups = touched if len(at) == len(touched) else touched[at]
         return at, tuple(self._of_each_call(partial(self._value, groups), len(groups)))
 
@@ -238,16 +234,18 @@ class Aggregate(Node):
 class Call:
     """One aggregate call: which rows it counts, and its accumulator."""
 
-    def __init__(self, spec: AggregateSpec) -> None:
+    def __init__(self, spec: AggregateSpec, rows: Counts) -> None:
+        """`rows`: how many each group has, for whoever counts them all."""
         self._spec = spec
         self._strict = tuple(spec.strict_args())
+        self._counts_every_row = spec.counts_every_row()
         self.accumulator: Accumulator
         self._arguments: Crossings | None = None
         #: WITHIN DISTINCT: how many different arguments each key has
         self._keys: Crossings | None = None
         #: what groups are called among the arguments
         self._serials = Serials()
-        self.accumulator = accumulator(spec)
+        self.accumulator = accumulator(spec, rows)
         if spec.within:
             self._keys = Crossings((_GROUP, *spec.within_types), at_most=2)
         if spec.within or (spec.distinct and spec.kind not in _INSENSITIVE):
@@ -328,7 +326,9 @@ class Call:
                 weights = weights * condition.valid
         for a in self._strict:
             valid = rows.args[a].valid
-            if valid is not None:
+            if valid is not None and self._counts_every_row:
+                assert all_set(valid), "a NULL where its type knows none"
+            elif valid is not None:
                 weights = weights * valid
         if self._spec.kind == "COUNTIF":
             weights = weights * rows.args[self._spec.args[0]].values

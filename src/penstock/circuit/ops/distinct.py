@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.dense import Ids, Sweep, Touched, crossed, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
@@ -16,6 +16,8 @@ from penstock.data.types import SqlType
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
+
+_NO_LIMIT = (1 << 63) - 1
 
 
 class Crossings:
@@ -31,7 +33,7 @@ class Crossings:
     """
 
     def __init__(self, types: tuple[SqlType, ...], *, at_most: int | None = 1) -> None:
-        self._at_most = at_most
+        self._at_most = _NO_LIMIT if at_most is None else at_most
         self.types = types
         self._table = GroupTable(types)
         self._totals = np.zeros(16, dtype=np.int64)
@@ -52,14 +54,7 @@ class Crossings:
         self._totals = grown(self._totals, len(self._table))
         touched, _ = self._touched.find(ids, len(self._table))
         self._changes.note(touched)
-        before = self._levels(touched)
-        add_totals(ids, weights, self._totals)
-        change = self._levels(touched) - before
-        at = np.flatnonzero(change)
-        return touched[at], change[at]
-
-    def _levels(self, ids: Ids) -> Weights:
-        return np.clip(self._totals[ids], 0, self._at_most)
+        return crossed(ids, weights, self._totals, touched, self._at_most)
 
     def _forget(self) -> None:
         """Drop the rows whose total is zero or that are over, if they are many."""

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.arrange import Arrange, distinct_keys
 from penstock.circuit.node import Node
@@ -29,6 +30,7 @@ from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take
+from penstock.data.kernel import kernel
 from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.state.spine import Spine
@@ -105,11 +107,11 @@ class Join(Node):
             for spine in (right.spine, right.pending):
                 if spine is not None:
                     at, found = spine.probe(keys, len(left.delta), left.hashes())
-                    yield self._passing(take(left.delta, at), found)
+                    yield self._passing(_each(left.delta, at), found)
         if right.delta is not None:
             keys = right.keys_of(right.delta)
             at, found = left.spine.probe(keys, len(right.delta), right.hashes())
-            yield self._passing(found, take(right.delta, at))
+            yield self._passing(found, _each(right.delta, at))
 
     def _passing(self, left: Batch, right: Batch) -> Batch:
         """Row i of `left` beside row i of `right`, where the residual holds."""
@@ -217,3 +219,19 @@ class Join(Node):
     def is_due(self) -> bool:
         # rows with a NULL key never reach an arrangement's delta, yet outer joins emit them
         return any(a.inputs[0].delta is not None for a in (self._left, self._right))
+
+
+def _each(rows: Batch, at: npt.NDArray[np.int64]) -> Batch:
+    """Rows `at`: often each once, where every one has one partner, and then nothing is copied."""
+    if len(at) == len(rows) and _is_range(at):
+        return rows
+    return take(rows, at)
+
+
+@kernel("boolean(int64[::1])")
+def _is_range(at: Any) -> bool:
+    """Whether `at` is 0, 1, 2, …"""
+    n = 0
+    while n < at.shape[0] and at[n] == n:
+        n += 1
+    return bool(n == at.shape[0])
