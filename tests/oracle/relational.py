@@ -149,6 +149,8 @@ def topk(
     limit: int | None,
     offset: int,
     ranks: str = "ROW_NUMBER",
+    *,
+    numbered: bool = False,
 ) -> Bag:
     """`order`: (column, descending, nulls first); ties by the remaining columns."""
     compare = comparison(order, len(next(iter(a), ())))
@@ -164,6 +166,8 @@ def topk(
                 before = keys[: keys.index(key)]
                 out[row] += len(before if ranks == "RANK" else set(before)) < end
         return +out
+    if numbered:
+        return Counter((*r, i + 1) for rows in parts.values() for i, r in enumerate(rows[:end]))
     return Counter(row for rows in parts.values() for row in rows[offset:end])
 
 

@@ -19,7 +19,17 @@ import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
 from penstock.data.batch import Batch
 from penstock.data.gather import filter_batch
-from penstock.data.types import BIGINT, BOOLEAN, DOUBLE, INTEGER, VARCHAR, decimal, schema
+from penstock.data.types import (
+    BIGINT,
+    BOOLEAN,
+    DOUBLE,
+    INTEGER,
+    VARCHAR,
+    Field,
+    Schema,
+    decimal,
+    schema,
+)
 from tests.examples import examples
 from tests.oracle import relational as oracle
 from tests.oracle.drive import as_one_step, run, table
@@ -219,17 +229,21 @@ ORDERS = [
     limit=st.sampled_from([None, 0, 1, 3]),
     offset=st.sampled_from([0, 0, 1, 2]),
     ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
+    numbered=st.booleans(),
 )
 @settings(quick, max_examples=examples(120))
 def test_topk(
-    history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str
+    history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str, numbered: bool
 ) -> None:
     orders = [Order(*o) for o in order]
-    offset = offset if ranks == "ROW_NUMBER" else 0
-    expected = oracle.topk(table(history, "t"), partition, order, limit, offset, ranks)
+    numbered = numbered and ranks == "ROW_NUMBER"
+    offset = offset if ranks == "ROW_NUMBER" and not numbered else 0
+    rows = table(history, "t")
+    expected = oracle.topk(rows, partition, order, limit, offset, ranks, numbered=numbered)
+    shown = Schema((*T.fields, Field("n", BIGINT.with_nullable(False)))) if numbered else None
     check(
         {"t": T},
-        lambda c, s: c.topk(s["t"], partition, orders, limit, offset, ranks),
+        lambda c, s: c.topk(s["t"], partition, orders, limit, offset, ranks, shown),
         history,
         expected,
     )

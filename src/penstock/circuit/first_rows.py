@@ -88,14 +88,3 @@ def first_rows(
         if owes:
             state[place] |= OWES
         i = stop
-
-
-@kernel("void(int64[::1], int64[::1], int64, int64[::1])")
-def behind(places: Any, weights: Any, first: Any, shown: Any) -> None:
-    """shown[i] = copies of row i that lie behind the first `first` of its place."""
-    position = 0
-    for i in range(places.shape[0]):
-        if i > 0 and places[i] != places[i - 1]:
-            position = 0
-        shown[i] = max(0, position + weights[i] - max(position, first))
-        position += weights[i]

@@ -248,10 +248,12 @@ class Circuit:
         limit: int | None,
         offset: int = 0,
         ranks: str = "ROW_NUMBER",
+        numbered: Schema | None = None,
     ) -> Stream:
         """Rows offset .. offset+limit of every partition in `order`, ties by the other columns;
-        with `ranks` RANK or DENSE_RANK the rows of such a rank up to `limit`."""
-        node = TopK(stream.node, tuple(partition), tuple(order), limit, offset, ranks)
+        with `ranks` RANK or DENSE_RANK the rows of such a rank up to `limit`. `numbered`: the
+        schema with a column more, which holds each row's ROW_NUMBER (without an offset)."""
+        node = TopK(stream.node, tuple(partition), tuple(order), limit, offset, ranks, numbered)
         return self._add(node)
 
     def frontier(

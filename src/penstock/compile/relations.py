@@ -141,6 +141,13 @@ class RelationCompiler:
                     self.stream(node.input), node.partition, _order(node.order), node.limit,
                     node.offset, node.ranks,
                 )  # fmt: skip
+            case Window() if (best := self._numbered(node)) is not None:
+                stream = self.circuit.topk(
+                    self.stream(best.input), best.partition, _order(best.order), best.limit,
+                    numbered=node.schema,
+                )  # fmt: skip
+                self._expire(best, stream)
+                return stream
             case Window():
                 calls = [_window_call(c) for c in node.calls]
                 return self.circuit.window(
@@ -157,6 +164,18 @@ class RelationCompiler:
                     self.stream(node.input), node.column, node.keep, node.ordinality, node.schema
                 )
         raise AssertionError(f"no operator for {type(node).__name__}")
+
+    def _numbered(self, node: Window) -> TopK | None:
+        """The rows that `node` numbers where those are the first in the very same order, so that
+        whoever finds them knows their numbers; and nobody else asks for them."""
+        best = self._nodes.intern(node.input)
+        if not isinstance(best, TopK) or id(best) in self._memo:
+            return None
+        is_same = (best.partition, best.order) == (node.partition, node.order)
+        kinds = [c.kind for c in node.calls]
+        if is_same and kinds == [best.ranks] == ["ROW_NUMBER"] and not best.offset:
+            return best
+        return None
 
     def _project(self, node: Project) -> Stream:
         below = node.input

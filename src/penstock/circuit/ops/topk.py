@@ -22,13 +22,14 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, Mask
-from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, behind, first_rows
+from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, first_rows
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
+from penstock.data.types import Schema
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
@@ -48,7 +49,8 @@ class TopK(Node):
     Reference:   sort each partition by the order, then by all columns, repeat every row as often
                  as its weight says, cut.
     Incremental: sort the delta's rows that are not behind the last row held together with those;
-                 emit the difference of what the partition shows.
+                 emit the difference of what the partition shows. `numbered`: each copy of a row
+                 with its ROW_NUMBER behind its columns, in a schema that has it.
     State: the input by partition, in order; the first offset+limit rows by partition, and the place
            of the last of them.
     Cost:  O(|delta|), besides O(offset + limit) for partitions whose first rows change and O(log n)
@@ -64,12 +66,15 @@ class TopK(Node):
         limit: int | None,
         offset: int,
         ranks: str = "ROW_NUMBER",
+        numbered: Schema | None = None,
     ) -> None:
-        super().__init__(source.schema, (source,))
-        assert not offset or ranks == "ROW_NUMBER"
-        types = self.schema.types
+        super().__init__(numbered or source.schema, (source,))
+        assert not (offset or numbered) or (ranks == "ROW_NUMBER" and not (offset and numbered))
+        kept = source.schema
+        types = kept.types
+        self._is_numbered = numbered is not None
         self._partition = partition
-        self._order = RowOrder(len(self.schema), order)
+        self._order = RowOrder(len(kept), order)
         self._first = offset
         self._end = _NO_LIMIT if limit is None else offset + limit
         self._ranks = ranks
@@ -77,8 +82,8 @@ class TopK(Node):
         self._is_coarse = ranks != "ROW_NUMBER" and (
             not order or (len(order) == 1 and not types[order[0].column].nullable)
         )
-        self._rows = OrderedSpine(self.schema, partition, self._order.directions)
-        self._held = Spine(self.schema, partition)
+        self._rows = OrderedSpine(kept, partition, self._order.directions)
+        self._held = Spine(kept, partition)
         self._table = GroupTable(tuple(types[p] for p in partition)) if partition else None
         self._state = np.zeros(16, dtype=np.uint8)
         self._bound = np.zeros((16, 2), dtype=np.uint64)
@@ -108,14 +113,20 @@ class TopK(Node):
         )  # fmt: skip
         is_settled = (now.state < STALE) & (before < STALE)
         self._settle(touched, now, is_settled)
-        kept = [now.of(is_settled)]
+        change, shown = [now.change(is_settled)], [self._shown(now, is_settled)]
         left = np.flatnonzero(~is_settled)
         if len(left):
-            kept += [(rows, left[p]) for rows, p in self._read_back(touched[left])]
-        return self._emit((held, at), kept)
+            # what those held goes, and what is read back comes; much of it is the same
+            then = [now.before(~is_settled), *self._read_back(touched[left])]
+            there = np.ones(len(touched), np.bool_)
+            change.append(consolidate(concat([r.change(there) for r in then])))
+            shown.append(consolidate(concat([self._shown(r, there) for r in then])))
+        self._held.insert(_together(change))
+        return _together(shown)
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._partition, self._order.order, self._first, self._end, self._ranks
+        numbers = ("numbered",) if self._is_numbered else ()
+        return self._partition, self._order.order, self._first, self._end, self._ranks, *numbers
 
     def parts(self) -> Mapping[str, Part]:
         known = {} if self._table is None else {"partitions": self._table}
@@ -178,7 +189,7 @@ class TopK(Node):
         behind = (c > bound_c) | ((c == bound_c) & (d > bound_d))
         return np.flatnonzero(~(full & behind))
 
-    def _settle(self, ids: Ids, now: _Held, at: npt.NDArray[np.bool_]) -> None:
+    def _settle(self, ids: Ids, now: _Cut, at: npt.NDArray[np.bool_]) -> None:
         """Remember what the partitions `ids` hold now, where `at` says so."""
         self._state[ids[at]] = now.state[at]
         self._bound[ids[at]] = now.bound[at]
@@ -191,7 +202,7 @@ class TopK(Node):
 
     def _cut(
         self, places: Ids, rows: Batch, count: int, has_more: npt.NDArray[np.bool_], held: int
-    ) -> _Held:
+    ) -> _Cut:
         """The first of `rows` of each of `count` partitions. `has_more`: there may be others, all
         behind the last of the first `held` of `rows`, or (held < 0) behind all."""
         ranks, peers, same = self._order.sort(places, rows)
@@ -203,20 +214,25 @@ class TopK(Node):
             where, weights, same, peers, (ranks < held).astype(np.uint8), has_more, held < 0,
             self._end, RANKS[self._ranks], kept, last, state,
         )  # fmt: skip
-        at = np.flatnonzero(kept)
-        found = take(rows, ranks[at])
-        batch = Batch(self.schema, found.columns, kept[at])
         bound = np.zeros((count, 2), dtype=np.uint64)
         there = np.flatnonzero(last >= 0)
         if len(there):
             c, d = self._rows.words(take(rows, ranks[last[there]]))
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
-        size = np.bincount(where[at], minlength=count)
-        return _Held(batch, where[at], state, bound, size)
+        starts = np.flatnonzero(same == 0)
+        was = kept[:0]
+        if len(starts):
+            was = np.add.reduceat(np.where(ranks < held, weights, 0), starts)
+        is_there = (was != 0) | (kept[starts] != 0)
+        if not is_there.all():
+            starts, was = starts[is_there], was[is_there]
+        now, place = kept[starts], where[starts]
+        size = np.bincount(place[now != 0], minlength=count)
+        return _Cut(rows, ranks[starts], place, was, now, state, bound, size)
 
-    def _read_back(self, ids: Ids) -> list[tuple[Batch, Ids]]:
-        """The first rows of partitions `ids` from all their rows: (rows, positions in `ids`)."""
-        parts: list[tuple[Batch, Ids]] = []
+    def _read_back(self, ids: Ids) -> list[_Cut]:
+        """The first rows of partitions `ids` from all their rows; their places mean nothing."""
+        parts: list[_Cut] = []
         width = min(self._end, 2**40) + _SLACK
         left = np.arange(len(ids))
         while len(left):
@@ -225,47 +241,97 @@ class TopK(Node):
             now = self._cut(places, rows, len(left), ~complete, -1)
             is_settled = (now.state & STALE) == 0
             self._settle(ids[left], now, is_settled)
-            found, at = now.of(is_settled)
-            parts.append((found, left[at]))
+            parts.append(now.of(is_settled))
             left = left[~is_settled]
             width *= 8
         return parts
 
-    def _emit(self, before: tuple[Batch, Ids], after: list[tuple[Batch, Ids]]) -> Batch:
-        """Take over the rows held, and the change of the rows shown."""
-        held, at = before
-        gone = Batch(self.schema, held.columns, -held.weights)
-        change = consolidate(concat([gone, *(rows for rows, _ in after)]))
-        self._held.insert(change)
-        if not self._first:
-            return change
-        shown = [self._skip(rows, places) for rows, places in after]
-        old = self._skip(held, at)
-        return consolidate(concat([Batch(self.schema, old.columns, -old.weights), *shown]))
-
-    def _skip(self, rows: Batch, places: Ids) -> Batch:
-        """`rows`, all that their partitions hold, without the first `offset`."""
-        found = self._order.settled(places, rows)
-        shown = np.zeros(len(found.place), dtype=np.int64)
-        behind(found.place, found.rows.weights, self._first, shown)
-        at = np.flatnonzero(shown)
-        return Batch(self.schema, take(found.rows, at).columns, shown[at])
+    def _shown(self, cut: _Cut, chosen: npt.NDArray[np.bool_]) -> Batch:
+        """The change of the rows shown of the places that are `chosen`."""
+        if not self._first and not self._is_numbered:
+            return cut.change(chosen)
+        first, place = cut.first, cut.place
+        from_was, from_now = _starts(place, cut.was), _starts(place, cut.now)
+        moved = chosen[place] & ((from_was != from_now) | (cut.was != cut.now))
+        at = np.flatnonzero(moved)
+        first, was, now = first[at], cut.was[at], cut.now[at]
+        from_was, from_now = from_was[at], from_now[at]
+        if not self._is_numbered:
+            weights = _behind(from_now, now, self._first) - _behind(from_was, was, self._first)
+            at = np.flatnonzero(weights)
+            rows = take(cut.rows, first[at])
+            return Batch(self.schema, rows.columns, weights[at], True)
+        both, copies = np.concatenate((first, first)), np.concatenate((was, now))
+        numbers = np.concatenate((from_was, from_now)) + 1
+        signs = np.repeat(np.array([-1, 1]), len(first))
+        # each copy has a number of its own
+        each = np.repeat(np.arange(len(both)), copies)
+        numbers = numbers[each] + np.arange(len(each)) - (np.cumsum(copies) - copies)[each]
+        columns = take(cut.rows, both[each]).columns
+        rows = Batch(
+            self.schema,
+            (*columns, Column(self.schema.types[-1], numbers)),
+            signs[each],
+        )
+        if len(copies) and int(copies.max()) > 1:
+            return consolidate(rows)  # of several copies some may have kept their numbers
+        return Batch(rows.schema, rows.columns, rows.weights, True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """`rows`, row i of place place[i]; and by place its state, the words of its last row and the
-    number of rows."""
+class _Cut:
+    """Different rows by place and in order: row first[i] of `rows` is in place[i] was[i] times
+    before and now[i] times after; of `change` and `before` only the number counts. And by place
+    its state, the words of its last row and the number of rows."""
 
     rows: Batch
+    first: Ids
     place: Ids
+    was: Ids
+    now: Ids
     state: npt.NDArray[np.uint8]
     bound: npt.NDArray[np.uint64]
     size: Ids
 
-    def of(self, places: npt.NDArray[np.bool_]) -> tuple[Batch, Ids]:
-        """The rows of the places that are chosen."""
-        if places.all():
-            return self.rows, self.place
-        at = np.flatnonzero(places[self.place])
-        return take(self.rows, at), self.place[at]
+    def change(self, chosen: npt.NDArray[np.bool_]) -> Batch:
+        """The change of the rows of the places that are chosen."""
+        change = np.where(chosen[self.place], self.now - self.was, 0)
+        at = np.flatnonzero(change)
+        rows = take(self.rows, self.first[at])
+        return Batch(rows.schema, rows.columns, change[at], True)
+
+    def before(self, chosen: npt.NDArray[np.bool_]) -> _Cut:
+        """The same, where nothing is left after, of the places that are chosen."""
+        return self._only(chosen, self.was, np.zeros_like(self.now))
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> _Cut:
+        """The same of the places that are chosen."""
+        return self._only(chosen, self.was, self.now)
+
+    def _only(self, chosen: npt.NDArray[np.bool_], was: Ids, now: Ids) -> _Cut:
+        at = np.flatnonzero(chosen[self.place])
+        return _Cut(
+            self.rows, self.first[at], self.place[at], was[at], now[at], self.state, self.bound,
+            self.size,
+        )  # fmt: skip
+
+
+def _starts(place: Ids, copies: Ids) -> Ids:
+    """How many copies of its place come before each entry; places are together."""
+    before = np.cumsum(copies) - copies
+    is_first = np.append(True, place[1:] != place[:-1])[: len(place)]
+    starts: Ids = before - before[is_first][np.cumsum(is_first) - 1]
+    return starts
+
+
+def _behind(start: Ids, copies: Ids, first: int) -> Ids:
+    """How many of `copies` from `start` on lie behind the first `first`."""
+    behind: Ids = np.maximum(start + copies, first) - np.maximum(start, first)
+    return behind
+
+
+def _together(parts: list[Batch]) -> Batch:
+    """Batches of which no two have a row in common."""
+    filled = [p for p in parts if len(p)] or parts[:1]
+    rows = concat(filled)
+    return Batch(rows.schema, rows.columns, rows.weights, all(p.consolidated for p in filled))
