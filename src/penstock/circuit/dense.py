@@ -62,6 +62,8 @@ class Serials:
     def __init__(self) -> None:
         self._serial = np.zeros(16, dtype=np.int64)
         self._known = 0
+        #: whether nothing was renumbered, so that ids need not be looked for
+        self._are_ids = True
 
     def reserve(self, ids: int) -> None:
         """Number the ids below `ids` that have no serial yet."""
@@ -72,15 +74,22 @@ class Serials:
             self._known = ids
 
     def of(self, ids: Ids) -> Ids:
-        return self._serial.take(ids)
+        return ids if self._are_ids else self._serial.take(ids)
 
     def ids_of(self, serials: Ids) -> Ids:
         """The ids of `serials`, all of which belong to one."""
+        if self._are_ids:
+            return serials
         return np.searchsorted(self._serial[: self._known], serials).astype(np.int64, copy=False)
 
     def move(self, kept: Ids) -> None:
         """The ids `kept`, ascending, become 0, 1, 2, …"""
         self._serial, self._known = self._serial[kept], len(kept)
+        self._are_ids = self._are_counted()
+
+    def _are_counted(self) -> bool:
+        """Whether they are 0, 1, 2, …: they ascend, so the last tells."""
+        return not self._known or int(self._serial[self._known - 1]) == self._known - 1
 
     def of_dropped(self) -> Callable[[Ids], npt.NDArray[np.bool_]]:
         """Whether each serial belongs to no id now and will not; for ever, in any thread."""
@@ -99,6 +108,7 @@ class Serials:
 
     def load(self, array: Ids) -> None:
         self._serial, self._known = array, len(array)
+        self._are_ids = self._are_counted()
 
 
 class Sweep:

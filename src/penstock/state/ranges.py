@@ -32,6 +32,9 @@ from penstock.state.run import KEY_SEED, _expand, _find
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
+#: rows that are searched one place after the other, because the processor has them at hand
+FAR_ROWS = 1 << 14
+
 TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -190,6 +193,26 @@ def _search(
     c: Any, d: Any, start: Any, stop: Any, at_c: Any, at_d: Any, behind: Any, out: Any
 ) -> None:
     """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""
+    longest: Any = 0
+    for i in range(start.shape[0]):
+        longest = max(longest, stop[i] - start[i])
+    if longest > FAR_ROWS:
+        # each look of a search waits for memory and for the one before it: those of many searches
+        # are waited for at the same time
+        left = stop - start
+        for i in range(start.shape[0]):
+            out[i] = start[i]
+        while longest > 0:
+            for i in range(start.shape[0]):
+                half = left[i] >> 1
+                m = min(out[i] + half, c.shape[0] - 1)
+                x, y = at_c[i], at_d[i]
+                below = c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y)))
+                is_left = left[i] > 0
+                out[i] = m + 1 if is_left and below else out[i]
+                left[i] = (left[i] - half - 1 if below else half) if is_left else 0
+            longest >>= 1
+        return
     for i in range(start.shape[0]):
         a, b = start[i], stop[i]
         x, y = at_c[i], at_d[i]

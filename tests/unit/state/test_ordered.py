@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ import penstock.data.hash as hashing
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows, column_from_python
 from penstock.data.types import INTEGER, VARCHAR, decimal, schema
+from penstock.state import ranges
 from penstock.state import spine as spine_module
 from penstock.state.ordered import OrderedSpine
 from penstock.state.storage import StateStore
@@ -129,3 +131,23 @@ def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(
     assert by_row(batch_to_rows(new.snapshot().batch())) == dict(rows[:8])
     assert new.snapshot().rows == 8 and len(new) == 8
     assert by_row(batch_to_rows(old.snapshot().batch())) == dict(rows)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_many_searches_at_once_find_what_each_would(behind: bool) -> None:
+    rng = np.random.default_rng(5)
+    n = 2 * ranges.FAR_ROWS
+    c, d = (rng.integers(0, most, n).astype(np.uint64) for most in (n // 8, 4))
+    order = np.lexsort((d, c))
+    c, d = c[order], d[order]
+    at_c, at_d = (rng.integers(0, most, 500).astype(np.uint64) for most in (n // 8 + 2, 5))
+    edges = np.sort(rng.integers(0, n + 1, (500, 2)), axis=1)
+    edges[:2] = [[0, n], [n, n]]
+    start, stop = (np.ascontiguousarray(edges[:, i]) for i in range(2))
+    out = np.empty(500, np.int64)
+
+    ranges._search(c, d, start, stop, at_c, at_d, behind, out)
+
+    place = c * 8 + d
+    find = np.searchsorted(place, at_c * 8 + at_d, "right" if behind else "left")
+    assert out.tolist() == np.clip(find, start, stop).tolist()

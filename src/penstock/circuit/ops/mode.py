@@ -112,7 +112,7 @@ class Mode(Accumulator):
         keys = (Column(_NUMBER, self._serials.of(rows.groups[at])), values)
         ids = self._table.lookup_or_insert(keys, len(at))
         self._counts = grown(self._counts, len(self._table))
-        touched, _ = self._touched.find(ids, len(self._table))
+        touched, slots = self._touched.find(ids, len(self._table))
         self._changes.note(touched)
         before = self._counts[touched]
         add_totals(ids, rows.weights[at], self._counts)
@@ -120,7 +120,12 @@ class Mode(Accumulator):
         changed = before != after
         # a count of zero or less is no row at all
         gone, come = np.flatnonzero(changed & (before > 0)), np.flatnonzero(changed & (after > 0))
-        groups, found = self._groups_of(touched), self._table.take(touched)[1]
+        # a row of each, which says the same as the table
+        row = np.empty(len(touched), np.int64)
+        row[slots] = at
+        groups = rows.groups[row]
+        found = take_column(rows.args[0], row)
+        found = Column(self._type, found.values, None, found.heaps)
         places = np.concatenate((gone, come))
         counts = np.concatenate((before[gone], after[come]))
         weights = np.repeat(np.array([-1, 1], np.int64), (len(gone), len(come)))
