@@ -47,7 +47,7 @@ _COUNT = BIGINT.with_nullable(False)
 _WORD = UBIGINT.with_nullable(False)
 _FLOAT = DOUBLE.with_nullable(False)
 #: functions that do not ask which rows are peers
-_PEERLESS = ("ROW_NUMBER", "FIRST_VALUE", "LAST_VALUE")
+_PEERLESS = ("ROW_NUMBER", "COPY", "COPIES LEFT", "FIRST_VALUE", "LAST_VALUE")
 
 
 def goes_on(calls: Sequence[WindowSpec], order: Sequence[Order]) -> bool:
@@ -64,6 +64,8 @@ def _mirrored(call: WindowSpec) -> WindowSpec:
     frame = call.frame
     if frame is None and call.ignore_nulls and call.kind in ("LAG", "LEAD"):
         return replace(call, kind="LEAD" if call.kind == "LAG" else "LAG")
+    if call.kind in ("COPY", "COPIES LEFT"):
+        return replace(call, kind="COPIES LEFT" if call.kind == "COPY" else "COPY")
     if frame is None:  # ROW_NUMBER, RANK, LAG …: their mirror images have no name
         return replace(call, kind=f"LAST {call.kind}")
     start = None if frame.end is None else -frame.end
@@ -73,7 +75,7 @@ def _mirrored(call: WindowSpec) -> WindowSpec:
 
 
 def _goes_on(call: WindowSpec, is_ordered: bool) -> bool:
-    if call.kind == "ROW_NUMBER":
+    if call.kind in ("ROW_NUMBER", "COPY", "COPIES LEFT"):
         return True
     if call.kind in ("RANK", "DENSE_RANK"):
         return is_ordered
@@ -127,6 +129,8 @@ def continue_from(
         case "ROW_NUMBER" | "DENSE_RANK" | "COUNT":
             found = evaluate(call, e)
             return (Column(call.result, found.values + value.values[place]),)
+        case "COPY" | "COPIES LEFT":
+            return (evaluate(call, e),)  # all copies of a row are elements
         case "RANK":
             found, (rows,) = evaluate(call, e), seed[1:]
             up_to = np.concatenate((np.zeros(1, np.int64), np.cumsum(e.weights)))

@@ -96,7 +96,8 @@ class Frame:
 class WindowSpec:
     """One window function over columns of the input.
 
-    `kind`: ROW_NUMBER, RANK, DENSE_RANK; LAG and LEAD (args: value and perhaps default; `offset`
+    `kind`: ROW_NUMBER, RANK, DENSE_RANK; COPY and COPIES LEFT, how many copies of the row come
+    before the element's and after it; LAG and LEAD (args: value and perhaps default; `offset`
     rows away), FIRST_VALUE, LAST_VALUE; COUNT, SUM, AVG, MIN, MAX over `frame`.
     """
 

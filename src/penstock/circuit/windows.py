@@ -32,7 +32,7 @@ from penstock.data.types import FLOATS, Kind
 from penstock.errors import RuntimeSqlError
 
 #: functions that see copies of a row one after the other
-BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD"))
+BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD", "COPY", "COPIES LEFT"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,10 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
     match call.kind:
         case "ROW_NUMBER":
             return Column(call.result, here - e.first + 1)
+        case "COPY":
+            return Column(call.result, here - np.searchsorted(e.row, e.row))
+        case "COPIES LEFT":
+            return Column(call.result, np.searchsorted(e.row, e.row, "right") - 1 - here)
         case "RANK":
             before = np.cumsum(e.weights) - e.weights
             return Column(call.result, before[e.peer_first] - before[e.first] + 1)

@@ -228,7 +228,7 @@ class Bounds:
 class WindowCall:
     """One window function over input columns `args`: ROW_NUMBER, RANK, DENSE_RANK; LAG, LEAD (args:
     value and perhaps default; `offset` rows away); FIRST_VALUE, LAST_VALUE, COUNT, SUM, AVG, MIN,
-    MAX over `frame`."""
+    MAX over `frame`; COPY: how many copies of the row come before this one."""
 
     kind: str
     args: tuple[int, ...]
@@ -241,7 +241,7 @@ class WindowCall:
     def by_row(self) -> bool:
         """Whether it depends on the order of rows that ORDER BY does not tell apart."""
         if self.frame is None:
-            return self.kind in ("ROW_NUMBER", "LAG", "LEAD")
+            return self.kind in ("ROW_NUMBER", "LAG", "LEAD", "COPY")
         return self.frame.unit == "ROWS" or self.kind in ("FIRST_VALUE", "LAST_VALUE")
 
 

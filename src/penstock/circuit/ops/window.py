@@ -287,6 +287,8 @@ def _looks_back(call: WindowSpec) -> bool:
 
 def reach_kind(call: WindowSpec) -> str:
     """ "ROWS" or "RANGE" if a change is felt within bounds of that unit, else "ALL"."""
+    if call.kind == "COPY":
+        return "ROWS"
     if call.kind in ("LAG", "LEAD"):
         return "ALL" if call.ignore_nulls else "ROWS"
     frame = call.frame

@@ -56,7 +56,7 @@ _GROWING = frozenset((
     "TIME_TRUNC", "YEAR", "unary+",
 ))  # fmt: skip
 #: window functions that look at rows before theirs only
-_BACKWARD = frozenset(("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG"))
+_BACKWARD = frozenset(("ROW_NUMBER", "RANK", "DENSE_RANK", "LAG", "COPY"))
 _OF_TIMES = ("FLOOR", "TIME_TRUNC")
 _EXACT = NUMBERS - FLOATS
 _DATED = frozenset((Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ))

@@ -7,6 +7,9 @@
           Window … RANK              LAG its neighbour, so they are nodes of their own
             Project [x, p, o]        ties are broken by all columns: only those that are used
 
+Where several nodes tell copies of a row apart, the first of them numbers those (COPY), so that the
+others have them in the same order.
+
 Not here: the calls themselves (`windows`).
 """
 
@@ -15,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from penstock.data.types import Field, Schema
+from penstock.data.types import BIGINT, Field, Schema
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import (
@@ -34,6 +37,7 @@ from penstock.sql.bind.forms import Windowed, descend
 from penstock.sql.bind.frame import Frame
 
 _EVERYTHING = "everything"
+_COUNT = BIGINT.with_nullable(False)
 
 
 def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
@@ -49,13 +53,16 @@ def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
     columns = iter(at)
     positions = [[next(columns) for _ in _read_by(call)] for call in calls]
     places: dict[Windowed, int] = {}
-    for group in _groups(calls):
+    groups = _groups(calls)
+    numbering = _numbering(calls, groups)
+    for group in sorted(groups, key=lambda group: group not in numbering):
         reads = [positions[i] for i in group]
         start = frame.width
         if _is_whole(calls[group[0]]):
             start += _join_aggregates(frame, [calls[i] for i in group], reads)
         else:
-            _window(frame, [calls[i] for i in group], reads)
+            _window(frame, [calls[i] for i in group], reads, numbers=group in numbering)
+            start += group in numbering
         for offset, i in enumerate(group):
             places[calls[i]] = start + offset
 
@@ -114,6 +121,22 @@ def _groups(calls: Sequence[Windowed]) -> list[list[int]]:
     return list(groups.values())
 
 
+def _numbering(calls: Sequence[Windowed], groups: Sequence[list[int]]) -> list[list[int]]:
+    """The groups that number the copies of a row, of those over the same order that tell them
+    apart: the rank that a filter may bound is not among them."""
+    by_order: dict[object, list[list[int]]] = {}
+    for group in groups:
+        first = calls[group[0]]
+        if not _is_whole(first) and any(_call(calls[i], []).by_row for i in group):
+            by_order.setdefault((first.partition, first.order), []).append(group)
+    ranks = [i for i, call in enumerate(calls) if call.kind in ("ROW_NUMBER", "RANK", "DENSE_RANK")]
+    return [
+        min(of_order, key=lambda group: any(i in ranks for i in group))
+        for of_order in by_order.values()
+        if len(of_order) > 1
+    ]
+
+
 def _reach(call: Windowed) -> str:
     if _is_whole(call):
         return _EVERYTHING
@@ -135,17 +158,21 @@ def _is_whole(call: Windowed) -> bool:
     return is_open and call.kind not in ("FIRST_VALUE", "LAST_VALUE")
 
 
-def _window(frame: Frame, calls: Sequence[Windowed], reads: Sequence[list[int]]) -> None:
+def _window(
+    frame: Frame, calls: Sequence[Windowed], reads: Sequence[list[int]], *, numbers: bool
+) -> None:
     first, columns = calls[0], reads[0]
     split = len(first.args) + len(first.partition)
     order = zip(columns[split:], first.order, strict=True)
     fields = tuple(Field(f"$window{i}", call.type) for i, call in enumerate(calls))
+    copy = (WindowCall("COPY", (), _COUNT),) if numbers else ()
+    fields = (*(Field("$copy", c.result) for c in copy), *fields)
     frame.node = Window(
         Schema((*frame.node.schema.fields, *fields)),
         frame.node,
         tuple(columns[len(first.args) : split]),
         tuple(SortKey(c, down, nulls_first) for c, (_, down, nulls_first) in order),
-        tuple(_call(call, at) for call, at in zip(calls, reads, strict=True)),
+        (*copy, *(_call(call, at) for call, at in zip(calls, reads, strict=True))),
         span=first.span,
     )
 
