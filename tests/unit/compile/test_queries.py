@@ -88,6 +88,11 @@ SELECT empno, SUM(sal) OVER (ORDER BY empno ROWS BETWEEN 1 + 1 PRECEDING AND 2 *
 """
 
 DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
+    ("SELECT k FROM (SELECT k, RANK() OVER (ORDER BY x) AS n FROM a) WHERE n = -1 OR n IN (-2, -3)", []),
+    ("SELECT k FROM (SELECT k, RANK() OVER (ORDER BY x) AS n FROM a) WHERE n = -1", []),
+    ("SELECT k FROM a QUALIFY ROW_NUMBER() OVER (PARTITION BY k ORDER BY x) IN (-1, 0)", []),
+    ("SELECT k, y FROM b ORDER BY y DESC LIMIT 9223372036854775807 OFFSET 3", [(None, 7), (4, None)]),
+    ("SELECT k, y FROM b ORDER BY y LIMIT 1 OFFSET 9223372036854775807", []),
     ("SELECT k, x = ANY (ARRAY[k * 10, 20]) AS p, x <> ALL (ARRAY[k, NULL]) AS q, x > ALL (ARRAY[9, k]) AS r "
      "FROM a WHERE k < 3",
      [(1, True, None, True), (1, True, None, True), (2, False, None, True), (2, False, None, True)]),

@@ -76,7 +76,7 @@ class TopK(Node):
         self._partition = partition
         self._order = RowOrder(len(kept), order)
         self._first = offset
-        self._end = _NO_LIMIT if limit is None else offset + limit
+        self._end = _NO_LIMIT if limit is None else min(offset + limit, _NO_LIMIT)
         self._ranks = ranks
         # peers of the last row held get in: its place must not tell them apart
         self._is_coarse = ranks != "ROW_NUMBER" and (

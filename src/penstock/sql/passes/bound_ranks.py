@@ -38,11 +38,12 @@ def bound(node: Node) -> Node:
         if found is None or found[0] < width:
             continue
         column, n, is_all = found
+        n = max(n, 0)  # there is no rank below 1
         kind = window.calls[column - width].kind
         if is_cut(window.input, kind, n):
             continue  # by a term that stays
         cut = TopK(
-            window.input.schema, window.input, window.partition, window.order, max(n, 0),
+            window.input.schema, window.input, window.partition, window.order, n,
             ranks=kind, span=window.span,
         )  # fmt: skip
         below: Node = replace(window, input=cut)
