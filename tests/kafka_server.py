@@ -42,6 +42,7 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    NewPartitions,
     NewTopic,
     OffsetSpec,
     ResourcePatternType,
@@ -171,6 +172,13 @@ class KafkaServer:
     def create(self, name: str, partitions: int = 1, **config: str) -> None:
         named = {k.replace("_", "."): v for k, v in config.items()}
         self.admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(30)
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Returns when the topic has them."""
+        self.admin.create_partitions([NewPartitions(name, total)])[name].result(30)
+        until = time.monotonic() + START_S
+        while self.partitions(name) < total:
+            assert time.monotonic() < until, f"topic {name} gets no more partitions"
 
     def delete(self, name: str) -> None:
         self.admin.delete_topics([name], operation_timeout=30)[name].result(30)

@@ -65,6 +65,12 @@ def test_the_clients_reader_shows_every_whole_version_and_nothing_else(
             versions.append(rows(*range(g, 40 + g), v=str(g)))
             reset(sink, versions[-1], g, step=10 * g + 1, chunk_rows=7)
         reader.wait_for_generation(4)
+        sink.close()
+        target.kafka.add_partitions(target.topic, 5)
+        sink = target.sink()
+        versions.append(rows(*range(50), v="wider"))
+        reset(sink, versions[-1], 5, step=60, chunk_rows=7)
+        reader.wait_for_generation(5)
     sink.close()
 
     assert seen == versions

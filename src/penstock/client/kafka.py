@@ -69,6 +69,8 @@ class ViewAssembler:
         self._waiting: deque[_Control] = deque()
         self._waiting_ends = 0
         self.shown: Counter[Row] = Counter()
+        #: how many the topic has, as far as control records tell
+        self.partitions = 0
         self.generation = 0
         self.step = 0
 
@@ -95,6 +97,7 @@ class ViewAssembler:
         if kind in ("end", "step") and partition == 0:
             counts = tuple(map(int, headers.get("penstock-counts", "0").split(",")))
             step = int(headers.get("penstock-step", self.step))
+            self.partitions = max(self.partitions, len(counts))
             self._waiting.append(_Control(kind, key, int(generation), step, counts))
             self._waiting_ends += kind == "end"
         return self._advance()
@@ -237,13 +240,15 @@ class KafkaViewReader:
             found = consumer.list_topics(self._topic, timeout=30).topics[self._topic]
             if found.error is not None:
                 raise UserError(f"topic '{self._topic}': {found.error.str()}")
-            consumer.assign(
-                [
-                    kafka.TopicPartition(self._topic, p, kafka.OFFSET_BEGINNING)
-                    for p in found.partitions
-                ]
-            )
+            known = 0
             while not self._closing:
+                # a topic may get more partitions, and a snapshot is not whole without theirs
+                more = range(known, max(self._assembler.partitions, len(found.partitions)))
+                if more:
+                    consumer.incremental_assign(
+                        [kafka.TopicPartition(self._topic, p, kafka.OFFSET_BEGINNING) for p in more]
+                    )
+                    known = more.stop
                 for message in consumer.consume(1000, 0.1):
                     self._take(message)
         finally:
