@@ -9,6 +9,9 @@ Each case is one query over `t`, N rows of a single key, and a change that reach
     skew/<case>/rows-N     ns of the step's thread a row that is changed or comes out
     skew/<case>/growth     that of the largest N over that of the smallest: 1 is linear
 
+    skew/sum-of-pairs      N rows meet 100 of their key, and the pairs are added up: ns a pair, and
+    …/peak                 MB of arrays that the step held at most
+
     skew/transaction       100 steps of 1,000 rows one by one, over their rows in one step
 
 `SKEW_ROWS` (20000,200000) names the sizes, ascending.
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,6 +83,11 @@ def run(only: str | None) -> Iterator[Figure]:
             found.append(measure(case, rows))
             yield without_peer(f"skew/{name}/rows-{rows}", found[-1] * 1e9, "ns/row")
         yield without_peer(f"skew/{name}/growth", found[-1] / found[0], "x")
+    if only in (None, "skew", "skew/sum-of-pairs"):
+        for rows in sizes:
+            seconds, peak = sum_of_pairs(rows)
+            yield without_peer(f"skew/sum-of-pairs/rows-{rows}", seconds * 1e9, "ns/pair")
+            yield without_peer(f"skew/sum-of-pairs/rows-{rows}/peak", peak / 1e6, "MB")
     if only in (None, "skew", "skew/transaction"):
         yield without_peer("skew/transaction", transaction(), "x")
 
@@ -107,6 +116,24 @@ def measure(case: Case, rows: int) -> float:
         seconds = time.thread_time() - began
         spent.append(seconds / max(len(changes["v"]), sum(map(len, next(iter(inputs.values()))))))
     return float(np.median(spent))
+
+
+def sum_of_pairs(rows: int, partners: int = 100) -> tuple[float, int]:
+    """(Seconds of the step's thread a pair, bytes of arrays in use at most)."""
+    query = "SELECT d.y, COUNT(*) AS n, SUM(t.x * d.y) AS s FROM t JOIN d ON t.g = d.g GROUP BY d.y"
+    circuit, schemas = _circuit(f"CREATE VIEW v AS {query};")
+    circuit.step({"t": [from_arrays(schemas["t"], _rows(np.arange(rows)))]})
+    settle()
+    ids = np.arange(partners)
+    delta = from_arrays(schemas["d"], (np.zeros_like(ids), ids % 10))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    began = time.thread_time()
+    circuit.step({"d": [delta]})
+    seconds = time.thread_time() - began
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return seconds / (rows * partners), peak - before
 
 
 def transaction() -> float:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.circuit.dense as dense
+import penstock.circuit.ops.join as join
 import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
 from penstock.data.batch import Batch
@@ -211,6 +212,51 @@ def test_aggregate(keys: Any, history: Any, calls: Any) -> None:
     check(
         {"t": T}, lambda c, s: c.aggregate(s["t"], keys, specs, schema(**fields)), history, expected
     )
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "full"])
+@pytest.mark.parametrize("reader", ["aggregate", "distinct", "mapped"])
+@given(
+    history=histories("t", "u"),
+    calls=st.lists(st.sampled_from(CALLS), min_size=1, max_size=2),
+    most=st.integers(1, 4),
+)
+@settings(quick, max_examples=examples(8))
+def test_a_join_whose_rows_come_in_pieces_adds_up_to_the_same(
+    kind: str, reader: str, history: Any, calls: Any, most: int
+) -> None:
+    keys, safe = KEYS["one"]
+    both = type(T)(T.fields + T.fields)
+    specs = [
+        AggregateSpec(
+            name, args, tuple(T.types[a] for a in args),
+            BIGINT.with_nullable(False) if name == "COUNT" else T.types[args[0]], once, where,
+        )
+        for name, args, once, where in calls
+    ]  # fmt: skip
+    fields = {"k": T.types[0], **{f"c{i}": s.result for i, s in enumerate(specs)}}
+
+    def build(c: Any, s: Any) -> Any:
+        joined = c.join(s["t"], s["u"], keys, safe, kind, None, both)
+        if reader == "mapped":
+            joined = c.map(joined, lambda b: b.select((0, 1), schema(k=INTEGER, s=VARCHAR)),
+                           schema(k=INTEGER, s=VARCHAR))  # fmt: skip
+        if reader != "aggregate":
+            return c.distinct(joined)
+        return c.aggregate(joined, (0,), specs, schema(**fields))
+
+    pairs = oracle.join(
+        kind, table(history, "t"), table(history, "u"), keys, safe, lambda _: True, (6, 6)
+    )
+    if reader == "aggregate":
+        of_calls = [oracle.call(n, a, once, where, scale=2) for n, a, once, where in calls]
+        expected = oracle.aggregate(pairs, (0,), of_calls)
+    else:
+        shown = pairs if reader == "distinct" else oracle.bag((r[:2], w) for r, w in pairs.items())
+        expected = oracle.distinct(shown)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "MOST_ROWS", most)
+        check({"t": T, "u": T}, build, history, expected)
 
 
 ORDERS = [

@@ -111,7 +111,7 @@ class Bootstrap:
         for node in ran:
             node.commit()
         for node in self._visited:
-            node.delta = None
+            node.delta = node.more = None
         return contents
 
     def _changed(self) -> list[Sink]:

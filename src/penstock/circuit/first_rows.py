@@ -88,3 +88,16 @@ def first_rows(
         if owes:
             state[place] |= OWES
         i = stop
+
+
+@kernel("int64(int64[::1], uint8[::1], uint64[:, ::1], uint64[::1], uint64[::1], int64[::1])")
+def not_behind(places: Any, state: Any, bound: Any, c: Any, d: Any, near: Any) -> int:
+    """near = the rows, of words (c, d), that are not behind the bound of their place, if that is
+    FULL; returns how many."""
+    count = 0
+    for i in range(places.shape[0]):
+        place = places[i]
+        near[count] = i
+        is_first = c[i] < bound[place, 0] or (c[i] == bound[place, 0] and d[i] <= bound[place, 1])
+        count += state[place] != FULL or is_first
+    return count

@@ -7,7 +7,8 @@ Not here: the operators (`penstock.circuit.ops`), the loop (`penstock.circuit.gr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, ClassVar
 
 from penstock.data.batch import Batch
@@ -30,6 +31,8 @@ class Node:
         self.name = ""
         #: this step's output, None when there is none
         self.delta: Batch | None = None
+        #: where that is only the first of several batches: the others (see `penstock.circuit.more`)
+        self.more: Iterator[Batch] | None = None
         #: run once although no input changed
         self.is_pending = False
         self.rows_in = 0
@@ -56,6 +59,11 @@ class Node:
     def state_rows(self) -> int:
         """Rows (or groups) kept, as well as it is cheap to know."""
         return 0
+
+    def batches(self) -> Iterator[Batch]:
+        """All of this step's output, in order, for the one reader that takes it so."""
+        assert self.delta is not None
+        return chain((self.delta,), self.more or ())
 
     def is_due(self) -> bool:
         for source in self.inputs:

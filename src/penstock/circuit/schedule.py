@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from penstock.circuit.arrange import Arrange
+from penstock.circuit.more import find_summed
 from penstock.circuit.node import Node
 from penstock.data.parallel import are_together, is_alone, together
 
@@ -37,6 +38,7 @@ class Schedule:
     def __init__(self, nodes: Sequence[Node], clock: Callable[[], float] | None = None) -> None:
         """`clock`: measures what each node's run takes; its commit is not in it."""
         self._nodes = tuple(nodes)
+        self._looks = find_summed(nodes)
         self._round: _Layout | None = None
         self._run = _run if clock is None else partial(_run_measured, clock)
 
@@ -51,7 +53,7 @@ class Schedule:
                     ran.append(node)
             return ran
         if self._round is None:
-            self._round = _Layout(self._nodes)
+            self._round = _Layout(self._nodes, self._looks)
         together_now = _Round(self._round, self._run)
         together(together_now.work)
         return together_now.result()
@@ -61,7 +63,7 @@ class Schedule:
         if not are_together(rows):
             for node in ran:
                 node.commit()
-                node.delta = None
+                node.delta = node.more = None
             return
         left = list(reversed(ran))
 
@@ -74,7 +76,7 @@ class Schedule:
                 except IndexError:
                     return
                 node.commit()
-                node.delta = None
+                node.delta = node.more = None
 
         together(work)
 
@@ -92,7 +94,8 @@ def _run_measured(clock: Callable[[], float], node: Node) -> None:
 class _Layout:
     """Who waits for whom, by place in the circuit's order."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], also: Mapping[Node, Sequence[Arrange]]) -> None:
+        """`also`: arrangements that a node looks into besides its inputs."""
         places = {id(node): at for at, node in enumerate(nodes)}
         self.nodes = nodes
         self.inputs = [len(node.inputs) for node in nodes]
@@ -102,7 +105,8 @@ class _Layout:
         for at, node in enumerate(nodes):
             for source in node.inputs:
                 self.consumers[places[id(source)]].append(at)
-            looks = {places[id(s)] for s in node.inputs if isinstance(s, Arrange)}
+            sources = (*node.inputs, *also.get(node, ()))
+            looks = {places[id(s)] for s in sources if isinstance(s, Arrange)}
             self.shared.append(tuple(looks))
 
 

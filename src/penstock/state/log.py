@@ -31,6 +31,7 @@ from penstock.data.gather import compact_heaps, concat, take
 from penstock.data.hash import hash_columns
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema, SqlType
+from penstock.state.lookup import TooManyMatches
 from penstock.state.run import KEY_SEED
 
 I64 = npt.NDArray[np.int64]
@@ -122,13 +123,16 @@ class Log:
         """The same, which stays as it is whatever is appended."""
         return take(self.rows(), np.arange(self._count))
 
-    def find(self, needles: U64) -> tuple[I64, I64]:
-        """(needle, row): all pairs with equal hashes."""
+    def find(self, needles: U64, most: int | None = None) -> tuple[I64, I64]:
+        """(needle, row): all pairs with equal hashes. Raises TooManyMatches if there are more than
+        `most`."""
         if not self._count:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         self._index()
         counts = np.empty(len(needles), np.int64)
         total = _count_rows(self._k, self._slots, self._next, needles, counts)
+        if most is not None and total > most:
+            raise TooManyMatches
         needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
         if total:
             _fill(self._k, self._slots, self._next, needles, counts, needle, row)

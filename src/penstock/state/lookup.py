@@ -41,9 +41,15 @@ def where(k: U64, table: npt.NDArray[np.int32], shift: int) -> U64:
     return np.array([*addresses, shift, len(k)], np.uint64)
 
 
-def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Batch, I64, I64]]:
+class TooManyMatches(Exception):
+    """Of a look-up that is asked for no more than some."""
+
+
+def find_in(
+    runs: Sequence[Run], needles: U64, most: int | None = None
+) -> list[tuple[Batch, I64, I64]]:
     """(its batch, needle, row) for every run that has some: all pairs with equal k, by needle.
-    Keys are not compared yet."""
+    Keys are not compared yet. Raises TooManyMatches if there are more than `most`."""
     n, count = len(needles), len(runs)
     low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
     found = np.empty(count, np.int64)
@@ -51,6 +57,8 @@ def find_in(runs: Sequence[Run], needles: U64) -> list[tuple[Batch, I64, I64]]:
     total = _find_in(places, needles, low, high, found)
     if not total:
         return []
+    if most is not None and total > most:
+        raise TooManyMatches
     needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
     _expand_in(low, high, needle, row)
     parts, at = [], 0

@@ -30,6 +30,7 @@ from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, take
 from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
 from penstock.data.order import value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
@@ -104,7 +105,9 @@ class OrderedSpine(Spine):
         for run, needle, row in parts:
             before = complete[needle] | _is_below(run, row, bound_c[needle], bound_d[needle])
             stored = [run.batch.columns[i] for i in self.key]
-            kept = np.flatnonzero(before & (rows_equal(keys, needle, stored, row) != 0))
+            if not keys_are_hashes(keys, stored):
+                before &= rows_equal(keys, needle, stored, row) != 0
+            kept = np.flatnonzero(before)
             at.append(needle[kept])
             found.append(take(run.batch, row[kept]))
         if not found:
@@ -144,8 +147,7 @@ class OrderedSpine(Spine):
         """The same of values of the columns of the order."""
         types = [self.schema.types[i] for i, _, _ in self.order]
         order = [(i, down, first) for i, (_, down, first) in enumerate(self.order)]
-        c, d = _words(columns, types, order)
-        return c, d
+        return _words(columns, types, order)
 
     def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:
         run = run_from(arrays, self.schema)
@@ -208,8 +210,10 @@ def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:
     return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, c, d)
 
 
-def _words(columns: Sequence[Column], types: Sequence[SqlType], order: Sequence[Direction]) -> U64:
-    """uint64[2, n]: two words a row whose order never contradicts `order`.
+def _words(
+    columns: Sequence[Column], types: Sequence[SqlType], order: Sequence[Direction]
+) -> tuple[U64, U64]:
+    """uint64[n] twice: two words a row whose order never contradicts `order`.
 
     They depend on the row's values and the declared types alone, so equal rows have equal words
     in every batch. A column's word may be followed by the next column's only if it is exact."""
@@ -231,8 +235,9 @@ def _words(columns: Sequence[Column], types: Sequence[SqlType], order: Sequence[
                 words.append(np.where(is_null, np.uint64(0) if nulls_first else _TOP, shifted))
         if not is_exact or len(words) >= 2:
             break
-    words += [np.zeros(n, np.uint64)] * 2
-    return np.stack(words[:2])
+    while len(words) < 2:
+        words.append(np.zeros(n, np.uint64))
+    return np.ascontiguousarray(words[0]), np.ascontiguousarray(words[1])
 
 
 def _value_word(column: Column) -> tuple[U64, bool]:

@@ -24,8 +24,9 @@ import numpy.typing as npt
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, take
-from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
+from penstock.state.lookup import CACHED_ROWS
 from penstock.state.ordered import OrderedRun, OrderedSpine
 from penstock.state.run import KEY_SEED, _expand, _find
 
@@ -170,10 +171,11 @@ def _found(
     needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
     _expand(first, last, needle, row)
     stored = [run.batch.columns[i] for i in spine.key]
-    same = rows_equal(keys, needle, stored, row)
-    if not same.all():
-        kept = np.flatnonzero(same)
-        needle, row = needle[kept], row[kept]
+    if not is_exact(keys, stored):
+        same = rows_equal(keys, needle, stored, row)
+        if not same.all():
+            kept = np.flatnonzero(same)
+            needle, row = needle[kept], row[kept]
     return needle, take(run.batch, row)
 
 
@@ -213,6 +215,10 @@ def _search(
                 left[i] = (left[i] - half - 1 if below else half) if is_left else 0
             longest >>= 1
         return
+    if c.shape[0] > CACHED_ROWS:
+        # so are the middles that short ones begin with
+        for i in range(start.shape[0]):
+            out[i] = np.int64(c[min((start[i] + stop[i]) >> 1, c.shape[0] - 1)])
     for i in range(start.shape[0]):
         a, b = start[i], stop[i]
         x, y = at_c[i], at_d[i]

@@ -219,13 +219,20 @@ class Spine:
         logs = (self._being_sorted, self._log)
         return [log for log in logs if log is not None and len(log)]
 
-    def probe(self, keys: Sequence[Column], n: int, hashes: U64 | None = None) -> tuple[I64, Batch]:
+    def probe(
+        self,
+        keys: Sequence[Column],
+        n: int,
+        hashes: U64 | None = None,
+        most: int | None = None,
+    ) -> tuple[I64, Batch]:
         """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL), whose
         `hashes` are those by `KEY_SEED`, if they are known.
 
         Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
-        one in its run, so rows of different runs may still cancel out."""
-        at, parts = self._matches(keys, n, hashes)
+        one in its run, so rows of different runs may still cancel out. Raises TooManyMatches
+        before it gathers more than some `most` of them."""
+        at, parts = self._matches(keys, n, hashes, most)
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         rows = sum(len(a) for a in at)
@@ -256,13 +263,13 @@ class Spine:
 
     def probe_deferred(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
         """`probe`, where each column of the rows is gathered when it is read."""
-        at, parts = self._matches(keys, n, None)
+        at, parts = self._matches(keys, n, None, None)
         if not parts:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         return at[0] if len(at) == 1 else np.concatenate(at), deferred(self.schema, parts)
 
     def _matches(
-        self, keys: Sequence[Column], n: int, hashes: U64 | None
+        self, keys: Sequence[Column], n: int, hashes: U64 | None, most: int | None
     ) -> tuple[list[I64], list[Part]]:
         """For every batch that has some: (needles, (the batch, the rows that match them))."""
         logs = self._logs()
@@ -270,28 +277,39 @@ class Spine:
             return [], []
         needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
         if not are_looked_up_in_ranges(n):
-            return self._matches_of(keys, logs, needles, 0)
+            return self._matches_of(keys, logs, needles, 0, most)
         for log in logs:
             log.find(needles[:0])  # its table is made here, not in several threads
-        work = partial(self._in_range, keys, logs, needles)
+        work = partial(self._in_range, keys, logs, needles, most)
         found = in_ranges(work, n)
         return [at for some, _ in found for at in some], [p for _, some in found for p in some]
 
     def _in_range(
-        self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, start: int, stop: int
+        self,
+        keys: Sequence[Column],
+        logs: Sequence[Log],
+        needles: U64,
+        most: int | None,
+        start: int,
+        stop: int,
     ) -> tuple[list[I64], list[Part]]:
         mine = [slice_column(c, start, stop) for c in keys]
-        return self._matches_of(mine, logs, needles[start:stop], start)
+        return self._matches_of(mine, logs, needles[start:stop], start, most)
 
     def _matches_of(
-        self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, start: int
+        self,
+        keys: Sequence[Column],
+        logs: Sequence[Log],
+        needles: U64,
+        start: int,
+        most: int | None,
     ) -> tuple[list[I64], list[Part]]:
         """The same for `needles`, the first of which is needle `start` to the caller."""
         at: list[I64] = []
         parts: list[Part] = []
-        found = find_in(self._runs, needles) if self._runs else []
+        found = find_in(self._runs, needles, most) if self._runs else []
         for log in logs:
-            found.append((log.rows(), *log.find(needles)))
+            found.append((log.rows(), *log.find(needles, most)))
         for batch, needle, row in found:
             stored = [batch.columns[i] for i in self.key]
             if not is_exact(keys, stored):

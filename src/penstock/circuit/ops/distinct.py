@@ -12,6 +12,8 @@ from penstock.circuit.dense import Ids, Sweep, Touched, crossed, grown, moved, r
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat
 from penstock.data.types import SqlType
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
@@ -118,12 +120,12 @@ class Positive(Node):
         self._crossings = Crossings(self.schema.types, at_most=self.at_most)
 
     def step(self) -> Batch | None:
-        delta = self.inputs[0].delta
-        assert delta is not None
-        ids, change = self._crossings.add(delta.columns, delta.weights)
-        if not len(ids):
-            return None
-        return Batch(self.schema, self._crossings.rows(ids), change, True)
+        changes = []
+        for delta in self.inputs[0].batches():
+            ids, change = self._crossings.add(delta.columns, delta.weights)
+            changes.append(Batch(self.schema, self._crossings.rows(ids), change, True))
+        # what one batch brings the next may take away
+        return changes[0] if len(changes) == 1 else consolidate(concat(changes))
 
     @property
     def expiry(self) -> Expiry:

@@ -18,7 +18,7 @@ rows of that key on the other side; with a residual it also counts their matches
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,19 @@ from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, filter_batch, take
+from penstock.data.gather import concat, filter_batch, slice_column, take
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
 from penstock.data.types import Schema
+from penstock.state.lookup import TooManyMatches
 from penstock.state.spine import Spine
 
 Residual = Callable[[Batch], np.ndarray]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+#: rows of one batch of an output that comes in several
+MOST_ROWS = 1 << 20
 
 _PAIRS = frozenset(("inner", "left", "right", "full"))
 _KEEPS_LEFT = frozenset(("left", "full", "semi", "anti"))
@@ -72,6 +78,8 @@ class Join(Node):
         self._kind = kind
         self._residual = residual
         self._meaning = meaning
+        #: whether its reader takes the output batch by batch (see `penstock.circuit.more`)
+        self.is_summed = False
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
         #: which rows of either side cannot find a partner any more
         self.expiries = left.expiry(), right.expiry()
@@ -82,21 +90,45 @@ class Join(Node):
                 left.count_keys()
 
     def step(self) -> Batch | None:
+        batches = self._batches()
+        first = next(batches, None)
+        if self.is_summed and first is not None:
+            self.more = self._later(batches)
+        return first
+
+    def _batches(self) -> Iterator[Batch]:
+        """All that comes out, in one batch unless it `is_summed`."""
         parts: list[Batch] = []
-        if self._kind in _PAIRS:
-            parts += [self._typed(p.columns, p.weights) for p in self._pairs()]
-        if self._kind in _KEEPS_LEFT:
-            parts += [self._left_row(p) for p in self._changes_of_presence(left_is_own=True)]
-        if self._kind in _KEEPS_RIGHT:
-            parts += [self._right_row(p) for p in self._changes_of_presence(left_is_own=False)]
-        parts = [p for p in parts if len(p)]
+        rows, is_one = 0, True
+        for part in self._parts():
+            if self.is_summed and rows and rows + len(part) > MOST_ROWS:
+                yield concat(parts)
+                parts, rows, is_one = [], 0, False
+            if len(part):
+                parts.append(part)
+                rows += len(part)
         if not parts:
-            return None
+            return
         together = concat(parts)
         # where both sides retract, the products cancel each other out: -old +new on either side
         # are eight pairs of which two remain, and a chain of joins would multiply them
         cancels = len(parts) > 1 and self._left.delta is not None and self._right.delta is not None
-        return consolidate(together) if cancels and together.weights.min() < 0 else together
+        is_to_shrink = is_one and cancels and together.weights.min() < 0
+        yield consolidate(together) if is_to_shrink else together
+
+    def _later(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.rows_out += len(batch)
+            yield batch
+
+    def _parts(self) -> Iterator[Batch]:
+        if self._kind in _PAIRS:
+            for p in self._pairs():
+                yield self._typed(p.columns, p.weights)
+        if self._kind in _KEEPS_LEFT:
+            yield from map(self._left_row, self._changes_of_presence(left_is_own=True))
+        if self._kind in _KEEPS_RIGHT:
+            yield from map(self._right_row, self._changes_of_presence(left_is_own=False))
 
     # Pairs
 
@@ -106,12 +138,32 @@ class Join(Node):
             keys = left.keys_of(left.delta)
             for spine in (right.spine, right.pending):
                 if spine is not None:
-                    at, found = spine.probe(keys, len(left.delta), left.hashes())
-                    yield self._passing(_each(left.delta, at), found)
+                    for at, found in self._partners(spine, keys, len(left.delta), left.hashes()):
+                        yield self._passing(_each(left.delta, at), found)
         if right.delta is not None:
             keys = right.keys_of(right.delta)
-            at, found = left.spine.probe(keys, len(right.delta), right.hashes())
-            yield self._passing(found, _each(right.delta, at))
+            for at, found in self._partners(left.spine, keys, len(right.delta), right.hashes()):
+                yield self._passing(found, _each(right.delta, at))
+
+    def _partners(
+        self, spine: Spine, keys: Sequence[Column], n: int, hashes: U64 | None
+    ) -> Iterator[tuple[I64, Batch]]:
+        """What a probe finds; where that is too much at once, piece by piece."""
+        left = [(0, n)]
+        while left:
+            start, stop = left.pop()
+            is_all = stop - start == n
+            mine = keys if is_all else [slice_column(k, start, stop) for k in keys]
+            known = hashes if is_all or hashes is None else hashes[start:stop]
+            # a single row finds what it finds
+            most = MOST_ROWS if self.is_summed and stop - start > 1 else None
+            try:
+                at, found = spine.probe(mine, stop - start, known, most)
+            except TooManyMatches:
+                middle = (start + stop) // 2
+                left += [(middle, stop), (start, middle)]
+            else:
+                yield (at if is_all else at + start), found
 
     def _passing(self, left: Batch, right: Batch) -> Batch:
         """Row i of `left` beside row i of `right`, where the residual holds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock.circuit.node import Node
@@ -30,9 +30,20 @@ class Map(Node):
         self._meaning = meaning
 
     def step(self) -> Batch | None:
-        delta = self.inputs[0].delta
-        assert delta is not None
-        return self._fn(delta)
+        source = self.inputs[0]
+        if source.more is None:
+            assert source.delta is not None
+            return self._fn(source.delta)
+        made = filter(len, map(self._fn, source.batches()))
+        first = next(made, None)
+        if first is not None:
+            self.more = self._later(made)
+        return first
+
+    def _later(self, made: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in made:
+            self.rows_out += len(batch)
+            yield batch
 
     def parameters(self) -> tuple[Any, ...]:
         return self.name if self._meaning is None else self._meaning, self.schema.types

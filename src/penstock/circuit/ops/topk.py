@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, Mask
-from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, first_rows
+from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, first_rows, not_behind
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
@@ -181,13 +181,9 @@ class TopK(Node):
 
     def _not_behind(self, delta: Batch, ids: Ids) -> Ids:
         """The rows of `delta` that are not behind the last one that their full partition holds."""
-        full = self._state[ids] == FULL
-        if not full.any():
-            return np.arange(len(ids))
+        near = np.empty(len(ids), np.int64)
         c, d = self._rows.words(delta)
-        bound_c, bound_d = self._bound[ids, 0], self._bound[ids, 1]
-        behind = (c > bound_c) | ((c == bound_c) & (d > bound_d))
-        return np.flatnonzero(~(full & behind))
+        return near[: not_behind(ids, self._state, self._bound, c, d, near)]
 
     def _settle(self, ids: Ids, now: _Cut, at: npt.NDArray[np.bool_]) -> None:
         """Remember what the partitions `ids` hold now, where `at` says so."""

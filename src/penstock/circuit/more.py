@@ -1,0 +1,45 @@
+"""Joins that multiply: their output in batches of bounded size, to who adds it up.
+
+    join ──► 1 M rows ──► map ──► 1 M rows ──► GROUP BY, DISTINCT        one batch in memory,
+         ──► 1 M rows ──► map ──► 1 M rows ──►                           not all there will be
+
+A join whose only reader is an aggregate or a DISTINCT, or a chain of maps before one, says so by
+`is_summed`: beyond `MOST_ROWS` its step makes only the first batch, and `Node.more` the others when
+they are asked for, within the same step. Any other reader (a view that is delivered, an
+arrangement) needs all rows at once anyway.
+
+Invariant: who reads a node's delta reads all of its `more`, in the step, once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from penstock.circuit.arrange import Arrange
+from penstock.circuit.node import Node
+from penstock.circuit.ops.aggregate import Aggregate
+from penstock.circuit.ops.distinct import Positive
+from penstock.circuit.ops.join import Join
+from penstock.circuit.ops.map import Map
+
+
+def find_summed(nodes: Sequence[Node]) -> dict[Node, tuple[Arrange, ...]]:
+    """Tell the joins among `nodes`; of their readers, into which arrangements they make the join
+    look."""
+    readers = Counter(source for node in nodes for source in node.inputs)
+    reader = {source: node for node in nodes for source in node.inputs}
+    looks: dict[Node, tuple[Arrange, ...]] = {}
+    for join in nodes:
+        if not isinstance(join, Join):
+            continue
+        path: list[Node] = []
+        at: Node = join
+        while readers[at] == 1 and isinstance(reader[at], Map):
+            at = reader[at]
+            path.append(at)
+        if readers[at] == 1 and isinstance(reader[at], Aggregate | Positive):
+            join.is_summed = True
+            sides = tuple(s for s in join.inputs if isinstance(s, Arrange))
+            looks |= dict.fromkeys((*path, reader[at]), sides)
+    return looks
