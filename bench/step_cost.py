@@ -34,7 +34,7 @@ from penstock.sql.program import compile_program
 I64 = npt.NDArray[np.int64]
 
 DELTA, STEPS, CHUNK = 1_000, 40, 250_000
-ROWS_A_KEY, LONG_KEYS, RECENT = 10, 100, 10_000
+ROWS_A_KEY, LONG_KEYS, RECENT = 10, 100, STEPS * DELTA // 2
 
 TABLES = """
 CREATE TABLE t (id BIGINT NOT NULL, k BIGINT NOT NULL, g BIGINT NOT NULL, x BIGINT NOT NULL,

@@ -214,16 +214,16 @@ def test_aggregate(keys: Any, history: Any, calls: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["inner", "left", "full"])
 @pytest.mark.parametrize("reader", ["aggregate", "distinct", "mapped"])
 @given(
     history=histories("t", "u"),
+    kind=st.sampled_from(["inner", "left", "full"]),
     calls=st.lists(st.sampled_from(CALLS), min_size=1, max_size=2),
     most=st.integers(1, 4),
 )
 @settings(quick, max_examples=examples(8))
 def test_a_join_whose_rows_come_in_pieces_adds_up_to_the_same(
-    kind: str, reader: str, history: Any, calls: Any, most: int
+    reader: str, history: Any, kind: str, calls: Any, most: int
 ) -> None:
     keys, safe = KEYS["one"]
     both = type(T)(T.fields + T.fields)

@@ -13,6 +13,7 @@ import numpy as np
 from penstock.circuit.dense import Ids
 from penstock.data.batch import Column
 from penstock.data.gather import take_column
+from penstock.data.order import sorted_by_words
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.ranges import Places
@@ -41,7 +42,7 @@ class Changes:
             table = GroupTable(tuple(k.type for k in columns))
             key = table.lookup_or_insert(columns, len(c))
             keys = table.take(np.arange(len(table)))
-        order = np.lexsort((d, c, key))
+        order = sorted_by_words((key.view(np.uint64), c, d))
         c, d, key = c[order], d[order], key[order]
         again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
         kept = np.flatnonzero(np.append(True, ~again))

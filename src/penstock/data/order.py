@@ -23,6 +23,10 @@ from penstock.data.views import compare, prefixes
 
 U64 = npt.NDArray[np.uint64]
 _SIGN = np.uint64(1 << 63)
+#: rows that are compared, which takes less than clearing tables of counts
+_FEW_ROWS = 512
+#: bits that a pass sorts by at most
+_BITS = 11
 
 
 def value_codes(column: Column) -> tuple[U64, ...]:
@@ -77,7 +81,19 @@ def sort_indices(
             keys.append((is_null ^ nulls_first).astype(np.uint64))
         words = (dense_ranks(column),) if column.type.is_view else value_codes(column)
         keys.extend(~w if descending else w for w in words)
-    return np.lexsort(keys[::-1])
+    return sorted_by_words(keys)
+
+
+def sorted_by_words(words: Sequence[U64]) -> npt.NDArray[np.int64]:
+    """Positions in order of words[0], then words[1], …; stable. Cost: for each word a pass over
+    the rows for every eleven bits in which its values differ."""
+    n = len(words[0])
+    if n < _FEW_ROWS:
+        return np.lexsort(words[::-1])
+    order, scratch = np.arange(n), np.empty(n, np.int64)
+    bits = min(_BITS, max(4, n.bit_length() - 1))
+    in_scratch = _radix(np.stack(words), order, scratch, np.empty(1 << bits, np.int64), bits)
+    return scratch if in_scratch else order
 
 
 def sort_within(column: Column, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -188,3 +204,50 @@ def _sort_runs(
             for k in range(first, last):
                 order[k] = scratch[k]
             width *= 2
+
+
+@kernel("boolean(uint64[:, ::1], int64[::1], int64[::1], int64[::1], int64)")
+def _radix(words: Any, order: Any, scratch: Any, counts: Any, bits: Any) -> Any:
+    """Sort `order`, which is 0, 1, …, by `words`, the first of which counts most; whether the
+    outcome is in `scratch`. `counts` has 2**bits entries."""
+    n = words.shape[1]
+    is_sorted = True
+    for i in range(1, n):
+        for k in range(words.shape[0]):
+            if words[k, i - 1] != words[k, i]:
+                is_sorted = words[k, i - 1] < words[k, i]
+                break
+        if not is_sorted:
+            break
+    if is_sorted:
+        return False
+    given, made = order, scratch
+    in_scratch = False
+    for k in range(words.shape[0] - 1, -1, -1):
+        low, high = words[k, 0], words[k, 0]
+        for i in range(n):
+            low, high = min(low, words[k, i]), max(high, words[k, i])
+        span = high - low
+        width = 0
+        while width < 64 and (span >> np.uint64(width)) != np.uint64(0):
+            width += 1
+        passes = (width + bits - 1) // bits
+        each = (width + passes - 1) // passes if passes else 0
+        mask = np.uint64((1 << each) - 1)
+        for p in range(passes):
+            shift = np.uint64(p * each)
+            for b in range(1 << each):
+                counts[b] = 0
+            for i in range(n):
+                counts[((words[k, i] - low) >> shift) & mask] += 1
+            at = 0
+            for b in range(1 << each):
+                at, counts[b] = at + counts[b], at
+            for i in range(n):
+                row = given[i]
+                b = ((words[k, row] - low) >> shift) & mask
+                made[counts[b]] = row
+                counts[b] += 1
+            given, made = made, given
+            in_scratch = not in_scratch
+    return in_scratch

@@ -32,7 +32,7 @@ from penstock.data.gather import concat, concat_columns, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
-from penstock.data.order import value_codes
+from penstock.data.order import sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.merging import pick, pick_array
 from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
@@ -195,13 +195,13 @@ class OrderedSpine(Spine):
 
 def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:
     """Positions in order of (k, c, d, r). Most rows are told apart by k and c alone."""
-    order = np.lexsort((c, k))
+    order = sorted_by_words((k, c))
     tied = (k[order[1:]] == k[order[:-1]]) & (c[order[1:]] == c[order[:-1]])
     if tied.any():
         at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
         rows = order[at]
         group = np.cumsum(np.append(True, ~tied))[at]
-        order[at] = rows[np.lexsort((r[rows], d[rows], group))]
+        order[at] = rows[sorted_by_words((group.view(np.uint64), d[rows], r[rows]))]
     return order
 
 

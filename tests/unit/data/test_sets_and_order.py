@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.data import hash as hashing
+from penstock.data import order
 from penstock.data.batch import Column
 from penstock.data.build import batch_from_rows, column_from_python
 from penstock.data.consolidate import consolidate
@@ -205,3 +206,29 @@ def test_strings_of_one_prefix_are_sorted_whole_and_stably(words: list[str]) -> 
     expected = sorted(range(len(words)), key=lambda i: words[i])
     assert sort_indices([column], [(False, True)]).tolist() == expected
     assert dense_ranks(column).tolist() == [sorted(set(words)).index(w) for w in words]
+
+
+@given(relation=relations(max_rows=40), data=st.data())
+@settings(max_examples=examples(40), deadline=None)
+def test_many_rows_are_sorted_as_few_are(relation: Any, data: Any) -> None:
+    s, rows = relation
+    columns = batch_from_rows(s, rows).columns
+    directions = [data.draw(DIRECTIONS) for _ in columns]
+    with pytest.MonkeyPatch.context() as patch:
+        orders = []
+        for few in (0, len(rows) + 1):
+            patch.setattr(order, "_FEW_ROWS", few)
+            orders.append(sort_indices(columns, directions).tolist())
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize("most", [1, 3, 2**20, 2**64 - 1])
+def test_words_are_sorted_whatever_they_span(most: int) -> None:
+    rng = np.random.default_rng(9)
+    n = 3_000
+    words = [rng.integers(0, m, n, np.uint64, endpoint=True) for m in (7, most)]
+    words[1][:2] = [0, most]
+    found = order.sorted_by_words(words)
+    assert found.tolist() == np.lexsort(words[::-1]).tolist()
+    again = order.sorted_by_words([w[found] for w in words])
+    assert again.tolist() == list(range(n))
