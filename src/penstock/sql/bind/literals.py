@@ -184,9 +184,13 @@ def interval(text: str, start: str, end: str | None, span: Span | None = None) -
     type = interval_type(first, last)
     body = text.strip()
     sign = -1 if body.startswith("-") else 1
-    body = body.lstrip("+-").strip()
-    read = _months if type.kind is Kind.INTERVAL_LONG else _microseconds
-    return Literal(type, sign * read(body, first, last), span=span)
+    if body.startswith(("+", "-")):
+        body = body[1:].strip()
+    is_long = type.kind is Kind.INTERVAL_LONG
+    value = (_months if is_long else _microseconds)(body, first, last)
+    if value >= 2**31 if is_long else value >= 2**63:
+        raise ValueError(f"{text!r} {first}s are more than an INTERVAL holds")
+    return Literal(type, sign * value, span=span)
 
 
 def interval_type(first: str, last: str | None) -> SqlType:

@@ -100,7 +100,7 @@ def _count(e: ast.Expr | None, clause: str) -> int | None:
     value = None if bound is None else bound.value
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise BindError(e.span, f"{clause} takes a constant whole number, 0 or more")
-    return value
+    return min(value, 2**63 - 1)  # no view has more rows
 
 
 def _values(values: ast.Values, catalog: Catalog) -> Node:

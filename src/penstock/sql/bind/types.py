@@ -84,6 +84,8 @@ _REFUSED = {
     "row": "a row type is written ROW(name type, …)",
 }
 _BUILT_IN = frozenset((*_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, *_REFUSED, "float", "binary"))
+#: the most characters or bytes of a type; of one whose every value is padded to its length
+_LONGEST, _LONGEST_PADDED = 2**31 - 1, 100_000_000
 UserTypes = Mapping[str, SqlType | None]
 _NONE_DECLARED: UserTypes = {}
 #: types whose declared scale is accepted and ignored (contract 10.3)
@@ -152,15 +154,17 @@ def _bare(t: ast.TypeExpr, declared: UserTypes) -> SqlType:
     if simple is not None:
         if args and simple.kind not in _SCALED and simple.kind is not Kind.VARBINARY:
             raise BindError(t.span, f"type {name.upper()} takes no number in parentheses")
-        return replace(simple, precision=args[0]) if simple is VARBINARY and args else simple
+        if simple is not VARBINARY:
+            return simple
+        return replace(simple, precision=_length(t, args, None, least=0))
     if name in _DECIMALS:
         return _decimal(t, args)
     if name in _VARCHARS:
         return replace(VARCHAR, precision=_length(t, args, None))
     if name in _CHARS:
-        return SqlType(Kind.CHAR, precision=_length(t, args, 1))
+        return SqlType(Kind.CHAR, precision=_length(t, args, 1, most=_LONGEST_PADDED))
     if name == "binary":
-        return SqlType(Kind.BINARY, precision=_length(t, args, 1))
+        return SqlType(Kind.BINARY, precision=_length(t, args, 1, most=_LONGEST_PADDED))
     if name == "float":
         raise BindError(t.span, "FLOAT is ambiguous: write REAL (32 bits) or DOUBLE (64 bits)")
     if name in _REFUSED:
@@ -189,9 +193,15 @@ def _decimal(t: ast.NamedType, args: tuple[int, ...]) -> SqlType:
     return decimal(precision, scale)
 
 
-def _length(t: ast.NamedType, args: tuple[int, ...], default: int | None) -> int | None:
+def _length(
+    t: ast.NamedType, args: tuple[int, ...], default: int | None, *, least: int = 1,
+    most: int = _LONGEST,
+) -> int | None:  # fmt: skip
     if not args:
         return default
-    if args[0] < 1:
-        raise BindError(t.span, f"the length of {t.name.upper()} is at least 1, not {args[0]}")
+    if not least <= args[0] <= most:
+        raise BindError(
+            t.span,
+            f"the length of {t.name.upper()} is at least {least} and at most {most}, not {args[0]}",
+        )
     return args[0]

@@ -277,7 +277,7 @@ def _bound(
     if unit == "ROWS":
         if offset.type.kind not in INTEGERS or offset.value < 0:
             raise BindError(bound.span, "a bound of ROWS is a whole number, 0 or more")
-        return sign * int(offset.value)
+        return sign * min(int(offset.value), 2**40)  # no partition has more rows
     if len(order) != 1:
         raise BindError(bound.span, "RANGE with an offset needs exactly one ORDER BY column")
     return sign * _units(order[0][0].type, offset, bound.span)
