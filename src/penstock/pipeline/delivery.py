@@ -42,7 +42,7 @@ from penstock.io.contracts import Marker, Sink, SinkRejected
 from penstock.pipeline import failpoints
 from penstock.pipeline.delivery_facts import Cut
 from penstock.pipeline.delivery_knowledge import log
-from penstock.pipeline.delivery_recovery import verify
+from penstock.pipeline.delivery_recovery import rejoin, verify
 from penstock.pipeline.delivery_state import DeliveryState
 from penstock.pipeline.digest import batch_digest
 from penstock.pipeline.eventlog import event
@@ -146,7 +146,7 @@ class Delivery:
             try:
                 sink.open()
                 sink.validate()
-                self._adopt(sink.marker())
+                self._adopt(sink.marker(), sink.capabilities.stores_marker)
             except BaseException:
                 sink.close()
                 raise
@@ -170,18 +170,25 @@ class Delivery:
         progress = self._state.progress
         progress.bytes_sent = max(0, self.transmitted_bytes() - progress.bytes_before)
 
-    def _adopt(self, stored: Marker | None) -> None:
+    def _adopt(self, stored: Marker | None, stores_marker: bool) -> None:
         """Take the target as ours. A marker of our own generation or a later one that is not of
-        this life means that our record was cleared: go beyond it."""
+        this life means that our record was cleared: go beyond it. A target that does not hold any
+        more what we wrote is written anew."""
         self._identity.check_owner(stored)
         with self._lock:
             record = self._state.record
-            if stored is None or stored.generation < record.generation:
-                return
             if self._state.unverified is not None:
                 return  # `_verify` decides
-            if stored.token != record.token:
+            if (
+                stored is not None
+                and stored.generation >= record.generation
+                and stored.token != record.token
+            ):
                 self._state.outbid(stored.generation)
+                return
+            problem = rejoin(self._state, stored, stores_marker)
+        if problem is not None:
+            raise SinkRejected(problem)
 
     def _call(self, name: str, call: Callable[[], object]) -> None:
         """A call of the sink that changes something."""
@@ -382,6 +389,7 @@ class Delivery:
         if not entries:
             return
         batches = [e.rows for e in entries if e.rows is not None]
+        is_written = False
         step = entries[-1].step
         if batches:
             delta = batches[0] if len(batches) == 1 else consolidate(concat(batches))
@@ -391,9 +399,10 @@ class Delivery:
                 yield
                 shown = self._identity.marker(record, step, rows, digest)
                 self._call("delta", partial(sink.apply, delta, shown))
+                is_written = True
                 yield
         with self._lock:
-            if not s.applied(record, entries, rows, digest):
+            if not s.applied(record, entries, rows, digest, is_written):
                 return
             self._lock.notify_all()
         sink.progress(step)

@@ -2,6 +2,7 @@
 
     the checkpoint's position ──take_up──► deltas only queue, the sink is not known yet
     the sink's marker ──verify──► go on behind it │ published after all │ owed │ a new generation
+    and whenever it is connected anew ──rejoin──► go on │ a new generation
 
 What the marker means is the table of `output_position`; this applies its verdict.
 
@@ -11,6 +12,7 @@ Not here: what a checkpoint is (`checkpoints`), when the sink is asked (`deliver
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from penstock.pipeline.delivery_state import DeliveryState
 
 log = logging.getLogger("penstock.pipeline.outputs")
+
+#: within one life nothing that a sink holds is uncertain
+ANY_STEP = sys.maxsize
 
 
 def take_up(state: DeliveryKnowledge, recovered: Recovered) -> bool:
@@ -106,14 +111,7 @@ def _verified(
         sink_step=None if stored is None else stored.step, horizon=recovered.horizon,
     )  # fmt: skip
     if verdict is Verdict.RENEW:
-        is_lost = reason in ("marker_lost", "sink_behind")
-        if is_lost and state.settings.fails_on_lost_marker:
-            return (
-                "the target does not hold what was written to it last "
-                f'({reason.replace("_", " ")}), and "on_lost_marker" is "fail": restore the '
-                "target, or reset the connector to write it anew"
-            )
-        _renew(state, reason, 1 if stored is None else stored.generation + 1)
+        return _renewed(state, reason, stored)
     elif verdict is Verdict.PUBLISHED or (verdict is Verdict.GO_ON and stored is not None):
         assert stored is not None
         if stored.token == state.record.token:
@@ -125,6 +123,42 @@ def _verified(
         else:
             # published once, and the target has forgotten: a token is not used twice
             _renew(state, "sink_behind", 1)
+    return None
+
+
+def rejoin(state: DeliveryState, stored: Marker | None, stores_marker: bool) -> str | None:
+    """The sink was connected anew in the midst of a life: a target that came back empty or older
+    than it was (restarted without its data, restored, made anew) is owed a snapshot. Returns why
+    the connector has to give up, if it has to."""
+    if not stores_marker:
+        return None
+    if state.phase is not Phase.FOLLOWING:
+        way = state.way_back
+        if way is not None and way.marker_step is not None and not way.leads_to(stored, ANY_STEP):
+            state.way_back = None
+        return None
+    verdict, reason = judge(
+        stored,
+        generation=state.record.generation,
+        token=state.record.token,
+        is_owed=False,
+        marker_step=state.marker_step,
+        horizon=ANY_STEP,
+        stores_marker=True,
+    )
+    return None if verdict is Verdict.GO_ON else _renewed(state, reason, stored)
+
+
+def _renewed(state: DeliveryState, reason: str, stored: Marker | None) -> str | None:
+    """Go on under a new generation; or why not."""
+    is_lost = reason in ("marker_lost", "sink_behind")
+    if is_lost and state.settings.fails_on_lost_marker:
+        return (
+            "the target does not hold what was written to it last "
+            f'({reason.replace("_", " ")}), and "on_lost_marker" is "fail": restore the '
+            "target, or reset the connector to write it anew"
+        )
+    _renew(state, reason, 1 if stored is None else stored.generation + 1)
     return None
 
 

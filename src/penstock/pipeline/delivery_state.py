@@ -174,20 +174,23 @@ class DeliveryState(RequestedDelivery):
             self.queue.sent_step = entries[-1].step
         return entries
 
-    def applied(self, record: ResetRecord, entries: list[Entry], rows: int, digest: int) -> bool:
-        """The sink has taken `entries` on behalf of `record`. False if a reset came meanwhile."""
+    def applied(
+        self, record: ResetRecord, entries: list[Entry], rows: int, digest: int, is_written: bool
+    ) -> bool:
+        """The sink has taken `entries` on behalf of `record`; `is_written`: with a marker, as they
+        were not empty together. False if a reset came meanwhile."""
         last = entries[-1]
         if self.record.generation != record.generation:
             w = self.way_back
             if w is not None and w.record.generation == record.generation:
                 w.queue.took(last.step)
                 w.taken = (last.step, last.processed)
-                if any(e.rows is not None for e in entries):
+                if is_written:
                     w.marker_step = last.step
                 self.rows, self.digest = rows, digest
             return False
         self.queue.took(last.step)
-        if any(e.rows is not None for e in entries):
+        if is_written:
             self.marker_step = last.step
         self.failures = 0
         if not len(self.queue):

@@ -7,6 +7,7 @@ checkpoint would have kept of an earlier instant, and the target as it is.
 from __future__ import annotations
 
 import copy
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock.data.batch import INSERT, InputBatch
+from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows
 from penstock.io.contracts import Marker, Parsed, SinkContext
 from penstock.pipeline.inputs import InputEndpoint
@@ -103,13 +104,15 @@ class Life:
         self.loop.run()
         self.out.start()
 
-    def send(self, *ids: int) -> None:
-        """One step that inserts these rows."""
+    def send(self, *ids: int, op: int = INSERT) -> None:
+        """One step that inserts these rows, or deletes them."""
         rows = batch_from_rows(SCHEMA, [(i, "x") for i in ids])
         before = self.input.total_records
-        ops = np.full(len(ids), INSERT, np.uint8)
+        ops = np.full(len(ids), op, np.uint8)
         self.input.push(Parsed((InputBatch(SCHEMA, rows.columns, ops),)), 0)
-        self.seen.update((i, "x") for i in ids)
+        for i in ids:
+            self.seen[i, "x"] += 1 if op == INSERT else -1
+        self.seen = +self.seen
         wait_until(lambda: self.input.step_of(before + len(ids)) is not None)
 
     def settle(self) -> None:
@@ -250,6 +253,86 @@ def test_a_target_that_lost_its_marker_is_written_anew_or_left_alone_as_configur
     assert world.target.rows == Counter({(9, "a restored table"): 1})
     life.out.request_reset()
     world.verify()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_target_that_comes_back_empty_while_the_pipeline_runs_is_written_anew(
+    world: World, fails: bool
+) -> None:
+    # as a Redis does that restarts without persistence, or a topic that was deleted
+    life = world.live(fails_on_lost_marker=fails)
+    life.send(1)
+    life.send(2)
+    life.settle()
+    world.target.is_down = True
+    life.send(3)
+    wait_until(lambda: life.out.unhealthy is not None)
+    world.target.rows, world.target.marker = Counter(), None
+    world.target.is_down = False
+    if fails:
+        wait_until(lambda: life.out.fatal_error is not None)
+        assert "on_lost_marker" in str(life.out.fatal_error)
+        assert world.target.rows == Counter()
+        return
+    world.verify()
+    assert life.out.record.reason == "marker_lost"
+
+
+def test_a_target_that_comes_back_older_while_the_pipeline_runs_is_written_anew(
+    world: World,
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    backup = (Counter(world.target.rows), world.target.marker)
+    life.send(2)
+    life.settle()
+    world.target.is_down = True
+    life.send(3)
+    wait_until(lambda: life.out.unhealthy is not None)
+    world.target.rows, world.target.marker = backup
+    world.target.is_down = False
+    world.verify()
+    assert life.out.record.reason == "sink_behind"
+
+
+def test_a_reset_of_a_target_that_came_back_empty_cannot_be_cancelled_to_what_it_held(
+    world: World,
+) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    world.target.is_down = True
+    life.send(2)
+    wait_until(lambda: life.out.unhealthy is not None)
+    life.out.request_reset()
+    world.target.rows, world.target.marker = Counter(), None
+    world.target.failures = [("begin", False)] * 1000
+    world.target.is_down = False
+    wait_until(lambda: world.target.calls[-1] == "begin")
+    _, follows = life.out.cancel_reset()
+    assert not follows
+    world.target.failures = []
+    life.out.resume()
+    world.verify()
+
+
+def test_a_delta_that_cancels_out_before_it_is_sent_is_not_taken_for_written(world: World) -> None:
+    life = world.live()
+    life.send(1)
+    life.settle()
+    world.target.gate = threading.Semaphore(0)
+    life.send(3)
+    wait_until(lambda: world.target.calls[-1] == "apply")
+    life.send(2)
+    life.send(2, op=DELETE)
+    world.target.gate.release()
+    life.settle()
+    checkpoint = Checkpoint(life)
+    world.target.gate = None
+    life = world.live(checkpoint)
+    world.verify()
+    assert life.out.record.reason != "sink_behind"
 
 
 def test_another_owners_target_is_not_touched(world: World) -> None:
