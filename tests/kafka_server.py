@@ -61,6 +61,8 @@ SETTLE_S = 1.0
 USER, PASSWORD = "ada", "correct-horse-battery"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 QUICK = {"retry.backoff.ms": 5, "reconnect.backoff.ms": 10, "log_level": 0}
+#: what a broker says of a partition that has no leader for a moment, as one that was just made
+_ELECTING = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -252,7 +254,7 @@ class TopicReader:
             except KafkaException as e:
                 if e.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return
-                if not e.args[0].retriable():  # such as a partition without a leader for a moment
+                if e.args[0].code() not in _ELECTING:
                     raise
                 continue
             if all(d >= w for d, w in zip(decided, written, strict=True)):

@@ -113,8 +113,14 @@ def clean(target: Target) -> None:
         table.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
 
 
+#: also random hexadecimal ones that happen to have no digit
+_NUMBERS = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|[0-9a-f]*\d[0-9a-f]*"
+)
+
+
 def _without_numbers(name: str) -> str:
-    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", name)
+    return _NUMBERS.sub("#", name)
 
 
 def names(target: Target) -> set[str]:
