@@ -108,8 +108,10 @@ def single(types: Types, literals: Literals) -> Overload | None:
 
     def kernel(args: Sequence[Column], n: int) -> Column:
         value, rows = args
-        if (rows.values > 1).any():
-            raise RuntimeSqlError("a scalar sub-query returned more than one row")
+        several = np.flatnonzero(rows.values > 1)
+        if len(several):
+            row = int(several[0])
+            raise RuntimeSqlError("a scalar sub-query returned more than one row", row=row)
         return value
 
     value, rows = types

@@ -104,11 +104,12 @@ def substituted(e: Expr, columns: Sequence[Expr]) -> Expr:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """An aggregate for every combination of `query`'s columns behind the first; `keys` are the
-    outer expressions that these equal, `empty` is the value where there is no group."""
+    """An Aggregate whose first columns equal the outer expressions `keys`; the sub-query is `value`
+    over its columns, and `empty` where there is no group."""
 
-    query: Node
+    query: Aggregate
     keys: tuple[Expr, ...]
+    value: Expr
     empty: Expr
 
 
@@ -143,11 +144,8 @@ def grouped(query: Node) -> Grouped | None:
         keys=tuple(range(n)),
         calls=tuple(c.moved(lambda i: i + n) for c in node.calls),
     )
-    columns = references(by_key.schema)
-    result = substituted(value, columns[n:])
-    schema = Schema((Field("$value", result.type), *fields))
-    answer = Project(schema, by_key, (result, *columns[:n]))
-    return Grouped(answer, tuple(outer), substituted(value, _empties(node)))
+    result = substituted(value, references(by_key.schema)[n:])
+    return Grouped(by_key, tuple(outer), result, substituted(value, _empties(node)))
 
 
 def equated(p: Expr) -> tuple[Expr, Expr] | None:

@@ -17,13 +17,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.data.types import BIGINT, Field, Kind, Schema, SqlType
+from penstock.data.types import Field, Schema, SqlType
 from penstock.errors import Span
-from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal, Not
 from penstock.plan.nodes import (
-    AggCall,
-    Aggregate,
     Distinct,
     Filter,
     Frontier,
@@ -33,13 +30,9 @@ from penstock.plan.nodes import (
     Project,
     UnionAll,
 )
-from penstock.plan.rewrite import conjuncts
-from penstock.sql.bind import build, clock, marks, semijoins
+from penstock.plan.rewrite import can_fail, conjuncts
+from penstock.sql.bind import build, clock, marks, reached, scalars, semijoins
 from penstock.sql.bind.decorrelate import (
-    Grouped,
-    grouped,
-    is_at_most_one_row,
-    is_one_row,
     lift,
     same,
     selection,
@@ -55,7 +48,6 @@ from penstock.sql.bind.forms import (
     has,
     outers,
 )
-from penstock.sql.bind.report import unsupported
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
@@ -74,6 +66,8 @@ class Frame:
     _told: dict[tuple[Expr, str, Expr], tuple[int, Node]] = field(default_factory=dict)
     #: the nodes with those columns, by identity: such a node, and the one that it is made of
     _tellers: dict[int, tuple[Node, Node]] = field(default_factory=dict)
+    #: what holds where the expression that is being lowered is reached
+    _reaching: tuple[Expr, ...] = ()
 
     @property
     def width(self) -> int:
@@ -107,6 +101,8 @@ class Frame:
         """Keep the rows for which `condition` is TRUE; its sub-queries become joins."""
         plain: list[Expr] = []
         tests: list[Expr] = []
+        #: what can fail, behind a test that may keep it from being reached
+        late: list[Expr] = []
         passing: list[tuple[Expr, str, Expr]] = []
         for c in conjuncts(condition):
             found = clock.temporal(c)
@@ -114,7 +110,10 @@ class Frame:
                 passing.append(found)
                 continue
             inner = c.operand if isinstance(c, Not) else c
-            (tests if isinstance(inner, Exists | In) else plain).append(c)
+            if isinstance(inner, Exists | In):
+                tests.append(c)
+            else:
+                (late if tests and can_fail(c) else plain).append(c)
         for group in (
             [c for c in plain if not has(c, *JOINED)],
             [c for c in plain if has(c, *JOINED)],
@@ -129,6 +128,9 @@ class Frame:
                 semijoins.drop(self, test.operand)
             else:
                 semijoins.keep(self, test)
+        if late:
+            lowered = self.value(build.and_(late))
+            self.node = Filter(self.node.schema, self.node, lowered)
 
     def _pass(self, e: Expr, op: str, limit: Expr) -> None:
         """Keep the rows for which `e op limit`, as the time in `limit` moves on."""
@@ -220,8 +222,8 @@ class Frame:
         refs = outers(query)
         at = self.add([o.expr for o in refs], "$outer")
         columns = tuple(self.column(i) for i in at)
-        schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(columns)))
-        domain = Distinct(schema, Project(schema, self.source(at), columns))
+        schema = Schema(tuple(Field(c.name or f"$outer{i}", c.type) for i, c in enumerate(columns)))
+        domain = Distinct(schema, Project(schema, self.asking(at, query), columns))
         lifted = lift(query, domain, refs)
         inner = references(schema)
         on = [
@@ -230,13 +232,39 @@ class Frame:
         ]
         return lifted, on
 
+    def is_for_all(self, query: Node, on: Sequence[Expr] = ()) -> bool:
+        """Whether a sub-query, joined by `on`, is asked for all rows: not if it can fail, where
+        some do not come to it."""
+        fails = bool(self._reaching) and (any(map(can_fail, on)) or reached.query_can_fail(query))
+        return not fails
+
+    def asking(self, columns: Sequence[int], query: Node, on: Sequence[Expr] = ()) -> Node:
+        """The rows whose values of `columns` a sub-query is asked for."""
+        if self.is_for_all(query, on):
+            return self.source(columns)
+        return Filter(self.node.schema, self.node, build.and_(self._reaching))
+
+    def only_reached(self, e: Expr) -> Expr:
+        """`e`, which is NULL for rows that do not come to it if it could fail for them."""
+        if not (self._reaching and can_fail(e)):
+            return e
+        return build.case([(build.and_(self._reaching), e)], None, e.span)
+
+    def _reached(self, e: Expr, where: Sequence[Expr]) -> Expr:
+        before = self._reaching
+        self._reaching = (*before, *where)
+        try:
+            return self.value(e)
+        finally:
+            self._reaching = before
+
     def value(self, expr: Expr) -> Expr:
         """`expr` without placeholders of sub-queries."""
 
         def rule(e: Expr) -> Expr | None:
             match e:
                 case Scalar():
-                    return self._scalar(e)
+                    return scalars.scalar(self, e)
                 case Exists():
                     return marks.exists(self, e)
                 case In():
@@ -246,7 +274,7 @@ class Frame:
                 case Call():
                     found = clock.told(e)
                     return None if found is None else self._tell(*found, e.type)
-            return None
+            return reached.operands(e, self._reached)
 
         return descend(expr, rule)
 
@@ -278,36 +306,6 @@ class Frame:
                 return node
             node = below
 
-    def _scalar(self, e: Scalar) -> Expr:
-        exact = is_one_row(e.query)
-        if not outers(e.query):
-            query = e.query if exact else _single(e.query, 0, e.span)
-            at = self.attach(JoinKind.INNER, query)
-            return replace(self.column(at), span=e.span)
-        by_key = grouped(e.query)
-        if by_key is not None:
-            return self._grouped(e, by_key)
-        lifted, on = self.dependent(e.query)
-        n = len(lifted.schema) - len(e.query.schema)
-        if not is_at_most_one_row(e.query):
-            lifted = _single(lifted, n, e.span)
-        at = self.attach(JoinKind.INNER if exact else JoinKind.LEFT, lifted, on)
-        return replace(self.column(at + n), span=e.span)
-
-    def _grouped(self, e: Scalar, found: Grouped) -> Expr:
-        on = []
-        for i, outer in enumerate(found.keys):
-            key = InputRef(found.query.schema.types[1 + i], self.width + 1 + i)
-            on.append(build.call("=", [outer, key], e.span))
-        at = self.attach(JoinKind.LEFT, found.query, on)
-        value = self.column(at, e.span)
-        if isinstance(found.empty, Literal) and found.empty.value is None:
-            return value
-        # the first key is NULL only where no group was joined
-        nothing = build.is_null(self.column(at + 1), e.span)
-        chosen = build.case([(nothing, found.empty)], value, e.span)
-        return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
-
 
 def _only_adds(node: Project) -> bool:
     """Whether it has the columns of its input, and others behind them."""
@@ -316,23 +314,3 @@ def _only_adds(node: Project) -> bool:
     return len(kept) == n and all(
         isinstance(e, InputRef) and e.index == i for i, e in enumerate(kept)
     )
-
-
-def _single(query: Node, n: int, span: Span | None) -> Node:
-    """The one value of column `n` for every combination of the columns before it: NULL over no
-    rows where there are none, an error over several rows."""
-    value = query.schema.fields[n]
-    if value.type.kind is Kind.NULL:
-        raise unsupported(span, "a scalar sub-query that selects NULL from several rows")
-    counted = BIGINT.with_nullable(False)
-    keys = query.schema.fields[:n]
-    nullable = value.type.with_nullable(True)
-    schema = Schema((*keys, Field("$rows", counted), Field(value.name, nullable)))
-    calls = (
-        AggCall(resolve_aggregate("COUNT", []), ()),
-        AggCall(resolve_aggregate("MAX", [value.type]), (n,)),
-    )
-    counts = Aggregate(schema, query, tuple(range(n)), calls, span=span)
-    columns = references(schema)
-    only = build.call("$SINGLE", [columns[n + 1], columns[n]], span)
-    return Project(Schema((*keys, Field(value.name, only.type))), counts, (*columns[:n], only))

@@ -37,7 +37,7 @@ def _found(frame: Frame, query: Node, on: Sequence[Expr], span: Span | None) -> 
 
 
 def is_in(frame: Frame, e: In) -> Expr:
-    operands = [frame.value(x) for x in e.operands]
+    operands = [frame.only_reached(frame.value(x)) for x in e.operands]
     if len(operands) > 1:
         return _in_rows(frame, e, operands)
     operand = operands[0]
@@ -96,8 +96,8 @@ def _witnessed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, lis
         rows = Filter(query.schema, query, condition)
         return Distinct(schema, Project(schema, rows, (build.TRUE,))), []
     refs = tuple(frame.column(c) for c in used)
-    schema = Schema(tuple(Field(f"$outer{i}", c.type) for i, c in enumerate(refs)))
-    domain = Distinct(schema, Project(schema, frame.source(used), refs))
+    schema = Schema(tuple(Field(c.name or f"$outer{i}", c.type) for i, c in enumerate(refs)))
+    domain = Distinct(schema, Project(schema, frame.asking(used, query, on), refs))
     n = len(used)
 
     def place(i: int) -> int:

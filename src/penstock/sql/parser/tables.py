@@ -76,6 +76,8 @@ class TableParser(CallParser):
         if kind == "JOIN":
             self.advance()
             return "INNER"
+        if kind not in _JOIN_WORDS or kind == "NATURAL":
+            raise self.failure("JOIN")  # behind NATURAL anything may stand
         self.advance()
         if kind in ("CROSS", "OUTER") and self.accept("APPLY"):
             return f"{kind} APPLY"

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 
 from penstock.data.types import FLOATS, STRINGS, Field, Schema, SqlType
 from penstock.functions.coercion import key_type
-from penstock.plan.expressions import Call, Cast, Expr, InputRef, conjunction
+from penstock.plan.expressions import Call, Case, Cast, Expr, InputRef, Literal, conjunction
 from penstock.plan.nodes import Join, JoinKind, Node, Project
-from penstock.plan.rewrite import columns_of, remap
+from penstock.plan.rewrite import can_fail, columns_of, remap
 
 _NULL_SAFE = ("is_not_distinct", "<=>")
 _HALF = (JoinKind.SEMI, JoinKind.ANTI)
+#: beyond the columns of any relation
+_END = 1 << 30
 
 
 @dataclass(slots=True)
@@ -69,12 +71,14 @@ def join_on(
     sides = _Side(left), _Side(right)
     pairs, safe = list(keys), list(null_safe) or [False] * len(keys)
     rest: list[Expr] = []
-    for p in on:
+    for i, p in enumerate(on):
         found = equality(p, width)
         if found is None:
             rest.append(p)
             continue
         a, b, is_null_safe = found
+        if not is_null_safe:
+            a, b = _guarded(a, on[:i], range(width)), _guarded(b, on[:i], range(width, _END))
         pairs.append((sides[0].key(a), sides[1].key(remap(b, lambda i: i - width))))
         safe.append(is_null_safe)
         if a.type.kind in FLOATS and not is_null_safe:
@@ -90,6 +94,19 @@ def join_on(
     if kind not in _HALF:
         wanted += range(at, at + len(right.schema))
     return pick(joined, wanted)
+
+
+def _guarded(key: Expr, before: Sequence[Expr], side: range) -> Expr:
+    """`key`, which is computed for every row of its side: NULL, which equals nothing, for those
+    that the conditions `before` leave without a partner, if it could fail for them."""
+    if not can_fail(key):
+        return key
+    own = [p for p in before if columns_of(p) and all(c in side for c in columns_of(p))]
+    guard = conjunction(own)
+    if guard is None:
+        return key
+    type = key.type.with_nullable(True)
+    return Case(type, ((guard, key),), Literal(type, None), span=key.span)
 
 
 def joined_fields(kind: JoinKind, left: Schema, right: Schema) -> tuple[Field, ...]:

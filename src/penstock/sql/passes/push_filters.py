@@ -13,7 +13,7 @@ larger otherwise (`_shared`).
 
 Invariant: a predicate that can raise is never evaluated on rows that a predicate before it, or a
 join, would have discarded. The one exception is the key of an equality: it is computed for every
-row of its input, since the alternative is a cross product.
+row of its input that the conditions before it leave, since the alternative is a cross product.
 """
 
 from __future__ import annotations
