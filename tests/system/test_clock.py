@@ -13,7 +13,7 @@ CREATE MATERIALIZED VIEW today AS SELECT NOW() AS n;
 
 
 def test_a_driven_clock_moves_views_when_it_is_told_to(system: System) -> None:
-    tweaks = {"now_http_driven": True, "now_offset": 3_600_000}
+    tweaks = {"now_http_driven": True, "now_offset": "1970-01-01T01:00:00Z"}
     pipeline = system.pipeline(PROGRAM, dev_tweaks=tweaks)
     pipeline.start()
     pipeline.send("t", {"id": 1, "ts": "1970-01-01 00:30:00"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -96,9 +97,27 @@ def clock_config(runtime: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "clock_resolution_usecs": int(runtime.get("clock_resolution_usecs") or 1_000_000),
         "timezone_offset_ms": _offset_ms(runtime.get("clock_timezone_offset")),
-        "now_offset_ms": tweaks.get("now_offset"),
+        "now_offset_ms": _start_ms(tweaks.get("now_offset")),
         "http_driven": bool(tweaks.get("now_http_driven")),
     }
+
+
+def _start_ms(given: Any) -> int | None:
+    """Milliseconds since the epoch of a time as the published API has it ("2024-01-01T00:00:00Z",
+    in UTC unless it says otherwise), or of such a number itself. Raises UserError."""
+    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+        return given
+    try:
+        time = datetime.fromisoformat(given)
+    except (TypeError, ValueError) as e:
+        raise UserError(
+            f"dev_tweaks.now_offset is {given!r}, which is no time; it is written as "
+            '"2024-01-01T00:00:00Z"',
+            code="InvalidRuntimeConfig",
+        ) from e
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return int((time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
 
 
 def _offset_ms(text: str | None) -> int:

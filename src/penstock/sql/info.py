@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.data.types import Schema, json_type
-from penstock.plan.nodes import ConnectorPlan, Lateness, ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.nodes import CLOCK, ConnectorPlan, Lateness, ProgramPlan, TablePlan, ViewPlan
 from penstock.sql.unused import used_columns
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
@@ -35,7 +35,10 @@ def program_info(program: ProgramPlan) -> dict[str, Any]:
             "outputs": [_view(v) for v in program.all_views if v.kind != "local"],
         },
         "udf_stubs": "",
-        "input_connectors": {c.endpoint: input_config(c) for c in program.inputs},
+        # nobody asked for the clock that NOW() reads, and no client knows its transport
+        "input_connectors": {
+            c.endpoint: input_config(c) for c in program.inputs if c.relation != CLOCK
+        },
         "output_connectors": {
             c.endpoint: output_config(c) for c in program.outputs if not is_own(c)
         },

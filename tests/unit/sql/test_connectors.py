@@ -164,6 +164,12 @@ def test_the_mode_of_an_output_connector_shows_as_send_snapshot_too() -> None:
         assert (sink["send_snapshot"], sink["mode"]) == (is_sent, mode)
 
 
+def test_the_clock_that_now_reads_is_not_among_the_connectors() -> None:
+    info = program_info(compile_program("CREATE VIEW v AS SELECT NOW() AS n;"))
+    assert info["input_connectors"] == {}
+    assert [t["name"] for t in info["schema"]["inputs"]] == ["now"]
+
+
 @pytest.mark.parametrize(
     "transport",
     [
