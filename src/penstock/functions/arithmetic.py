@@ -244,13 +244,19 @@ def div_null(types: Types, literals: Literals) -> Overload | None:
             return Column(out, values, np.isfinite(values).astype(np.uint8))
         rows = max(len(x), len(y))
         null = np.broadcast_to(undefined(x, y), rows)
-        one = np.where(null, 1, 0) if len(y) == rows else np.full(rows, int(null[0]))
-        divisor = np.array(np.broadcast_to(y.values, (rows, *y.values.shape[1:])), order="C")
-        divisor[one.astype(np.bool_)] = (10 ** _scale(b), 0) if b.kind is Kind.DECIMAL else 1
-        safe = Column(y.type, divisor, None if y.valid is None else np.broadcast_to(y.valid, rows))
-        return Column(out, divide((x, safe), n).values, (~null).astype(np.uint8))
+        # 0 / 1 in their place: a long DECIMAL over 1 may not fit the quotient
+        sides = (_with(x, rows, null, 0), _with(y, rows, null, 1))
+        return Column(out, divide(sides, n).values, (~null).astype(np.uint8))
 
     return Overload((a, b), out, kernel, out.kind is Kind.DECIMAL, nullable=True)
+
+
+def _with(column: Column, rows: int, where: Array, unscaled: int) -> Column:
+    """The column, of `rows` rows, with another value where `where` says."""
+    values = np.array(np.broadcast_to(column.values, (rows, *column.values.shape[1:])), order="C")
+    values[where] = (unscaled, 0) if column.type.kind is Kind.DECIMAL else unscaled
+    valid = None if column.valid is None else np.broadcast_to(column.valid, rows)
+    return Column(column.type, values, valid)
 
 
 def _negate_decimal(values: Array) -> Array:

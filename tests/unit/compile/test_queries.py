@@ -96,6 +96,7 @@ DECIDED: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT k FROM b ORDER BY y LIMIT 9 OFFSET CAST(18446744073709551615 AS BIGINT UNSIGNED)", []),
     ("SELECT k, COUNT(*) OVER (ORDER BY k ROWS BETWEEN CAST(18446744073709551615 AS BIGINT UNSIGNED) PRECEDING "
      "AND 1 PRECEDING) AS n FROM b WHERE k > 1", [(2, 0), (2, 1), (4, 2)]),
+    ("SELECT k, LAG(k, -9223372036854775807, 0) OVER (ORDER BY k) AS n FROM b WHERE k > 1", [(2, 0), (2, 0), (4, 0)]),
     ("SELECT k, x = ANY (ARRAY[k * 10, 20]) AS p, x <> ALL (ARRAY[k, NULL]) AS q, x > ALL (ARRAY[9, k]) AS r "
      "FROM a WHERE k < 3",
      [(1, True, None, True), (1, True, None, True), (2, False, None, True), (2, False, None, True)]),

@@ -36,6 +36,8 @@ _NONE = ("NTILE", "NTH_VALUE", "PERCENT_RANK", "CUME_DIST")
 NAMES = (*RANKS, *_SHIFTS, *_EDGES, *_NONE)
 _NUMBER = BIGINT.with_nullable(False)
 _DAY_US = 86_400_000_000
+#: more than a partition has: an offset beyond it looks at the same rows
+_MOST_ROWS = 2**40
 _WHOLE = Bounds("RANGE", None, None)
 _UP_TO_HERE = Bounds("RANGE", None, 0)
 
@@ -184,6 +186,7 @@ def _shift(binder: Binder, e: ast.FunctionCall, call: Windowed) -> Windowed:
         if offset < 0:  # looks the other way
             offset = -offset
             call = replace(call, kind="LEAD" if call.kind == "LAG" else "LAG")
+        offset = min(offset, _MOST_ROWS)
     ignores = e.nulls == "IGNORE"
     args: tuple[Expr, ...] = (value,)
     nullable = True
@@ -277,7 +280,7 @@ def _bound(
     if unit == "ROWS":
         if offset.type.kind not in INTEGERS or offset.value < 0:
             raise BindError(bound.span, "a bound of ROWS is a whole number, 0 or more")
-        return sign * min(int(offset.value), 2**40)  # no partition has more rows
+        return sign * min(int(offset.value), _MOST_ROWS)
     if len(order) != 1:
         raise BindError(bound.span, "RANGE with an offset needs exactly one ORDER BY column")
     return sign * _units(order[0][0].type, offset, bound.span)
