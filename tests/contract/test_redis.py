@@ -251,6 +251,25 @@ def test_a_server_that_is_gone_or_lost_its_stage_is_a_passing_failure(
         sink.open()
 
 
+def test_a_server_that_came_back_empty_gets_no_delta_on_top_of_nothing(
+    redis_server: RedisServer,
+) -> None:
+    target = RedisTarget(redis_server)
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+    sink.apply(batch((rows(3), 1)), marker(1, 2, 3))
+    target.db.flushdb()
+    with pytest.raises(SinkUnavailable, match="has lost"):
+        sink.apply(batch((rows(4), 1)), marker(1, 3, 4))
+    assert target.db.dbsize() == 0
+    # connected anew it says so by its marker, and is written anew by whoever asks
+    sink.open()
+    assert sink.marker() is None
+    reset(sink, rows(1, 2, 3, 4), 2)
+    assert target.look() == rows(1, 2, 3, 4)
+    sink.close()
+
+
 def test_what_cannot_work_is_said_at_once(redis_server: RedisServer) -> None:
     target = RedisTarget(redis_server)
     good = target.context()

@@ -96,6 +96,8 @@ class RedisSink(Sink):
             raise o.fail("connection_string", "is not a redis:// URL", is_private=True) from None
         self._where = f"keys '{self._prefix}*'"
         self._staging: Staging | None = None
+        #: whether the target was seen to hold our marker since it was opened
+        self._is_marked = False
         self._tag = ""
         self._pieces = 0
         self._bytes = 0
@@ -111,7 +113,7 @@ class RedisSink(Sink):
     # connecting
 
     def open(self) -> None:
-        self._staging = None
+        self._staging, self._is_marked = None, False
         with self._store.errors("open"):
             self._store.ping()
 
@@ -145,7 +147,9 @@ class RedisSink(Sink):
 
     def marker(self) -> Marker | None:
         with self._store.errors("marker"):
-            return self._store.stored().marker
+            stored = self._store.stored().marker
+        self._is_marked = stored is not None
+        return stored
 
     # a snapshot
 
@@ -205,7 +209,7 @@ class RedisSink(Sink):
                 self._switch(stored, marker)
 
         self._fenced("publish", write)
-        self._staging = None
+        self._staging, self._is_marked = None, True
 
     def _switch(self, stored: Stored, marker: Marker) -> None:
         if stored.data:
@@ -271,6 +275,9 @@ class RedisSink(Sink):
         def write(stored: Stored) -> None:
             if is_applied(stored.marker, marker, self._where):
                 return
+            if stored.marker is None and self._is_marked:
+                # the client connects anew by itself, so that nobody else notices
+                raise SinkUnavailable(f"redis_output: Redis has lost {self._where}")
             tag = stored.data or f"g{marker.generation}-{uuid.uuid4().hex[:8]}"
             prefix = self._live_prefix(tag)
             sets = self._rows.pairs(upserts, prefix)
@@ -280,6 +287,7 @@ class RedisSink(Sink):
             self._bytes += sets.byte_size
 
         self._fenced("apply", write)
+        self._is_marked = True
 
     def _fenced(self, call: str, write: Callable[[Stored], None]) -> None:
         """Run `write` with what is stored; once more if that changed meanwhile."""
