@@ -50,8 +50,12 @@ class Watched:
 
     def damage(self, is_removed: bool) -> None:
         with self._lock:
-            if self.target.look() is None:
-                return
+            try:
+                if self.target.look() is None:
+                    return
+            except (ValueError, AssertionError):
+                if not self.is_damaged:
+                    raise  # else: spoiled before, so that nobody can read it
             while True:
                 try:
                     (self.target.remove if is_removed else self.target.damage)()
