@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.processes import children, is_alive, opened
 from tests.system.conftest import System
 
 PROGRAM = """
@@ -41,20 +42,6 @@ def own(tmp_path: Path) -> Iterator[System]:
     yield s
     if s.process.poll() is None:
         s.stop()
-
-
-def children(pid: int) -> list[int]:
-    """The pids of the children of all threads of a process."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(p) for task in tasks for p in (task / "children").read_text().split()]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie that nobody has reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_for(claim: Callable[[], bool], seconds: float = 60) -> None:
@@ -206,9 +193,9 @@ def test_the_text_of_a_query_may_be_long(shared: System) -> None:
 
 def sockets(pid: int) -> list[Path]:
     """The Unix sockets that have a name and are open in the process."""
-    opened = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    held = set(opened(pid))
     lines = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return [Path(line[7]) for line in lines if len(line) > 7 and f"socket:[{line[6]}]" in opened]
+    return [Path(line[7]) for line in lines if len(line) > 7 and f"socket:[{line[6]}]" in held]
 
 
 def test_sockets_are_out_of_reach_of_other_users(shared: System) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.processes import children, opened
+
 
 class System:
     """The server and its REST API, as a user has them."""
@@ -167,18 +169,8 @@ class Pipeline:
 
     def process(self) -> int:
         """The pipeline's process: the server's child that holds its storage."""
-        lock = self.storage / "lock"
-        server = self.system.process.pid
-        children = {
-            int(child)
-            for task in Path(f"/proc/{server}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        }
-        held = [
-            c
-            for c in children
-            if any(os.path.realpath(fd) == str(lock) for fd in Path(f"/proc/{c}/fd").iterdir())
-        ]
+        lock = os.path.realpath(self.storage / "lock")
+        held = [c for c in set(children(self.system.process.pid)) if lock in opened(c)]
         assert len(held) == 1, held
         return held[0]
 
