@@ -270,3 +270,52 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
     assert "Filter name = 'FRANCE' OR name = 'GERMANY'\n" in text
     assert "Filter price > 1 OR price > 2\n" in text
     assert "name = 'FRANCE' AND price > 1 OR name = 'GERMANY' AND price > 2" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "lines"),
+    [
+        ("SELECT x, w FROM a JOIN c ON a.k = c.k WHERE a.k = 5",
+         ["Join inner", "Filter k = 5", "Scan a", "Filter k = 5", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE a.k = 5",
+         ["Join left", "Filter k = 5", "Scan a", "Filter k = 5", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE w > 5",
+         ["Join inner", "Scan a", "Filter w > 5", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE NOT UPPER(s) IN ('A', 'B')",
+         ["Join inner", "Scan a", "Filter NOT UPPER(s) IN ('A', 'B')", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE w IS NOT NULL",
+         ["Join inner", "Scan a", "Filter w IS NOT NULL", "Scan c"]),
+        ("SELECT x, w FROM a RIGHT JOIN c ON a.k = c.k WHERE x < 5",
+         ["Join inner", "Filter x < 5", "Scan a", "Scan c"]),
+        ("SELECT x, w FROM a FULL JOIN c ON a.k = c.k WHERE x < 5",
+         ["Join left", "Filter x < 5", "Scan a", "Scan c"]),
+        ("SELECT x, w FROM a FULL JOIN c ON a.k = c.k WHERE x < w",
+         ["Join inner", "Scan a", "Scan c"]),
+        # a padded row may pass
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE w IS NULL",
+         ["Filter w IS NULL", "Join left", "Scan a", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE COALESCE(w, 7) > 5",
+         ["Filter COALESCE(w, 7) > 5", "Join left", "Scan a", "Scan c"]),
+        ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE w > 5 OR x > 5",
+         ["Filter w > 5 OR x > 5", "Join left", "Scan a", "Scan c"]),
+        ("SELECT * FROM (SELECT x, SUM(y) AS n FROM a GROUP BY x) WHERE x = 5",
+         ["Aggregate", "Filter x = 5", "Scan a"]),
+        ("SELECT * FROM (SELECT x, RANK() OVER (PARTITION BY x ORDER BY y) AS r FROM a) "
+         "WHERE x = 5",
+         ["Window", "Filter x = 5", "Scan a"]),
+        ("SELECT * FROM (SELECT x FROM a UNION SELECT w FROM c) WHERE x = 5",
+         ["Distinct", "UnionAll", "Filter x = 5", "Scan a", "Filter w = 5", "Scan c"]),
+        ("SELECT n FROM (SELECT x, COUNT(*) AS n, SUM(y) AS s FROM a GROUP BY x)",
+         ["Aggregate by x: COUNT(*)", "Scan a"]),
+        ("SELECT x FROM (SELECT x, ROW_NUMBER() OVER (PARTITION BY k ORDER BY y) AS r FROM a) "
+         "WHERE r <= 3", ["TopK partition by k order by y limit 3", "Scan a"]),
+        ("SELECT x + 2 * 3 AS z FROM a WHERE x > 2 + 3", ["Filter x > 5", "Scan a"]),
+    ],
+)  # fmt: skip
+def test_a_query_is_computed_from_as_few_rows_as_its_text_allows(
+    query: str, lines: list[str]
+) -> None:
+    found = [x.strip() for x in plan_of(query).split("\n")]
+    found = [x for x in found if not x.startswith("Project")]
+    assert len(found) == len(lines), found
+    assert all(x.startswith(start) for x, start in zip(found, lines, strict=True)), found

@@ -6,10 +6,11 @@
           Scan a ─ Scan b                               Filter z > 1
         Scan c                                            Scan c
 
-A run of inner joins is one *region*, whose inputs are joined in an order of our own (see
-`join_order`). An OR over several inputs stays where it is, but what it implies for each of them
-alone goes down as well. What several read stays whole where the plan would become many times
-larger otherwise (`_shared`).
+A predicate on a key holds for the other side as well, and one that no padded row passes makes an
+outer join an inner one (`implied`). A run of inner joins is one *region*, whose inputs are joined
+in an order of our own (see `join_order`). An OR over several inputs stays where it is, but what it
+implies for each of them alone goes down as well. What several read stays whole where the plan
+would become many times larger otherwise (`_shared`).
 
 Invariant: a predicate that can raise is never evaluated on rows that a predicate before it, or a
 join, would have discarded. The one exception is the key of an equality: it is computed for every
@@ -49,6 +50,7 @@ from penstock.plan.rewrite import (
     with_inputs,
 )
 from penstock.sql.passes.each_view import each_view
+from penstock.sql.passes.implied import transferred, without_padding
 from penstock.sql.passes.join_keys import equality, join_on, pick
 from penstock.sql.passes.join_order import Keys, Region, in_order
 
@@ -134,6 +136,9 @@ class _Pusher:
 
     def _outer(self, node: Join, predicates: list[Expr]) -> Node:
         width = len(node.left.schema)
+        kind = without_padding(node.kind, predicates, width)
+        if kind is not node.kind:
+            return self._pushed(replace(node, kind=kind), predicates)
         keeps_left = node.kind in (JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
         on = conjuncts(node.residual)
         to_left: list[Expr] = []
@@ -142,7 +147,9 @@ class _Pusher:
         if keeps_left:
             to_left, above = _split(predicates, set(range(width)))
             everything = set(range(width, width + len(node.right.schema)))
+            implied = [p for p in transferred(to_left, on) if columns_of(p) <= everything]
             to_right, on = _split(on, everything)
+            to_right += implied
         if node.kind is JoinKind.SEMI:
             more, on = _split(on, set(range(width)))
             to_left += more
@@ -178,6 +185,10 @@ class _Pusher:
                 shared.append(p)
                 for i, implied in _implied(p, region):
                     local[i].append(remap(implied, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
+        single = [p for p in pool if len(region.owners(p)) == 1]
+        for p in transferred(single, pool):
+            (i,) = region.owners(p)
+            local[i].append(remap(p, lambda c, i=i: c - region.starts[i]))  # type: ignore[misc]
         filtered = [self.push(n, ps) for n, ps in zip(region.inputs, local, strict=True)]
         joined, place = in_order(region, filtered, shared, self._keys)
         joined = _filtered(joined, [remap(p, place) for p in late])

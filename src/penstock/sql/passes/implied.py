@@ -1,0 +1,84 @@
+"""What predicates imply: for the other side of an equality, and for the rows a join pads.
+
+    t.k = u.k AND t.k > 5        u.k > 5 as well: fewer rows of u are kept and looked up
+    t LEFT JOIN u … u.y > 5      no padded row passes, so the join is an inner one
+
+Invariant: a row that is dropped by what is implied matches no row that the predicates keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from penstock.data.types import FLOATS, Kind
+from penstock.plan.expressions import Call, Cast, Expr, InList, InputRef, IsNull, Not
+from penstock.plan.nodes import JoinKind
+from penstock.plan.rewrite import can_fail, columns_of, is_costly, transform
+from penstock.sql.passes.join_keys import is_equality
+
+
+def transferred(predicates: Sequence[Expr], on: Iterable[Expr]) -> list[Expr]:
+    """`predicates` of one column each, of the columns that `on` equates with it (once removed).
+
+    Equal values are the same bytes, so what holds of one holds of the other; floats are left out,
+    where NaN equals nothing.
+    """
+    partners: dict[int, list[InputRef]] = {}
+    for p in on:
+        if is_equality(p) and isinstance(p, Call):
+            a, b = p.args
+            if isinstance(a, InputRef) and isinstance(b, InputRef) and _alike(a, b):
+                partners.setdefault(a.index, []).append(b)
+                partners.setdefault(b.index, []).append(a)
+    found: list[Expr] = []
+    for p in predicates:
+        used = columns_of(p)
+        if len(used) == 1 and not can_fail(p) and not is_costly(p):
+            (column,) = used
+            for other in partners.get(column, ()):
+                found.append(transform(p, lambda e, o=other: _moved(e, o)))  # type: ignore[misc]
+    return [p for p in dict.fromkeys(found) if p not in predicates]
+
+
+def _alike(a: InputRef, b: InputRef) -> bool:
+    return a.type.same_as(b.type) and a.type.kind not in FLOATS
+
+
+def _moved(e: Expr, column: InputRef) -> Expr:
+    return column if isinstance(e, InputRef) else e
+
+
+def without_padding(kind: JoinKind, predicates: Iterable[Expr], width: int) -> JoinKind:
+    """The kind of join whose result `predicates` filter: rows that none of them lets pass are not
+    padded. `width`: how many columns the left side has."""
+    columns: set[int] = set()
+    for p in predicates:
+        columns |= _not_null(p.operand if isinstance(p, IsNull) and p.negated else p)
+    needs_left = any(c < width for c in columns)
+    needs_right = any(c >= width for c in columns)
+    match kind:
+        case JoinKind.LEFT if needs_right:
+            return JoinKind.INNER
+        case JoinKind.RIGHT if needs_left:
+            return JoinKind.INNER
+        case JoinKind.FULL if needs_left and needs_right:
+            return JoinKind.INNER
+        case JoinKind.FULL if needs_left:
+            return JoinKind.LEFT
+        case JoinKind.FULL if needs_right:
+            return JoinKind.RIGHT
+    return kind
+
+
+def _not_null(p: Expr) -> set[int]:
+    """Columns that are not NULL where `p` is not."""
+    match p:
+        case InputRef(index=index):
+            return {index}
+        case Call(function=function, args=args) if function.strict:
+            return {c for a in args for c in _not_null(a)}
+        case InList(operand=e) | Not(operand=e):
+            return _not_null(e)
+        case Cast(operand=e) if Kind.VARIANT not in (p.type.kind, e.type.kind):
+            return _not_null(e)
+    return set()
