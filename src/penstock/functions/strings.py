@@ -21,11 +21,20 @@ from penstock.data.batch import Array, Column
 from penstock.data.types import BINARIES, INTEGER, STRINGS, VARBINARY, VARCHAR
 from penstock.data.views import lengths_of, make_views
 from penstock.functions import text, text_kernels, text_search
-from penstock.functions.definition import Literals, Overload, Types, define, define_typed
+from penstock.functions.definition import (
+    Literals,
+    Overload,
+    Types,
+    define,
+    define_typed,
+    fail_where,
+)
 from penstock.functions.distinct import per_distinct
 from penstock.functions.params import ANY_TEXT, BYTES, INT, STRING
 from penstock.functions.parts import joined
 
+#: what REPEAT gives at most, as arrays have a most too
+MAX_BYTES = 100_000_000
 _END = np.full(1, text_kernels.END)
 
 # lengths and codes ---------------------------------------------------------------------------
@@ -242,10 +251,16 @@ def concat_ws(*args: Any) -> Column:
     return Column(VARCHAR, out.values, valid, out.heaps)
 
 
-@define("REPEAT", [STRING, INT], VARCHAR)
+@define("REPEAT", [STRING, INT], VARCHAR, can_fail=True)
 def repeat(s: Column, times: Column, n: int) -> Column:
     counts = np.maximum(text_kernels.places(times.values), 0)
+    sizes = lengths_of(s.values).astype(np.float64) * counts
+    too_long = sizes > MAX_BYTES
+    fail_where(too_long, (s, times), f"a text of more than {MAX_BYTES} bytes")
+    counts = np.where(too_long, 0, counts)  # where one is NULL
     words = text.to_arrow(s)
+    if sizes.sum() >= 2**31:
+        words = words.cast(pa.large_string())
     if len(s) < len(counts):
         words = pa.repeat(words[0], len(counts))
     return text.from_arrow(pc.binary_repeat(words, pa.array(np.broadcast_to(counts, len(words)))))
