@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -100,6 +102,20 @@ def test_a_publish_that_cannot_read_the_topic_to_its_end_takes_nothing_back_and_
     assert sink.marker() == marker(2, 5, new.total(), phase="staging")
     sink.publish(2, marker(2, 5, new.total()))  # what was staged is there still
     assert target.look() == new
+    sink.close()
+
+
+def test_a_key_with_an_empty_value_is_there_until_a_reset_takes_it_back(
+    target: KafkaUpsertTarget,
+) -> None:
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    gone, empty = b'{"k": 7}', b'{"k": 8}'
+    target.kafka.produce(target.topic, {"key": gone, "value": None}, {"key": empty, "value": b""})
+    reset(sink, rows(1), 2, step=2)
+    with closing(TopicReader(target.kafka)) as reader:
+        found = [m.key() for m in reader.read(target.topic) or [] if m.value() is None]
+    assert Counter(found) == Counter([gone, empty])
     sink.close()
 
 

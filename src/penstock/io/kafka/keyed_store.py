@@ -15,7 +15,6 @@ Cost: about 1 µs a row each for staging, scanning and comparing; the disk holds
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -33,8 +32,8 @@ _NEWEST = """
     FROM topic GROUP BY "partition", key
 """
 
-#: keys and their values
-Pairs = tuple[list[bytes], list[bytes]]
+#: keys and their values, as bytes
+Pairs = tuple[pa.Array, pa.Array]
 
 
 class KeyedStore:
@@ -68,11 +67,10 @@ class KeyedStore:
         partitions: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
         keys: Sequence[bytes | str | None],
-        values: Sequence[bytes | str | None],
-        *,
-        with_values: bool,
+        has_value: npt.NDArray[np.bool_],
+        values: Sequence[bytes | str | None] | None,
     ) -> None:
-        """Records of the topic; without `with_values` only whether they have a value is kept.
+        """Records of the topic; without `values` only whether they have one is kept.
         Another thread may read what is staged meanwhile."""
         rows = pa.table(
             {
@@ -80,11 +78,11 @@ class KeyedStore:
                 "offset": pa.array(offsets),
                 "key": pa.array(keys, pa.large_binary()),
                 "value": (
-                    pa.array(values, pa.large_binary())
-                    if with_values
-                    else pa.nulls(len(keys), pa.large_binary())
+                    pa.nulls(len(keys), pa.large_binary())
+                    if values is None
+                    else pa.array(values, pa.large_binary())
                 ),
-                "has_value": pa.array([v is not None for v in values], pa.bool_()),
+                "has_value": pa.array(has_value),
             }
         )
         # of its own: the snapshot may be read meanwhile
@@ -115,7 +113,7 @@ class KeyedStore:
             )
         yield from self._pieces(sql)
 
-    def gone(self) -> Iterator[tuple[list[int], list[bytes]]]:
+    def gone(self) -> Iterator[tuple[pa.Array, pa.Array]]:
         """Partitions and keys of records to take back."""
         yield from self._pieces(
             'SELECT t."partition", t.key FROM topic t ANTI JOIN staged s ON s.key = t.key '
@@ -126,12 +124,12 @@ class KeyedStore:
         """The key and value of every key that the topic has now, in each partition."""
         yield from self._pieces(f"SELECT key, value FROM ({_NEWEST}) WHERE is_there")
 
-    def _pieces(self, sql: str) -> Iterator[tuple[list[Any], list[Any]]]:
+    def _pieces(self, sql: str) -> Iterator[tuple[pa.Array, pa.Array]]:
         """The two columns of a query."""
         cursor = self._db.cursor()
         for piece in cursor.sql(sql).to_arrow_reader(PIECE_ROWS):
             if len(piece):
-                yield piece.column(0).to_pylist(), piece.column(1).to_pylist()
+                yield piece.column(0), piece.column(1)
 
     def close(self) -> None:
         self._db.close()

@@ -13,10 +13,12 @@ Cost: that of the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch, take
@@ -47,21 +49,27 @@ class Message(NamedTuple):
 
 
 class Keyed(NamedTuple):
-    """Records to produce by columns, with the same headers. A null value takes its key back.
-    `partitions` None: the partitioner's choice by key."""
+    """Records to produce by columns of bytes, with the same headers. A null value takes its key
+    back. `partitions` None: the partitioner's choice by key."""
 
-    keys: Sequence[bytes | None]
-    values: Sequence[bytes | None]
+    keys: pa.Array
+    values: pa.Array
     headers: Headers
-    partitions: Sequence[int] | None = None
+    partitions: pa.Array | None = None
 
     def cut(self, start: int, stop: int) -> Keyed:
         where = None if self.partitions is None else self.partitions[start:stop]
         return Keyed(self.keys[start:stop], self.values[start:stop], self.headers, where)
 
+    @property
     def size(self) -> int:
-        """Bytes of the keys and values."""
-        return sum(map(len, filter(None, chain(self.keys, self.values))))
+        return int(sum(pc.sum(pc.binary_length(c)).as_py() or 0 for c in (self.keys, self.values)))
+
+    def largest(self) -> tuple[bytes, int]:
+        """The key of the largest record, and its size."""
+        sizes = pc.add(*(pc.coalesce(pc.binary_length(c), 0) for c in (self.keys, self.values)))
+        at = pc.index(sizes, pc.max(sizes)).as_py()
+        return self.keys[at].as_py(), sizes[at].as_py()
 
 
 class LogMessages:

@@ -44,6 +44,17 @@ class Piece(NamedTuple):
         messages = list(compress(self.messages, chosen))
         return Piece(messages, self.partitions[chosen], self.offsets[chosen])
 
+    def keys(self) -> list[Any]:
+        """bytes, or None where a record has none."""
+        return [m.key() for m in self.messages]
+
+    def has_value(self) -> npt.NDArray[np.bool_]:
+        """Which records have one, be it empty; a look at its length spares the others' value."""
+        found = np.fromiter(map(len, self.messages), np.int64, len(self.messages)) > 0
+        for at in np.flatnonzero(~found).tolist():
+            found[at] = self.messages[at].value() is not None
+        return found
+
 
 def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
     """For each partition, the offset after its last record, once every transaction up to there is

@@ -31,6 +31,7 @@ from itertools import takewhile
 from threading import Event
 
 import numpy as np
+import pyarrow as pa
 
 from penstock.data.batch import Batch
 from penstock.data.types import VARCHAR, Field, Schema
@@ -62,8 +63,8 @@ from penstock.io.outputs.fencing import (
 from penstock.io.outputs.words import of_columns
 
 #: a transaction takes tens of milliseconds, whatever its size
-FLUSH_BYTES = 16 << 20
-FLUSH_RECORDS = 200_000
+FLUSH_BYTES = 32 << 20
+FLUSH_RECORDS = 400_000
 #: how often a publish looks at the topic anew when others write to it
 SCANS = 20
 _WORDS = Schema((Field("key", VARCHAR), Field("value", VARCHAR)))
@@ -134,15 +135,11 @@ class KafkaUpsertSink(Sink):
             raise StagingLost(f"{self._where}: generation {generation} is half published: begin")
         check_complete(generation, staging_of(self._staging, generation).rows, marker)
         assert self._store is not None
-        if repeated := self._store.repeated_keys():
-            raise SinkRejected(
-                f"index '{self._index}' is not unique in the view: {repeated} keys belong to "
-                "several rows; add columns to the index, or aggregate in the view"
-            )
         for _ in range(SCANS):
             self._store.forget_topic()
             try:
                 with self._scanning(self._store) as scanned:
+                    self._check_unique(self._store)
                     self._write_all(self._store, generation, marker, state, scanned)
             except _CameBetween:
                 state = self._writer.claim()
@@ -150,6 +147,13 @@ class KafkaUpsertSink(Sink):
             self._forget()
             return
         raise StagingLost(f"{self._where}: other writers came in between {SCANS} times")
+
+    def _check_unique(self, store: KeyedStore) -> None:
+        if repeated := store.repeated_keys():
+            raise SinkRejected(
+                f"index '{self._index}' is not unique in the view: {repeated} keys belong to "
+                "several rows; add columns to the index, or aggregate in the view"
+            )
 
     @contextmanager
     def _scanning(self, store: KeyedStore) -> Iterator[Future[None]]:
@@ -195,7 +199,7 @@ class KafkaUpsertSink(Sink):
 
         for piece in self._pieces(store, scanned):
             held.append(piece)
-            held_bytes += piece.size()
+            held_bytes += piece.size
             held_records += len(piece.keys)
             if held_bytes >= FLUSH_BYTES or held_records >= FLUSH_RECORDS:
                 flush(half)
@@ -209,15 +213,16 @@ class KafkaUpsertSink(Sink):
             yield from _cut(self._upserts(keys, values))
         scanned.result()
         for partitions, keys in store.gone():
-            yield from _cut(Keyed(keys, [None] * len(keys), self._headers, partitions))
+            yield from _cut(Keyed(keys, _nulls(keys), self._headers, partitions))
 
-    def _upserts(self, keys: list[bytes], values: list[bytes]) -> Keyed:
+    def _upserts(self, keys: pa.Array, values: pa.Array) -> Keyed:
+        piece = Keyed(keys, values, self._headers)
         limit = self._writer.topic.max_bytes - OVERHEAD_BYTES
-        if max(map(len, keys), default=0) + max(map(len, values), default=0) > limit:
-            for key, value in zip(keys, values, strict=True):
-                if len(key) + len(value) > limit:
-                    raise self._too_large(key, len(key) + len(value))
-        return Keyed(keys, values, self._headers)
+        if piece.size > limit:
+            key, size = piece.largest()
+            if size > limit:
+                raise self._too_large(key, size)
+        return piece
 
     def _too_large(self, key: bytes, size: int) -> SinkRejected:
         return SinkRejected(
@@ -255,14 +260,13 @@ class KafkaUpsertSink(Sink):
 
     def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Keyed]:
         if len(deletes):
-            keys = self._encoder.keys(deletes).to_pylist()
-            yield Keyed(keys, [None] * len(keys), self._headers)
+            keys = self._encoder.keys(deletes)
+            yield Keyed(keys, _nulls(keys), self._headers)
         if len(upserts):
             yield self._upserts(*self._encoded(upserts))
 
-    def _encoded(self, rows: Batch) -> tuple[list[bytes], list[bytes]]:
-        keys = self._encoder.keys(rows.select(self.context.key))
-        return keys.to_pylist(), self._encoder.values(rows).to_pylist()
+    def _encoded(self, rows: Batch) -> tuple[pa.Array, pa.Array]:
+        return self._encoder.keys(rows.select(self.context.key)), self._encoder.values(rows)
 
     # reading back
 
@@ -299,12 +303,14 @@ class KafkaUpsertSink(Sink):
 def _take(store: KeyedStore, pieces: Iterator[Piece], *, with_values: bool) -> None:
     """Records of the topic into the store; those without a key are nobody's."""
     for piece in pieces:
-        keys = [m.key() for m in piece.messages]
+        keys = piece.keys()
         if None in keys:
             piece = piece.only(np.array([k is not None for k in keys], np.bool_))
-            keys = [m.key() for m in piece.messages]
-        values = [m.value() for m in piece.messages]
-        store.take_topic(piece.partitions, piece.offsets, keys, values, with_values=with_values)
+            keys = piece.keys()
+        store.take_topic(
+            piece.partitions, piece.offsets, keys, piece.has_value(),
+            [m.value() for m in piece.messages] if with_values else None,
+        )  # fmt: skip
 
 
 def _cut(piece: Keyed) -> Iterator[Keyed]:
@@ -313,6 +319,12 @@ def _cut(piece: Keyed) -> Iterator[Keyed]:
         yield piece.cut(at, at + FLUSH_RECORDS)
 
 
-def _words(keys: list[bytes], values: list[bytes], like: Batch | None = None) -> Batch:
-    texts = [[b.decode("utf-8", "backslashreplace") for b in side] for side in (keys, values)]
+def _nulls(keys: pa.Array) -> pa.Array:
+    return pa.nulls(len(keys), keys.type)
+
+
+def _words(keys: pa.Array, values: pa.Array, like: Batch | None = None) -> Batch:
+    texts = [
+        [b.decode("utf-8", "backslashreplace") for b in side.to_pylist()] for side in (keys, values)
+    ]
     return of_columns(_WORDS, texts, None if like is None else like.weights)
