@@ -159,7 +159,7 @@ TABLE: Mapping[str, tuple[str, Make, Mapping[str, Any]]] = {
             "topic": "u", "bootstrap.servers": "b:1", "start_from": "earliest",
             "partitions": [0], "log_level": "debug", "group_join_timeout_secs": 1,
             "poller_threads": 1, "region": No("eu-central-1"),
-            "resume_earliest_if_data_expires": True, "synchronize_partitions": No(True),
+            "resume_earliest_if_data_expires": True, "synchronize_partitions": True,
             "include_headers": True, "include_topic": True, "include_partition": True,
             "include_offset": True, "include_timestamp": True,
             "header_filter": {"header": {"name": "a", "pattern": "b"}},

@@ -17,6 +17,7 @@ from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputContext
 from penstock.io.formats import make_parser
 from penstock.io.inputs.kafka_input import KafkaInput
+from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.values import ValueParser
 from penstock.pipeline.connectors import make_input
 from penstock.sql.program import compile_program
@@ -61,6 +62,49 @@ def test_a_topic_is_read_from_its_beginning_to_its_end(
     assert intake.positions[0] == {"offsets": {"0": 0, "1": 0}}
     assert intake.positions[-1] is not None
     assert sum(intake.positions[-1]["offsets"].values()) == 501
+
+
+def test_partitions_in_lockstep_hand_records_on_in_the_order_of_their_times(
+    kafka: KafkaServer, intake: KeepingIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.io.kafka.lockstep.LIMIT", 7)
+    topic = kafka.new_topic(3)
+    kafka.produce(
+        topic,
+        # the last ones of partition 0 come after all of partition 1; partition 2 has none
+        *(message(i, 0, timestamp=1_000 + i) for i in range(0, 600, 2)),
+        *(message(i, 1, timestamp=1_000 + i) for i in range(1, 400, 2)),
+    )
+    to_the_end(kafka, topic, synchronize_partitions=True).run(intake)
+
+    assert [r[0] for r in intake.rows] == [*range(400), *range(400, 600, 2)]
+    assert intake.positions[-1] == {"offsets": {"0": 300, "1": 200, "2": 0}}
+
+
+def test_a_record_passes_once_each_partition_that_is_not_at_its_end_has_one_as_late() -> None:
+    class Record:
+        def __init__(self, partition: int, time: int) -> None:
+            self.p, self.t = partition, time
+
+        def partition(self) -> int:
+            return self.p
+
+        def timestamp(self) -> tuple[int, int]:
+            return 1, self.t
+
+    def passing(*ended: int) -> list[tuple[int, int]]:
+        return [(m.p, m.t) for m in steps.pass_on((0, 1), ended)]  # type: ignore[attr-defined]
+
+    steps = Lockstep()
+    steps.add([Record(0, 3), Record(0, 7), Record(0, 5)])  # type: ignore[list-item]
+    assert passing() == []
+    steps.add([Record(1, 4)])  # type: ignore[list-item]
+    assert passing() == [(0, 3), (1, 4)]
+    assert passing() == []
+    assert passing(1) == [(0, 7), (0, 5)]  # a partition keeps its own order
+    steps.add([Record(0, 8)])  # type: ignore[list-item]
+    assert [m.timestamp()[1] for m in steps.drain(0)] == [8]
+    assert passing(0, 1) == []
 
 
 def test_it_goes_on_where_it_was_and_reads_new_partitions_from_their_beginning(
@@ -235,7 +279,7 @@ def test_a_default_has_what_is_told_of_each_record(
         ({"header_filter": {"header": {"name": "x"}}}, "is expected"),
         ({"header_filter": {"header": {"name": "x", "pattern": "("}}}, "pattern"),
         ({"include_headers": "yes"}, "include_headers"),
-        ({"synchronize_partitions": True}, "not supported yet"),
+        ({"synchronize_partitions": "yes"}, "synchronize_partitions"),
         ({"no.such.option": 1}, "No such configuration property"),
     ],
 )

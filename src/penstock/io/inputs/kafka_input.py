@@ -10,6 +10,8 @@
                           with an error; false (default): that is fatal
     include_headers, include_topic, include_partition, include_offset, include_timestamp
                           what CONNECTOR_METADATA() has (see `kafka.metadata`); false (default)
+    synchronize_partitions    true: in the order of the records' timestamps across partitions
+                          (see `kafka.lockstep`); false (default): as they come
     log_level, group_join_timeout_secs, poller_threads      accepted
 
 Partitions are assigned, not subscribed to: `group.id` and `auto.offset.reset` mean nothing, and
@@ -38,6 +40,7 @@ from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import parser_of, sleep
 from penstock.io.kafka.client import TRY_S, Cluster, client_options
 from penstock.io.kafka.filters import HeaderFilter, header_filter
+from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.metadata import RecordTelling
 from penstock.io.kafka.values import ValueParser
 
@@ -73,8 +76,7 @@ class KafkaInput(InputConnector):
         self._skips_expired = o.boolean("resume_earliest_if_data_expires", False)
         o.integer("poller_threads", 3)
         o.integer("group_join_timeout_secs", 10)
-        if o.boolean("synchronize_partitions", False):
-            raise o.fail("synchronize_partitions", "is not supported yet")
+        self._is_in_lockstep = o.boolean("synchronize_partitions", False)
         self._telling = RecordTelling(o, context)
         given = client_options(o, (*OURS, *IGNORED))
         self._ends = given.get("enable.partition.eof", "false") == "true"
@@ -107,6 +109,8 @@ class KafkaInput(InputConnector):
                 "enable.auto.offset.store": "false",
                 # expired offsets come as an error instead of being skipped
                 "auto.offset.reset": "error",
+                # a partition that is at its end holds no other one up
+                **({"enable.partition.eof": "true"} if self._is_in_lockstep else {}),
                 **options,
             }
         )
@@ -130,6 +134,8 @@ class _Reading:
         self._next: dict[int, int] = {}
         self._resumed = offsets
         self._ended: set[int] = set()
+        self._lockstep = Lockstep() if config._is_in_lockstep else None
+        self._held: set[int] = set()
         self._is_troubled = False
         self._parsed = Parsed(())
 
@@ -227,22 +233,41 @@ class _Reading:
     # reading
 
     def _take(self, messages: list[Message]) -> None:
-        values: list[bytes] = []
-        kept: list[Message] = []
-        has_moved = False
+        come: list[Message] = []
         for m in messages:
             error = m.error()
             if error is not None:
                 self._note(m, error)
                 continue
-            self._is_troubled, has_moved = False, True
-            self._next[m.partition()] = m.offset() + 1
+            self._is_troubled = False
             self._ended.discard(m.partition())
+            come.append(m)
+        if self._lockstep is not None:
+            self._lockstep.add(come)
+            come = self._lockstep.pass_on(self._next, self._ended)
+            self._hold(self._lockstep.full())
+        self._hand_on(come)
+
+    def _hold(self, full: set[int]) -> None:
+        """Read nothing of these partitions for now, and of the others again."""
+        for change, partitions in (
+            (self._consumer.pause, full - self._held),
+            (self._consumer.resume, self._held - full),
+        ):
+            if partitions:
+                change([self._kafka.TopicPartition(self._topic, p) for p in partitions])
+        self._held = full
+
+    def _hand_on(self, messages: list[Message]) -> None:
+        values: list[bytes] = []
+        kept: list[Message] = []
+        for m in messages:
+            self._next[m.partition()] = m.offset() + 1
             value = m.value()
             if value is not None and self._passes(m):
                 values.append(value)
                 kept.append(m)
-        if has_moved:
+        if messages:
             # patiently: a parser may have to ask a schema registry
             self._patiently(lambda: self._parse(values, kept))
             size = sum(map(len, values))
@@ -287,6 +312,8 @@ class _Reading:
                 "pipeline from its beginning"
             )
         self._intake.error(f"kafka_input: going on at the oldest record: {what}", fatal=False)
+        if self._lockstep is not None:
+            self._hand_on(self._lockstep.drain(p))
         tp.offset = low
         self._consumer.incremental_unassign([self._kafka.TopicPartition(self._topic, p)])
         self._assign({p: low})
