@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from penstock.data import types as T
-from penstock.data.build import batch_from_rows, column_to_python
+from penstock.data.build import batch_from_rows, batch_to_rows, column_to_python
 from penstock.data.types import Kind, SqlType
 from penstock.errors import UserError
 from penstock.io.contracts import SinkRejected, StagingLost
@@ -57,6 +57,9 @@ def test_nested_values_are_parquets_own_and_come_back(tmp_path: Path) -> None:
     sink.begin(1, "token-1", 1)
     sink.stage(1, 0, batch_from_rows(nested, [full]))
     sink.publish(1, marker(1, 1, 1))
+    contents = sink.read()
+    (held,) = contents.rows
+    assert batch_to_rows(held) == batch_to_rows(contents.spell(batch_from_rows(nested, [full])))
     sink.apply(batch_from_rows(nested, [nulls, full], [1, -1]), marker(1, 2, 1))
     sink.close()
 

@@ -41,6 +41,7 @@ import pyarrow.parquet
 from penstock.data.arrow import to_arrow
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
+from penstock.io.contents import Contents
 from penstock.io.contracts import (
     Capabilities,
     Marker,
@@ -62,6 +63,7 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.parquet_columns import repeating
+from penstock.io.outputs.parquet_reader import ParquetReader
 
 WEIGHT = "__penstock_weight"
 _MARKER = b"penstock"
@@ -232,6 +234,18 @@ class ParquetFolderSink(Sink):
             self._bytes += f.tell()
         os.replace(hidden, shown)
         _sync(folder)
+
+    def read(self) -> Contents:
+        with self._errors("read"):
+            folder = self._folder()
+            files = [] if folder is None else sorted(folder.glob("*.parquet"))
+        reader = ParquetReader(files, self.context.schema, WEIGHT)
+
+        def rows() -> Iterator[Batch]:
+            with self._errors("read"):
+                yield from reader.rows()
+
+        return Contents(schema=reader.schema, key=(), rows=rows(), spell=reader.spell)
 
     def privileges(self) -> Sequence[str]:
         return (f"write to the directory '{self._path.parent}'",)
