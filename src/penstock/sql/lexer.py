@@ -258,6 +258,14 @@ def _hint(out: Tokens, raw: str, start: int, end: int) -> None:
     out.hints[len(out.keys)] = raw[3:-2].strip()
 
 
+#: characters that mean something in other dialects → how it is written here
+_ELSEWHERE = {
+    "`": '; names are quoted with "',
+    ":": "; a field of a VARIANT: write v.name or v['name']",
+    "~": "; a regular expression: write … RLIKE …",
+}
+
+
 def _wrong(out: Tokens, at: int) -> int:
     """Report what cannot be a token at `at` and say where to go on."""
     text = out.text
@@ -267,7 +275,8 @@ def _wrong(out: Tokens, at: int) -> int:
         if text.startswith(opening, at):
             out.errors.append((span, f"the {what} is not closed"))
             return len(text)
-    out.errors.append((Span(at, at + 1), f"unexpected character {text[at]!r}"))
+    hint = _ELSEWHERE.get(text[at], "")
+    out.errors.append((Span(at, at + 1), f"unexpected character {text[at]!r}{hint}"))
     return at + 1
 
 

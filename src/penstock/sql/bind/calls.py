@@ -33,8 +33,17 @@ _UNIT_AT = {
     "DATE_TRUNC": 1, "TIMESTAMP_TRUNC": 1, "TIME_TRUNC": 1, "TIMESTAMPADD": 0, "TIMESTAMPDIFF": 0,
     "DATEDIFF": 0, "DATE_PART": 0,
 }  # fmt: skip
+#: how those are called that do not take the unit last
+_FORMS = {
+    "TIMESTAMPADD": "(unit, n, value)", "DATE_PART": "(unit, value)",
+    **dict.fromkeys(("TIMESTAMPDIFF", "DATEDIFF"), "(unit, from, to)"),
+}  # fmt: skip
 _UNITS = frozenset(UNITS) | {"ISOWEEK", "DAYOFWEEK", "DAYOFYEAR", "ISODAYOFWEEK"}
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
+#: what can be called by its name: operators and what stands behind other syntax cannot
+_CALLED = [
+    n for n in DEFINITIONS if n.isidentifier() and n not in ("IS_DISTINCT", "IS_NOT_DISTINCT")
+]
 
 
 def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
@@ -70,9 +79,12 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
             raise BindError(e.span, f"{name} is not an aggregate, so it takes no {what}")
     if name == "PI":
         raise BindError(e.span, "PI is a constant: it is written without parentheses")
-    args = [
-        _time_unit(a) if _UNIT_AT.get(name) == i else binder.bind(a) for i, a in enumerate(e.args)
-    ]
+    if name in later.ELSEWHERE and e.name.name not in binder.functions:
+        raise BindError(e.span, f"no function named {e.name.name}; write {later.ELSEWHERE[name]}")
+    unit_at = _UNIT_AT.get(name, len(e.args))
+    # before the others, so that an exchanged unit and value are told apart from a wrong name
+    units = {i: _time_unit(a, name) for i, a in enumerate(e.args) if i == unit_at}
+    args = [units[i] if i in units else binder.bind(a) for i, a in enumerate(e.args)]
     if e.name.name in binder.functions:
         if user is None:
             raise Poisoned
@@ -91,10 +103,7 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
         test = build.condition(args[0], "the first argument of IF")
         return build.case([(test, args[1])], args[2], e.span, name)
     if name not in DEFINITIONS:
-        if name in later.ELSEWHERE:
-            hint = f"; write {later.ELSEWHERE[name]}"
-        else:
-            hint = did_you_mean(name, DEFINITIONS) or did_you_mean(e.name.name, binder.functions)
+        hint = did_you_mean(name, _CALLED) or did_you_mean(e.name.name, binder.functions)
         raise BindError(
             e.span,
             f"no function named {e.name.name}"
@@ -120,7 +129,7 @@ def _now(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
     return Now(NOW, span=e.span)
 
 
-def _time_unit(e: ast.Expr) -> Expr:
+def _time_unit(e: ast.Expr, function: str) -> Expr:
     written = None
     if isinstance(e, ast.ColumnRef) and len(e.parts) == 1:
         written = e.parts[0].name.upper().removeprefix("SQL_TSI_")
@@ -129,10 +138,9 @@ def _time_unit(e: ast.Expr) -> Expr:
     if written in _UNITS:
         return unit(written, e.span)
     if written is not None:
-        raise BindError(
-            e.span,
-            f"{written} is not a unit of time, such as DAY or HOUR{did_you_mean(written, _UNITS)}",
-        )
+        form = _FORMS.get(function, "(value, unit)")
+        hint = did_you_mean(written, _UNITS) or f"; write {function}{form}"
+        raise BindError(e.span, f"{written} is not a unit of time, such as DAY or HOUR{hint}")
     raise BindError(e.span, "expected a unit of time, such as DAY or HOUR")
 
 

@@ -22,23 +22,78 @@ _RANDOM = "a view must have one answer for the same input, so functions of chanc
 _NO_AGGREGATE = "the dialect has no such aggregate"
 #: what the dialect itself refuses, and why
 REFUSED = {
-    **dict.fromkeys(("RAND", "RAND_INTEGER", "RANDOM", "UUID_GENERATE"), _RANDOM),
+    **dict.fromkeys(
+        ("RAND", "RAND_INTEGER", "RANDOM", "UUID_GENERATE", "UUID", "GENERATE_UUID",
+         "GEN_RANDOM_UUID", "UUID_STRING", "NEWID"), _RANDOM
+    ),
     **dict.fromkeys(
         ("PERCENTILE_CONT", "PERCENTILE_DISC", "CORR", "REGR_SLOPE", "REGR_INTERCEPT", "REGR_R2",
-         "REGR_AVGX", "REGR_AVGY", "REGR_SXY", "LISTAGG", "STRING_AGG",
-         "JSON_AGG", "JSON_ARRAYAGG", "JSON_OBJECTAGG", "MEDIAN"), _NO_AGGREGATE
+         "REGR_AVGX", "REGR_AVGY", "REGR_SXY", "JSON_AGG", "JSON_ARRAYAGG", "JSON_OBJECTAGG",
+         "MEDIAN", "QUANTILE", "APPROX_PERCENTILE", "APPROX_QUANTILES"), _NO_AGGREGATE
+    ),
+    **dict.fromkeys(
+        ("LISTAGG", "STRING_AGG", "GROUP_CONCAT"),
+        f"{_NO_AGGREGATE}; write ARRAY_TO_STRING(ARRAY_AGG(…), separator)",
     ),
 }  # fmt: skip
 
+_FIELD = "a field of PARSE_JSON(…), as in PARSE_JSON(…)['key']"
+
 #: functions of other dialects → what says the same here
 ELSEWHERE = {
-    "TRY_CAST": "SAFE_CAST(… AS type)", "NVL": "COALESCE(…)", "ISNULL": "… IS NULL",
+    # choices
+    "NVL": "COALESCE(…)", "NVL2": "IF(… IS NOT NULL, …, …)", "IFF": "IF(…)", "IIF": "IF(…)",
+    "ZEROIFNULL": "COALESCE(…, 0)", "NULLIFZERO": "NULLIF(…, 0)", "ISNULL": "… IS NULL",
+    "DECODE": "CASE … WHEN … THEN … END", "EQUAL_NULL": "… <=> …",
+    # casts
+    "TRY_CAST": "SAFE_CAST(… AS type)", "TO_VARIANT": "CAST(… AS VARIANT)",
+    "BOOL": "CAST(… AS BOOLEAN)", "TO_NUMBER": "CAST(… AS DECIMAL(p, s))",
+    # numbers
+    "DIV0": "DIV_NULL(…)", "SAFE_DIVIDE": "DIV_NULL(…)", "LOG2": "LOG(…, 2)",
+    "GENERATE_SERIES": "SEQUENCE(first, last)", "GENERATE_ARRAY": "SEQUENCE(first, last)",
+    # text
     "LTRIM": "TRIM(LEADING FROM …)", "RTRIM": "TRIM(TRAILING FROM …)", "BTRIM": "TRIM(…)",
-    "STRPOS": "POSITION(… IN …)", "INSTR": "POSITION(… IN …)", "DAY": "DAYOFMONTH(…)",
-    "REGEXP_LIKE": "… RLIKE …", "REGEXP_MATCHES": "… RLIKE …", "STARTS_WITH": "… LIKE 'start%'",
-    "TO_CHAR": "FORMAT_DATE, FORMAT_TIME or FORMAT_TIMESTAMP", "LCASE": "LOWER(…)",
-    "TO_DATE": "PARSE_DATE(format, text)", "TO_TIMESTAMP": "PARSE_TIMESTAMP(format, text)",
-    "DATE_DIFF": "TIMESTAMPDIFF(unit, from, to)", "UCASE": "UPPER(…)", "ANY_VALUE": "MIN(…)",
-    "GENERATE_SERIES": "SEQUENCE(first, last)", "IIF": "IF(…)", "TO_VARIANT": "CAST(… AS VARIANT)",
-    "LIST_AGG": "ARRAY_AGG(…)", "ARRAY_SORT": "SORT_ARRAY(…)", "BOOL": "CAST(… AS BOOLEAN)",
+    "LCASE": "LOWER(…)", "UCASE": "UPPER(…)", "LPAD": "RIGHT(REPEAT(' ', n) || …, n)",
+    "STRPOS": "POSITION(… IN …)", "INSTR": "POSITION(… IN …)", "CHARINDEX": "POSITION(… IN …)",
+    "STARTS_WITH": "… LIKE 'start%'", "ENDS_WITH": "… LIKE '%end'", "CONTAINS": "… LIKE '%part%'",
+    "REGEXP_LIKE": "… RLIKE …", "REGEXP_MATCHES": "… RLIKE …", "REGEXP_CONTAINS": "… RLIKE …",
+    **dict.fromkeys(
+        ("REGEXP_EXTRACT", "REGEXP_SUBSTR"), "REGEXP_REPLACE(…, '^.*(wanted).*$', '$1')"
+    ),
+    "SUBSTRING_INDEX": "SPLIT_PART(text, separator, n)", "STR_SPLIT": "SPLIT(…)",
+    **dict.fromkeys(("HASH", "FARM_FINGERPRINT", "SHA1", "SHA2", "SHA256"), "MD5(…) or XXHASH(…)"),
+    # dates and times
+    **dict.fromkeys(
+        ("TO_CHAR", "TO_VARCHAR", "DATE_FORMAT", "STRFTIME", "FORMAT_DATETIME"),
+        "FORMAT_DATE, FORMAT_TIME or FORMAT_TIMESTAMP",
+    ),
+    "TO_DATE": "PARSE_DATE(format, text)", "STR_TO_DATE": "PARSE_DATE(format, text)",
+    "TO_TIMESTAMP": "PARSE_TIMESTAMP(format, text)", "DATE": "CAST(… AS DATE)",
+    **dict.fromkeys(
+        ("DATE_DIFF", "TIMESTAMP_DIFF", "DATETIME_DIFF", "MONTHS_BETWEEN"),
+        "TIMESTAMPDIFF(unit, from, to)",
+    ),
+    **dict.fromkeys(
+        ("DATEADD", "TIMESTAMP_ADD", "TIMESTAMP_SUB", "DATETIME_ADD", "DATETIME_SUB",
+         "ADD_MONTHS"), "TIMESTAMPADD(unit, n, value)",
+    ),
+    "LAST_DAY": "FLOOR(… TO MONTH) + INTERVAL 1 MONTH - INTERVAL 1 DAY",
+    "DAY": "DAYOFMONTH(…)", "WEEKOFYEAR": "WEEK(…)",
+    "DAYNAME": "FORMAT_DATE('%A', …)", "MONTHNAME": "FORMAT_DATE('%B', …)",
+    "UNIX_TIMESTAMP": "EXTRACT(EPOCH FROM …)", "GETDATE": "NOW()", "SYSDATE": "NOW()",
+    "FROM_UNIXTIME": "TIMESTAMPADD(SECOND, n, DATE '1970-01-01')",
+    # aggregates
+    "COUNT_IF": "COUNTIF(…)", "MAX_BY": "ARG_MAX(value, by)", "MIN_BY": "ARG_MIN(value, by)",
+    "ANY_VALUE": "MIN(…)", "BOOLAND_AGG": "BOOL_AND(…)", "BOOLOR_AGG": "BOOL_OR(…)",
+    "APPROX_COUNT_DISTINCT": "COUNT(DISTINCT …)", "APPROX_DISTINCT": "COUNT(DISTINCT …)",
+    "LIST_AGG": "ARRAY_AGG(…)", "COLLECT_LIST": "ARRAY_AGG(…)",
+    "COLLECT_SET": "ARRAY_AGG(DISTINCT …)",
+    # collections and JSON
+    "ARRAY_SORT": "SORT_ARRAY(…)", "ARRAY_CONSTRUCT": "ARRAY[…]", "OBJECT_CONSTRUCT": "MAP[…]",
+    "EXPLODE": "… CROSS JOIN UNNEST(…)", "FLATTEN": "… CROSS JOIN UNNEST(…)",
+    **dict.fromkeys(
+        ("JSON_VALUE", "JSON_QUERY", "JSON_EXTRACT", "JSON_EXTRACT_SCALAR", "GET_JSON_OBJECT"),
+        _FIELD,
+    ),
+    "TO_JSON_STRING": "TO_JSON(CAST(… AS VARIANT))", "TRY_PARSE_JSON": "PARSE_JSON(…)",
 }  # fmt: skip

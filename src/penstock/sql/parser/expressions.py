@@ -192,6 +192,12 @@ class ExpressionParser(TypeParser):
         else:
             raise self.failure("a string or number", "a sign")
         self.advance()
+        inside = re.fullmatch(r"\s*([+-]?\d+)\s+(\w+)\s*", text) if quoted else None
+        if inside and inside[2].upper() in UNITS and self.key not in UNITS:
+            unit = UNITS[inside[2].upper()]
+            raise self.refuse(
+                f"the unit stands outside the quotes: INTERVAL '{inside[1]}' {unit}", start
+            )
         qualifier = self.qualifier()
         if quoted:
             self._check_leading_digits(text, qualifier, start)

@@ -1,0 +1,53 @@
+"""What people paste from other warehouses is refused with the way to write it here."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.errors import SqlError
+from penstock.functions.registry import names
+from penstock.sql.bind import later
+from penstock.sql.program import compile_program
+
+TABLE = "CREATE TABLE t (k INT, s VARCHAR, ts TIMESTAMP, v VARIANT);"
+INTERVAL = "the unit stands outside the quotes: INTERVAL '7' DAY"
+
+
+def refusal(query: str) -> str:
+    with pytest.raises(SqlError) as caught:
+        compile_program(f"{TABLE}CREATE VIEW w AS {query}")
+    return caught.value.messages[0].message
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT DATEADD(day, 7, ts) FROM t", "write TIMESTAMPADD(unit, n, value)"),
+        ("SELECT TIMESTAMP_DIFF(ts, ts, HOUR) FROM t", "write TIMESTAMPDIFF(unit, from, to)"),
+        ("SELECT DATE_TRUNC('month', ts) FROM t", "write DATE_TRUNC(value, unit)"),
+        ("SELECT DATE_TRUNC(MONTH, ts) FROM t", "write DATE_TRUNC(value, unit)"),
+        ("SELECT DATEDIFF(ts, ts) FROM t", "write DATEDIFF(unit, from, to)"),
+        ("SELECT LISTAGG(s, ',') FROM t", "write ARRAY_TO_STRING(ARRAY_AGG(…), separator)"),
+        ("SELECT GENERATE_UUID()", "functions of chance"),
+        ("SELECT IFF(k > 1, 1, 0) FROM t", "write IF(…)"),
+        ("SELECT ts + INTERVAL '7 days' FROM t", INTERVAL),
+        ("SELECT INTERVAL '7 days' + ts FROM t", INTERVAL),
+        ("SELECT v:a FROM t", "write v.name or v['name']"),
+        ("SELECT s ~ 'x' FROM t", "write … RLIKE …"),
+        ("SELECT k FROM `t`", 'names are quoted with "'),
+    ],
+)
+def test_a_pasted_statement_is_told_how_it_is_written_here(query: str, told: str) -> None:
+    assert told in refusal(query)
+
+
+@pytest.mark.parametrize("name", sorted(later.ELSEWHERE))
+def test_a_function_of_elsewhere_is_named_before_its_arguments_are_read(name: str) -> None:
+    if name not in ("TRY_CAST", "BOOL"):  # with a syntax of their own
+        assert f"write {later.ELSEWHERE[name]}" in refusal(f"SELECT {name}(nosuch) FROM t")
+
+
+def test_only_what_can_be_called_is_suggested() -> None:
+    assert any(n.startswith("$") for n in names())
+    assert "$" not in refusal("SELECT BITAND(1, 2)")
+    assert "IS_NOT_DISTINCT" not in refusal("SELECT A_NOT_DISTINCT(1, 2)")
