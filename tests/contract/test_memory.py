@@ -58,7 +58,8 @@ BOUND: dict[type[Target], int] = {
     RedisTarget: 200,
     # a transaction's worth of records, here and on their way
     LargeMessagesTarget: 350,
-    KafkaUpsertTarget: 350,
+    # the same, and the 256 MB of the store that keys are looked up in
+    KafkaUpsertTarget: 450,
 }
 
 
