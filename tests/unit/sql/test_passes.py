@@ -17,6 +17,7 @@ TABLES = """
 CREATE TABLE a (k INT NOT NULL, x INT, y INT);
 CREATE TABLE b (k BIGINT NOT NULL, z INT);
 CREATE TABLE c (k INT NOT NULL, w INT, s VARCHAR);
+CREATE TABLE d (id INT NOT NULL PRIMARY KEY, p INT, ts TIMESTAMP);
 """
 
 
@@ -310,6 +311,48 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
         ("SELECT x FROM (SELECT x, ROW_NUMBER() OVER (PARTITION BY k ORDER BY y) AS r FROM a) "
          "WHERE r <= 3", ["TopK partition by k order by y limit 3", "Scan a"]),
         ("SELECT x + 2 * 3 AS z FROM a WHERE x > 2 + 3", ["Filter x > 5", "Scan a"]),
+        ("SELECT x FROM a WHERE 1 = 1 AND 'a' < 'b' AND x > 5", ["Filter x > 5", "Scan a"]),
+        ("SELECT x FROM a WHERE x > 5 OR 2 < 1", ["Filter x > 5", "Scan a"]),
+        # the right side of a set operation, and of IN
+        ("SELECT * FROM (SELECT x FROM a EXCEPT SELECT w FROM c) WHERE x > 5",
+         ["Join anti", "Distinct", "Filter x > 5", "Scan a", "Filter w > 5", "Scan c"]),
+        ("SELECT * FROM (SELECT x FROM a EXCEPT ALL SELECT w FROM c) WHERE x > 5",
+         ["Difference", "Filter x > 5", "Scan a", "Filter w > 5", "Scan c"]),
+        ("SELECT x FROM a WHERE x IN (SELECT w FROM c) AND x > 5",
+         ["Join semi", "Filter x > 5", "Scan a", "Filter w > 5", "Scan c"]),
+        ("SELECT x FROM a WHERE x IN (SELECT w FROM c WHERE w > 5)",
+         ["Join semi", "Filter x > 5", "Scan a", "Filter w > 5", "Scan c"]),
+        ("SELECT x FROM a WHERE NOT EXISTS (SELECT 1 FROM c WHERE w = x) AND x > 5",
+         ["Join anti", "Filter x > 5", "Scan a", "Filter w > 5", "Scan c"]),
+        # a column that is computed
+        ("SELECT * FROM (SELECT x, UPPER(s) AS u FROM a JOIN c ON a.k = c.k) WHERE u = 'X'",
+         ["Join inner", "Scan a", "Filter UPPER(s) = 'X'", "Scan c"]),
+        ("SELECT * FROM (SELECT x, 10 / w AS u FROM a JOIN c ON a.k = c.k) WHERE u = 1",
+         ["Filter u = 1", "Join inner", "Scan a", "Scan c"]),
+        # rows that are distinct already
+        ("SELECT DISTINCT id, p FROM d", ["Scan d"]),
+        ("SELECT DISTINCT p FROM d", ["Distinct", "Scan d"]),
+        ("SELECT DISTINCT x, COUNT(*) AS n FROM a GROUP BY x", ["Aggregate", "Scan a"]),
+        ("SELECT DISTINCT id, p FROM d WHERE p IN (SELECT w FROM c)",
+         ["Join semi", "Scan d", "Scan c"]),
+        ("SELECT DISTINCT d.id, e.p FROM d JOIN d e ON d.p = e.id",
+         ["Join inner", "#1", "Scan d", "same as #1"]),
+        ("SELECT DISTINCT id, w FROM d JOIN c ON id = w",
+         ["Distinct", "Join inner", "Scan d", "Scan c"]),
+        # the time of day
+        ("SELECT p, w FROM d JOIN c ON p = w WHERE ts > NOW() - INTERVAL 1 HOUR",
+         ["Join inner", "Frontier ts > $bound", "Scan d", "Scan now", "Scan c"]),
+        ("SELECT p, w FROM c LEFT JOIN d ON p = w WHERE ts > NOW() - INTERVAL 1 HOUR",
+         ["Frontier ts > $bound", "Join left", "Scan c", "Scan d", "Scan now"]),
+        ("SELECT p, w FROM c RIGHT JOIN d ON p = w WHERE ts > NOW() - INTERVAL 1 HOUR",
+         ["Join right", "Scan c", "Frontier ts > $bound", "Scan d", "Scan now"]),
+        ("SELECT w FROM (SELECT CAST(ts AS DATE) AS day, w FROM d JOIN c ON p = w) "
+         "WHERE day < CAST(NOW() AS DATE)",
+         ["Join inner", "Frontier $time < $bound", "Scan d", "Scan now", "Scan c"]),
+        ("SELECT p FROM d WHERE TIMESTAMPDIFF(MINUTE, ts, NOW()) < 10",
+         ["Frontier ts > $bound", "Scan d", "Scan now"]),
+        ("SELECT p FROM d WHERE TIMESTAMPDIFF(MONTH, ts, NOW()) < 10",
+         ["Filter", "Join inner", "Scan d", "Scan now"]),
     ],
 )  # fmt: skip
 def test_a_query_is_computed_from_as_few_rows_as_its_text_allows(

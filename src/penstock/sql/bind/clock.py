@@ -7,10 +7,10 @@
         Project [now - INTERVAL '1' HOUR]
           Scan now
 
-A comparison of something with a function of NOW() alone becomes a Frontier, which looks only at
-the rows that time has passed (sql-reference 4.5). Inside an expression (under OR or NOT, in FILTER,
-in CASE) it becomes a column of TRUE and FALSE, made of a Frontier for each answer. Any other use
-joins the clock's row, so every tick reads all rows.
+A comparison of something with a function of NOW() alone, or one that `moments` makes such, becomes
+a Frontier, which looks only at the rows that time has passed (sql-reference 4.5). Inside an
+expression (under OR or NOT, in FILTER, in CASE) it becomes a column of TRUE and FALSE, made of a
+Frontier for each answer. Any other use joins the clock's row, so every tick reads all rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import CLOCK, Node, Project, Scan
 from penstock.plan.rewrite import can_fail, columns_of, inputs, parts
 from penstock.sql.bind.forms import JOINED, Now, Outer, descend, has
+from penstock.sql.bind.moments import as_moments
 
 NOW = TIMESTAMP.with_nullable(False)
 #: the time, and a key, so that a new time takes the place of the old
@@ -55,6 +56,7 @@ def temporal(p: Expr) -> tuple[Expr, str, Expr] | None:
     """(expression over the row, operator, expression over the clock) of a temporal filter."""
     if not isinstance(p, Call) or p.function.name not in _MIRRORED:
         return None
+    p = as_moments(p) or p
     a, b = p.args
     op = p.function.name
     if has(a, Now):

@@ -1,6 +1,6 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks
+    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks ─ drop_distinct
                ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.passes.bound_ranks import bound_ranks
+from penstock.sql.passes.distinct_rows import drop_distinct
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
 from penstock.sql.passes.merge_projects import merge_projects
@@ -28,8 +29,8 @@ from penstock.sql.passes.share import share
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, bound_ranks, prune_columns,
-    merge_projects, partners_from_pairs, share,
+    fold_constants, factor_conditions, push_filters, bound_ranks, drop_distinct,
+    prune_columns, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
 

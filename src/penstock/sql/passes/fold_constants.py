@@ -1,6 +1,6 @@
 """Compute what is constant once, at compile time.
 
-    x AND TRUE                                      ──►    x
+    x AND 1 = 1                                     ──►    x
     NOT FALSE                                       ──►    TRUE
     d < DATE '1994-01-01' + INTERVAL '1' YEAR       ──►    d < DATE '1995-01-01'
 
@@ -22,6 +22,7 @@ from penstock.plan.rewrite import transform, with_expressions
 from penstock.sql.passes.each_view import bottom_up
 
 _ARITHMETIC = frozenset("+-*/%")
+_COMPARISONS = frozenset(("=", "<>", "<", "<=", ">", ">=", "is_not_distinct", "<=>"))
 _FOLDED = NUMBERS | {Kind.DATE, Kind.TIME, Kind.TIMESTAMP}
 
 
@@ -70,10 +71,12 @@ def _computed(e: Call | Cast) -> Expr:
             return e
         operands, kernel = (e.operand,), cast_kernel(e.operand.type, e.type, e.safe)
     else:
-        if e.function.name not in _ARITHMETIC or not e.function.can_fail or not e.function.strict:
+        is_comparison = e.function.name in _COMPARISONS
+        is_arithmetic = e.function.name in _ARITHMETIC and e.function.can_fail
+        if not e.function.strict or not (is_arithmetic or is_comparison):
             return e
         operands, kernel = e.args, e.function.kernel
-    if e.type.kind not in _FOLDED:
+    if e.type.kind not in _FOLDED | {Kind.BOOLEAN}:
         return e
     columns = []
     for o in operands:

@@ -11,9 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from penstock.data.types import FLOATS, Kind
+from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, Cast, Expr, InList, InputRef, IsNull, Not
-from penstock.plan.nodes import JoinKind
-from penstock.plan.rewrite import can_fail, columns_of, is_costly, transform
+from penstock.plan.nodes import (
+    Distinct,
+    Filter,
+    Frontier,
+    Join,
+    JoinKind,
+    Node,
+    Project,
+    TopK,
+    Window,
+)
+from penstock.plan.rewrite import can_fail, columns_of, conjuncts, is_costly, remap, transform
 from penstock.sql.passes.join_keys import is_equality
 
 
@@ -38,6 +49,35 @@ def transferred(predicates: Sequence[Expr], on: Iterable[Expr]) -> list[Expr]:
             for other in partners.get(column, ()):
                 found.append(transform(p, lambda e, o=other: _moved(e, o)))  # type: ignore[misc]
     return [p for p in dict.fromkeys(found) if p not in predicates]
+
+
+def pairs(node: Join) -> list[Expr]:
+    """The equalities that the keys of a join stand for, over left's columns and then right's."""
+    width = len(node.left.schema)
+    found: list[Expr] = []
+    for a, b in node.keys:
+        types = node.left.schema.types[a], node.right.schema.types[b]
+        if types[0].same_as(types[1]):
+            args = InputRef(types[0], a), InputRef(types[1], width + b)
+            function = resolve("is_not_distinct", types, (None, None))
+            found.append(Call(function.result, function, args))
+    return found
+
+
+def holding(node: Node) -> list[Expr]:
+    """What every row of `node` fulfils, as far as its filters tell: predicates over its columns."""
+    match node:
+        case Filter():
+            return [*conjuncts(node.predicate), *holding(node.input)]
+        case Distinct() | Frontier() | TopK() | Window():
+            return holding(node.input)
+        case Join(kind=JoinKind.INNER | JoinKind.LEFT | JoinKind.SEMI | JoinKind.ANTI):
+            return holding(node.left)
+        case Project():
+            place = {e.index: i for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
+            found = holding(node.input)
+            return [remap(p, place) for p in found if columns_of(p) <= place.keys()]
+    return []
 
 
 def _alike(a: InputRef, b: InputRef) -> bool:

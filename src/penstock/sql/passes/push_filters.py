@@ -26,6 +26,7 @@ from penstock.plan.expressions import Expr, InputRef, Or, conjunction
 from penstock.plan.nodes import (
     Aggregate,
     AsofJoin,
+    Difference,
     Distinct,
     Filter,
     Frontier,
@@ -35,9 +36,11 @@ from penstock.plan.nodes import (
     Node,
     ProgramPlan,
     Project,
+    Scan,
     TopK,
     UnionAll,
     Unnest,
+    Values,
     Window,
 )
 from penstock.plan.rewrite import (
@@ -46,16 +49,21 @@ from penstock.plan.rewrite import (
     conjuncts,
     inputs,
     is_costly,
+    parts,
     remap,
+    substitute,
     with_inputs,
 )
 from penstock.sql.passes.each_view import each_view
-from penstock.sql.passes.implied import transferred, without_padding
+from penstock.sql.passes.frontiers import readers, sunk
+from penstock.sql.passes.implied import holding, pairs, transferred, without_padding
 from penstock.sql.passes.join_keys import equality, join_on, pick
 from penstock.sql.passes.join_order import Keys, Region, in_order
 
 #: how large a plan may be, as a tree, for predicates to be pushed into each use of a WITH query
 _MOST_NODES = 2000
+#: how many operands a predicate may get by having the columns that it reads put in
+_LONGEST = 40
 
 
 def push_filters(program: ProgramPlan) -> ProgramPlan:
@@ -69,8 +77,11 @@ class _Pusher:
     def __init__(self, query: Node, keys: Keys) -> None:
         self._keys = keys
         self._done: dict[int, Node] = {}
+        #: nodes made on the way: ids in `_done` stay taken as long as their objects live
+        self._keep: list[Node] = []
         #: nodes below which predicates do not go, and joins do not mix with those above
         self._shared = _shared(query)
+        self._several = {n for n, count in readers(query).items() if count > 1}
 
     def push(self, node: Node, predicates: list[Expr]) -> Node:
         """`node` filtered by the conjunction of `predicates`, as far down as they go."""
@@ -108,6 +119,10 @@ class _Pusher:
                 below, above = _split(predicates, set(node.partition))
                 return _filtered(replace(node, input=self.push(node.input, below)), above)
             case Frontier():
+                moved_down = sunk(node, self._several)
+                if moved_down is not None:
+                    self._keep.append(moved_down)
+                    return self.push(moved_down, predicates)
                 below, above = _split(predicates, set(range(len(node.schema))))
                 source, bound = self.push(node.input, below), self.push(node.bound, [])
                 return _filtered(replace(node, input=source, bound=bound), above)
@@ -118,21 +133,27 @@ class _Pusher:
                 below, above = _split(predicates, set(range(len(node.keep))))
                 moved = [remap(p, dict(enumerate(node.keep))) for p in below]
                 return _filtered(replace(node, input=self.push(node.input, moved)), above)
+            case Difference():
+                below, above = _split(predicates, set(range(len(node.schema))))
+                left, right = self.push(node.left, below), self.push(node.right, below)
+                return _filtered(replace(node, left=left, right=right), above)
             case UnionAll():
                 branches = tuple(self.push(branch, predicates) for branch in node.inputs)
                 return replace(node, inputs=branches)
         return _filtered(with_inputs(node, [self.push(n, []) for n in inputs(node)]), predicates)
 
     def _through_project(self, node: Project, predicates: list[Expr]) -> Node:
-        plain = {i: e.index for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
+        plain = {i for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
         below: list[Expr] = []
         above: list[Expr] = []
         for p in predicates:
             # behind a predicate that stays, one that can raise must stay as well
-            movable = columns_of(p) <= plain.keys() and not (above and can_fail(p))
-            (below if movable else above).append(p)
-        moved = [remap(p, plain) for p in below]
-        return _filtered(replace(node, input=self.push(node.input, moved)), above)
+            movable = columns_of(p) <= plain and not (above and can_fail(p))
+            if movable or _is_worth_computing_twice(p, node):
+                below.append(substitute(p, node.exprs))
+            else:
+                above.append(p)
+        return _filtered(replace(node, input=self.push(node.input, below)), above)
 
     def _outer(self, node: Join, predicates: list[Expr]) -> Node:
         width = len(node.left.schema)
@@ -147,12 +168,16 @@ class _Pusher:
         if keeps_left:
             to_left, above = _split(predicates, set(range(width)))
             everything = set(range(width, width + len(node.right.schema)))
-            implied = [p for p in transferred(to_left, on) if columns_of(p) <= everything]
+            equal = [*on, *pairs(node)]
+            known = [*to_left, *holding(node.left)]
+            implied = [p for p in transferred(known, equal) if columns_of(p) <= everything]
             to_right, on = _split(on, everything)
             to_right += implied
         if node.kind is JoinKind.SEMI:
             more, on = _split(on, set(range(width)))
             to_left += more
+            known = [remap(p, lambda i: i + width) for p in holding(node.right)]
+            to_left += [p for p in transferred(known, equal) if columns_of(p) <= set(range(width))]
         if node.kind is JoinKind.RIGHT:
             columns = set(range(width, width + len(node.right.schema)))
             to_right, above = _split(predicates, columns)
@@ -201,6 +226,26 @@ class _Pusher:
         left = self.push(node.left, to_left)
         right = self.push(node.right, [remap(p, lambda i: i - width) for p in to_right])
         return _filtered(replace(node, left=left, right=right), rest)
+
+
+def _is_worth_computing_twice(p: Expr, node: Project) -> bool:
+    """Whether `p`, over columns that `node` computes, may be asked of the rows below it: of less
+    rows than are remembered or made there."""
+    used = columns_of(p)
+    if not used or can_fail(p) or any(can_fail(e) or is_costly(e) for e in _read(used, node)):
+        return False
+    below = node.input
+    while isinstance(below, Filter | Project):
+        below = below.input
+    return not isinstance(below, Scan | Values) and _size(substitute(p, node.exprs)) <= _LONGEST
+
+
+def _read(columns: set[int], node: Project) -> list[Expr]:
+    return [node.exprs[c] for c in columns]
+
+
+def _size(e: Expr) -> int:
+    return 1 + sum(map(_size, parts(e)))
 
 
 def _shared(query: Node) -> frozenset[int]:

@@ -1,0 +1,68 @@
+"""How long ago, as a comparison of moments: what `clock` can follow as time passes.
+
+    TIMESTAMPDIFF(MINUTE, ts, NOW()) < 10     ──►    ts > NOW() - INTERVAL '10' MINUTE
+    TIMESTAMPDIFF(HOUR, NOW(), ts) >= 2       ──►    ts >= NOW() + INTERVAL '2' HOUR
+
+Whole units are cut off toward zero, so `< 10` and `<= 10` are ten and eleven of them. Units of
+months have no fixed length and stay. A moment that is further away than INTEGER counts units of is
+compared as what it is, where TIMESTAMPDIFF by itself is an error.
+"""
+
+from __future__ import annotations
+
+from penstock.data.types import TIMESTAMP, Kind, SqlType
+from penstock.functions.interval_units import MICROSECONDS, canonical_unit
+from penstock.plan.expressions import Call, Expr, Literal
+from penstock.sql.bind import build
+from penstock.sql.bind.forms import Now, has
+
+_DIFFERENCES = ("TIMESTAMPDIFF", "DATEDIFF")
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+#: a thousand years: no bound leaves the calendar
+_FURTHEST = 365_000 * MICROSECONDS["DAY"]
+_MICROSECONDS = SqlType(Kind.INTERVAL_SHORT, nullable=False, unit="SECOND")
+
+
+def as_moments(p: Call) -> Call | None:
+    """`p` as a comparison of a moment with a function of NOW(), None if it is no such question."""
+    if p.function.name not in _MIRRORED or len(p.args) != 2:
+        return None
+    difference, count = p.args
+    op = p.function.name
+    if isinstance(difference, Literal):
+        difference, count, op = count, difference, _MIRRORED[op]
+    if not isinstance(count, Literal) or not isinstance(count.value, int):
+        return None
+    if not isinstance(difference, Call) or difference.function.name not in _DIFFERENCES:
+        return None
+    unit, start, end = difference.args
+    name = canonical_unit(str(unit.value)) if isinstance(unit, Literal) else ""
+    if name not in MICROSECONDS or has(start, Now) == has(end, Now):
+        return None
+    if not all(x.type.kind in (Kind.DATE, Kind.TIMESTAMP) for x in (start, end)):
+        return None
+    op, least = _whole(op, count.value)
+    span = least * MICROSECONDS[name]
+    if abs(span) > _FURTHEST:
+        return None
+    start, end = (build.cast(x, TIMESTAMP, x.span) for x in (start, end))
+    # end - start compared with span
+    if has(end, Now):
+        return _compared(start, _MIRRORED[op], end, -span, p)
+    return _compared(end, op, start, span, p)
+
+
+def _whole(op: str, n: int) -> tuple[str, int]:
+    """(operator, number): how x compares where x cut off toward zero compares with n by `op`."""
+    if op in ("<", ">"):
+        op, n = op + "=", n - 1 if op == "<" else n + 1
+    if op == ">=":
+        return (">=", n) if n > 0 else (">", n - 1)
+    return ("<=", n) if n < 0 else ("<", n + 1)
+
+
+def _compared(moment: Expr, op: str, clock: Expr, shift: int, p: Call) -> Call:
+    limit = build.call("+", [clock, Literal(_MICROSECONDS, shift)], p.span)
+    found = build.call(op, [moment, limit], p.span)
+    assert isinstance(found, Call)
+    return found
