@@ -35,6 +35,8 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW w AS SELECT 1 FROM t a, [t] a", "two tables named a"),
         ("CREATE VIEW w AS SELECT [b + 1] FROM t", "arguments of types (BOOLEAN, INTEGER)"),
         ("CREATE VIEW w AS SELECT [FLOR(1)] FROM t", "did you mean FLOOR"),
+        ("CREATE VIEW w AS VALUES (1), ([6/0])", "division by zero"),
+        ("CREATE VIEW w AS VALUES (1 + [CAST('x' AS INT)])", "'x'"),
         ("CREATE VIEW w AS SELECT [DATE '2020-02-30'] AS d", "there is no day '2020-02-30'"),
         (
             "CREATE VIEW w AS SELECT [CAST(b AS INT)] FROM t",

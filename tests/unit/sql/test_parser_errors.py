@@ -34,6 +34,8 @@ def at(m: CompilerMessage) -> str:
         ("CREATE TABEL t (a INT)", "1:8-1:12",
          "found 'TABEL', expected TABLE, VIEW, MATERIALIZED VIEW, LOCAL VIEW, TYPE, FUNCTION, "
          "AGGREGATE or INDEX (did you mean TABLE?)"),
+        ("CREATE VIEW v AS WITH a AS (SELECT 1) WITH b AS (SELECT 2) SELECT 3", "1:39-1:42",
+         "a query has one WITH: write WITH a AS (…), b AS (…) SELECT …"),
         ("CREATE VIEW v SELECT 1", "1:15-1:20", "found 'SELECT', expected AS"),
         ("CREATE VIEW v AS SELECT", "1:24-1:24", "found end of input, expected an expression"),
         ("CREATE VIEW v AS SELECT FROM t", "1:25-1:28", "found 'FROM', expected a select item"),

@@ -21,6 +21,8 @@ class QueryParser(TableParser):
         if self.accept("WITH"):
             recursive = self.accept("RECURSIVE")
             ctes = self._ctes()
+            if self.key == "WITH":
+                raise self.refuse("a query has one WITH: write WITH a AS (…), b AS (…) SELECT …")
         body = self._terms(start)
         return self._query_tail(start, body, ctes, recursive)
 
