@@ -36,6 +36,8 @@ def marked(statement: str) -> tuple[str, int, int]:
         ("CREATE VIEW w AS SELECT [b + 1] FROM t", "arguments of types (BOOLEAN, INTEGER)"),
         ("CREATE VIEW w AS SELECT [FLOR(1)] FROM t", "did you mean FLOOR"),
         ("CREATE VIEW w AS VALUES (1), ([6/0])", "division by zero"),
+        ("CREATE TABLE d (a INT DEFAULT LENGTH('abc') + [1/0])", "division by zero"),
+        ("CREATE VIEW w AS SELECT id FROM t WHERE [SUM(n)] > 1", "HAVING filters groups"),
         ("CREATE VIEW w AS VALUES (1 + [CAST('x' AS INT)])", "'x'"),
         ("CREATE VIEW w AS SELECT [DATE '2020-02-30'] AS d", "there is no day '2020-02-30'"),
         (

@@ -82,7 +82,8 @@ def aggregate(
     operands = (*wanted, *within, *(() if keep is None else (keep,)))
     level = _level(binder, operands)
     if binder.place is not None and not level:
-        raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}")
+        hint = "; HAVING filters groups" if binder.place == "WHERE" else ""
+        raise BindError(e.span, f"the aggregate {called} cannot be used in {binder.place}{hint}")
     skips = not is_array and any(a.type.nullable for a in args)
     is_full = not function.needs_two and not skips
     if binder.grouped and not level and keep is None and is_full:

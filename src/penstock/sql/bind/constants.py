@@ -5,11 +5,21 @@ Not here: constants in queries, which are evaluated once a batch (`penstock.comp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from penstock.data.build import column_from_python, column_to_python
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_kernel
 from penstock.plan.expressions import Call, Cast, Expr, Literal
+from penstock.plan.rewrite import can_fail
 from penstock.sql.bind.report import BindError
+
+
+def check_row(cells: Iterable[Expr]) -> None:
+    """Raises BindError, with its place, if a constant of a row that is always there fails."""
+    for e in cells:
+        if can_fail(e):
+            constant(e)
 
 
 def constant(e: Expr) -> Literal | None:
@@ -20,7 +30,8 @@ def constant(e: Expr) -> Literal | None:
     match e:
         case Cast(operand=operand, type=type):
             args, kernel = [operand], cast_kernel(operand.type, type, e.safe)
-        case Call(args=operands, function=function):
+        # (a function of the program's own is not strict: it runs where the pipeline does)
+        case Call(args=operands, function=function) if function.strict:
             args, kernel = [*operands], function.kernel
         case _:
             return None

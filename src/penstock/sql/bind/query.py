@@ -29,11 +29,10 @@ from penstock.plan.nodes import (
     UnionAll,
     Values,
 )
-from penstock.plan.rewrite import can_fail
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, renamed
-from penstock.sql.bind.constants import constant
+from penstock.sql.bind.constants import check_row, constant
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import JOINED, has
 from penstock.sql.bind.frame import Frame
@@ -120,8 +119,7 @@ def _values(values: ast.Values, catalog: Catalog) -> Node:
     cells = list(zip(*(c for c, _ in columns), strict=True))
     asks = [row for row in cells if any(has(e, *JOINED) for e in row)]
     plain = tuple(row for row in cells if not any(has(e, *JOINED) for e in row))
-    for e in (e for row in plain for e in row if can_fail(e)):
-        constant(e)  # a row that is always there and fails is an error of the program
+    check_row(e for row in plain for e in row)
     branches: list[Node] = [Values(schema, plain, span=values.span)] if plain else []
     for asking in asks:  # like a SELECT without FROM
         frame = Frame(ONE_ROW, Scope())

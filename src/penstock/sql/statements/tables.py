@@ -14,6 +14,7 @@ from penstock.plan.nodes import (
 )
 from penstock.sql import ast
 from penstock.sql.bind import build, waterlines
+from penstock.sql.bind.constants import check_row
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.lateness import lateness
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean
@@ -129,4 +130,5 @@ def _default(declared: Declared, c: ast.ColumnDef, type: Any) -> Expr:
         raise BindError(c.default.span, f"column {c.name.name} is NOT NULL, its DEFAULT NULL")
     if isinstance(value, Cast) and isinstance(value.operand, Literal) and not value.safe:
         build.check_literal(value.operand, value.type, c.default.span)
+    check_row([value])
     return replace(value, span=c.default.span)
