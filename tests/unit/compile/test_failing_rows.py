@@ -8,7 +8,10 @@ nothing else; those of `SPARES` have kept it from being looked at.
 # ruff: noqa: E501
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,12 @@ import pytest
 from penstock.circuit.graph import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, Batch, InputBatch
-from penstock.data.build import batch_from_rows
+from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.errors import RuntimeSqlError
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
+from penstock.state.storage import StateStore
+from tests.oracle.drive import Unsynced
 
 TABLES = """
 CREATE TABLE t (k INT NOT NULL, x INT, s VARCHAR);
@@ -108,6 +113,42 @@ SELECT ELEMENT(CASE WHEN x = 0 THEN ARRAY[1, 2] ELSE ARRAY[1] END) AS z FROM t
 SELECT ARRAY_INSERT(ARRAY[1, 2], x, 5) AS z FROM t
 SELECT s RLIKE CASE WHEN x = 0 THEN '(' ELSE 'a' END AS z FROM t
 SELECT LN(x - 1) AS z FROM t
+"""
+
+#: the same of a function that is Python, which may be a scalar one or look at a group
+PYTHON = """
+SELECT h(x) AS z FROM t
+SELECT k FROM t WHERE h(x) > 1
+SELECT SUM(1 + h(x)) AS z FROM t
+SELECT t.k FROM t JOIN u ON t.k=u.k AND h(x) > y
+SELECT k, (SELECT MAX(h(x)) FROM t WHERE t.k=u.k) AS z FROM u
+"""
+PYTHON_SPARES = """
+SELECT h(x) AS z FROM t WHERE x<>0
+SELECT CASE WHEN x<>0 THEN h(x) END AS z FROM t
+SELECT k FROM t WHERE x<>0 AND h(x) > 1
+SELECT k, SUM(h(x)) FILTER (WHERE x<>0) AS z FROM t GROUP BY k
+"""
+DECLARED = "CREATE FUNCTION h(n INT) RETURNS INT;"
+UDF = """
+import pyarrow as pa, pyarrow.compute as pc
+
+def h(n):
+    return pc.divide(pa.scalar(6), n)
+"""
+
+#: one for every kind of state, over a table some of whose rows are late
+KEPT = """
+SELECT k, 6/x AS z FROM t
+SELECT k, SUM(x) AS n, 6/MIN(x) AS m FROM t GROUP BY k
+SELECT t.k, y, 6/x AS z FROM t LEFT JOIN u ON t.k=u.k
+SELECT DISTINCT s, 6/x AS z FROM t
+SELECT k, x, RANK() OVER (ORDER BY 6/x) AS n FROM t
+SELECT k, 6/x AS z FROM t ORDER BY k DESC LIMIT 2
+SELECT k FROM u EXCEPT SELECT 6/x FROM t
+SELECT k, (SELECT MAX(6/x) FROM t WHERE t.k=u.k) AS z FROM u
+SELECT k, h(x) AS z FROM t
+DECLARE RECURSIVE VIEW r(z INT); CREATE VIEW r AS SELECT 6/x AS z FROM t UNION SELECT z/2 FROM r; CREATE MATERIALIZED VIEW v AS SELECT z FROM r
 """
 
 SPARES = """
@@ -205,9 +246,10 @@ def lines(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
-def program(query: str) -> tuple[ProgramPlan, Circuit]:
-    text = query if "CREATE VIEW" in query else f"CREATE VIEW v AS {query}"
-    plan = compile_program(f"{TABLES}{text};")
+def program(query: str, tables: str = TABLES) -> tuple[ProgramPlan, Circuit]:
+    text = query if "CREATE VIEW" in query else f"CREATE MATERIALIZED VIEW v AS {query}"
+    declared = DECLARED if "h(x)" in query else ""
+    plan = compile_program(f"{tables}{declared}{text};", UDF)
     return plan, compile_circuit(plan)
 
 
@@ -220,7 +262,11 @@ def step(plan: ProgramPlan, circuit: Circuit, rows: Mapping[str, Any]) -> Mappin
     return circuit.step(fed)
 
 
-@pytest.mark.parametrize("query", [*lines(FAILS), *lines(KINDS)])
+def contents(circuit: Circuit) -> Counter[Any]:
+    return Counter(dict(batch_to_rows(circuit.snapshot("v").batch())))
+
+
+@pytest.mark.parametrize("query", [*lines(FAILS), *lines(KINDS), *lines(PYTHON)])
 def test_a_row_that_fails_is_named_with_its_view_and_expression(query: str) -> None:
     plan, circuit = program(query)
     step(plan, circuit, GOOD)
@@ -236,8 +282,32 @@ def test_a_row_that_fails_is_named_with_its_view_and_expression(query: str) -> N
     assert f"view {details['relation']}: " in caught.value.message
 
 
-@pytest.mark.parametrize("query", lines(SPARES))
+@pytest.mark.parametrize("query", [*lines(SPARES), *lines(PYTHON_SPARES)])
 def test_a_row_that_is_not_looked_at_makes_nothing_fail(query: str) -> None:
     plan, circuit = program(query)
     step(plan, circuit, GOOD)
     step(plan, circuit, BAD)
+
+
+@pytest.mark.parametrize("query", lines(KEPT))
+def test_what_was_saved_before_a_failing_row_goes_on_as_if_it_had_not_come(
+    query: str, tmp_path: Path
+) -> None:
+    plan, circuit = program(query, TABLES.replace("NOT NULL, x", "NOT NULL LATENESS 5, x"))
+    store = StateStore(tmp_path, Unsynced())
+    step(plan, circuit, GOOD)
+    before = contents(circuit)
+    saved = json.loads(json.dumps(circuit.capture().write(store)))
+    with pytest.raises(RuntimeSqlError):
+        step(plan, circuit, BAD)
+
+    again = compile_circuit(plan)
+    again.restore(store, saved)
+
+    assert contents(again) == before
+    more = {"t": [(3, 3, "c"), (1, 6, "d")]}
+    step(plan, again, more)
+    anew = compile_circuit(plan)
+    step(plan, anew, GOOD)
+    step(plan, anew, more)
+    assert contents(again) == contents(anew)
