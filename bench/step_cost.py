@@ -157,6 +157,22 @@ CASES = {
         "PRECEDING) AS v FROM t",
         grows=True,
     ),
+    "far-frame-end": Case(
+        "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND "
+        "INTERVAL 10 MINUTES PRECEDING) AS v FROM t",
+        grows=True,
+    ),
+    "far-rows-frame-end": Case(
+        "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND "
+        "20 FOLLOWING) AS v FROM t",
+        grows=True,
+    ),
+    "far-max-frame-long": Case(
+        "SELECT id, MAX(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND "
+        "INTERVAL 10 MINUTES FOLLOWING) AS v FROM t",
+        recent=True,
+    ),
+    "lag-20-ignore-nulls": Case(_over("LAG(NULLIF(MOD(x, 5), 1), 20) IGNORE NULLS", "g")),
     "asof-join": Case(
         "SELECT t.id, d.y FROM t LEFT ASOF JOIN d MATCH_CONDITION (t.ts >= d.ts) ON t.k = d.k"
     ),

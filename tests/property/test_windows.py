@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
-from penstock.circuit import Circuit, Frame, Order, WindowSpec
+from penstock.circuit import Circuit, Frame, Order, WindowSpec, recalled
 from penstock.circuit.frames import frame_float_sums
 from penstock.circuit.ops import running_window
 from penstock.circuit.ops.window import Window
@@ -30,6 +31,7 @@ from penstock.data.types import (
     decimal,
     schema,
 )
+from penstock.state import ranges
 from penstock.state.ranges import between
 from tests.examples import examples
 from tests.oracle import windows as oracle
@@ -127,15 +129,22 @@ def calls(draw: st.DrawFn, how: str) -> WindowSpec:
             kind, (at, at) if default else (at,), type, None, draw(st.integers(0, 3)),
             draw(st.sampled_from([False, False, True])),
         )  # fmt: skip
+    if how == "whole":
+        frame = Frame(draw(st.sampled_from(["RANGE", "ROWS"])), None, None)
+        return WindowSpec("FIRST_VALUE", (at,), type, frame, 1, True)
     if how == "edge":
         is_first = draw(st.booleans())
         ends = draw(st.sampled_from([(None, None), (None, 0) if is_first else (0, None)]))
         frame = Frame(draw(st.sampled_from(["RANGE", "ROWS"])), *ends)
         name = "FIRST_VALUE" if is_first else "LAST_VALUE"
         return WindowSpec(name, (at,), type, frame, 1, draw(st.booleans()))
+    if how == "values":
+        kind = draw(st.sampled_from(["LAG", "LEAD"]))
+        return WindowSpec(kind, (at,), type, None, draw(st.integers(1, 3)), True)
     options = ["COUNT", "MIN", "MAX", *(["SUM", "AVG"] if column in "odf" else [])]
     kind = draw(st.sampled_from(options))
-    return WindowSpec(kind, (at,), result_of(kind, type), draw(frames(how)))
+    unit = "ROWS" if how == "one frame" else how
+    return WindowSpec(kind, (at,), result_of(kind, type), draw(frames(unit)))
 
 
 ONE = st.sampled_from(["o", "n", "u", "d", "t"])
@@ -164,13 +173,23 @@ def test_a_window_function_is_what_it_is_defined_to_be(
 ) -> None:
     # rows that are read behind a change at first: few, so that it takes several times
     monkeypatch.setattr(running_window, "_FIRST", first)
+    # rows that are looked back by what is kept with each: none, so that others are read
+    monkeypatch.setattr(recalled, "MOST", 0 if first == 1 else 8)
     how = data.draw(st.sampled_from([
         ["RANGE"], ["RANGE"], ["ROWS"], ["ROWS", "shift"], ["shift"], ["rank"],
         ["RANGE", "rank", "edge"], ["ROWS", "shift", "edge"], ["back"], ["back"], ["ahead"],
+        ["whole"], ["edge"], ["values"], ["one frame"], ["one frame"], ["one frame"],
     ]))  # fmt: skip
     drawn = data.draw(st.lists(st.sampled_from(how), min_size=1, max_size=3))
     specs = [data.draw(calls(each)) for each in drawn]
-    names = (data.draw(ONE),) if "RANGE" in how else data.draw(st.one_of(st.tuples(ONE), MANY))
+    if how == ["one frame"]:
+        frame = data.draw(frames(data.draw(st.sampled_from(["RANGE", "ROWS"]))))
+        specs = [replace(spec, frame=frame) for spec in specs]
+    names = (
+        (data.draw(ONE),)
+        if "RANGE" in how or how == ["one frame"]
+        else data.draw(st.one_of(st.tuples(ONE), MANY))
+    )
     order = [(T.index(c), data.draw(st.booleans()), data.draw(st.booleans())) for c in names]
     fields = tuple(Field(f"w{i}", s.result) for i, s in enumerate(specs))
 
@@ -299,6 +318,60 @@ def test_what_goes_on_from_row_to_row_is_read_from_the_change_on_while_it_differ
 
     assert 0 < sum(read) < 60
     assert len(change) <= 2 * changed + 1
+
+
+def total(unit: str, start: int | None, end: int | None, kind: str = "MAX") -> WindowSpec:
+    return WindowSpec(kind, (1,), INTEGER, Frame(unit, start, end))
+
+
+#: a call, and the row that comes to 2, 4 … 8000, and changes few others
+ELSEWHERE = {
+    "up to some before": (total("RANGE", None, -50, "SUM"), 8001),
+    "up to some behind": (total("RANGE", None, 50), 4001),
+    "up to rows before": (total("ROWS", None, -20), 4001),
+    "up to rows behind": (total("ROWS", None, 1, "SUM"), 8001),
+    "from some before": (total("RANGE", -50, None), 4001),
+    "from some behind": (total("RANGE", 50, None, "SUM"), 1),
+    "from rows before": (total("ROWS", -20, None), 4001),
+    "from rows behind": (total("ROWS", 20, None), 4001),
+    "values before": (WindowSpec("LAG", (1,), INTEGER, None, 20, True), 4001),
+    "values behind": (WindowSpec("LEAD", (1,), INTEGER, None, 20, True), 4001),
+    "first value of all": (
+        WindowSpec("FIRST_VALUE", (1,), INTEGER, Frame("RANGE", None, None), 1, True),
+        4001,
+    ),
+    "last value of all": (
+        WindowSpec("LAST_VALUE", (1,), INTEGER, Frame("ROWS", None, None), 1, True),
+        4001,
+    ),
+}
+
+
+@pytest.mark.parametrize("which", ELSEWHERE)
+def test_a_row_that_changes_few_others_reads_few_wherever_frames_end(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    found_in = ranges._found
+
+    def counting(*args: Any) -> Any:
+        found = found_in(*args)
+        read.append(0 if found is None else len(found[1]))
+        return found
+
+    t = schema(p=INTEGER, x=INTEGER)
+    spec, value = ELSEWHERE[which]
+    circuit = Circuit()
+    out = Schema((*t.fields, Field("w", spec.result)))
+    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
+    circuit.sink("out", stream)
+    circuit.step({"t": [as_input(t, [((1, 2 * i), 1) for i in range(1, 4001)])]})
+    monkeypatch.setattr(ranges, "_found", counting)
+
+    change = circuit.step({"t": [as_input(t, [((1, value), 1)])]})["out"]
+
+    assert 0 < sum(read) < 1000
+    assert 0 < len(change) < 100
 
 
 @pytest.mark.parametrize("descending", [False, True])

@@ -18,11 +18,12 @@ Not here: what the operators do (`penstock.circuit.ops`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from penstock.circuit.arrange import Arrange
+from penstock.circuit.beyond import expiries_of, passed_of, window_operators
 from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
@@ -39,13 +40,10 @@ from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
 from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin, ordered_columns
-from penstock.circuit.ops.running_window import RunningWindow, is_running
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
 from penstock.circuit.ops.union import Union
-from penstock.circuit.ops.window import Window
-from penstock.circuit.passed import Passed
 from penstock.circuit.saving import VERSION, Captured, captured, fingerprints
 from penstock.circuit.schedule import Schedule
 from penstock.circuit.spec import AggregateSpec, Bound, Order, Told, WindowSpec
@@ -59,11 +57,7 @@ from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | AsofJoin | Aggregate | Positive | TopK | Window | RunningWindow
-
-
-def _passed(node: Node) -> Passed | None:
-    return node.passed if isinstance(node, AsofJoin | Window | RunningWindow) else None
+_FORGETFUL = Join | AsofJoin | Aggregate | Positive | TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +98,8 @@ class Circuit:
         self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
         #: line, what it lets expire, by which column, how far from the line
         self._expiring: list[tuple[Node, Expiry, int, int]] = []
+        #: the operators of a window, by the one that shows it
+        self._windows: dict[Node, tuple[Node, ...]] = {}
         self._steps = 0
         self._failed = False
         self._known: Mapping[Node, str] = {}
@@ -274,20 +270,28 @@ class Circuit:
         """What `stream`'s operator remembers of rows of its input `side` whose `column` is less
         than the value of `line` and `shift` is never asked for again (see `expiry`)."""
         node = stream.node
+        if node in self._windows:
+            for expiry, own in expiries_of(self._windows[node], column):
+                self._expiring.append((line.node, expiry, own, shift))
+            return
         assert isinstance(node, _FORGETFUL), "it forgets nothing"
         expiry = node.expiries[side] if isinstance(node, Join | AsofJoin) else node.expiry
         self._expiring.append((line.node, expiry, column, shift))
 
     def passes(self, stream: Stream) -> bool:
         """Whether `stream`'s operator keeps rows in order of which changes see the nearest only."""
-        return _passed(stream.node) is not None
+        return any(True for _ in self._passed(stream.node, 0))
 
     def expire_passed(self, stream: Stream, column: int, line: Stream) -> None:
         """The same of rows whose `column`, the first of the operator's order, is less than the
         value of `line`, but for the nearest to where changes come (see `passed`)."""
-        passed = _passed(stream.node)
-        assert passed is not None, "it asks for rows however far away"
-        self._expiring.append((line.node, passed.expiry, column, 0))
+        for expiry, own, shift in self._passed(stream.node, column):
+            self._expiring.append((line.node, expiry, own, shift))
+
+    def _passed(self, node: Node, column: int) -> Iterator[tuple[Expiry, int, int]]:
+        if isinstance(node, AsofJoin):
+            yield node.passed.expiry, column, 0
+        yield from passed_of(self._windows.get(node, ()), column)
 
     def fixpoint(
         self,
@@ -314,9 +318,13 @@ class Circuit:
         told: Told | None = None,
     ) -> Stream:
         """The rows with a column more for each of `calls`, over their partition in `order`."""
-        operator = RunningWindow if is_running(tuple(calls), tuple(order)) else Window
-        node = operator(stream.node, tuple(partition), tuple(order), tuple(calls), schema, told)
-        return self._add(node)
+        nodes = window_operators(
+            stream.node, tuple(partition), tuple(order), tuple(calls), schema, told
+        )
+        for node in nodes:
+            found = self._add(node)
+        self._windows[found.node] = nodes
+        return found
 
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""

@@ -20,10 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
-from penstock.circuit.moments import wide_values
 from penstock.circuit.spec import Frame, WindowSpec
-from penstock.circuit.wide import range_words, read_sums
-from penstock.circuit.windows import Elements, overflow, with_nulls
+from penstock.circuit.windows import Elements, fitting, with_nulls
 from penstock.data.batch import Column
 from penstock.data.gather import concat_columns, take_column
 from penstock.data.types import FLOATS, Kind, SqlType
@@ -57,12 +55,14 @@ def lag_fields(call: WindowSpec, types: Sequence[SqlType]) -> tuple[SqlType, ...
 
 
 def up_to_here(call: WindowSpec) -> WindowSpec:
-    """The same up to the row, which `stops_short` shows later; a sum that nobody may ever ask for
-    does not have to fit its type."""
-    result = call.result
+    """The same up to the row (from it on, where the frame is open at its end), which is shown in
+    other rows; a sum that nobody may ever ask for does not have to fit its type."""
+    frame, result = call.frame, call.result
+    assert frame is not None
     if call.kind == "SUM" and result.kind not in FLOATS:
         result = SqlType(Kind.DECIMAL, precision=38, scale=result.scale or 0)
-    return replace(call, frame=Frame("ROWS", None, 0), result=result)
+    ends = (None, 0) if frame.start is None else (0, None)
+    return replace(call, frame=Frame(frame.unit, *ends), result=result)
 
 
 def short_fields(call: WindowSpec, inner: Sequence[SqlType]) -> tuple[SqlType, ...]:
@@ -114,9 +114,7 @@ def short(
         is_own = here - n >= first
         return back.take(is_own, np.where(is_own, here - n, 0), n - (here - first))
 
-    shown = ago(distance)
-    if call.kind == "SUM" and call.result.kind not in FLOATS:
-        shown = _fitting(call, shown)
+    shown = fitting(call, ago(distance))
     return (with_nulls(shown, call), value, *state, *(ago(n) for n in range(1, distance)))
 
 
@@ -134,19 +132,3 @@ class _Back:
         # before the first row nothing is counted
         counts = not self._type.nullable
         return Column(self._type, found.values, None) if counts else found
-
-
-def _fitting(call: WindowSpec, sums: Column) -> Column:
-    n = len(sums)
-    words = wide_values(sums)
-    sign = (words[:, 1].astype(np.int64) >> 63).view(np.uint64)
-    counts = np.ones(n, np.int64) if sums.valid is None else sums.valid.astype(np.int64)
-    out, valid = np.empty((n, 2), np.uint64), np.empty(n, np.uint8)
-    triple = np.column_stack((words, sign))
-    bad = read_sums(
-        np.arange(n), triple, counts, False, *range_words(call.result), out, valid
-    )  # fmt: skip
-    if bad >= 0:
-        raise overflow(call, bad)
-    exact = out if call.result.is_wide else out[:, 0].astype(call.result.dtype)
-    return Column(call.result, exact, valid)

@@ -101,6 +101,9 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
             return _edge(call, e)
     assert call.frame is not None
     lo, hi = frames_of(call.frame, e)
+    if call.kind == "FAR END":
+        at = np.where(hi <= lo, -1, hi - 1 if call.frame.start is None else lo)
+        return far_end(call, e.column(call.args[0]), at)
     if call.kind == "COUNT":
         return _count(call, e, lo, hi)
     (argument,) = call.args
@@ -245,9 +248,38 @@ def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Co
     return Column(call.result, exact, None if valid.all() else valid)
 
 
+def far_end(call: WindowSpec, totals: Column, at: Ids) -> Column:
+    """Totals `at`, that of no rows for -1. Raises RuntimeSqlError where a sum does not fit."""
+    found = fitting(call, take_column(totals, at, null_at_minus_one=True))
+    if not call.result.nullable:  # a COUNT, or a frame that the row itself is in
+        return Column(call.result, found.values, None, found.heaps)
+    return with_nulls(found, call)
+
+
+def fitting(call: WindowSpec, sums: Column) -> Column:
+    """The values of `call`, from exact sums in a type that is wider than its own. Raises
+    RuntimeSqlError where one does not fit."""
+    if sums.type.same_as(call.result):
+        return sums
+    n = len(sums)
+    words = wide_values(sums)
+    sign = (words[:, 1].astype(np.int64) >> 63).view(np.uint64)
+    counts = np.ones(n, np.int64) if sums.valid is None else sums.valid.astype(np.int64)
+    out, valid = np.empty((n, 2), np.uint64), np.empty(n, np.uint8)
+    triple = np.column_stack((words, sign))
+    bad = read_sums(
+        np.arange(n), triple, counts, False, *range_words(call.result), out, valid
+    )  # fmt: skip
+    if bad >= 0:
+        raise overflow(call, bad)
+    exact = out if call.result.is_wide else out[:, 0].astype(call.result.dtype)
+    return Column(call.result, exact, valid)
+
+
 def overflow(call: WindowSpec, element: int) -> RuntimeSqlError:
+    kind = "SUM" if call.kind == "FAR END" else call.kind
     return RuntimeSqlError(
-        f"{call.kind} OVER overflows: the total of a frame does not fit {call.result}; "
+        f"{kind} OVER overflows: the total of a frame does not fit {call.result}; "
         "cast the argument to a wider type first",
         row=element,
     )

@@ -18,7 +18,9 @@ TABLE = "CREATE TABLE t (k INT NOT NULL, x INT NOT NULL, y INT);\n"
 CALLS = """LAG(y) OVER w AS a, ROW_NUMBER() OVER w AS b, LEAD(y) IGNORE NULLS OVER w AS c,
   SUM(x) OVER (PARTITION BY k ORDER BY x {order} ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
   AS d, SUM(x) OVER (PARTITION BY k ORDER BY x {order} ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING)
-  AS e, RANK() OVER w AS f"""
+  AS e, RANK() OVER w AS f, LAG(y, 9) IGNORE NULLS OVER w AS g,
+  SUM(x) OVER (PARTITION BY k ORDER BY x {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 FOLLOWING)
+  AS h"""
 
 
 def expected(rows: list[tuple[int, int, int | None]], sign: int) -> Counter[Any]:
@@ -28,11 +30,13 @@ def expected(rows: list[tuple[int, int, int | None]], sign: int) -> Counter[Any]
         part = sorted((r for r in rows if r[0] == k), key=lambda r: (sign * r[1], r[2] or -99))
         for i, row in enumerate(part):
             behind = [r[2] for r in part[i + 1 :] if r[2] is not None]
+            before = [r[2] for r in part[:i] if r[2] is not None]
             near = [r[1] for r in part[max(0, i - 2) : i]]
             found[
                 *row, part[i - 1][2] if i else None, i + 1, behind[0] if behind else None,
                 sum(r[1] for r in part[i:]), sum(near) if near else None,
                 1 + sum(sign * r[1] < sign * row[1] for r in part),
+                before[-9] if len(before) >= 9 else None, sum(r[1] for r in part[: i + 3]),
             ] += 1  # fmt: skip
     return found
 

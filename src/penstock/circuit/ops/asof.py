@@ -17,6 +17,7 @@ import numpy as np
 
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
+from penstock.circuit.nearest import nearest
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.passed import Passed
@@ -29,10 +30,7 @@ from penstock.data.gather import concat, filter_batch, take_column
 from penstock.data.types import Field, Schema
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, U64, Places, beside, between
-
-#: rows of a run that are looked at first
-_FIRST_LOOK = 1
+from penstock.state.ranges import TOP, U64, Places, between
 
 
 class AsofJoin(Node):
@@ -178,24 +176,5 @@ class _Side:
     def nearest(self, keys: Sequence[Column], c: U64, *, ahead: bool) -> tuple[Ids, Batch]:
         """For row i of `keys` the greatest row whose time is not above c[i], or (`ahead`) a row
         with the least time above it: (position in rows or -1, rows)."""
-        found_at = np.full(len(c), -1, np.int64)
-        parts = [empty_batch(self._schema)]
-        left, width, count = np.arange(len(c)), _FIRST_LOOK, 0
-        while len(left):
-            mine = tuple(take_column(k, left) for k in keys)
-            places = Places(c[left], np.full(len(left), TOP))
-            needle, rows, complete = beside(self.rows, mine, places, width, ahead=ahead)
-            found = self.order.settled(needle, rows)
-            edge = np.ones(len(found.place), bool)
-            if ahead:
-                edge[1:] = found.place[1:] != found.place[:-1]
-            else:
-                edge[:-1] = found.place[1:] != found.place[:-1]
-            chosen = np.flatnonzero(edge)
-            found_at[left[found.place[chosen]]] = count + chosen
-            parts.append(found.rows)
-            count += len(found.rows)
-            complete[found.place[chosen]] = True
-            left = left[~complete]
-            width *= 8
-        return found_at, concat(parts)
+        at = Places(c, np.full(len(c), TOP))
+        return nearest(self.rows, self.order, keys, at, ahead=ahead)

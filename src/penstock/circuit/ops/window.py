@@ -8,6 +8,7 @@ How far a change is felt depends on the functions (`_Reach`):
 
     RANGE BETWEEN 5 PRECEDING AND 2 FOLLOWING      order values  x - 2 … x + 5
     ROWS BETWEEN 5 PRECEDING …, LAG(v, 5)          5 rows behind it
+    LAG(v, 5) IGNORE NULLS                         5 rows with a v behind it
     anything else                                  the partition
 
 What goes on from row to row, like a rank or a running total, is not here but in `running_window`.
@@ -26,7 +27,7 @@ import numpy as np
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
-from penstock.circuit.ordering import RowOrder
+from penstock.circuit.ordering import RowOrder, Settled
 from penstock.circuit.passed import Passed
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, Told, WindowSpec
@@ -53,8 +54,7 @@ class Window(Node):
                  and on those after, and emit the difference.
     State: the input by partition, in order.
     Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
-           bounded frame: LAG … IGNORE NULLS of more than a few values, frames that are open at one
-           end and at the other stop beyond the row, or short of it by a RANGE or by many rows.
+           bounded frame. SQL has none of those that goes there (`Circuit.window`).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Window(Node):
         #: which rows are too many rows away from all that may change, by the first column of the
         #: order; None if rows see others however far away
         self.passed: Passed | None = None
-        if isinstance(self._reach, _Rows):
+        if isinstance(self._reach, _Rows) and not self._reach.values:
             reach = self._reach.rows
             self.passed = Passed(self._rows, partition, self._order, reach, reach)
 
@@ -196,10 +196,12 @@ class _Within:
 
 
 class _Rows:
-    """A change is felt by rows up to `reach` rows away, and they see as far."""
+    """A change is felt by rows up to `reach` rows away, and they see as far. `values`: columns of
+    which as many values count instead of rows."""
 
-    def __init__(self, reach: int) -> None:
+    def __init__(self, reach: int, values: tuple[int, ...] = ()) -> None:
         self.rows = self._reach = reach
+        self.values = values
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         if not self._reach:
@@ -234,20 +236,36 @@ class _Rows:
             mine = tuple(take_column(k, left) for k in keys)
             needle, rows, complete = beside(spine, mine, at.take(left), width, ahead=ahead)
             found = order.settled(needle, rows)
-            count = np.bincount(found.place, minlength=len(left))
-            start = np.cumsum(count) - count
-            enough = np.flatnonzero(count >= self._reach)
-            row = start[enough] + (self._reach - 1 if ahead else count[enough] - self._reach)
+            row = self._furthest(found, len(left), ahead=ahead)
+            enough = np.flatnonzero(row >= 0)
             c, d = spine.words(found.rows)
-            edge.c[left[enough]], edge.d[left[enough]] = c[row], d[row]
-            left = left[np.flatnonzero((count < self._reach) & ~complete)]
+            edge.c[left[enough]], edge.d[left[enough]] = c[row[enough]], d[row[enough]]
+            left = left[np.flatnonzero((row < 0) & ~complete)]
             width *= 8
         return edge
+
+    def _furthest(self, found: Settled, places: int, *, ahead: bool) -> Ids:
+        """Of each place the row that is as far away as a change is felt, -1 if none is."""
+        rows = np.zeros((max(1, len(self.values)), places), np.int64)
+        for i, column in enumerate(self.values or (None,)):
+            counted = np.arange(len(found.place))
+            valid = None if column is None else found.rows.columns[column].valid
+            if valid is not None:
+                counted = np.flatnonzero(valid)
+            count = np.bincount(found.place[counted], minlength=places)
+            at = np.cumsum(count) - (count if ahead else 0)
+            at += self._reach - 1 if ahead else -self._reach
+            is_there = count >= self._reach
+            rows[i] = np.where(is_there, np.append(counted, 0)[np.where(is_there, at, -1)], -1)
+        furthest: Ids = rows.max(axis=0) if ahead else rows.min(axis=0)
+        furthest[(rows < 0).any(axis=0)] = -1
+        return furthest
 
 
 def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Schema) -> _Reach:
     """How far the furthest of `calls` sees and is felt."""
-    kinds = {reach_kind(c) for c in calls}
+    # the number of a copy depends on its row alone
+    kinds = {reach_kind(c) for c in calls if c.kind != "COPY"} or {"ROWS"}
     looks_back = bool(order) and all(map(_looks_back, calls))
     first = schema.types[order[0].column] if order else None
     # a column that may be NULL has a word for that before its own, unless it shares one
@@ -256,16 +274,16 @@ def reach_of(calls: tuple[WindowSpec, ...], order: tuple[Order, ...], schema: Sc
     if len(kinds) != 1:
         return everywhere
     (kind,) = kinds
-    if kind == "ROWS":
+    if kind in ("ROWS", "VALUES"):
         back = ahead = 0
         for call in calls:
             if call.frame is None:
                 back = max(back, call.offset if call.kind == "LAG" else 0)
                 ahead = max(ahead, call.offset if call.kind == "LEAD" else 0)
             else:
-                back = max(back, -(call.frame.start or 0))
-                ahead = max(ahead, call.frame.end or 0)
-        return _Rows(back + ahead)
+                ends = (call.frame.start or 0, call.frame.end or 0)
+                back, ahead = max(back, -min(ends)), max(ahead, *ends)
+        return _Rows(back + ahead, tuple(c.args[0] for c in calls if c.ignore_nulls))
     if kind == "RANGE":
         frames = [c.frame for c in calls if c.frame is not None]
         bounds = [b for f in frames for b in (f.start or 0, f.end or 0)]
@@ -286,11 +304,12 @@ def _looks_back(call: WindowSpec) -> bool:
 
 
 def reach_kind(call: WindowSpec) -> str:
-    """ "ROWS" or "RANGE" if a change is felt within bounds of that unit, else "ALL"."""
-    if call.kind == "COPY":
+    """ "ROWS", "RANGE" or (of one argument) "VALUES" if a change is felt within bounds of that
+    unit, else "ALL"."""
+    if call.kind == "FAR END":
         return "ROWS"
     if call.kind in ("LAG", "LEAD"):
-        return "ALL" if call.ignore_nulls else "ROWS"
+        return "VALUES" if call.ignore_nulls else "ROWS"
     frame = call.frame
     if call.kind in ("FIRST_VALUE", "LAST_VALUE") or frame is None or not frame.is_bounded:
         return "ALL"

@@ -144,12 +144,19 @@ def _reach(call: Windowed) -> str:
         # values before the row, or behind it: each goes on from one end
         return f"{call.kind} IGNORE NULLS" if call.ignore_nulls else "ROWS"
     frame = call.frame
-    if frame is not None and frame.start is not None and frame.end is not None:
+    if frame is None:
+        return "back"
+    if frame.start is not None and frame.end is not None:
         return frame.unit
+    if frame.start is frame.end is None:
+        # what all rows see is the first row's, or the last one's
+        if call.ignore_nulls:
+            return f"{call.kind} IGNORE NULLS"
+        return "back" if call.kind == "FIRST_VALUE" else "ahead"
     # up to the row, and from the row on: each goes on from one end of the partition
-    if frame is None or frame.start is None:
-        return "back" if frame is None or frame.end in (None, 0) else f"back to {frame.end}"
-    return "ahead" if frame.start == 0 else f"ahead from {frame.start}"
+    if frame.start is None:
+        return "back" if frame.end == 0 else f"{frame.unit} back to {frame.end}"
+    return "ahead" if frame.start == 0 else f"{frame.unit} ahead from {frame.start}"
 
 
 def _is_whole(call: Windowed) -> bool:
