@@ -182,3 +182,40 @@ def test_a_variance_that_does_not_fit_its_type_is_an_error() -> None:
         run({"t": table}, build, [{"t": rows}])
     # what a later row of the step takes back is no overflow
     run({"t": table}, build, [{"t": [*rows, ((-100,), -1)]}])
+
+
+@given(
+    history=histories(),
+    calls=st.lists(
+        st.tuples(st.sampled_from(["COUNT", "SUM", "AVG", "COUNTIF"]), st.sampled_from("ggdw"),
+                  st.sampled_from([None, None, 7])),
+        min_size=1, max_size=4,
+    ),
+    keys=st.sampled_from([(0,), (2,), (8,), (0, 9)]),
+)  # fmt: skip
+@settings(
+    max_examples=examples(40), deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_calls_that_add_up_say_the_same_together_and_beside_another(
+    history: Any, calls: Any, keys: tuple[int, ...]
+) -> None:
+    specs = []
+    for name, column, where in calls:
+        args = (T.index("b" if name == "COUNTIF" else column),)
+        function = resolve(name, args)
+        specs.append(
+            AggregateSpec(name, args, function.arg_types, function.result, filter=where)
+        )  # fmt: skip
+    beside = AggregateSpec("MAX", (2,), (BIGINT,), BIGINT)
+    fields = {f"k{k}": T.types[k] for k in keys}
+    fields |= {f"c{i}": spec.result for i, spec in enumerate(specs)}
+
+    def build(asked: list[AggregateSpec], out: Any) -> Any:
+        return lambda c, streams: c.aggregate(streams["t"], keys, asked, out)
+
+    for steps in (history, as_one_step(history)):
+        together = run({"t": T}, build(specs, schema(**fields)), steps)[0]
+        out = schema(**fields, most=BIGINT)
+        apart = run({"t": T}, build([*specs, beside], out), steps)[0]
+        assert bag(together.items()) == bag((row[:-1], n) for row, n in apart.items())

@@ -173,6 +173,18 @@ def _negated(w0: Any, w1: Any, w2: Any) -> Any:
 
 
 @inlined
+def mean(w0: Any, w1: Any, w2: Any, count: Any) -> Any:
+    """A total divided by `count`, truncated toward zero."""
+    negative = (w2 >> _TOP) != _ZERO
+    if negative:
+        w0, w1, w2 = _negated(w0, w1, w2)
+    w0, w1, w2 = _quotient(w0, w1, w2, count)
+    if negative:
+        w0, w1, w2 = _negated(w0, w1, w2)
+    return w0, w1, w2
+
+
+@inlined
 def _is_within(w0: Any, w1: Any, w2: Any, least0: Any, least1: Any, most0: Any, most1: Any) -> Any:
     negative = (w1 >> _TOP) != _ZERO
     if w2 != (_ALL if negative else _ZERO):
@@ -216,12 +228,7 @@ def read_sums(
             continue
         w0, w1, w2 = sums[group, 0], sums[group, 1], sums[group, 2]
         if average:
-            negative = (w2 >> _TOP) != _ZERO
-            if negative:
-                w0, w1, w2 = _negated(w0, w1, w2)
-            w0, w1, w2 = _quotient(w0, w1, w2, np.uint64(count))
-            if negative:
-                w0, w1, w2 = _negated(w0, w1, w2)
+            w0, w1, w2 = mean(w0, w1, w2, np.uint64(count))
         valid[j] = 1
         out[j, 0] = w0
         out[j, 1] = w1

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,23 @@ from tests.oracle.relational import bag
 BIG = decimal(38, 0)
 
 
-def totals(kind: str, type: SqlType, *steps: list[tuple[Any, int]]) -> list[Any]:
-    """The aggregate's value after each step of weighted values."""
+def totals(
+    kind: str, type: SqlType, *steps: list[tuple[Any, int]], by_key: bool = False
+) -> list[Any]:
+    """The aggregate's value after each step of weighted values; `by_key`: of a group of them."""
     circuit = Circuit()
-    table = schema(x=type)
+    table = schema(x=type, k=BIGINT.with_nullable(False))
     call = AggregateSpec(kind, (0,), (type,), type.with_nullable(True))
-    stream = circuit.aggregate(circuit.source("t", table), (), [call], schema(v=call.result))
+    keys, out = ((1,), {"k": table.types[1]}) if by_key else ((), {})
+    stream = circuit.aggregate(
+        circuit.source("t", table), keys, [call], schema(**out, v=call.result)
+    )
     circuit.sink("out", stream, materialized=True)
     values = []
     for step in steps:
-        circuit.step({"t": [as_input(table, [((x,), w) for x, w in step])]})
+        circuit.step({"t": [as_input(table, [((x, 7), w) for x, w in step])]})
         ((row, _),) = batch_to_rows(circuit.snapshot("out").batch())
-        values.append(row[0])
+        values.append(row[-1])
     return values
 
 
@@ -58,6 +64,10 @@ def test_a_sum_beyond_the_floats_is_infinite(type: Any, most: float) -> None:
     assert totals("SUM", type, [(-most, 1), (-most, 2)]) == [-math.inf]
 
 
+by_key = pytest.mark.parametrize("by_key", [False, True], ids=["of all", "by key"])
+
+
+@by_key
 @pytest.mark.parametrize(
     ("type", "least", "most"),
     [
@@ -68,31 +78,41 @@ def test_a_sum_beyond_the_floats_is_infinite(type: Any, most: float) -> None:
     ],
     ids=str,
 )
-def test_sums_reach_the_ends_of_their_type_and_no_further(type: Any, least: Any, most: Any) -> None:
-    assert [most, least] == totals("SUM", type, [(most, 1)], [(most, -1), (least, 1)])
-    assert totals("SUM", type, [(most, 3), (most, -3), (0, 1)]) == [0]
+def test_sums_reach_the_ends_of_their_type_and_no_further(
+    type: Any, least: Any, most: Any, by_key: bool
+) -> None:
+    sums = partial(totals, "SUM", type, by_key=by_key)
+    assert [most, least] == sums([(most, 1)], [(most, -1), (least, 1)])
+    assert sums([(most, 3), (most, -3), (0, 1)]) == [0]
     with pytest.raises(RuntimeSqlError):
-        totals("SUM", type, [(most, 1), (1, 1)])
+        sums([(most, 1), (1, 1)])
     if least:
         with pytest.raises(RuntimeSqlError):
-            totals("SUM", type, [(least, 1), (-1, 1)])
+            sums([(least, 1), (-1, 1)])
 
 
+@by_key
 @pytest.mark.parametrize("type", [BIGINT, BIG], ids=str)
-def test_an_average_may_have_a_sum_beyond_its_type(type: SqlType) -> None:
+def test_an_average_may_have_a_sum_beyond_its_type(type: SqlType, by_key: bool) -> None:
     end = 2**63 - 1 if type is BIGINT else 10**38 - 1
     most, less = (end, end - 3) if type is BIGINT else (Decimal(end), Decimal(end - 3))
 
-    assert [end, end - 2] == totals("AVG", type, [(most, 3)], [(most, -2), (less, 2)])
+    assert [end, end - 2] == totals(
+        "AVG", type, [(most, 3)], [(most, -2), (less, 2)], by_key=by_key
+    )
 
 
-def test_averages_are_cut_toward_zero() -> None:
-    assert totals("AVG", BIGINT, [(2, 1), (3, 1)], [(2, -1), (3, -1), (-2, 1), (-3, 1)]) == [2, -2]
+@by_key
+def test_averages_are_cut_toward_zero(by_key: bool) -> None:
+    assert totals(
+        "AVG", BIGINT, [(2, 1), (3, 1)], [(2, -1), (3, -1), (-2, 1), (-3, 1)], by_key=by_key
+    ) == [2, -2]
     assert [Decimal("0.33"), Decimal("-0.66")] == totals(
         "AVG",
         decimal(5, 2),
         [(Decimal(1), 1), (Decimal(0), 2)],
         [(Decimal(1), -1), (Decimal(-2), 1)],
+        by_key=by_key,
     )
 
 

@@ -103,7 +103,7 @@ class Count(Accumulator):
     """COUNT: the sum of the weights. `rows`: the operator's, for a call that counts every row."""
 
     def __init__(self, result: SqlType, rows: Counts | None = None) -> None:
-        self._result = result
+        self.result = result
         self._is_own = rows is None
         self._counts = rows or Counts()
 
@@ -136,7 +136,12 @@ class Count(Accumulator):
 
     def read(self, groups: Ids) -> Column:
         counts = self._counts.array.take(groups)
-        return Column(self._result, counts.astype(self._result.dtype, copy=False))
+        return Column(self.result, counts.astype(self.result.dtype, copy=False))
+
+    @property
+    def own_counts(self) -> npt.NDArray[np.int64] | None:
+        """By group; None if they are the operator's."""
+        return self._counts.array if self._is_own else None
 
 
 class ExactSum(Accumulator):
@@ -144,37 +149,46 @@ class ExactSum(Accumulator):
     for a call that counts every row."""
 
     def __init__(self, result: SqlType, average: bool, rows: Counts | None = None) -> None:
-        self._result = result
-        self._average = average
-        self._range = range_words(result)
-        self._sums = np.zeros((16, 3), dtype=np.uint64)
+        self.result = result
+        self.is_average = average
+        self.range = range_words(result)
+        self.sums = np.zeros((16, 3), dtype=np.uint64)
         self._is_own = rows is None
         self._counts = rows or Counts()
 
     def reserve(self, groups: int) -> None:
-        self._sums = grown(self._sums, groups)
+        self.sums = grown(self.sums, groups)
         if self._is_own:
             self._counts.reserve(groups)
 
     def arrays(self) -> Arrays:
-        return {"sums": self._sums, **({"counts": self._counts.array} if self._is_own else {})}
+        return {"sums": self.sums, **({"counts": self._counts.array} if self._is_own else {})}
 
     def load(self, arrays: Arrays) -> None:
-        self._sums = the_array(arrays["sums"])
+        self.sums = the_array(arrays["sums"])
         if self._is_own:
             self._counts.array = the_array(arrays["counts"])
 
     def add(self, rows: GroupedRows) -> None:
-        (column,) = rows.args
-        values = column.values
+        values = self.addends(rows.args[0])
         counts = self._counts.array if self._is_own else _NO_COUNTS
-        if column.type.kind is Kind.UINT64:
-            values = np.stack((values, np.zeros_like(values)), axis=1)
         if values.ndim == 2:
-            add_wide(rows.groups, rows.weights, values, self._sums, counts)
+            add_wide(rows.groups, rows.weights, values, self.sums, counts)
         else:
-            values = values.astype(np.int64, copy=False)
-            add_narrow(rows.groups, rows.weights, values, self._sums, counts)
+            add_narrow(rows.groups, rows.weights, values, self.sums, counts)
+
+    @staticmethod
+    def addends(column: Column) -> npt.NDArray[Any]:
+        """The values of `column` as int64[n], or as uint64[n, 2] if they do not fit that."""
+        values = column.values
+        if column.type.kind is Kind.UINT64:
+            return np.stack((values, np.zeros_like(values)), axis=1)
+        return values if values.ndim == 2 else values.astype(np.int64, copy=False)
+
+    @property
+    def own_counts(self) -> npt.NDArray[np.int64] | None:
+        """By group; None if they are the operator's."""
+        return self._counts.array if self._is_own else None
 
     @property
     def can_move(self) -> bool:
@@ -182,10 +196,10 @@ class ExactSum(Accumulator):
 
     def in_use(self, groups: int) -> npt.NDArray[np.bool_]:
         used: npt.NDArray[np.bool_] = self._counts.array[:groups] != 0
-        return used | _any(self._sums[:groups])
+        return used | _any(self.sums[:groups])
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._sums = moved(self._sums, old, new)
+        self.sums = moved(self.sums, old, new)
         if self._is_own:
             self._counts.move(old, new)
 
@@ -193,17 +207,17 @@ class ExactSum(Accumulator):
         out = np.empty((len(groups), 2), dtype=np.uint64)
         valid = np.empty(len(groups), dtype=np.uint8)
         bad = read_sums(
-            groups, self._sums, self._counts.array, self._average, *self._range, out, valid
+            groups, self.sums, self._counts.array, self.is_average, *self.range, out, valid
         )
         if bad >= 0:
-            name = "AVG" if self._average else "SUM"
+            name = "AVG" if self.is_average else "SUM"
             raise RuntimeSqlError(
-                f"{name} overflows: a group's total does not fit {self._result}; "
+                f"{name} overflows: a group's total does not fit {self.result}; "
                 "cast the argument to a wider type first",
                 row=bad,
             )
-        values = out if self._result.is_wide else out[:, 0].astype(self._result.dtype)
-        return Column(self._result, values, None if all_set(valid) else valid)
+        values = out if self.result.is_wide else out[:, 0].astype(self.result.dtype)
+        return Column(self.result, values, None if all_set(valid) else valid)
 
 
 class FloatSum(Accumulator):

@@ -3,6 +3,8 @@
 delta ──► group ids ──► rows of the touched groups before
                    └──► accumulators += delta
                         rows of the touched groups after ──► -before +after where they differ
+
+Where all calls add numbers up, one kernel does all of that (`penstock.circuit.ops.linear`).
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.accumulate import Counts, GroupedRows, the_array
 from penstock.circuit.ops.aggregate_call import Call
+from penstock.circuit.ops.linear import LinearCalls
 from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import concat_columns
+from penstock.data.gather import concat_columns, take_column
 from penstock.data.masks import positions
 from penstock.data.parallel import are_many, side_by_side
 from penstock.data.types import Schema
@@ -70,6 +73,8 @@ class Aggregate(Node):
         self._touched = Touched()
         self._specs = calls
         self._calls = tuple(Call(spec, self._rows) for spec in calls)
+        #: where one kernel does what they do
+        self._linear = LinearCalls(self._calls) if keys and LinearCalls.are(self._calls) else None
         self._sweep = Sweep()
         self._changes = Changes(self)
         #: groups that the calls have room for
@@ -86,7 +91,12 @@ class Aggregate(Node):
             none = GroupedRows(groups[:0], groups[:0], (), groups, groups[:0])
             return self._changed_by((none,))
         if self.inputs[0].more is None:
-            return self._changed_by((self._grouped(self.inputs[0].delta),))
+            rows = self._grouped(self.inputs[0].delta)
+            if self._linear is not None and (
+                len(self._calls) == 1 or not are_many(len(rows.groups))
+            ):
+                return self._changed_at_once(rows, self._linear)
+            return self._changed_by((rows,))
         # a total is looked at when all have come: what one batch overflows the next may take back
         return self._changed_by(map(self._grouped, self.inputs[0].batches(), count()))
 
@@ -116,14 +126,37 @@ class Aggregate(Node):
         after_at, after = self._read(touched)
         return self._change(touched, before_at, before, after_at, after)
 
+    def _changed_at_once(self, rows: GroupedRows, calls: LinearCalls) -> Batch | None:
+        """The same by one kernel."""
+        assert self._table is not None
+        self._make_room(rows.touched)
+        change = calls.take_in(rows, self._rows.array)
+        if change is None:
+            self._read(rows.touched)  # which says what does not fit
+            raise AssertionError("a value that fits")
+        places, row, values, weights = change
+        if not len(places):
+            return None
+        if any(t.is_view for t in self._table.types):
+            keys = self._table.take(rows.touched[places])
+        else:
+            # the rows at hand have the same keys, which the table has far apart
+            keys = tuple(take_column(rows.args[k], row) for k in self._keys)
+        columns = zip(keys + values, self.schema.types, strict=True)
+        return Batch(self.schema, tuple(c.with_type(t) for c, t in columns), weights, True)
+
     def _begin(self, rows: GroupedRows, new: Ids) -> tuple[Ids, tuple[Column, ...]]:
         """Make room for `rows`; what the groups `new` among theirs are before them."""
+        self._make_room(new)
+        return self._read(new)
+
+    def _make_room(self, new: Ids) -> None:
+        """The groups `new` are about to change, and calls know all there are."""
         if self._group_count() > self._reserved:
             self._reserved = self._group_count()
             for call in self._calls:
                 call.reserve(self._reserved)
         self._changes.note(new)
-        return self._read(new)
 
     def parameters(self) -> tuple[Any, ...]:
         return self._keys, self._specs

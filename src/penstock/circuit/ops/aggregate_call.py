@@ -54,13 +54,21 @@ class Call:
 
     def add(self, rows: GroupedRows) -> None:
         """Take a delta of the relation in; `rows.args` are all its columns."""
+        counted = self.counted(rows)
+        if self._arguments is not None:
+            counted = self._once(rows, counted.weights, counted.args)
+        self.accumulator.add(counted)
+
+    def counted(self, rows: GroupedRows) -> GroupedRows:
+        """`rows` with this call's arguments, and weight 0 where it does not count one."""
         args = tuple(rows.args[a] for a in self._spec.args)
         weights = self._counted(rows)
-        if self._arguments is None:
-            counted = GroupedRows(rows.groups, weights, args, rows.touched, rows.slots)
-        else:
-            counted = self._once(rows, weights, args)
-        self.accumulator.add(counted)
+        return GroupedRows(rows.groups, weights, args, rows.touched, rows.slots)
+
+    @property
+    def is_distinct(self) -> bool:
+        """Whether it counts equal arguments once."""
+        return self._arguments is not None
 
     def parts(self) -> Mapping[str, Part]:
         arguments = {} if self._arguments is None else self._arguments.parts()
