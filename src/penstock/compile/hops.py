@@ -8,21 +8,28 @@ the time itself gets equal rows of a pane as one, with their weights added, befo
     auction 7, 12:06   ┐
     auction 7, 12:07   ┴►   auction 7, pane 12:05 (weight 2)   ──►   two windows (weight 2 each)
 
-Cost: O(rows · windows a row falls in); by panes O(rows + different rows · windows).
+And equal rows of a window, which come from several of its panes, are added up as well.
+
+Cost: O(rows · windows a row falls in); by panes O(rows + different rows of a pane · windows).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
-from penstock.data.consolidate import consolidate
+from penstock.data.consolidate import first_equal
 from penstock.data.gather import take, take_column
+from penstock.data.kernel import kernel
 from penstock.data.types import Schema
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import Aggregate, Hop, Project
+
+I64 = npt.NDArray[np.int64]
 
 
 def hop(node: Hop) -> Callable[[Batch], Batch]:
@@ -69,29 +76,72 @@ def counted_by_pane(node: Aggregate) -> Project | None:
 
 
 def hop_by_pane(node: Hop, picked: Sequence[int], schema: Schema) -> Callable[[Batch], Batch]:
-    """Columns `picked` of the rows of `node`, without its time, equal rows of a pane as one."""
+    """Columns `picked` of the rows of `node`, without its time, equal rows of a window as one."""
     copies = node.size // node.slide
     width = len(node.schema) - 2
     below = sorted({i for i in picked if i < width})
     start_type = node.schema.types[width]
-    fields = (*(node.schema.fields[i] for i in below), node.schema.fields[width])
-    panes = Schema(fields)
 
     def windows(batch: Batch) -> Batch:
         time = batch.columns[node.column]
         if time.valid is not None and not time.valid.all():
             batch = take(batch, np.flatnonzero(time.valid))
             time = batch.columns[node.column]
-        latest = (time.values - node.offset) // node.slide * node.slide + node.offset
-        kept = (*(batch.columns[i] for i in below), Column(start_type, latest))
-        pane = consolidate(Batch(panes, kept, batch.weights))
-        at = np.repeat(np.arange(len(pane)), copies)
-        back = np.arange(copies, dtype=np.int64) * node.slide
-        start = (pane.columns[-1].values[:, None] - back).reshape(-1)
-        made = {i: take_column(c, at) for i, c in zip(below, pane.columns, strict=False)}
+        of_equal = tuple(batch.columns[i] for i in below)
+        row = np.zeros(len(batch), np.int64) if not below else first_equal(of_equal)
+        if row is None:
+            row = np.arange(len(batch))  # who comes next adds them up
+        number = (time.values - node.offset) // node.slide
+        rows, number, weights = _added_up(row, number, batch.weights, 1)
+        rows, number, weights = _added_up(rows, number, weights, copies)
+        start = number * node.slide + node.offset
+        made = {i: take_column(batch.columns[i], rows) for i in below}
         made[width] = Column(start_type, start)
         made[width + 1] = Column(start_type, start + node.size)
         columns = (made[i].with_type(t) for i, t in zip(picked, schema.types, strict=True))
-        return Batch(schema, tuple(columns), pane.weights.take(at))
+        return Batch(schema, tuple(columns), weights)
 
     return windows
+
+
+def _added_up(row: I64, pane: I64, weights: I64, copies: int) -> tuple[I64, I64, I64]:
+    """(row, window, weight): rows `row` in panes `pane` fall into the windows pane, pane - 1, …,
+    `copies` of them; each pair of a row and a window once, its weights added, zeros dropped."""
+    most = len(row) * copies
+    slots = np.zeros(1 << (2 * most).bit_length(), np.int32)
+    made, window, sums = np.empty((3, most), np.int64)
+    count = _add_up(row, pane, weights, copies, slots, made, window, sums)
+    made, window, sums = made[:count], window[:count], sums[:count]
+    if not sums.all():
+        at = np.flatnonzero(sums)
+        made, window, sums = made[at], window[at], sums[at]
+    return made, window, sums
+
+
+@kernel(
+    "int64(int64[::1], int64[::1], int64[::1], int64, int32[::1], int64[::1], int64[::1], "
+    "int64[::1])"
+)
+def _add_up(
+    row: Any, pane: Any, weights: Any, copies: Any, slots: Any, made: Any, window: Any, sums: Any
+) -> int:
+    """`_added_up`; `slots` are zeros, a power of two and more than twice the pairs."""
+    mask = np.uint64(slots.shape[0] - 1)
+    k1, k2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+    count = 0
+    for i in range(row.shape[0]):
+        for back in range(copies):
+            at_window = pane[i] - back
+            h: Any = (np.uint64(row[i]) * k1 + np.uint64(at_window)) * k2
+            at = (h ^ (h >> np.uint64(32))) & mask
+            j = np.int64(slots[at]) - 1
+            while j >= 0 and (made[j] != row[i] or window[j] != at_window):
+                at = (at + np.uint64(1)) & mask
+                j = np.int64(slots[at]) - 1
+            if j < 0:
+                slots[at] = np.int32(count + 1)
+                made[count], window[count], sums[count] = row[i], at_window, weights[i]
+                count += 1
+            else:
+                sums[j] += weights[i]
+    return count

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import filter_batch, take
-from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 
@@ -80,17 +80,38 @@ def consolidate(batch: Batch) -> Batch:
     if n == 1:
         return _marked(batch) if batch.weights[0] else _marked(take(batch, np.zeros(0, np.int64)))
     hashes = hash_columns(batch.columns)
-    first = np.empty(n, np.int64)
-    if not _first_of(hashes, np.zeros(1 << (2 * n - 1).bit_length(), np.int32), first):
-        return _marked(filter_batch(batch, batch.weights != 0))
-    repeats = positions(first != np.arange(n))
-    if not all_set(rows_equal(batch.columns, first[repeats], batch.columns, repeats)):
+    found = _first_equal(batch.columns, hashes)
+    if found is None:
         return _consolidate_collided(batch, hashes)
+    first, repeats = found
+    if not len(repeats):
+        return _marked(filter_batch(batch, batch.weights != 0))
     sums = batch.weights.copy()
     _sum_up(first, repeats, sums)
     kept = positions(sums)
     rows = take(batch, kept)
     return Batch(rows.schema, rows.columns, sums[kept], True)
+
+
+def first_equal(columns: Sequence[Column]) -> I64 | None:
+    """For each row the first that equals it; None if different rows have one hash."""
+    found = _first_equal(columns, hash_columns(columns))
+    return None if found is None else found[0]
+
+
+def _first_equal(
+    columns: Sequence[Column], hashes: npt.NDArray[np.uint64]
+) -> tuple[I64, I64] | None:
+    """The same, and the rows that are not the first."""
+    n = len(hashes)
+    first = np.empty(n, np.int64)
+    if not _first_of(hashes, np.zeros(1 << (2 * n - 1).bit_length(), np.int32), first):
+        return first, first[:0]
+    repeats = positions(first != np.arange(n))
+    if is_exact(columns, columns):
+        return first, repeats
+    same = all_set(rows_equal(columns, first[repeats], columns, repeats))
+    return (first, repeats) if same else None
 
 
 def _consolidate_collided(batch: Batch, hashes: npt.NDArray[np.uint64]) -> Batch:
