@@ -263,6 +263,8 @@ _ELSEWHERE = {
     "`": '; names are quoted with "',
     ":": "; a field of a VARIANT: write v.name or v['name']",
     "~": "; a regular expression: write … RLIKE …",
+    "^": "; a power: write POWER(…, …)",
+    "{": "; a map: write MAP[key, value, …]",
 }
 
 

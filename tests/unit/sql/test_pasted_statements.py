@@ -35,6 +35,30 @@ def refusal(query: str) -> str:
         ("SELECT v:a FROM t", "write v.name or v['name']"),
         ("SELECT s ~ 'x' FROM t", "write … RLIKE …"),
         ("SELECT k FROM `t`", 'names are quoted with "'),
+        ("SELECT k FROM t ORDER BY k LIMIT 3 WITH TIES", "write QUALIFY RANK()"),
+        ("SELECT k FROM t ORDER BY k FETCH FIRST 3 ROWS WITH TIES", "write QUALIFY RANK()"),
+        ("SELECT TOP 3 k FROM t", "write LIMIT n at the end"),
+        ("SELECT TOP (3) k FROM t", "write LIMIT n at the end"),
+        ("SELECT ts AT TIME ZONE 'UTC' FROM t", "a TIMESTAMP has no time zone"),
+        ("SELECT [1, 2] FROM t", "write ARRAY[…, …]"),
+        ("SELECT k FROM t WHERE k IN [1, 2]", "write IN (…, …)"),
+        ("SELECT STRUCT(1 AS a, (2) AS b) FROM t", "write ROW(…)"),
+        ("SELECT STRUCT(1, 2) FROM t", "write ROW(…)"),
+        ("SELECT k FROM t SEMI JOIN u ON t.k = u.k", "write WHERE EXISTS"),
+        ("SELECT k FROM t LEFT SEMI JOIN u ON t.k = u.k", "write WHERE EXISTS"),
+        ("SELECT k FROM t ANTI JOIN u USING (k)", "write WHERE NOT EXISTS"),
+        ("SELECT k FROM t LEFT ANTI JOIN u USING (k)", "write WHERE NOT EXISTS"),
+        ("SELECT k FROM t, LATERAL FLATTEN(input => t.v) f", "write … CROSS JOIN UNNEST(…)"),
+        ("SELECT k FROM t, TABLE(FLATTEN(t.v)) f", "write … CROSS JOIN UNNEST(…)"),
+        ("SELECT v->>'a' FROM t", "write v.name or v['name']"),
+        ("SELECT k FROM t WHERE v->'a' = 1", "write v.name or v['name']"),
+        ("SELECT k FROM t WHERE k IN UNNEST(a)", "write ARRAY_CONTAINS(array, element)"),
+        ("SELECT k FROM t WHERE k == 1", "equality: write ="),
+        ("SELECT k FROM t WHERE s REGEXP 'a'", "write … RLIKE …"),
+        ("SELECT s REGEXP 'a' FROM t", "write … RLIKE …"),
+        ("SELECT k ** 2 FROM t", "write POWER(…, …)"),
+        ("SELECT k ^ 2 FROM t", "write POWER(…, …)"),
+        ("SELECT {'a': 1} FROM t", "write MAP[key, value, …]"),
     ],
 )
 def test_a_pasted_statement_is_told_how_it_is_written_here(query: str, told: str) -> None:
@@ -51,3 +75,17 @@ def test_only_what_can_be_called_is_suggested() -> None:
     assert any(n.startswith("$") for n in names())
     assert "$" not in refusal("SELECT BITAND(1, 2)")
     assert "IS_NOT_DISTINCT" not in refusal("SELECT A_NOT_DISTINCT(1, 2)")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT top, at, struct, anti, regexp, ties FROM semi AS anti",
+        "SELECT anti.top AS at FROM semi anti",
+        "SELECT anti.top FROM semi AS anti JOIN semi ON anti.top = semi.top",
+        "SELECT top + 1 AS semi FROM semi ORDER BY top LIMIT 3",
+    ],
+)
+def test_the_words_of_other_dialects_are_names_here(query: str) -> None:
+    table = "CREATE TABLE semi (top INT, at INT, struct INT, anti INT, regexp INT, ties INT);"
+    compile_program(f"{table}CREATE VIEW w AS {query}")

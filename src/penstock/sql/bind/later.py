@@ -90,6 +90,7 @@ ELSEWHERE = {
     "COLLECT_SET": "ARRAY_AGG(DISTINCT …)",
     # collections and JSON
     "ARRAY_SORT": "SORT_ARRAY(…)", "ARRAY_CONSTRUCT": "ARRAY[…]", "OBJECT_CONSTRUCT": "MAP[…]",
+    "STRUCT": "ROW(…)", "TOP": "LIMIT n at the end of the query",
     "EXPLODE": "… CROSS JOIN UNNEST(…)", "FLATTEN": "… CROSS JOIN UNNEST(…)",
     **dict.fromkeys(
         ("JSON_VALUE", "JSON_QUERY", "JSON_EXTRACT", "JSON_EXTRACT_SCALAR", "GET_JSON_OBJECT"),

@@ -14,6 +14,7 @@ from penstock.data.types import Field, Kind, Schema
 from penstock.plan.expressions import Literal
 from penstock.plan.nodes import Hop, Node
 from penstock.sql import ast
+from penstock.sql.bind import later
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.report import BindError, did_you_mean
@@ -37,7 +38,8 @@ def bind_table_function(ref: ast.TableFunction, catalog: Catalog) -> Node:
     call = ref.call
     name = call.name.name.upper()
     if name not in _NAMES:
-        hint = did_you_mean(name, _NAMES)
+        written = later.ELSEWHERE.get(name)
+        hint = f"; write {written}" if written else did_you_mean(name, _NAMES)
         raise BindError(call.name.span, f"there is no table function {name}{hint}")
     args = _arguments(name, call)
     data = _data(name, args["DATA"], catalog)

@@ -8,6 +8,7 @@
 A recursive-descent parser for statements and queries, a Pratt parser for expressions, in layers
 of one class, each knowing the ones above it in this list only:
 
+    elsewhere    what other dialects write, told when a parse has failed
     cursor       the token at hand, accepting and refusing it
     types        type syntax
     expressions  operators by binding power

@@ -50,7 +50,7 @@ class CallParser(FormParser):
     def _not_an_expression(self) -> Exception:
         if self.key in _RESERVED_FUNCTIONS:
             return self.refuse(f"{self.key} is a function here: write {self.key}(…)")
-        if self.key == "*":
+        if self.key == "*" and self.keys[self.i - 1] != "*":
             return self.refuse("'*' is allowed only as a select item, in COUNT(*) and in ROW(t.*)")
         if self.key in _QUERY_START:
             return self.refuse(

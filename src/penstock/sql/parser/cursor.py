@@ -12,6 +12,7 @@ from penstock.errors import Span
 from penstock.sql import ast
 from penstock.sql.diagnostics import did_you_mean
 from penstock.sql.lexer import END, NUMBER, QUOTED, Tokens
+from penstock.sql.parser.elsewhere import written_elsewhere
 
 T = TypeVar("T")
 
@@ -134,9 +135,9 @@ class Cursor:
 
     def failure(self, *expected: str) -> SyntaxFailure:
         """`found …, expected …` about the token at hand."""
-        alias = self._misread_alias()
-        if alias is not None:
-            return alias
+        told = self._pasted() or self._misread_alias()
+        if told is not None:
+            return told
         words = [e for e in expected if e[:1].isupper()]
         hint = did_you_mean(self.key, words) if self.key[0].isalpha() else ""
         reserved = ""
@@ -148,6 +149,10 @@ class Cursor:
         return SyntaxFailure(
             self.here(), f"found {self.shown(self.i)}, expected {listed}{hint}{reserved}"
         )
+
+    def _pasted(self) -> SyntaxFailure | None:
+        what = written_elsewhere(self.keys, self.i)
+        return SyntaxFailure(self.here(), f"found {self.shown(self.i)}: {what}") if what else None
 
     def _misread_alias(self) -> SyntaxFailure | None:
         """`SELECT a FORM t`: the error shows at `t`, but it is FORM that is wrong."""
@@ -168,9 +173,9 @@ class Cursor:
 
     def unfinished(self) -> SyntaxFailure:
         """Something follows where the statement should end."""
-        alias = self._misread_alias()
-        if alias is not None:
-            return alias
+        told = self._pasted() or self._misread_alias()
+        if told is not None:
+            return told
         if self.key == ")":
             return self.refuse("found ')' without a '(' before it")
         hint = (

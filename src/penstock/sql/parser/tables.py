@@ -139,6 +139,8 @@ class TableParser(CallParser):
             raise self.refuse(_NOT_SUPPORTED[self.key])
         if self.key in ("PIVOT", "UNPIVOT") and self.next_key != "AS":
             return None
+        if self.key in ("SEMI", "ANTI") and self.next_key == "JOIN":
+            raise self.failure("JOIN")  # to take it for an alias would join what is not meant
         start = self.starts[self.i]
         name = self.alias()
         if name is None:
