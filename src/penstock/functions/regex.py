@@ -20,11 +20,18 @@ from functools import lru_cache
 
 _WORD = r"\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}"
 _SPACE = r"\t\n\x0b\f\r \x{85}\p{Z}"
+#: what is no part of a word, or no space, for use inside brackets, where RE2's own \W and \S are
+#: those of ASCII; what Unicode has not assigned is not in the first
+_NO_WORD = r"\p{No}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{S}\p{Z}\p{C}"
+_NO_SPACE = (
+    r"!-\x{84}\x00-\x08\x{e}-\x{1f}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}"
+    r"\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{10ffff}"
+)
 #: class escapes: (outside brackets, inside)
 _CLASSES = {
     "d": (r"\p{Nd}", r"\p{Nd}"), "D": (r"\P{Nd}", r"\P{Nd}"),
-    "w": (f"[{_WORD}]", _WORD), "W": (f"[^{_WORD}]", r"\W"),
-    "s": (f"[{_SPACE}]", _SPACE), "S": (f"[^{_SPACE}]", r"\S"),
+    "w": (f"[{_WORD}]", _WORD), "W": (f"[^{_WORD}]", _NO_WORD),
+    "s": (f"[{_SPACE}]", _SPACE), "S": (f"[^{_SPACE}]", _NO_SPACE),
 }  # fmt: skip
 _SAME = frozenset("bBAznrtfva")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})|[xuU]\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
