@@ -74,3 +74,25 @@ def test_literals_of_different_lengths_meet_as_they_are_written() -> None:
     assert sorted(found) == ["a !", "b !", "cde!"]
     assert select("CASE WHEN TRUE THEN 'a ' ELSE 'bcd' END || '!'") == ("a !",)
     assert select("CAST('a' AS CHAR(3)) || '!', 'a ' || '!'") == ("a  !", "a !")
+
+
+@pytest.mark.parametrize(
+    "met",
+    [
+        "SELECT {c} AS x UNION ALL SELECT {v}",
+        "SELECT {c} AS x UNION ALL SELECT 'abcdef'",
+        "SELECT CASE WHEN {v} = 'bc' THEN {c} ELSE {v} END AS x",
+        "SELECT COALESCE({c}, {v}) AS x",
+        "SELECT IFNULL({c}, CAST('b' AS CHAR(6))) AS x",
+        "SELECT LEAST({c}, {v}) AS x",
+        "SELECT IF(TRUE, {c}, 'bc') AS x",
+        "SELECT x FROM (VALUES ({c}), ({v})) AS r (x)",
+        "SELECT ARRAY[{c}, {v}][1] AS x",
+    ],
+)
+def test_text_of_a_fixed_length_keeps_its_blanks_beside_other_text(met: str) -> None:
+    """As it does when the two are compared; only a CAST takes them away (sql-reference 1.4)."""
+    query = met.format(c="CAST('a' AS CHAR(4))", v="CAST('bc' AS VARCHAR)")
+    counts = f"COUNTIF(x = 'a   ') AS kept, COUNTIF(x = 'a') AS cut FROM ({query}) AS m"
+    assert select(counts) == (1, 0)
+    assert select("CAST(CAST('a' AS CHAR(4)) AS VARCHAR) || '!'") == ("a!",)

@@ -4,7 +4,8 @@
     case([(c, 1)], 2.5)                 →   Case … DECIMAL(11, 1)
 
 A string literal 'abc' is CHAR(3) (sql-reference 1.1) but carries no padding: where it meets
-another string type it simply takes that type, without a cast that would strip its blanks.
+another string type it simply takes that type, without a cast that would strip its blanks. Other
+text of type CHAR(n) keeps its blanks there too, as `c || ''`.
 
 Nullability: a strict function is nullable iff an argument is; CASE and COALESCE by their
 branches. Not here: names (`scope`), syntax (`expressions`).
@@ -77,7 +78,19 @@ def coerce(expr: Expr, target: SqlType) -> Expr:
         return expr
     if isinstance(expr, Literal):
         check_literal(expr, target, expr.span)
+    if expr.type.kind is Kind.CHAR and target.kind is Kind.VARCHAR:
+        expr = _with_its_blanks(expr)
+        if expr.type == target:
+            return expr
     return Cast(target, expr, span=expr.span)
+
+
+def _with_its_blanks(expr: Expr) -> Expr:
+    """Text of CHAR(n) as VARCHAR where it meets other text, as when the two are compared: only a
+    CAST that is written takes its blanks away (sql-reference 1.4)."""
+    nothing = Literal(VARCHAR.with_nullable(False), "", span=expr.span)
+    function = resolve("||", [expr.type, nothing.type], [None, ""])
+    return Call(function.result, function, (expr, nothing), span=expr.span)
 
 
 def check_literal(literal: Literal, target: SqlType, span: Span | None) -> None:
