@@ -34,7 +34,7 @@ from penstock.data.arrow import to_arrow
 from penstock.errors import UserError
 from penstock.pipeline.adhoc_formats import CONTENT_TYPES, FORMATS
 from penstock.pipeline.adhoc_functions import define
-from penstock.pipeline.adhoc_remedies import Remedy, remedy
+from penstock.pipeline.adhoc_remedies import Remedy, foreseen, remedy
 from penstock.pipeline.outputs import SnapshotHandle
 
 
@@ -69,7 +69,7 @@ class AdHoc:
 
     def table(self, sql: str) -> pa.Table:
         """The query's answer as an Arrow table. Raises UserError AdHocQueryError."""
-        cures: list[Remedy] = []
+        cures = foreseen(sql)
         while True:
             try:
                 return self._answer(sql, cures)
@@ -100,7 +100,7 @@ class AdHoc:
         """What DuckDB says, except that it knows nothing of relations the query does not name."""
         missing = _NO_TABLE.search(str(error))
         if missing is None:
-            return _query_error(str(error))
+            return _query_error(_SETTING.sub("", str(error)).rstrip())
         name, known = missing["name"], sorted(self._declared)
         close = get_close_matches(name.lower(), known, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
@@ -174,10 +174,10 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _named(answer: pa.Table) -> pa.Table:
-    """COUNT(*) without an alias goes by that name, as clients of the dialect expect."""
-    return answer.rename_columns(
-        [name.replace("count_star()", "count(*)") for name in answer.column_names]
-    )
+    """COUNT(*) without an alias goes by that name, as clients of the dialect expect, and TRY_CAST
+    by its own, whatever answers it."""
+    names = [name.replace("count_star()", "count(*)") for name in answer.column_names]
+    return answer.rename_columns([_TRIED.sub(r"TRY_CAST(\1 AS TIMESTAMP)", n) for n in names])
 
 
 def repeated(rows: pa.RecordBatch, weights: object) -> pa.Table:
@@ -212,6 +212,11 @@ _CATALOG = re.compile(
 )
 
 _NO_TABLE = re.compile(r"Table with name (?P<name>.+?) does not exist!")
+
+# Advice that a query cannot follow: SET is not allowed in one.
+_SETTING = re.compile(r""", or SET \w+=\w+ to [^.]*|\s*Use "SET [^"]*" to [^.]*\.""")
+
+_TRIED = re.compile(r"\btimestamp_or_null\(([^()]*)\)")
 
 _PARAMETER = re.compile(r"\$\w+|\?")
 

@@ -183,6 +183,27 @@ def test_a_whole_number_cast_to_a_timestamp_is_seconds() -> None:
     assert "invalid timestamp field format" in refusal(
         "SELECT CAST('x' AS TIMESTAMP), 1::TIMESTAMP"
     )
+    for far in ("9000000000000", "9223372036854775807"):
+        assert f"no TIMESTAMP is {far} seconds" in refusal(f"SELECT CAST({far} AS DATETIME)")
+
+
+def test_a_whole_number_tried_as_a_timestamp_is_seconds_and_null_after_the_year_9999() -> None:
+    sql = """SELECT try_cast(n AS timestamp), TRY_CAST(s AS TIMESTAMP) AS b,
+             CAST(1 AS TIMESTAMP) AS c
+             FROM (VALUES (2, 'x'), (9223372036854775807, '2020-01-01 10:00:00')) v(n, s)"""
+    lines = b"".join(ADHOC.query(sql, "json")[1]).splitlines()
+
+    second = {"c": "1970-01-01T00:00:01"}
+    assert [json.loads(line) for line in lines] == [
+        {"TRY_CAST(n AS TIMESTAMP)": "1970-01-01T00:00:02", "b": None, **second},
+        {"TRY_CAST(n AS TIMESTAMP)": None, "b": "2020-01-01T10:00:00", **second},
+    ]
+
+
+def test_a_refusal_does_not_advise_settings_that_a_query_may_not_change() -> None:
+    assert refusal("SELECT 1 / 0").endswith("Use TRY(...) to return NULL for this expression.")
+    many = refusal("SELECT (SELECT n FROM (VALUES (1), (2)) v(n))")
+    assert many.endswith("scalar subqueries can only return a single row.")
 
 
 def test_floats_divide_by_zero_as_ieee_says_and_whole_numbers_do_not() -> None:
