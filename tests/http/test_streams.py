@@ -26,6 +26,8 @@ CREATE TABLE bag (x INT);
 CREATE TABLE d (a INT NOT NULL PRIMARY KEY, b INT NOT NULL DEFAULT 40 + 2, c VARCHAR DEFAULT 'c');
 CREATE TABLE told (a INT, who VARCHAR DEFAULT CAST(CONNECTOR_METADATA()['from'] AS VARCHAR))
     WITH ('materialized' = 'true', 'append_only' = 'true');
+CREATE TABLE part (a INT, of INT DEFAULT 10 / CAST(CONNECTOR_METADATA()['parts'] AS INT))
+    WITH ('materialized' = 'true');
 CREATE MATERIALIZED VIEW m AS SELECT * FROM t;
 CREATE VIEW plain AS SELECT x, COUNT(*) AS n FROM bag GROUP BY x;
 """
@@ -452,6 +454,18 @@ def test_a_request_says_what_its_records_are_told_of_their_origin(p: Pipeline) -
 
     wrong = p.post("/ingress/told", params={"format": "json", "connector_metadata": "here"})
     assert code(wrong, 400) == "InvalidParam"
+
+
+def test_a_default_that_fails_with_what_is_told_refuses_the_request(p: Pipeline) -> None:
+    answer = p.post(
+        "/ingress/part", params={"format": "json", "connector_metadata": '{"parts": 0}'},
+        content='{"insert": {"a": 1}}',
+    )  # fmt: skip
+    assert code(answer, 400) == "RuntimeError.EvaluationError"
+    assert "a DEFAULT of table part: division by zero in `10 / CAST(" in answer.text
+
+    p.send("part", {"a": 2}, connector_metadata='{"parts": 5}')
+    assert p.query("SELECT * FROM part") == [{"a": 2, "of": 2}]
 
 
 def test_a_row_of_an_append_only_table_cannot_be_deleted(p: Pipeline) -> None:

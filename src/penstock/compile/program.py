@@ -19,6 +19,7 @@ from penstock.compile.recursion import Body, components, is_recursive
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
 from penstock.data.types import VARCHAR, VARIANT, Schema
+from penstock.errors import RuntimeSqlError
 from penstock.functions.connector_metadata import METADATA
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
@@ -116,8 +117,7 @@ def record_defaults(
         if e is None:
             found.append(None)
             continue
-        evaluate = compile_expressions([transform(e, rule)], told, table.name, plan.text)
-        found.append(lambda batch, evaluate=evaluate: evaluate(batch)[0])  # type: ignore[misc]
+        found.append(_default(transform(e, rule), told, table, plan))
     return lambda batch: tuple(None if f is None else f(batch) for f in found)
 
 
@@ -143,8 +143,25 @@ def default_columns(
     return tuple(
         None
         if expr is None
-        else compile_expressions([transform(expr, rule)], one_row.schema, table.name, plan.text)(
-            one_row
-        )[0]
+        else _default(transform(expr, rule), one_row.schema, table, plan)(one_row)
         for expr in defaults
     )
+
+
+def _default(
+    e: Expr, told: Schema, table: TablePlan, plan: ProgramPlan
+) -> Callable[[Batch], Column]:
+    """The values of one DEFAULT; an error names its table."""
+    evaluate = compile_expressions([e], told, text=plan.text)
+
+    def value(batch: Batch) -> Column:
+        try:
+            return evaluate(batch)[0]
+        except RuntimeSqlError as error:
+            message = f"a DEFAULT of table {table.name}: {error.message}"
+            details = {**(error.details or {}), "relation": table.name}
+            raise RuntimeSqlError(
+                message, row=error.row, code=error.code, details=details
+            ) from error
+
+    return value
