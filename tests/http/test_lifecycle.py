@@ -67,6 +67,15 @@ def test_a_stopped_pipeline_says_what_it_cannot_do(
     assert system.http.get(stopped).json()["deployment_desired_status"] == "Stopped"
 
 
+def test_what_a_program_is_compared_by_must_be_a_version(system: System, stopped: str) -> None:
+    for version, expected in (
+        ("newest", "InvalidRuntimeVersion"), (5, "InvalidRuntimeVersion"),
+        ("v0.337.0", "BootstrapNotAllowed"), (None, "BootstrapNotAllowed"),
+    ):  # fmt: skip
+        answer = system.http.post(f"{stopped}/diff", json={"runtime_version": version})
+        assert code(answer, 400) == expected
+
+
 @pytest.mark.parametrize("call", ["stats", "metrics", "time_series", "query?sql=SELECT+1"])
 def test_a_stopped_pipeline_has_nothing_to_look_at(system: System, stopped: str, call: str) -> None:
     answer = system.http.get(f"{stopped}/{call}")

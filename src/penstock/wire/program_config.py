@@ -24,6 +24,11 @@ def _refuse(problem: str) -> UserError:
     )
 
 
+def is_runtime_version(value: Any) -> bool:
+    """Whether `value` may stand for a version: null, vX.Y.Z or 40 hexadecimal digits."""
+    return value is None or (isinstance(value, str) and bool(_RUNTIME_VERSION.fullmatch(value)))
+
+
 def normalise_program_config(config: Any) -> dict[str, Any]:
     """Check `config` (an object or None) and fill in every default.
 
@@ -48,9 +53,6 @@ def normalise_program_config(config: Any) -> dict[str, Any]:
     for flag in ("cache", "use_platform_compiler"):
         if not isinstance(result[flag], bool):
             raise _refuse(f"'{flag}' must be true or false")
-    version = result["runtime_version"]
-    if version is not None and not (
-        isinstance(version, str) and _RUNTIME_VERSION.fullmatch(version)
-    ):
+    if not is_runtime_version(result["runtime_version"]):
         raise _refuse("'runtime_version' must be null, vX.Y.Z or 40 hexadecimal digits")
     return result

@@ -12,6 +12,7 @@ from penstock.errors import NotFound, UserError
 from penstock.server.answers import json_response
 from penstock.server.parameters import object_body
 from penstock.server.site import Call, RouteTable
+from penstock.wire.program_config import is_runtime_version
 
 _SECONDS = 120.0
 
@@ -43,6 +44,12 @@ async def diff(call: Call) -> Response:
     code = body.get("program_code")
     if code is not None and not isinstance(code, str):
         raise UserError("'program_code' must be a string", details={"parameter": "program_code"})
+    if not is_runtime_version(body.get("runtime_version")):
+        raise UserError(
+            "'runtime_version' must be null, vX.Y.Z or 40 hexadecimal digits",
+            code="InvalidRuntimeVersion",
+            details={"parameter": "runtime_version"},
+        )
     if code is None and record.program_status != "Success":
         raise NotFound(
             f"The program of pipeline '{record.name}' is not compiled: it is "
