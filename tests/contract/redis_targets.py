@@ -28,7 +28,7 @@ class RedisTarget(Target):
 
     def __init__(self, server: RedisServer) -> None:
         self.url = server.new_url()
-        self.db = redis.Redis.from_url(self.url, decode_responses=True)
+        self.db = redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=60)
         self.db.mset({"my views: of others": "stay", "others": "stay"})
 
     def config(self) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def test_redis_takes_patterns_and_separators_literally(
     redis_server: RedisServer, layout: str
 ) -> None:
     url, prefix = redis_server.new_url(), "p*[a-z]?\\:"
-    db = redis.Redis.from_url(url)
+    db = redis.Redis.from_url(url, socket_timeout=60)
     db.set("pxa?:other", "theirs")
 
     def look() -> Rows:

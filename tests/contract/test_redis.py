@@ -90,7 +90,7 @@ def test_without_a_prefix_keys_are_as_published_and_a_snapshot_is_refused(
     config = {"connection_string": redis_server.new_url(), "key_separator": "|"}
     fields = {"key_fields": ["region", "id"], "update_format": "redis"}
     context = SinkContext("p", "v", "c", schema, config, {"name": "json", "config": fields})
-    db = redis.Redis.from_url(config["connection_string"], decode_responses=True)
+    db = redis.Redis.from_url(config["connection_string"], decode_responses=True, socket_timeout=60)
     db.set("eu|3", "theirs")
     sink = RedisSink(context)
     sink.open()
