@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
-from penstock.circuit import Circuit, Frame, Order, WindowSpec, recalled
+from penstock.circuit import Circuit, Frame, Order, WindowSpec, nearest, recalled
 from penstock.circuit.frames import frame_float_sums
-from penstock.circuit.ops import running_window
+from penstock.circuit.ops import far_end, running_window
 from penstock.circuit.ops.window import Window
 from penstock.data.types import (
     BIGINT,
@@ -372,6 +372,32 @@ def test_a_row_that_changes_few_others_reads_few_wherever_frames_end(
 
     assert 0 < sum(read) < 1000
     assert 0 < len(change) < 100
+
+
+def test_a_row_that_changes_many_totals_has_them_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sought: list[int] = []
+
+    def counting(spine: Any, order: Any, keys: Any, at: Any, *, ahead: bool) -> Any:
+        sought.append(len(at))
+        return nearest.nearest(spine, order, keys, at, ahead=ahead)
+
+    monkeypatch.setattr(far_end, "nearest", counting)
+    t = schema(p=INTEGER, x=INTEGER)
+    spec = total("RANGE", None, -50, "SUM")
+    circuit = Circuit()
+    out = Schema((*t.fields, Field("w", spec.result)))
+    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
+    circuit.sink("out", stream)
+    circuit.step({"t": [as_input(t, [((1, 2 * i), 1) for i in range(1, 1001)])]})
+    sought.clear()
+
+    change = circuit.step({"t": [as_input(t, [((1, 1001), 1)])]})["out"]
+
+    # rows from 1052 to 2000, before and after, and the one that came
+    assert len(change) == 2 * 475 + 1
+    assert sum(sought) < 10
 
 
 @pytest.mark.parametrize("descending", [False, True])

@@ -30,6 +30,7 @@ from penstock.data.gather import filter_batch, take
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
+from penstock.data.types import BIGINT, Field, Schema
 
 I64 = npt.NDArray[np.int64]
 
@@ -91,6 +92,18 @@ def consolidate(batch: Batch) -> Batch:
     kept = positions(sums)
     rows = take(batch, kept)
     return Batch(rows.schema, rows.columns, sums[kept], True)
+
+
+def added_up(place: I64, batch: Batch) -> tuple[I64, Batch]:
+    """The Z-set of the rows of each place in normal form: (place, rows), row i of place[i]."""
+    if not len(batch):
+        return place, batch
+    field = Field("$place", BIGINT.with_nullable(False))
+    schema = Schema((*batch.schema.fields, field))
+    placed = Batch(schema, (*batch.columns, Column(field.type, place)), batch.weights)
+    found = consolidate(placed)
+    rows = Batch(batch.schema, found.columns[:-1], found.weights)
+    return found.columns[-1].values, rows
 
 
 def first_equal(columns: Sequence[Column]) -> I64 | None:

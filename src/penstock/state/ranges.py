@@ -7,6 +7,7 @@ come together or not at all.
     beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
+    gaps(spine, keys, at)                   the same without those at either
     ahead_of(spine, keys, at, width)        a place behind `at`, with about `width` rows on the way
 
 Cost: O(runs · log n) a place, besides the rows found.
@@ -69,8 +70,8 @@ def between(
     for run in _runs(spine):
         start, stop = _of_key(run, needles)
         first, last = np.empty_like(start), np.empty_like(stop)
-        _search(run.c, run.d, start, stop, low.c, low.d, False, first)
-        _search(run.c, run.d, start, stop, high.c, high.d, True, last)
+        search(run.c, run.d, start, stop, low.c, low.d, False, first)
+        search(run.c, run.d, start, stop, high.c, high.d, True, last)
         found = _found(spine, run, keys, first, np.maximum(first, last))
         if found is not None:
             parts.append(found)
@@ -92,7 +93,7 @@ def beside(
     for run in _runs(spine):
         start, stop = _of_key(run, needles)
         edge = np.empty_like(start)
-        _search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
+        search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
         if ahead:
             first, last = edge, np.minimum(stop, edge + width)
             cut = np.flatnonzero(last < stop)
@@ -112,7 +113,7 @@ def beside(
     for run, first, last in found:
         inside = np.empty_like(first)
         # what lies beyond the bound, or on it, may be incomplete
-        _search(run.c, run.d, first, last, bound.c, bound.d, not ahead, inside)
+        search(run.c, run.d, first, last, bound.c, bound.d, not ahead, inside)
         inside = np.where(complete, last if ahead else first, inside)
         part = _found(spine, run, keys, *((first, inside) if ahead else (inside, last)))
         if part is not None:
@@ -128,8 +129,22 @@ def distances(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     for run in _runs(spine):
         start, stop = _of_key(run, needles)
         edge = np.empty_like(start)
-        _search(run.c, run.d, start, stop, at.c, at.d, False, edge)
+        search(run.c, run.d, start, stop, at.c, at.d, False, edge)
         total[1:] += edge[1:] - edge[:-1]
+    return total
+
+
+def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
+    """int64[n]: for place i how many rows of its key lie between place i - 1 and it, at neither,
+    where both have the same key (counted as `distances` counts)."""
+    needles = hash_columns(keys, KEY_SEED, n=len(at))
+    total = np.zeros(len(at), np.int64)
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        begin, end = np.empty_like(start), np.empty_like(start)
+        search(run.c, run.d, start, stop, at.c, at.d, False, begin)
+        search(run.c, run.d, start, stop, at.c, at.d, True, end)
+        total[1:] += begin[1:] - end[:-1]
     return total
 
 
@@ -142,7 +157,7 @@ def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64
     for run in _runs(spine):
         start, stop = _of_key(run, needles)
         edge = np.empty_like(start)
-        _search(run.c, run.d, start, stop, at.c, at.d, True, edge)
+        search(run.c, run.d, start, stop, at.c, at.d, True, edge)
         row = edge + width - 1
         has = np.flatnonzero(row < stop)
         mine = Places(run.c[row[has]], run.d[row[has]])
@@ -191,7 +206,7 @@ def _joined(spine: OrderedSpine, parts: list[tuple[I64, Batch]]) -> tuple[I64, B
     "void(uint64[::1], uint64[::1], int64[::1], int64[::1], uint64[::1], uint64[::1], boolean, "
     "int64[::1])"
 )
-def _search(
+def search(
     c: Any, d: Any, start: Any, stop: Any, at_c: Any, at_d: Any, behind: Any, out: Any
 ) -> None:
     """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""

@@ -146,7 +146,7 @@ def test_many_searches_at_once_find_what_each_would(behind: bool) -> None:
     start, stop = (np.ascontiguousarray(edges[:, i]) for i in range(2))
     out = np.empty(500, np.int64)
 
-    ranges._search(c, d, start, stop, at_c, at_d, behind, out)
+    ranges.search(c, d, start, stop, at_c, at_d, behind, out)
 
     place = c * 8 + d
     find = np.searchsorted(place, at_c * 8 + at_d, "right" if behind else "left")

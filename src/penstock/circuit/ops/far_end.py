@@ -6,15 +6,19 @@
     rows                            4 ──-     9 ── 4: 7    12 ── 4: 7      15 ── 9: 8
 
 A total that comes, goes or changes at time c is felt by the rows whose frame ends from c up to the
-next time there was, and by no others: the rest of the partition is not looked at.
+next time there was, and by no others: the rest of the partition is not looked at. Changes with no
+other total between them are one stretch, whose totals are read once, however many rows see them.
+
+    a row with 4 at time 4     4: 7 ──► 11    9: 8 ──► 12    15: 9 ──► 13        one stretch
 
 Not here: the totals (`running_window`), frames of ROWS (`window`, where the call is a FAR END).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +32,15 @@ from penstock.circuit.passed import Passed
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, Told, WindowSpec
 from penstock.circuit.windows import far_end, order_code
-from penstock.data.batch import Batch
-from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat
+from penstock.data.batch import Batch, Column
+from penstock.data.consolidate import added_up, consolidate
+from penstock.data.gather import concat, take, take_column
+from penstock.data.order import sorted_by_words
 from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, U64, Places, between
+from penstock.state.ranges import TOP, U64, Places, between, gaps, search
 
 
 class FarEnd(Node):
@@ -45,7 +50,7 @@ class FarEnd(Node):
 
     Reference:   max(totals of the partition with a place up to the row's + shift, by place).
     Incremental: rows of the delta look up the totals after the step; rows whose frame ends from a
-                 changed total up to the next one of before are looked up before and after.
+                 changed total up to the next one of before see those before and after.
     State: the rows and the totals, by partition and in order.
     Cost:  O(log n) a row of the delta, and a row whose total may have changed.
     """
@@ -88,14 +93,20 @@ class FarEnd(Node):
         self._passed.forget()
         if totals is not None:
             delta = consolidate(totals.select(self._kept, self._totals.schema))
-            felt = self._felt(delta)
-            before = self._looked_up(felt)
-            self._totals.insert(delta)
+            fresh = _Coded(self._totals.schema, self._totals.key, self._totals.place)
+            fresh.insert(delta)
+            felt = self._felt(Changes.of(fresh, self._totals.key))
+            before = self._shown(felt.rows, *felt.looked_up(self._totals, self._in_order))
+            self._totals.insert(delta, *fresh.runs())
             self._passed.note(len(delta))
             gone = Batch(before.schema, before.columns, -before.weights)
-            parts += [gone, self._looked_up(felt)]
+            after = self._shown(felt.rows, *felt.looked_up(self._totals, self._in_order))
+            parts += [gone, after]
         if rows is not None:
-            parts.append(self._looked_up(rows))
+            keys = tuple(rows.columns[p] for p in self._partition)
+            ends = self._ends(rows)
+            at, seen = nearest(self._totals, self._in_order, keys, ends, ahead=False)
+            parts.append(self._shown(rows, at, seen))
             self._rows.insert(rows)
         return consolidate(concat(parts))
 
@@ -120,17 +131,24 @@ class FarEnd(Node):
     def state_rows(self) -> int:
         return len(self._rows) + len(self._totals)
 
-    def _felt(self, delta: Batch) -> Batch:
-        """The rows that these totals may be the last of, which are not in the state yet."""
-        fresh = _Coded(self._totals.schema, self._totals.key, self._totals.place)
-        fresh.insert(delta)
-        changes = Changes.of(fresh, self._totals.key)
-        keys = changes.keys_at(changes.key)
-        at, after = nearest(self._totals, self._in_order, keys, changes.at, ahead=True)
+    def _felt(self, changes: Changes) -> _Felt:
+        """The rows that totals at these places may be the last of, which are not in the state
+        yet."""
         value, null = self._rows.value_group, self._rows.null_group
-        is_null = changes.at.c == null
+        apart = (gaps(self._totals, changes.keys_at(changes.key), changes.at) > 0) | (
+            np.diff(changes.key, prepend=-1) != 0
+        )
+        if not self._order.nulls_first:
+            # no value sees what comes behind it
+            apart |= np.diff(changes.at.c, prepend=null) != 0
+        begins = np.flatnonzero(apart)
+        key, first = changes.key[begins], changes.at.take(begins)
+        last = changes.at.take(np.append(begins[1:], len(apart))[: len(begins)] - 1)
+        keys = changes.keys_at(key)
+        at, after = nearest(self._totals, self._in_order, keys, last, ahead=True)
+        is_null = first.c == null
         # frames that end with a change, or behind it but before the next total
-        low, is_nowhere = _moved(changes.at.d, -self._shift)
+        low, is_nowhere = _moved(first.d, -self._shift)
         is_nowhere &= ~is_null & (self._shift < 0)
         low[is_null] = 0
         group, code = (_at(w, at) for w in self._totals.words(after))
@@ -143,16 +161,15 @@ class FarEnd(Node):
         only_nulls = is_null & (ends_before_all | (not self._order.nulls_first))
         high[only_nulls] = TOP
         end_group = np.where(only_nulls, null, value)
-        start = Places(changes.at.c[kept], low[kept])
+        start = Places(first.c[kept], low[kept])
         end = Places(end_group[kept], high[kept])
-        stretches = Segments.joined(changes, changes.key[kept], start, end)
-        _, felt = between(self._rows, stretches.keys, stretches.low, stretches.high)
-        return consolidate(felt)
+        changed = first.take(kept), last.take(kept)
+        stretches = Segments.joined(changes, key[kept], start, end, changed)
+        place, felt = between(self._rows, stretches.keys, stretches.low, stretches.high)
+        return _Felt.of(stretches, *added_up(place, felt), self._ends)
 
-    def _looked_up(self, rows: Batch) -> Batch:
-        """`rows` with the totals where their frames end, as of now."""
-        keys = tuple(rows.columns[p] for p in self._partition)
-        at, totals = nearest(self._totals, self._in_order, keys, self._ends(rows), ahead=False)
+    def _shown(self, rows: Batch, at: Ids, totals: Batch) -> Batch:
+        """`rows` with the totals `at`, that of no rows for -1."""
         columns = list(rows.columns)
         first = len(self._partition) + 1
         for i, call in enumerate(self._calls):
@@ -177,6 +194,55 @@ class FarEnd(Node):
         return Places(group + (is_last & ~is_before_all).astype(np.uint64), end)
 
 
+@dataclass(frozen=True, slots=True)
+class _Felt:
+    """Rows whose totals may change. Row i is of stretch place[i], and its frame ends before
+    ends[i]; the totals that its stretch changes are from `first` to `last` of its partition."""
+
+    rows: Batch
+    place: Ids
+    ends: Places
+    keys: tuple[Column, ...]
+    first: Places
+    last: Places
+
+    @staticmethod
+    def of(stretches: Segments, place: Ids, rows: Batch, ends: Callable[[Batch], Places]) -> _Felt:
+        """Of rows by stretch; stretches that no row is in are left out."""
+        assert stretches.felt is not None
+        is_in = np.zeros(len(stretches.low), bool)
+        is_in[place] = True
+        asked = np.flatnonzero(is_in)
+        keys = tuple(take_column(k, asked) for k in stretches.keys)
+        first, last = (places.take(asked) for places in stretches.felt)
+        return _Felt(rows, (np.cumsum(is_in) - 1)[place], ends(rows), keys, first, last)
+
+    def looked_up(self, totals: _Coded, order: RowOrder) -> tuple[Ids, Batch]:
+        """For each row the last total of its frame, as of now: (position or -1, totals). Cost: a
+        sort of the totals of the stretches, a search in them for each row."""
+        before, seeds = nearest(totals, order, self.keys, self.first, ahead=False)
+        has = np.flatnonzero(before >= 0)
+        at, changed = between(totals, self.keys, self.first, self.last)
+        place = np.concatenate((has, at))
+        place, found = added_up(place, concat((take(seeds, before[has]), changed)))
+        c, d = totals.words(found)
+        ranks = sorted_by_words((place.view(np.uint64), c, d))
+        # more was taken back of others than came
+        ranks = ranks[found.weights[ranks] > 0]
+        place, c, d = place[ranks], c[ranks], d[ranks]
+        again = (np.diff(place) == 0) & (np.diff(c) == 0) & (np.diff(d) == 0)
+        found = take(found, ranks)
+        if again.any():
+            # while input is owed, peers may come with different totals
+            settled = order.settled(place, found)
+            found, place = settled.rows, settled.place
+            c, d = totals.words(found)
+        start, stop = (np.searchsorted(place, self.place, side) for side in _SIDES)
+        end = np.empty(len(self.place), np.int64)
+        search(c, d, start, stop, self.ends.c, self.ends.d, False, end)
+        return np.where(end > start, end - 1, -1), found
+
+
 def _moved(code: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
     """(codes `by` further, or the first or last there is; whether that was so)."""
     step = np.uint64(min(abs(by), int(TOP)))
@@ -188,6 +254,9 @@ def _moved(code: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
 def _at(words: U64, at: Ids) -> U64:
     """words[at], 0 for -1."""
     return np.append(words, np.uint64(0))[at]
+
+
+_SIDES: tuple[Literal["left"], Literal["right"]] = "left", "right"
 
 
 class _Coded(OrderedSpine):
