@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 import uuid
 from collections import Counter
@@ -36,6 +37,32 @@ def test_a_reset_replaces_the_link_and_keeps_the_folder_before(tmp_path: Path) -
     assert folders == ["my rows.g3", "my rows.g4"]
     assert len(list(target.path.glob("*"))) == 3
     assert target.look() == rows(4, 9)
+
+
+def test_a_link_that_a_dead_writer_left_goes_with_the_next_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Death(BaseException):
+        pass
+
+    really = os.replace
+
+    def die_at_the_link(old: Path, new: Path) -> None:
+        if ".link-" in old.name:
+            raise Death
+        really(old, new)
+
+    target = ParquetFolderTarget(tmp_path)
+    reset(target.sink(), rows(1), 1)
+    (tmp_path / "my rows.link-somebody's").symlink_to("elsewhere")
+    with monkeypatch.context() as m, pytest.raises(Death):
+        m.setattr(os, "replace", die_at_the_link)
+        reset(target.sink(), rows(2), 2)
+    assert len(list(tmp_path.glob("my rows.link-*"))) == 2
+
+    reset(target.sink(), rows(3), 3)
+    assert [p.name for p in tmp_path.glob("my rows.link-*")] == ["my rows.link-somebody's"]
+    assert target.look() == rows(3)
 
 
 def test_nested_values_are_parquets_own_and_come_back(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class ParquetFolderSink(Sink):
         self._group_rows = f.integer("buffer_size_records", 100_000)
         f.done()
         self._where = f"'{self._path}'"
+        self._new_link = f"{self._path.name}.link-"
         self._staging: Staging | None = None
         self._stage: Path | None = None
         self._bytes = 0
@@ -107,14 +108,15 @@ class ParquetFolderSink(Sink):
         check_owner(self.marker(), self.context, self._where)
 
     def _check_link(self) -> None:
-        is_link = self._path.is_symlink()
-        # also one whose folder somebody has removed
-        is_ours = is_link and os.readlink(self._path).startswith(f"{self._path.name}.g")
-        if not is_ours and os.path.lexists(self._path):
+        if not self._is_link_of_ours(self._path) and os.path.lexists(self._path):
             raise SinkRejected(
                 f"file_output: {self._where} is not a link to a folder of this connector's: "
                 "rename it, or choose another path"
             )
+
+    def _is_link_of_ours(self, path: Path) -> bool:
+        """Also one whose folder somebody has removed."""
+        return path.is_symlink() and os.readlink(path).startswith(f"{self._path.name}.g")
 
     def marker(self) -> Marker | None:
         folder = self._folder()
@@ -178,7 +180,7 @@ class ParquetFolderSink(Sink):
             f.flush()
             os.fsync(f.fileno())
         _sync(folder)
-        link = self._path.with_name(f"{self._path.name}.link-{uuid.uuid4().hex[:8]}")
+        link = self._path.with_name(f"{self._new_link}{uuid.uuid4().hex[:8]}")
         link.symlink_to(folder.name)
         os.replace(link, self._path)
         _sync(self._path.parent)
@@ -200,6 +202,10 @@ class ParquetFolderSink(Sink):
             if folder != shown and number <= generation:
                 # its writer may still be at it; what is left then goes the next time
                 shutil.rmtree(folder, ignore_errors=True)
+        for link in self._path.parent.iterdir():
+            # of a writer that died before its link took the path's place: it had the lock
+            if link.name.startswith(self._new_link) and self._is_link_of_ours(link):
+                link.unlink()
 
     # deltas
 
