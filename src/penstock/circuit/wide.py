@@ -31,11 +31,12 @@ _TOP = np.uint64(63)
 _BITS = {
     Kind.INT8: 8, Kind.INT16: 16, Kind.INT32: 32, Kind.INT64: 64,
     Kind.UINT8: 8, Kind.UINT16: 16, Kind.UINT32: 32, Kind.UINT64: 64,
+    Kind.INTERVAL_SHORT: 64, Kind.INTERVAL_LONG: 32,
 }  # fmt: skip
 
 
 def range_words(type: SqlType) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Least and greatest value of an integer or decimal type: (low, high, low, high) words."""
+    """Least and greatest value of a type that is summed exactly: (low, high, low, high) words."""
     if type.kind is Kind.DECIMAL:
         assert type.precision is not None
         most = 10**type.precision - 1

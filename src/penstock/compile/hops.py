@@ -21,19 +21,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.compile.failures import reported
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import first_equal
 from penstock.data.gather import take, take_column
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
+from penstock.errors import RuntimeSqlError
+from penstock.functions.calendar import DAY_US, FIRST_DAY, LAST_DAY
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import Aggregate, Hop, Project
 
 I64 = npt.NDArray[np.int64]
+#: the first moment that can be written down, and the last
+_FIRST, _LAST = FIRST_DAY * DAY_US, (LAST_DAY + 1) * DAY_US - 1
 
 
-def hop(node: Hop) -> Callable[[Batch], Batch]:
-    """The rows of `node` from those of its input. Integers of µs; floor towards the past."""
+def hop(node: Hop, view: str) -> Callable[[Batch], Batch]:
+    """The rows of `node` from those of its input. Integers of µs; floor towards the past.
+
+    Raises RuntimeSqlError, which names `view`, for a window outside the years 1 to 9999."""
     size, slide, offset = node.size, node.slide, node.offset
     copies = -(-size // slide)
     schema = node.schema
@@ -45,6 +52,7 @@ def hop(node: Hop) -> Callable[[Batch], Batch]:
         τ = time.values if len(known) == len(batch) else time.values[known]
         latest = (τ - offset) // slide * slide + offset
         if copies == 1 and len(known) == len(batch) and (latest + size > τ).all():
+            _in_calendar(latest, size, known, batch, view)
             ends = (Column(types[0], latest), Column(types[1], latest + size))
             return Batch(schema, (*batch.columns, *ends), batch.weights)
         back = np.arange(copies, dtype=np.int64) * slide
@@ -53,6 +61,7 @@ def hop(node: Hop) -> Callable[[Batch], Batch]:
         inside = start + size > np.repeat(τ, copies)
         if not inside.all():
             at, start = at[inside], start[inside]
+        _in_calendar(start, size, at, batch, view)
         rows = take(batch, at)
         ends = (Column(types[0], start), Column(types[1], start + size))
         return Batch(schema, (*rows.columns, *ends), rows.weights)
@@ -75,7 +84,9 @@ def counted_by_pane(node: Aggregate) -> Project | None:
     return picked if set(node.keys) == set(range(len(exprs))) else None
 
 
-def hop_by_pane(node: Hop, picked: Sequence[int], schema: Schema) -> Callable[[Batch], Batch]:
+def hop_by_pane(
+    node: Hop, picked: Sequence[int], schema: Schema, view: str
+) -> Callable[[Batch], Batch]:
     """Columns `picked` of the rows of `node`, without its time, equal rows of a window as one."""
     copies = node.size // node.slide
     width = len(node.schema) - 2
@@ -95,6 +106,7 @@ def hop_by_pane(node: Hop, picked: Sequence[int], schema: Schema) -> Callable[[B
         rows, number, weights = _added_up(row, number, batch.weights, 1)
         rows, number, weights = _added_up(rows, number, weights, copies)
         start = number * node.slide + node.offset
+        _in_calendar(start, node.size, rows, batch, view)
         made = {i: take_column(batch.columns[i], rows) for i in below}
         made[width] = Column(start_type, start)
         made[width + 1] = Column(start_type, start + node.size)
@@ -102,6 +114,17 @@ def hop_by_pane(node: Hop, picked: Sequence[int], schema: Schema) -> Callable[[B
         return Batch(schema, tuple(columns), weights)
 
     return windows
+
+
+def _in_calendar(start: I64, size: int, at: I64, batch: Batch, view: str) -> None:
+    """Raise for the first window outside the calendar; `at`: the row of `batch` of each."""
+    if not len(start) or (start.min() >= _FIRST and start.max() <= _LAST - size):
+        return
+    row = at[np.argmax((start < _FIRST) | (start > _LAST - size))]
+    raise reported(
+        RuntimeSqlError("a window is outside the years 1 to 9999", row=int(row)),
+        view, batch, batch.schema,
+    )  # fmt: skip
 
 
 def _added_up(row: I64, pane: I64, weights: I64, copies: int) -> tuple[I64, I64, I64]:

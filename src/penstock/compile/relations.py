@@ -135,7 +135,9 @@ class RelationCompiler:
                 )
             case Hop():
                 meaning = ("hop", node.column, node.size, node.slide, node.offset)
-                return self.circuit.map(self.stream(node.input), hop(node), node.schema, meaning)
+                return self.circuit.map(
+                    self.stream(node.input), hop(node, self.view), node.schema, meaning
+                )
             case TopK():
                 return self.circuit.topk(
                     self.stream(node.input), node.partition, _order(node.order), node.limit,
@@ -290,7 +292,7 @@ class RelationCompiler:
         meaning = (
             "panes", windows.column, windows.size, windows.slide, windows.offset, tuple(columns),
         )  # fmt: skip
-        fn = hop_by_pane(windows, columns, picked.schema)
+        fn = hop_by_pane(windows, columns, picked.schema, self.view)
         return self.circuit.map(self.stream(windows.input), fn, picked.schema, meaning)
 
     def _constant_rows(self, node: Values) -> Batch:

@@ -31,6 +31,7 @@ from penstock.data.types import (
     SqlType,
 )
 from penstock.errors import UserError
+from penstock.functions.coercion import INTERVALS
 
 Types = tuple[SqlType, ...]
 
@@ -94,6 +95,10 @@ def _number(types: Types) -> tuple[Types, SqlType] | None:
     return (types, types[0]) if _are(types, NUMBERS, 1) else None
 
 
+def _addend(types: Types) -> tuple[Types, SqlType] | None:
+    return (types, types[0]) if _are(types, NUMBERS | INTERVALS, 1) else None
+
+
 def _pair(types: Types) -> tuple[Types, SqlType] | None:
     """Two numbers; where one is a float both are computed with as DOUBLE."""
     if not _are(types, NUMBERS, 2):
@@ -133,8 +138,8 @@ _BOOLEAN = _one({Kind.BOOLEAN})
 _TABLE: dict[str, _Entry] = {
     "COUNT": _Entry("COUNT(*), COUNT(value, …)", _count),
     "COUNTIF": _Entry("COUNTIF(condition)", _countif),
-    "SUM": _Entry("SUM(number)", _number),
-    "AVG": _Entry("AVG(number)", _number),
+    "SUM": _Entry("SUM(number), SUM(interval)", _addend),
+    "AVG": _Entry("AVG(number), AVG(interval)", _addend),
     "MIN": _Entry("MIN(value)", _one(_VALUES)),
     "MAX": _Entry("MAX(value)", _one(_VALUES)),
     "ARG_MIN": _Entry("ARG_MIN(value, key)", _value_by_key),
