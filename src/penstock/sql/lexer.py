@@ -258,13 +258,14 @@ def _hint(out: Tokens, raw: str, start: int, end: int) -> None:
     out.hints[len(out.keys)] = raw[3:-2].strip()
 
 
-#: characters that mean something in other dialects → how it is written here
+#: what means something in other dialects → how it is written here
 _ELSEWHERE = {
     "`": '; names are quoted with "',
     ":": "; a field of a VARIANT: write v.name or v['name']",
     "~": "; a regular expression: write … RLIKE …",
     "^": "; a power: write POWER(…, …)",
     "{": "; a map: write MAP[key, value, …]",
+    "&&": "; both of two conditions: write … AND …",
 }
 
 
@@ -277,9 +278,11 @@ def _wrong(out: Tokens, at: int) -> int:
         if text.startswith(opening, at):
             out.errors.append((span, f"the {what} is not closed"))
             return len(text)
-    hint = _ELSEWHERE.get(text[at], "")
-    out.errors.append((Span(at, at + 1), f"unexpected character {text[at]!r}{hint}"))
-    return at + 1
+    width = 2 if text[at : at + 2] in _ELSEWHERE else 1
+    found = text[at : at + width]
+    hint = _ELSEWHERE.get(found, "")
+    out.errors.append((Span(at, at + width), f"unexpected character {found!r}{hint}"))
+    return at + width
 
 
 def _check_encodable(out: Tokens) -> None:

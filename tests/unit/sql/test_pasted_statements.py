@@ -59,6 +59,16 @@ def refusal(query: str) -> str:
         ("SELECT k ** 2 FROM t", "write POWER(…, …)"),
         ("SELECT k ^ 2 FROM t", "write POWER(…, …)"),
         ("SELECT {'a': 1} FROM t", "write MAP[key, value, …]"),
+        ("SELECT k FROM t WHERE k = 1 && k = 2", "'&&'; both of two conditions: write … AND …"),
+        ("SELECT k FROM t ORDER BY k LIMIT 1 BY s", "write QUALIFY ROW_NUMBER()"),
+        ("SELECT k FROM t SAMPLE 10", "XXHASH(key, 0) % 100"),
+        ("SELECT k FROM t FOR UPDATE", "queries lock nothing"),
+        ("SELECT k FROM t FOR SYSTEM_TIME AS OF NOW()", "FOR SYSTEM_TIME is not supported"),
+        ("SELECT k FROM t ORDER BY s COLLATE nocase", "COLLATE: text is compared by code point"),
+        ("SELECT k DIV 2 FROM t", "write … / …"),
+        ("SELECT k MOD 2 FROM t", "write … % …"),
+        ('SELECT k FROM t WHERE s = "it\'s late"', "text is written 'it''s late'"),
+        ('SELECT k FROM t WHERE "K" = 1', "did you mean k (without quotes)?"),
     ],
 )
 def test_a_pasted_statement_is_told_how_it_is_written_here(query: str, told: str) -> None:

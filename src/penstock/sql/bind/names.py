@@ -77,7 +77,11 @@ def _named(binder: ExpressionBinder, e: ast.ColumnRef) -> Expr:
             raise scope.unknown(qualifier, name, e.span)
     if qualifier is None and name in later.CLOCKS:
         raise unsupported(e.span, name.upper(), later.CLOCKS[name])
-    raise binder.scope.unknown(qualifier, name, e.span)
+    failure = binder.scope.unknown(qualifier, name, e.span)
+    if qualifier is None and e.parts[0].quoted and "did you mean" not in str(failure):
+        text = name.replace("'", "''")
+        raise BindError(e.span, f"{failure}; \" quotes names, text is written '{text}'")
+    raise failure
 
 
 def _alias(binder: ExpressionBinder, e: ast.ColumnRef, name: str) -> Expr:

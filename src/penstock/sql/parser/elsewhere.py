@@ -15,6 +15,14 @@ _PLAIN = {
     "REGEXP": "a regular expression: write … RLIKE …",
     "SEMI": "a SEMI JOIN: write WHERE EXISTS (SELECT … WHERE …)",
     "ANTI": "an ANTI JOIN: write WHERE NOT EXISTS (SELECT … WHERE …)",
+    "COLLATE": "COLLATE: text is compared by code point; write LOWER(…) to compare without case",
+}
+#: operators of other dialects that read as an alias with something behind it
+_WORDS = {
+    "REGEXP": _PLAIN["REGEXP"],
+    "DIV": "a division of integers: write … / …",
+    "MOD": "a remainder: write … % …",
+    "SAMPLE": "a sample: a view reads all rows; write WHERE XXHASH(key, 0) % 100 = 0",
 }
 #: (the token before, the token at hand)
 _PAIRS = {
@@ -26,6 +34,8 @@ _PAIRS = {
     ("AT", "TIME"): ("AT TIME ZONE: a TIMESTAMP has no time zone; write … + INTERVAL 2 HOURS"),
 }
 _TIES = "WITH TIES: write QUALIFY RANK() OVER (ORDER BY …) <= n"
+_BY = "LIMIT n BY: write QUALIFY ROW_NUMBER() OVER (PARTITION BY … ORDER BY …) <= n"
+_LOCK = "a lock: queries lock nothing; leave it out"
 _TOP = "TOP n: write LIMIT n at the end of the query"
 _STRUCT = "STRUCT(…): write ROW(…), whose fields have no names of their own"
 
@@ -35,6 +45,10 @@ def written_elsewhere(keys: Sequence[str], at: int) -> str:
     key, before = keys[at], keys[at - 1] if at else ""
     if key == "WITH" and keys[at + 1 : at + 2] == ["TIES"]:
         return _TIES
+    if key == "BY" and keys[at - 2 : at - 1] == ["LIMIT"]:
+        return _BY
+    if key == "FOR" and keys[at + 1 : at + 2] in (["UPDATE"], ["SHARE"]):
+        return _LOCK
     if before == "TOP" and keys[at - 2 : at - 1] == ["SELECT"]:
         return _TOP
     if key == "AS" and _called(keys, at) == "STRUCT":
@@ -45,7 +59,7 @@ def written_elsewhere(keys: Sequence[str], at: int) -> str:
         return "an array: write ARRAY[…, …]"
     if key in ("SEMI", "ANTI") and keys[at + 1 : at + 2] != ["JOIN"]:
         return ""
-    return _PLAIN.get(key, "") or (_PLAIN["REGEXP"] if before == "REGEXP" else "")
+    return _PLAIN.get(key, "") or _WORDS.get(before, "")
 
 
 def _called(keys: Sequence[str], at: int) -> str:

@@ -144,7 +144,7 @@ class TableParser(CallParser):
         start = self.starts[self.i]
         name = self.alias()
         if name is None:
-            if self.key == "FOR":
+            if self.ahead("FOR", "SYSTEM_TIME"):
                 raise self.refuse("FOR SYSTEM_TIME is not supported")
             return None
         columns = self.identifiers() if self.key == "(" else ()

@@ -103,7 +103,11 @@ def _primary_key(declared: Declared, t: ast.CreateTable, schema: Schema) -> tupl
     ]
     keys += [(list(k.columns), k) for k in t.primary_keys]
     if len(keys) > 1:
-        raise BindError(keys[1][1].span, f"table {t.name.name} has two PRIMARY KEYs")
+        raise BindError(
+            keys[1][1].span,
+            f"table {t.name.name} has two PRIMARY KEYs; a key of several columns is one: "
+            "PRIMARY KEY (…, …)",
+        )
     if not keys:
         return ()
     key = []
