@@ -38,6 +38,7 @@ from penstock.functions.dates import (
     whole_units,
 )
 from penstock.functions.definition import (
+    Function,
     Kernel,
     Literals,
     Overload,
@@ -115,6 +116,15 @@ def _shift(op: str) -> Callable[[Types, Literals], Overload | None]:
         return None
 
     return resolver
+
+
+def later(moment: SqlType, interval: SqlType) -> Function:
+    """TIMESTAMP + interval of time, also beyond the calendar's end: for the planner's own use."""
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        return Column(moment, args[0].values + args[1].values)
+
+    return Function("+", (moment, interval), moment, kernel)
 
 
 define_typed("+", "datetime + interval")(_shift("+"))

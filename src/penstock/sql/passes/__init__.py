@@ -1,7 +1,7 @@
 """The rules that make a bound plan cheap, in the order they run.
 
     bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks ─ drop_distinct
-               ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
+               ─ window_ends ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -25,11 +25,12 @@ from penstock.sql.passes.partners import partners_from_pairs
 from penstock.sql.passes.prune_columns import prune_columns
 from penstock.sql.passes.push_filters import push_filters
 from penstock.sql.passes.share import share
+from penstock.sql.passes.window_ends import window_ends
 
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, bound_ranks, drop_distinct,
+    fold_constants, factor_conditions, push_filters, bound_ranks, drop_distinct, window_ends,
     prune_columns, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
