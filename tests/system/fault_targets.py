@@ -103,7 +103,7 @@ SUBSCRIPTIONS: dict[str, type[Target]] = {"http": EgressTarget}
 
 def things(target: Target) -> set[str]:
     """Patterns of the names of files, tables and keys that belong to the target."""
-    return {_without_numbers(name) for name in names(target)}
+    return {without_numbers(name) for name in names(target)}
 
 
 def clean(target: Target) -> None:
@@ -119,7 +119,7 @@ _NUMBERS = re.compile(
 )
 
 
-def _without_numbers(name: str) -> str:
+def without_numbers(name: str) -> str:
     return _NUMBERS.sub("#", name)
 
 

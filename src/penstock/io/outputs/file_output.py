@@ -80,6 +80,9 @@ from penstock.io.outputs.words import (
     read_records,
 )
 
+#: what a sidecar is called until it is whole
+_NEW = ".new"
+
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
@@ -108,7 +111,7 @@ class Sidecar:
             "bytes": self.bytes,
             "appending": self.is_appending,
         }
-        new = path.with_name(path.name + ".new")
+        new = path.with_name(path.name + _NEW)
         with new.open("w") as f:
             f.write(json.dumps(body))
             f.flush()
@@ -236,6 +239,8 @@ class FileSink(Sink):
         for leftover, number in self._leftovers():
             if number <= generation:
                 leftover.unlink(missing_ok=True)
+        # whoever writes one has the lock
+        self._sidecar.with_name(self._sidecar.name + _NEW).unlink(missing_ok=True)
 
     # deltas
 

@@ -206,6 +206,10 @@ class ParquetFolderSink(Sink):
             # of a writer that died before its link took the path's place: it had the lock
             if link.name.startswith(self._new_link) and self._is_link_of_ours(link):
                 link.unlink()
+        if shown is not None:
+            # a delta's file that never got its name; whoever writes one has the lock
+            for hidden in shown.glob(".g*"):
+                hidden.unlink()
 
     # deltas
 

@@ -1,0 +1,42 @@
+"""A writer that is killed between any two changes of its files leaves a target that the next start
+and reset put right, to the last file (docs/reliability.md, "What a kill leaves").
+
+`make test` tries every third point of the sinks that write files themselves, `make test-all` every
+one, and those of SQLite and Delta Lake.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "every", "least"),
+    [
+        ("file", 3, 10),
+        ("parquet", 3, 10),
+        pytest.param("file", 1, 30, marks=slow),
+        pytest.param("csv", 1, 30, marks=slow),
+        pytest.param("parquet", 1, 30, marks=slow),
+        pytest.param("sqlite", 1, 50, marks=slow),
+        pytest.param("delta", 1, 20, marks=slow),
+        pytest.param("delta append", 1, 20, marks=slow),
+    ],
+)
+def test_a_writer_that_is_killed_anywhere_leaves_nothing_behind(
+    kind: str, every: int, least: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.contract.dying", kind, str(tmp_path), str(every)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = json.loads(run.stdout)
+    if told["points"] is None:
+        pytest.skip("this system does not let a process trace its child")
+    assert told["problems"] == [], run.stderr[-3000:]
+    assert told["points"] >= least
