@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import combining, east_asian_width
 
 from penstock.errors import CompilerMessage, Span
 
@@ -53,10 +54,21 @@ def snippet(text: str, span: Span) -> str:
         cut = max(0, left - _MAX_COLUMNS // 2) if len(line) > _MAX_COLUMNS else 0
         line, left, right = line[cut : cut + _MAX_COLUMNS], left - cut, right - cut
         out.append(f"{number:5d}|{line}")
-        out.append(f"      {' ' * (left - 1)}{'^' * max(1, min(right, _MAX_COLUMNS) - left + 1)}")
+        before, under = line[: left - 1], line[left - 1 : right]
+        # a place behind the end of the line has no character, and is one column wide
+        carets = "^" * max(1, _width(under) + min(right, _MAX_COLUMNS) - len(line[:right]))
+        out.append(f"      {' ' * (_width(before) + left - 1 - len(before))}{carets}")
     if last >= first + _MAX_LINES:
         out.append("      ...")
     return "\n".join(out)
+
+
+def _width(text: str) -> int:
+    """How many columns a terminal gives `text`: two for each character of East Asian scripts."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(combining(c) > 0 for c in text)
 
 
 def message(

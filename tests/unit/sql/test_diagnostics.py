@@ -62,3 +62,11 @@ def test_source_text_is_one_line() -> None:
 )
 def test_did_you_mean(name: str, known: list[str], expected: str) -> None:
     assert did_you_mean(name, known) == expected
+
+
+def test_carets_stand_under_characters_that_are_two_columns_wide() -> None:
+    shown = snippet("SELECT '東京' FORM t", Span(12, 16))
+    assert shown == "    1|SELECT '東京' FORM t\n" + " " * 20 + "^^^^"
+    assert snippet("SELECT 東京 FROM t", Span(7, 9)).endswith("\n" + " " * 13 + "^^^^")
+    # an accent that is a character of its own takes no column
+    assert snippet("SELECT e\u0301 FORM t", Span(10, 14)).endswith("\n" + " " * 15 + "^^^^")
