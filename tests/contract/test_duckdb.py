@@ -303,3 +303,23 @@ def test_nested_values_are_lists_maps_and_structs(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "a"), read_only=True) as db:
         assert db.execute("SELECT k FROM t").fetchall() == [(2,)]
     sink.close()
+
+
+def test_the_database_has_its_name_only_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while DuckDB made it left a file that nobody could open."""
+    target = DuckDbTarget(tmp_path)
+    real, made = duckdb.connect, []
+
+    def connect(path: str) -> duckdb.DuckDBPyConnection:
+        if not Path(path).exists():
+            made.append(path)
+        return real(path)
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    sink = target.sink()
+    reset(sink, rows(1, 2), 1)
+    sink.close()
+    assert made and str(target.path) not in made
+    assert [p.name for p in tmp_path.iterdir()] == [target.path.name]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,8 @@ class DuckDbFile:
         self.path = path
         self._memory_limit = memory_limit
         self._keep_open = keep_open
+        #: how the name of a database begins that is not whole yet; it lies beside `path`
+        self.new_prefix = f"{path.name}.new-"
         self._db: Connection | None = None
         self._identity: tuple[int, int] | None = None
         with _locks_guard:
@@ -137,6 +140,8 @@ class DuckDbFile:
         return self._db
 
     def _new_connection(self) -> Connection:
+        if not self.exists:
+            self._create()
         for attempt in Retrying(
             retry=retry_if_exception_type((duckdb.IOException, duckdb.ConnectionException)),
             stop=stop_after_delay(BUSY_TIMEOUT_S),
@@ -146,6 +151,22 @@ class DuckDbFile:
             with attempt:
                 return duckdb.connect(str(self.path))
         raise AssertionError("tenacity raises what the last attempt raised")
+
+    def _create(self) -> None:
+        """An empty database at `path`, whole from its first instant: DuckDB makes one in several
+        writes, and cannot open what a kill leaves between two of them."""
+        new = self.path.absolute().with_name(f"{self.new_prefix}{uuid.uuid4().hex[:8]}")
+        try:
+            duckdb.connect(str(new)).close()
+            # a link, as it replaces nothing that somebody else has made meanwhile
+            try:
+                os.link(new, self.path)
+            except FileExistsError:
+                pass
+            except OSError:
+                os.rename(new, self.path)  # a file system without links
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def configure(db: Connection, memory_limit: str) -> None:

@@ -92,6 +92,8 @@ class DuckDbSink(Sink):
         whose = (*name, context.pipeline_id, context.view, context.connector)
         short = hashlib.sha256(repr(whose).encode()).hexdigest()[:12]
         self._stages = f"{path.name}.penstock-{short}.g"
+        # swept like a stage if a kill leaves one
+        self._file.new_prefix = f"{self._stages}0-new-"
         self._stage: ArrowStage | None = None
         self._staging: Staging | None = None
         self._bytes = 0
