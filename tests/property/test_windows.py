@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
-from penstock.circuit import Circuit, Frame, Order, WindowSpec, nearest, recalled
+from penstock.circuit import Circuit, Frame, Order, WindowSpec, nearest, recalled, totals
 from penstock.circuit.frames import frame_float_sums
-from penstock.circuit.ops import far_end, running_window
+from penstock.circuit.ops import far_end, frame_totals, running_window
 from penstock.circuit.ops.window import Window
+from penstock.data.build import batch_to_rows
 from penstock.data.types import (
     BIGINT,
     DATE,
@@ -175,6 +176,10 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     monkeypatch.setattr(running_window, "_FIRST", first)
     # rows that are looked back by what is kept with each: none, so that others are read
     monkeypatch.setattr(recalled, "MOST", 0 if first == 1 else 8)
+    # rows that are read sooner than totals of them are looked up: none, or all of so few
+    for name, most in (("FEW", 4096), ("TIMES", 4), ("WIDE", 512)):
+        monkeypatch.setattr(frame_totals, name, 0 if first == 1 else most)
+    monkeypatch.setattr(totals, "BLOCK", 2)
     how = data.draw(st.sampled_from([
         ["RANGE"], ["RANGE"], ["ROWS"], ["ROWS", "shift"], ["shift"], ["rank"],
         ["RANGE", "rank", "edge"], ["ROWS", "shift", "edge"], ["back"], ["back"], ["ahead"],
@@ -424,3 +429,93 @@ def test_a_late_row_reaches_all_frames_over_decimals_that_may_be_null(
     steps = [{"t": [((v,), 1)]} for v in values]
     found = run({"t": only}, build, steps)[0]
     assert found == Counter((v, sum(near(v, w) for w in values)) for v in values)
+
+
+WIDE_FRAMES = {
+    "rows before": Frame("ROWS", -9, 0),
+    "rows around": Frame("ROWS", -4, 7),
+    "rows behind": Frame("ROWS", 3, 11),
+    "range before": Frame("RANGE", -30, 0),
+    "range around": Frame("RANGE", -20, 25),
+    "range far before": Frame("RANGE", -40, -15),
+    "no row": Frame("RANGE", 9, 2),
+}
+
+
+@pytest.mark.parametrize("which", WIDE_FRAMES)
+def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FEW", "TIMES", "WIDE"):
+        monkeypatch.setattr(frame_totals, name, 0)
+    monkeypatch.setattr(totals, "BLOCK", 4)
+    skipped: list[int] = []
+    between_places = totals.Totals.between
+
+    def counting(*args: Any) -> Any:
+        found = between_places(*args)
+        skipped.extend(found.rows)
+        return found
+
+    monkeypatch.setattr(totals.Totals, "between", counting)
+    t = schema(p=INTEGER, o=INTEGER, x=INTEGER)
+    frame, rng = WIDE_FRAMES[which], np.random.default_rng(7)
+    specs = [
+        WindowSpec(kind, args, result_of(kind, INTEGER), frame)
+        for kind, args in (("SUM", (2,)), ("COUNT", ()), ("COUNT", (2,)), ("AVG", (2,)))
+    ]
+    # few order values, so that rows are peers; NULLs; rows that come and go, one before it came
+    there: list[Any] = []
+    steps: list[dict[str, list[Any]]] = []
+    for size in (60, 1, 3):
+        step = []
+        for _ in range(size):
+            p, o, x = (int(v) for v in rng.integers((0, 0, -9), (2, 150, 10)))
+            there.append((p, None if o == 9 else o, None if x == 0 else x))
+            step.append((there[-1], 1))
+        if size < 60:
+            step.append((there.pop(int(rng.integers(len(there) - 4))), -1))
+        steps.append({"t": step})
+    steps += [{"t": [((0, 70, 5), -1)]}, {"t": [((0, 71, 4), 1)]}, {"t": [((0, 70, 5), 1)]}]
+    order = [(1, which.endswith("around"), True)]
+    fields = tuple(Field(f"w{i}", s.result) for i, s in enumerate(specs))
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*t.fields, *fields))
+        return c.window(streams["t"], (0,), [Order(*o) for o in order], specs, out)
+
+    expected = oracle.window(table(steps, "t"), (0,), order, specs)
+    assert run({"t": t}, build, steps)[0] == expected
+    if which in ("rows before", "range before") and hashing._test_mask == hashing.ALL_BITS:
+        assert sum(skipped) > 0
+
+
+@pytest.mark.parametrize("unit", ["ROWS", "RANGE"])
+def test_a_row_that_comes_last_does_not_read_its_wide_frame(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hashing._test_mask != hashing.ALL_BITS:
+        return  # keys whose hashes may be another's are read: what it costs says nothing
+    read: list[int] = []
+    found_in = ranges._found
+
+    def counting(*args: Any) -> Any:
+        found = found_in(*args)
+        read.append(0 if found is None else len(found[1]))
+        return found
+
+    monkeypatch.setattr(ranges, "_found", counting)
+    t = schema(p=INTEGER, x=INTEGER)
+    frame = Frame(unit, -6000 if unit == "ROWS" else -12_000, 0)
+    spec = WindowSpec("SUM", (1,), NUMBER, frame)
+    circuit = Circuit()
+    out = Schema((*t.fields, Field("w", spec.result)))
+    stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
+    circuit.sink("out", stream)
+    circuit.step({"t": [as_input(t, [((1, 2 * i), 1) for i in range(20_000)])]})
+    read.clear()
+
+    change = circuit.step({"t": [as_input(t, [((1, 40_000), 1)])]})["out"]
+
+    assert batch_to_rows(change) == [((1, 40_000, sum(range(28_000, 40_001, 2))), 1)]
+    assert sum(read) < 20

@@ -17,6 +17,7 @@ from dataclasses import replace
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.far_end import FarEnd
+from penstock.circuit.ops.frame_totals import FrameTotals, are_looked_up
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.running_window import RunningWindow, is_running
 from penstock.circuit.ops.window import Window
@@ -45,6 +46,8 @@ def window_operators(
         return _whole_edges(source, partition, order, calls, schema)
     frame = shared_frame(calls, order)
     if frame is None:
+        if are_looked_up(calls, order, source.schema):
+            return (FrameTotals(source, partition, order, calls, schema, told),)
         return (Window(source, partition, order, calls, schema, told),)
     inner, kept = running_totals(calls, source.schema)
     skipped = len(inner) - len(calls)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from penstock.circuit.wide import _add_scaled
+from penstock.circuit.wide import _add, _add_scaled
 from penstock.data.kernel import kernel
 
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -87,6 +87,30 @@ def frame_sums(lo: Any, hi: Any, values: Any, weights: Any, sums: Any, counts: A
             sums[i, j] = np.uint64(0)
         if hi[i] <= lo[i]:
             continue
+        counts[i] = total[hi[i]] - total[lo[i]]
+        for j in range(3):
+            x, y = running[hi[i], j], running[lo[i], j]
+            rest = x - y
+            out = np.uint64(1) if x < y else np.uint64(0)
+            sums[i, j] = rest - borrow
+            if rest < borrow:
+                out = np.uint64(1)
+            borrow = out
+
+
+@kernel("void(int64[::1], int64[::1], uint64[:, ::1], int64[::1], uint64[:, ::1], int64[::1])")
+def frame_totals(lo: Any, hi: Any, parts: Any, counted: Any, sums: Any, counts: Any) -> None:
+    """The same of elements that are sums themselves: uint64[n, 3], and how much each counts."""
+    n = parts.shape[0]
+    running = np.zeros((n + 1, 3), np.uint64)
+    total = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        for j in range(3):
+            running[i + 1, j] = running[i, j]
+        _add(running, i + 1, parts[i, 0], parts[i, 1], parts[i, 2])
+        total[i + 1] = total[i] + counted[i]
+    for i in range(lo.shape[0]):
+        borrow = np.uint64(0)
         counts[i] = total[hi[i]] - total[lo[i]]
         for j in range(3):
             x, y = running[hi[i], j], running[lo[i], j]

@@ -240,7 +240,14 @@ def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Co
         return Column(call.result, numbers, None if valid.all() else valid)
     sums, counts = np.empty((n, 3), np.uint64), np.empty(n, np.int64)
     frame_sums(lo, hi, np.ascontiguousarray(wide_values(column)), weights, sums, counts)
-    words = np.empty((n, 2), np.uint64)
+    return exact_sums(call, sums, counts)
+
+
+def exact_sums(call: WindowSpec, sums: npt.NDArray[np.uint64], counts: Ids) -> Column:
+    """The SUM or AVG that exact totals, uint64[n, 3], of `counts` values are. Raises
+    RuntimeSqlError where one does not fit."""
+    n, average = len(counts), call.kind == "AVG"
+    words, valid = np.empty((n, 2), np.uint64), np.empty(n, np.uint8)
     bad = read_sums(np.arange(n), sums, counts, average, *range_words(call.result), words, valid)
     if bad >= 0:
         raise overflow(call, bad)

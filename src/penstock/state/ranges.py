@@ -8,6 +8,7 @@ come together or not at all.
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
     gaps(spine, keys, at)                   the same without those at either
+    rows_of_longest(spine, keys, low, high) rows of the longest run from one place to the other
     ahead_of(spine, keys, at, width)        a place behind `at`, with about `width` rows on the way
 
 Cost: O(runs · log n) a place, besides the rows found.
@@ -148,6 +149,21 @@ def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     return total
 
 
+def rows_of_longest(spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places) -> I64:
+    """int64[n]: how many rows of the longest run lie from low[i] to high[i] of key i (collisions
+    of the hash included)."""
+    runs = _runs(spine)
+    if not runs:
+        return np.zeros(len(low), np.int64)
+    run = max(runs, key=len)
+    start, stop = _of_key(run, hash_columns(keys, KEY_SEED, n=len(low)))
+    first, last = np.empty_like(start), np.empty_like(stop)
+    search(run.c, run.d, start, stop, low.c, low.d, False, first)
+    search(run.c, run.d, start, stop, high.c, high.d, True, last)
+    rows: I64 = np.maximum(last - first, 0)
+    return rows
+
+
 def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64) -> Places:
     """For row i of `keys` the place of the nearest row of any run that is width[i] rows of that run
     behind at[i]; the end of all places where no run has so many."""
@@ -164,6 +180,14 @@ def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64
         nearer = np.flatnonzero(mine.is_below(found.take(has)))
         found.c[has[nearer]], found.d[has[nearer]] = mine.c[nearer], mine.d[nearer]
     return found
+
+
+def moved(word: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
+    """(words `by` further, or the first or last there is; whether that was so)."""
+    step = np.uint64(min(abs(by), int(TOP)))
+    cut = word < step if by < 0 else word > TOP - step
+    moved = word - step if by < 0 else word + step
+    return np.where(cut, np.uint64(0) if by < 0 else TOP, moved), cut
 
 
 def _runs(spine: OrderedSpine) -> list[OrderedRun]:

@@ -60,7 +60,7 @@ class Written:
     claim: Claim = field(default_factory=Claim)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Run:
     """See the module. `batch` is consolidated and sorted by (k, r); `table` and `shift` index k."""
 

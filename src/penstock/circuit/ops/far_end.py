@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
@@ -40,7 +39,7 @@ from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, U64, Places, between, gaps, search
+from penstock.state.ranges import TOP, U64, Places, between, gaps, moved, search
 
 
 class FarEnd(Node):
@@ -148,11 +147,11 @@ class FarEnd(Node):
         at, after = nearest(self._totals, self._in_order, keys, last, ahead=True)
         is_null = first.c == null
         # frames that end with a change, or behind it but before the next total
-        low, is_nowhere = _moved(first.d, -self._shift)
+        low, is_nowhere = moved(first.d, -self._shift)
         is_nowhere &= ~is_null & (self._shift < 0)
         low[is_null] = 0
         group, code = (_at(w, at) for w in self._totals.words(after))
-        high, ends_before_all = _moved(code, -self._shift - 1)
+        high, ends_before_all = moved(code, -self._shift - 1)
         is_last = (at < 0) | (group != value)
         high[is_last] = TOP
         ends_before_all &= ~is_last & (self._shift >= 0)
@@ -186,7 +185,7 @@ class FarEnd(Node):
         """The first place behind the frame of each row."""
         group, code = self._rows.words(rows)
         is_null = group == self._rows.null_group
-        end, is_cut = _moved(code, self._shift)
+        end, is_cut = moved(code, self._shift)
         is_before_all = is_cut & ~is_null & (self._shift < 0)
         # the place behind the last one: the next code, or the next group
         is_last = is_null | (end == TOP)
@@ -241,14 +240,6 @@ class _Felt:
         end = np.empty(len(self.place), np.int64)
         search(c, d, start, stop, self.ends.c, self.ends.d, False, end)
         return np.where(end > start, end - 1, -1), found
-
-
-def _moved(code: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
-    """(codes `by` further, or the first or last there is; whether that was so)."""
-    step = np.uint64(min(abs(by), int(TOP)))
-    cut = code < step if by < 0 else code > TOP - step
-    moved = code - step if by < 0 else code + step
-    return np.where(cut, np.uint64(0) if by < 0 else TOP, moved), cut
 
 
 def _at(words: U64, at: Ids) -> U64:

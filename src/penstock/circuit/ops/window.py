@@ -74,7 +74,7 @@ class Window(Node):
         self._by_row = any(
             c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
         )
-        self._rows = OrderedSpine(source.schema, partition, self._order.directions)
+        self._rows = self._spine(source.schema)
         self._reach = reach_of(calls, order, source.schema)
         #: which rows are in reach of no change any more, by column
         self.expiry = Expiry()
@@ -85,6 +85,9 @@ class Window(Node):
         if isinstance(self._reach, _Rows) and not self._reach.values:
             reach = self._reach.rows
             self.passed = Passed(self._rows, partition, self._order, reach, reach)
+
+    def _spine(self, schema: Schema) -> OrderedSpine:
+        return OrderedSpine(schema, self._partition, self._order.directions)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
@@ -97,6 +100,11 @@ class Window(Node):
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
+        return self._change(delta, fresh, changes)
+
+    def _change(self, delta: Batch, fresh: OrderedSpine, changes: Changes) -> Batch:
+        """Take in `delta`, whose rows are in `fresh` and lie where the `changes` are; what it
+        changes."""
         segments = self._reach.segments(self._rows, self._order, changes)
         at, old = between(self._rows, segments.keys, segments.low, segments.high)
         among, new = between(fresh, segments.keys, segments.low, segments.high)
@@ -124,10 +132,13 @@ class Window(Node):
             error.row = int(elements.row[error.row])
             raise self._told(error, call, elements.rows) from error
 
+    def _settled(self, segment: Ids, rows: Batch) -> Settled:
+        return self._order.settled(segment, rows)
+
     def _evaluate(self, segments: Segments, segment: Ids, rows: Batch) -> Batch:
         """The rows of `rows` (row i of segment segment[i], not consolidated) that may feel the
         changes, with the calls' values."""
-        found = self._order.settled(segment, rows)
+        found = self._settled(segment, rows)
         elements = Elements.of(found, self._order.order, by_row=self._by_row)
         values = [self._value(i, elements) for i in range(len(self._calls))]
         row, weights = elements.row, elements.weights
@@ -174,7 +185,7 @@ class _Within:
 
     def __init__(self, back: int, ahead: int, *, in_second: bool, halved: bool) -> None:
         self._back, self._ahead = back, ahead
-        self._in_second, self._halved = in_second, halved
+        self.in_second, self._halved = in_second, halved
 
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         # what is felt by halves goes up to three units too far, and must see from there
@@ -182,15 +193,25 @@ class _Within:
         felt = self._around(at, self._ahead, self._back)
         return Segments.joined(changes, changes.key, *self._around(at, reach, reach), felt)
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether there may be other rows in reach than peers, as numbers tell."""
+        return self._back + self._ahead > 0 and not self._halved
+
+    def felt(self, changes: Changes) -> Segments:
+        """Where changes are felt, and no more."""
+        low, high = self._around(changes.at, self._ahead, self._back)
+        return Segments.joined(changes, changes.key, low, high)
+
     def _around(self, at: Places, before: int, behind: int) -> tuple[Places, Places]:
         """The first and last place not further from `at` than that."""
         if self._halved:
             before, behind = before // 2 + 1, behind // 2 + 1
-        number = at.d if self._in_second else at.c
+        number = at.d if self.in_second else at.c
         before_, behind_ = (np.uint64(min(n, int(TOP))) for n in (before, behind))
         low = np.where(number >= before_, number - before_, np.uint64(0))
         high = np.where(number <= TOP - behind_, number + behind_, TOP)
-        if self._in_second:
+        if self.in_second:
             return Places(at.c, low), Places(at.c, high)
         return Places(low, np.zeros_like(low)), Places(high, np.full_like(high, TOP))
 

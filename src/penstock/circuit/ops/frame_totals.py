@@ -1,0 +1,401 @@
+"""Totals over frames that are bounded at both ends and may be wide.
+
+    SUM(x) OVER (… ROWS BETWEEN 10000 PRECEDING AND CURRENT ROW), a row comes last
+
+    rows         5  7 │ 3 ░░░░░░░░░░░░░░░░░░░░░░ 4 │ 8        8 is all that feels the change
+    read              │ 3                          │ 8        and what its frame begins with
+    not read               one total, as if of one row        (`penstock.circuit.totals`)
+
+Read are the rows that feel a change, and those that the frames of the first to the last of them
+begin and end with: about as many. What lies between is one total.
+
+Where that is not worth it, everything is read (`window`): rows in reach of a change are few, or a
+row is there less than zero times, so that a difference of totals is not the total of what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.frames import frame_totals
+from penstock.circuit.moments import wide_values
+from penstock.circuit.node import Node
+from penstock.circuit.ops.window import Window, _Rows, _Within, reach_of
+from penstock.circuit.ordering import Settled
+from penstock.circuit.segments import Changes, Segments
+from penstock.circuit.spec import Frame, Order, Told, WindowSpec
+from penstock.circuit.totals import SummedSpine, Sums, Totals
+from penstock.circuit.wide import add_wide
+from penstock.circuit.windows import exact_sums
+from penstock.data.batch import Batch, Column
+from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat, take_column
+from penstock.data.types import FLOATS, Schema
+from penstock.errors import RuntimeSqlError
+from penstock.state.ordered import OrderedSpine
+from penstock.state.ranges import TOP, Places, between, moved, rows_of_longest, search
+
+#: rows in reach of changes that are read sooner than a total is looked up, by how many of them
+#: feel the changes
+FEW, TIMES = 4096, 4
+#: rows that frames of ROWS reach at least, to be looked up
+WIDE = 512
+#: farther than any row
+_FAR = 1 << 60
+#: parts of partitions: whose, from where, up to where
+_Range = tuple[Ids, Places, Places]
+_SIDES: tuple[Literal["left"], Literal["right"]] = "left", "right"
+
+
+class FrameTotals(Window):
+    """The input's rows with one more column for each call: totals over bounded frames.
+
+    Reference:   as of `penstock.circuit.ops.window`.
+    Incremental: rows that feel the delta, with the totals of their frames before it and after it.
+    State: the input by partition, in order; how many rows are owed.
+    Cost:  O(log n) a change and the rows that feel one; where `window` costs less, that.
+    """
+
+    scalars = (*Window.scalars, "owed")
+
+    def __init__(
+        self,
+        source: Node,
+        partition: tuple[int, ...],
+        order: tuple[Order, ...],
+        calls: tuple[WindowSpec, ...],
+        schema: Schema,
+        told: Told | None = None,
+    ) -> None:
+        # what is added up or counted, each column once
+        self._summed = tuple(sorted({(c.args[0], c.kind != "COUNT") for c in calls if c.args}))
+        super().__init__(source, partition, order, calls, schema, told)
+        #: how often rows are there less than zero times
+        self.owed = 0
+        self._seen: list[int] = []
+        frames = [c.frame for c in calls if c.frame is not None]
+        ends = {e for f in frames for e in (f.start, f.end) if e is not None}
+        #: where the rows begin that are read, counted from those that feel a change
+        self._ends = sorted({0, *ends})
+
+    def _spine(self, schema: Schema) -> OrderedSpine:
+        return SummedSpine(schema, self._partition, self._order.directions, self._summed)
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._partition, self._order.order, self._calls
+
+    def _change(self, delta: Batch, fresh: OrderedSpine, changes: Changes) -> Batch:
+        felt = None if self.owed else self._felt(changes)
+        if felt is not None:
+            at, old = between(self._rows, felt.keys, felt.low, felt.high)
+            among, new = between(fresh, felt.keys, felt.low, felt.high)
+            after = self._order.settled(np.concatenate((at, among)), concat((old, new)))
+            if not len(after.owed[0]):
+                before = self._looked_up(felt, self._order.settled(at, old))
+                self._rows.insert(delta)
+                come = self._looked_up(felt, after)
+                gone = Batch(before.schema, before.columns, -before.weights)
+                return consolidate(concat((gone, come)))
+        self._seen.clear()
+        change = super()._change(delta, fresh, changes)
+        before_it, after_it = self._seen
+        self.owed += after_it - before_it
+        return change
+
+    def _settled(self, segment: Ids, rows: Batch) -> Settled:
+        found = super()._settled(segment, rows)
+        self._seen.append(-int(found.owed[1].sum()))
+        return found
+
+    # which rows feel a change
+
+    def _felt(self, changes: Changes) -> Segments | None:
+        """Where, or None if all in reach of it is to be read."""
+        assert isinstance(self._rows, SummedSpine)
+        reach = self._reach
+        if isinstance(reach, _Within):
+            segments = reach.segments(self._rows, self._order, changes)
+            assert segments.felt is not None
+            rows = rows_of_longest(self._rows, segments.keys, segments.low, segments.high)
+            wide = int(rows.sum())
+            if wide < FEW:
+                return None
+            felt = reach.felt(changes)
+            if wide < TIMES * rows_of_longest(self._rows, felt.keys, felt.low, felt.high).sum():
+                return None
+            totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
+            return None if totals.is_unsure else felt
+        totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
+        return None if totals.is_unsure else self._rows_that_feel(changes, totals)
+
+    def _totals(self, keys: tuple[Column, ...], n: int) -> Totals:
+        assert isinstance(self._rows, SummedSpine)
+        return self._rows.totals(keys, n)
+
+    def _rows_that_feel(self, changes: Changes, totals: Totals) -> Segments:
+        """Of frames that count rows."""
+        back, ahead = max(0, -self._ends[0]), max(0, self._ends[-1])
+        key, at = changes.key, changes.at
+        below = totals.rank(key, at, behind=False)
+        up_to = totals.rank(key, at, behind=True)
+        apart = np.ones(len(key), bool)
+        apart[1:] = (key[1:] != key[:-1]) | (below[1:] - up_to[:-1] > back + ahead)
+        first = np.flatnonzero(apart)
+        last = np.append(first[1:], len(apart)) - 1
+        low, high, key = at.take(first), at.take(last), key[first]
+        if ahead:
+            low = totals.place_of(key, np.maximum(below[first] - ahead, -1))
+        if back:
+            high = totals.place_of(key, up_to[last] + back - 1)
+        return Segments.joined(changes, key, low, high)
+
+    # their values
+
+    def _looked_up(self, felt: Segments, found: Settled) -> Batch:
+        """The rows found where changes are felt, with the calls' values as of now."""
+        if not len(found.place):
+            return empty_batch(self.schema)
+        which, of = np.unique(found.place, return_inverse=True)
+        keys, n = tuple(take_column(k, which) for k in felt.keys), len(which)
+        totals = self._totals(keys, n)
+        c, d = self._rows.words(found.rows)
+        first, last = (np.searchsorted(of, np.arange(n), side) for side in _SIDES)
+        low, high = Places(c[first], d[first]), Places(c[last - 1], d[last - 1])
+        if isinstance(self._reach, _Within) and not self._reach.in_second:
+            low.d[:], high.d[:] = 0, TOP
+        parts = self._parts(totals, low, high, np.bincount(of, found.rows.weights).astype(np.int64))
+        at, more = between(
+            self._rows, tuple(take_column(k, parts.of) for k in keys), parts.low, parts.high
+        )
+        place = np.concatenate((of, parts.of[at]))
+        whole = self._order.settled(place, concat((found.rows, more)))
+        line = _Line.of(self._rows, whole, parts, totals, by_row=self._by_row)
+        is_below = line.places.is_below(low.take(line.place))
+        is_felt = ~(is_below | high.take(line.place).is_below(line.places))
+        shown = np.flatnonzero(is_felt[line.own])
+        values = [self._total(i, line, whole.rows, shown) for i in range(len(self._calls))]
+        row = line.row[shown]
+        columns = [take_column(c, row) for c in whole.rows.columns] + values
+        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        weights = np.ones(len(row), np.int64) if self._by_row else whole.rows.weights[row]
+        return Batch(self.schema, tuple(typed), weights)
+
+    def _parts(self, totals: Totals, low: Places, high: Places, rows: Ids) -> _Parts:
+        """What is read, and what is not, for frames of rows from `low` to `high`, so many."""
+        n = len(low)
+        of = np.arange(n)
+        read: list[_Range] = []
+        skipped: list[_Range] = []
+        begin = totals.rank(of, low, behind=False) if self._by_row else rows
+        end, has_end = Places(np.zeros(n, np.uint64), np.zeros(n, np.uint64)), np.zeros(n, bool)
+        for by in self._ends:
+            if not by:
+                first, last, there = low, high, np.ones(n, bool)
+            else:
+                first, last = self._moved(totals, low, high, begin, rows, by)
+                if by < 0:  # what is felt is there already
+                    meets = ~last.is_below(low)
+                    there = ~(meets & (low.c == 0) & (low.d == 0))
+                    last = _chosen(meets, _previous(low), last)
+                else:
+                    meets = has_end & ~end.is_below(first)
+                    there = ~(meets & (end.c == TOP) & (end.d == TOP))
+                    first = _chosen(meets, _next(end), first)
+            if by < 0:
+                meets = has_end & ~end.is_below(first)
+                first = _chosen(meets, _next(end), first)
+            there &= ~last.is_below(first)
+            at = np.flatnonzero(there & has_end & _next(end).is_below(first))
+            skipped.append((at, _next(end).take(at), _previous(first).take(at)))
+            if by:
+                at = np.flatnonzero(there)
+                read.append((at, first.take(at), last.take(at)))
+            end, has_end = _chosen(there, last, end), has_end | there
+        return _Parts(*_joined(read), *_joined(skipped))
+
+    def _moved(
+        self, totals: Totals, low: Places, high: Places, begin: Ids, rows: Ids, by: int
+    ) -> tuple[Places, Places]:
+        """Where frames of all rows from `low` to `high` begin or end."""
+        if self._by_row:
+            by = max(-_FAR, min(_FAR, by))
+            of = np.arange(len(low))
+            first, last = begin + by, begin + rows - 1 + by
+            first = np.where(last < 0, -1, np.maximum(first, 0))
+            ends = totals.place_of(np.concatenate((of, of)), np.concatenate((first, last)))
+            return ends.take(of), ends.take(of + len(of))
+        assert isinstance(self._reach, _Within)
+        if self._reach.in_second:
+            return Places(low.c, moved(low.d, by)[0]), Places(high.c, moved(high.d, by)[0])
+        return Places(moved(low.c, by)[0], low.d), Places(moved(high.c, by)[0], high.d)
+
+    def _frames(self, frame: Frame, line: _Line, rows: Batch, shown: Ids) -> tuple[Ids, Ids]:
+        """(lo, hi) of the elements `shown`, in the line."""
+        assert frame.start is not None and frame.end is not None
+        at = line.own[shown]
+        first, stop = line.first[line.place[at]], line.stop[line.place[at]]
+        if self._by_row:
+            start, end = (max(-_FAR, min(_FAR, b)) for b in (frame.start, frame.end))
+            here = line.before[at]
+            lo = np.clip(np.searchsorted(line.before, here + start, "left"), first, stop)
+            hi = np.clip(np.searchsorted(line.before, here + end, "right"), first, stop)
+            return lo, np.maximum(lo, hi)
+        assert isinstance(self._reach, _Within)
+        places = line.places.take(at)
+        code = places.d if self._reach.in_second else places.c
+        low, is_beyond = moved(code, frame.start)
+        high, is_before = moved(code, frame.end)
+        lo, hi = np.empty(len(at), np.int64), np.empty(len(at), np.int64)
+        c, d = line.places.c, line.places.d
+        if self._reach.in_second:
+            search(c, d, first, stop, places.c, low, False, lo)
+            search(c, d, first, stop, places.c, high, True, hi)
+        else:
+            search(c, d, first, stop, low, np.zeros_like(low), False, lo)
+            search(c, d, first, stop, high, np.full_like(high, TOP), True, hi)
+        lo = np.where(is_beyond & (frame.start > 0), stop, lo)
+        hi = np.where(is_before & (frame.end < 0), first, hi)
+        valid = rows.columns[self._order.order[0].column].valid
+        if valid is not None:
+            # NULLs see each other, and there is nothing else in their line
+            is_null = valid[line.row[shown]] == 0
+            lo, hi = np.where(is_null, first, lo), np.where(is_null, stop, hi)
+        return lo, np.maximum(lo, hi)
+
+    def _total(self, i: int, line: _Line, rows: Batch, shown: Ids) -> Column:
+        call = self._calls[i]
+        assert call.frame is not None
+        lo, hi = self._frames(call.frame, line, rows, shown)
+        counted = line.rows
+        if call.args:
+            (argument,) = call.args
+            which = self._summed.index((argument, call.kind != "COUNT"))
+            column = take_column(rows.columns[argument], line.row)
+            counted = np.zeros(len(line.rows), np.int64)
+            counted[line.own] = line.rows[line.own]
+            if column.valid is not None:
+                counted[line.own] *= column.valid
+            weights = counted[line.own]
+            counted[line.skipped] = line.sums.counts[which]
+        if call.kind == "COUNT":
+            before = np.concatenate((np.zeros(1, np.int64), np.cumsum(counted)))
+            return Column(call.result, before[hi] - before[lo])
+        parts = np.zeros((len(line.rows), 3), np.uint64)
+        values = np.ascontiguousarray(wide_values(column))
+        add_wide(line.own, weights, values, parts, np.zeros(0, np.int64))
+        parts[line.skipped] = line.sums.sums[which]
+        sums, counts = np.empty((len(lo), 3), np.uint64), np.empty(len(lo), np.int64)
+        frame_totals(lo, hi, parts, counted, sums, counts)
+        try:
+            return exact_sums(call, sums, counts)
+        except RuntimeSqlError as error:
+            if self._told is None or error.row is None:
+                raise
+            error.row = int(line.row[shown[error.row]])
+            raise self._told(error, i, rows) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is read besides the rows that feel changes, and what is not: places of partition `of`
+    (`skipped_of`), a part each."""
+
+    of: Ids
+    low: Places
+    high: Places
+    skipped_of: Ids
+    skipped_low: Places
+    skipped_high: Places
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Rows that were read and parts that were not, in order, an element each (rows: or one a copy).
+
+    `own`: the elements that are rows, `row`: which; `skipped`: those that are parts, with `sums`.
+    `rows`: how many rows an element is, `before`: those of the elements before it. `first`, `stop`:
+    where the elements of a place are."""
+
+    own: Ids
+    row: Ids
+    skipped: Ids
+    sums: Sums
+    places: Places
+    place: Ids
+    rows: Ids
+    before: Ids
+    first: Ids
+    stop: Ids
+
+    @staticmethod
+    def of(
+        spine: OrderedSpine, found: Settled, parts: _Parts, totals: Totals, *, by_row: bool
+    ) -> _Line:
+        weights = found.rows.weights
+        row = np.repeat(np.arange(len(weights)), weights) if by_row else np.arange(len(weights))
+        c, d = spine.words(found.rows)
+        c, d, place = c[row], d[row], found.place[row]
+        low = parts.skipped_low
+        order = np.lexsort((low.d, low.c, parts.skipped_of))
+        of, low, high = parts.skipped_of[order], low.take(order), parts.skipped_high.take(order)
+        behind = np.empty(len(of), np.int64)
+        first, stop = (np.searchsorted(place, of, side) for side in _SIDES)
+        search(c, d, first, stop, low.c, low.d, False, behind)
+        own = np.arange(len(row)) + np.searchsorted(behind, np.arange(len(row)), "right")
+        skipped = behind + np.arange(len(of))
+        sums = totals.between(of, low, high)
+
+        def both(mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            out = np.empty(len(own) + len(skipped), mine.dtype)
+            out[own], out[skipped] = mine, theirs
+            return out
+
+        rows = both(np.ones(len(row), np.int64) if by_row else weights, sums.rows)
+        places, whose = Places(both(c, low.c), both(d, low.d)), both(place, of)
+        numbers = np.arange(int(whose[-1]) + 1)
+        ends = (np.searchsorted(whose, numbers, side) for side in _SIDES)
+        before = np.cumsum(rows) - rows
+        return _Line(own, row, skipped, sums, places, whose, rows, before, *ends)
+
+
+def _chosen(which: npt.NDArray[np.bool_], a: Places, b: Places) -> Places:
+    return Places(np.where(which, a.c, b.c), np.where(which, a.d, b.d))
+
+
+def _next(at: Places) -> Places:
+    d = at.d + np.uint64(1)
+    return Places(at.c + (d == 0).astype(np.uint64), d)
+
+
+def _previous(at: Places) -> Places:
+    return Places(at.c - (at.d == 0).astype(np.uint64), at.d - np.uint64(1))
+
+
+def _joined(parts: list[_Range]) -> _Range:
+    of, low_c, low_d, high_c, high_d = (
+        np.concatenate(x)
+        for x in zip(*((of, a.c, a.d, b.c, b.d) for of, a, b in parts), strict=True)
+    )
+    return of, Places(low_c, low_d), Places(high_c, high_d)
+
+
+def are_looked_up(calls: Sequence[WindowSpec], order: tuple[Order, ...], rows: Schema) -> bool:
+    """Whether `FrameTotals` computes these calls, and may be worth it."""
+    for call in calls:
+        if call.frame is None or not call.frame.is_bounded or len(call.args) > 1:
+            return False
+        if call.kind not in ("COUNT", "SUM", "AVG"):
+            return False
+        if call.kind != "COUNT" and rows.types[call.args[0]].kind in FLOATS:
+            return False
+    reach = reach_of(tuple(calls), order, rows)
+    if isinstance(reach, _Within):
+        return len(order) == 1 and reach.is_wide
+    return isinstance(reach, _Rows) and reach.rows >= WIDE
