@@ -234,3 +234,9 @@ def test_what_does_not_parse_hides_no_mistake_of_the_other_statements() -> None:
         (7, "Compilation error"),
     ]
     assert "RANK is a window function" in error.value.messages[3].message
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_constant_that_is_infinite_is_refused_without_a_warning_beside() -> None:
+    with pytest.raises(SqlError):
+        compile_program("CREATE VIEW v AS VALUES (CAST(1e0 / 0e0 AS INT))")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from penstock.data.build import column_from_python, column_to_python
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_kernel
@@ -42,7 +44,8 @@ def constant(e: Expr) -> Literal | None:
             return None
         columns.append(column_from_python(a.type.with_nullable(False), [known.value]))
     try:
-        answer = kernel(columns, 1)
+        with np.errstate(all="ignore"):  # floats have infinity and NaN, and nobody to warn
+            answer = kernel(columns, 1)
     except RuntimeSqlError as error:
         raise BindError(e.span, error.message) from None
     return Literal(e.type, column_to_python(answer.with_type(e.type))[0], span=e.span)
