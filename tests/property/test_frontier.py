@@ -45,6 +45,8 @@ CONDITIONS: list[tuple[str, Any, bool]] = [
      lambda r, now: -2 * HOUR < now - r[1] < HOUR, True),
     ("TIMESTAMPDIFF(MINUTE, NOW(), ts) >= -59", lambda r, now: now - r[1] < HOUR, True),
     ("2 > DATEDIFF(HOUR, NOW(), ts)", lambda r, now: r[1] - now < 2 * HOUR, True),
+    ("TIMESTAMPDIFF(HOUR, ts, NOW()) = 2",
+     lambda r, now: 2 * HOUR <= now - r[1] < 3 * HOUR, True),
     ("TIMESTAMPDIFF(MONTH, ts, NOW()) < id", lambda r, now: r[0] > 0, False),
     ("ts > NOW() OR id = 1", lambda r, now: r[1] > now or r[0] == 1, True),
     ("NOT (ts < NOW() - INTERVAL '2' HOURS)", lambda r, now: r[1] >= now - 2 * HOUR, True),

@@ -351,6 +351,8 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
          ["Join inner", "Frontier $time < $bound", "Scan d", "Scan now", "Scan c"]),
         ("SELECT p FROM d WHERE TIMESTAMPDIFF(MINUTE, ts, NOW()) < 10",
          ["Frontier ts > $bound", "Scan d", "Scan now"]),
+        ("SELECT p FROM d WHERE 0 = DATEDIFF(DAY, ts, NOW())",
+         ["Frontier ts < $bound", "Frontier ts > $bound", "Scan d", "Scan now", "Scan now"]),
         ("SELECT p FROM d WHERE TIMESTAMPDIFF(MONTH, ts, NOW()) < 10",
          ["Filter", "Join inner", "Scan d", "Scan now"]),
     ],

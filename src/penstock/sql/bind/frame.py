@@ -48,6 +48,7 @@ from penstock.sql.bind.forms import (
     has,
     outers,
 )
+from penstock.sql.bind.moments import from_and_to
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
 
@@ -104,7 +105,7 @@ class Frame:
         #: what can fail, behind a test that may keep it from being reached
         late: list[Expr] = []
         passing: list[tuple[Expr, str, Expr]] = []
-        for c in conjuncts(condition):
+        for c in (side for term in conjuncts(condition) for side in from_and_to(term)):
             found = clock.temporal(c)
             if found is not None:
                 passing.append(found)

@@ -2,6 +2,7 @@
 
     TIMESTAMPDIFF(MINUTE, ts, NOW()) < 10     ──►    ts > NOW() - INTERVAL '10' MINUTE
     TIMESTAMPDIFF(HOUR, NOW(), ts) >= 2       ──►    ts >= NOW() + INTERVAL '2' HOUR
+    TIMESTAMPDIFF(DAY, ts, NOW()) = 0         ──►    … >= 0 AND … <= 0, each as above
 
 Whole units are cut off toward zero, so `< 10` and `<= 10` are ten and eleven of them. Units of
 months have no fixed length and stay. A moment that is further away than INTEGER counts units of is
@@ -21,6 +22,17 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 #: a thousand years: no bound leaves the calendar
 _FURTHEST = 365_000 * MICROSECONDS["DAY"]
 _MICROSECONDS = SqlType(Kind.INTERVAL_SHORT, nullable=False, unit="SECOND")
+
+
+def from_and_to(p: Expr) -> list[Expr]:
+    """The conjuncts that `p`, a condition that rows are kept by, stands for: where it is an
+    equality that `as_moments` can tell from both sides, these two; else itself."""
+    if not isinstance(p, Call) or p.function.name != "=" or not has(p, Now):
+        return [p]
+    sides = [build.call(op, list(p.args), p.span) for op in (">=", "<=")]
+    if all(isinstance(s, Call) and as_moments(s) is not None for s in sides):
+        return sides
+    return [p]
 
 
 def as_moments(p: Call) -> Call | None:
