@@ -23,7 +23,7 @@ import pytest
 
 from tests.servers import PostgresServer, postgres
 from tests.system.armed import Armed, armed_server, until
-from tests.system.conftest import Pipeline
+from tests.system.conftest import Pipeline, System
 
 __all__ = ["postgres"]
 
@@ -151,7 +151,10 @@ class Story:
 
     def in_file(self) -> Counter[Any]:
         rows: Counter[Any] = Counter()
-        for line in (self.folder / "counts.json").read_text().splitlines():
+        path = self.folder / "counts.json"
+        if not path.exists():  # not delivered to yet
+            return rows
+        for line in path.read_text().splitlines():
             for what, row in json.loads(line).items():
                 rows[tuple(row.values())] += 1 if what == "insert" else -1
         assert all(n >= 0 for n in rows.values()), rows
@@ -159,6 +162,8 @@ class Story:
 
     def in_postgres(self) -> Counter[Any]:
         with psycopg.connect(str(self.postgres)) as db:
+            if db.execute("SELECT to_regclass('counts')").fetchone() == (None,):
+                return Counter()
             return Counter(db.execute("SELECT source, n, ids FROM counts").fetchall())
 
     def verify(self) -> None:
@@ -284,3 +289,32 @@ def test_a_pipeline_killed_at_random_instants_ends_equal_to_its_view(
     for token in filter(None, tokens):
         assert story.p.wait_reset(token)["status"] == "complete"
     story.end()
+
+
+def test_a_target_restored_from_a_backup_while_the_pipeline_runs_is_written_anew(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.sqlite"
+    connector = {
+        "name": "c",
+        "index": "i",
+        "mode": "snapshot_and_follow",
+        "transport": {"name": "sqlite_output", "config": {"path": str(path), "table": "v"}},
+    }
+    p = Pipeline(
+        system,
+        f"""CREATE TABLE t (k INT NOT NULL PRIMARY KEY);
+        CREATE MATERIALIZED VIEW v WITH ('connectors' = '[{json.dumps(connector)}]')
+          AS SELECT k FROM t;
+        CREATE INDEX i ON v (k);""",
+        {},
+    )
+    with sqlite3.connect(path) as target, sqlite3.connect(":memory:") as backup:
+        p.send("t", {"k": 1})
+        target.backup(backup)
+        p.send("t", {"k": 2})
+        backup.backup(target)
+        assert target.execute("SELECT k FROM v").fetchall() == [(1,)]
+        p.send("t", {"k": 3})
+        assert target.execute("SELECT k FROM v ORDER BY k").fetchall() == [(1,), (2,), (3,)]
+    p.stop()

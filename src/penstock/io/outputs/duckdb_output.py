@@ -50,6 +50,7 @@ from penstock.io.outputs.duckdb_file import DuckDbFile
 from penstock.io.outputs.duckdb_reader import DuckDbReader
 from penstock.io.outputs.duckdb_table import DuckDbTable
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -96,6 +97,7 @@ class DuckDbSink(Sink):
         self._file.new_prefix = f"{self._stages}0-new-"
         self._stage: ArrowStage | None = None
         self._staging: Staging | None = None
+        self._last_seen = LastSeen()
         self._bytes = 0
 
     @property
@@ -182,6 +184,7 @@ class DuckDbSink(Sink):
                 check_complete(generation, stage.rows, marker)
                 self._table.replace_from_stage(db, self._table.create(db), stage)
                 self._table.write_marker(db, marker, stored)
+        self._last_seen.saw(marker)
         self._drop_staging()
 
     @contextmanager
@@ -222,6 +225,7 @@ class DuckDbSink(Sink):
         with self._errors("apply"), self._file.writing() as db:
             stored = self._table.read_marker(db)
             check_owner(stored, self.context, self._where)
+            self._last_seen.check(stored, self._where)
             if is_applied(stored, marker, self._where):
                 return
             types = self._table.create(db)
@@ -239,6 +243,7 @@ class DuckDbSink(Sink):
                 come = take(rows, np.flatnonzero(rows.weights > 0))
                 self._table.insert(db, types, copies(come))
             self._table.write_marker(db, marker, stored)
+        self._last_seen.saw(marker)
         self._bytes += _size(rows)
 
     # reading back

@@ -23,7 +23,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from penstock.io.contracts import Marker, SinkContext, SinkRejected, StagingLost
+from penstock.io.contracts import (
+    Marker,
+    SinkContext,
+    SinkRejected,
+    SinkUnavailable,
+    StagingLost,
+)
 
 
 @dataclass(slots=True)
@@ -98,6 +104,28 @@ def is_applied(stored: Marker | None, marker: Marker, target: str) -> bool:
     """True if the delta that `marker` describes is in the target already (see the table)."""
     same = check_fence(stored, marker, target)
     return same and stored is not None and marker.step <= stored.step
+
+
+class LastSeen:
+    """What one Sink object knows a target to hold. One that holds less was restored, emptied or
+    made anew behind its back: a delta more would be a mixture. Who connects anew finds out what is
+    owed to it (reset.md section 3, "Marker")."""
+
+    def __init__(self) -> None:
+        self._at = (0, 0)
+
+    def saw(self, marker: Marker) -> None:
+        """That was written, and is there for good."""
+        self._at = marker.generation, marker.step
+
+    def check(self, stored: Marker | None, target: str) -> None:
+        """Raises SinkUnavailable if what was seen is there no more."""
+        at = (0, 0) if stored is None else (stored.generation, stored.step)
+        if at < self._at:
+            raise SinkUnavailable(
+                f"{target} has lost what was written to it: it was at generation {self._at[0]}, "
+                f"step {self._at[1]}, and is at {at[0]}, {at[1]}"
+            )
 
 
 def marker_to_json(marker: Marker) -> dict[str, Any]:

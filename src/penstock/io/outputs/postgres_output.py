@@ -43,6 +43,7 @@ from penstock.io.contracts import (
 )
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -118,6 +119,7 @@ class PostgresSink(Sink):
         self._where = f"table '{name[1]}'"
         self._db: Connection | None = None
         self._staging: Staging | None = None
+        self._last_seen = LastSeen()
         self._bytes = 0
 
     def _connection_parameters(self, o: Options) -> dict[str, Any]:
@@ -214,6 +216,7 @@ class PostgresSink(Sink):
             self._rows.replace(db, generation)
             self._rows.drop_stage(db, generation)
             self._table.write_marker(db, marker)
+        self._last_seen.saw(marker)
         self._staging = None
 
     def abort(self, generation: int) -> None:
@@ -227,10 +230,12 @@ class PostgresSink(Sink):
         with self._writing("apply") as db:
             stored = self._table.read_marker(db)
             check_owner(stored, self.context, self._where)
+            self._last_seen.check(stored, self._where)
             if is_applied(stored, marker, self._where):
                 return
             self._rows.apply(db, self._table.create(db), rows, marker.generation)
             self._table.write_marker(db, marker)
+        self._last_seen.saw(marker)
         self._bytes += sum(c.values.nbytes for c in rows.columns)
 
     # reading back

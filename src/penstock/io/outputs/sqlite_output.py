@@ -45,6 +45,7 @@ from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import by_key, check_keys, copies, keyed_changes
 from penstock.io.outputs.column_text import sqlite_rows, sqlite_values
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -90,6 +91,7 @@ class SqliteSink(Sink):
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._staging: Staging | None = None
+        self._last_seen = LastSeen()
         self._writes_diff = False
         self._bytes = 0
 
@@ -184,6 +186,7 @@ class SqliteSink(Sink):
                 self._table.replace_from_stage(db, generation)
             self._table.drop_stage(db, generation)
             self._table.write_marker(db, marker)
+        self._last_seen.saw(marker)
         self._staging = None
 
     def abort(self, generation: int) -> None:
@@ -206,6 +209,7 @@ class SqliteSink(Sink):
         with self._writing("apply") as db:
             stored = self._table.read_marker(db)
             check_owner(stored, self.context, self._where)
+            self._last_seen.check(stored, self._where)
             if is_applied(stored, marker, self._where):
                 return
             self._table.create(db)
@@ -214,6 +218,7 @@ class SqliteSink(Sink):
             else:
                 self._apply_copies(db, rows)
             self._table.write_marker(db, marker)
+        self._last_seen.saw(marker)
         self._bytes += _size(rows)
 
     def _apply_keyed(self, db: sqlite3.Connection, rows: Batch) -> None:
