@@ -4,7 +4,7 @@ delta ──► group ids ──► rows of the touched groups before
                    └──► accumulators += delta
                         rows of the touched groups after ──► -before +after where they differ
 
-Where all calls add numbers up, one kernel does all of that (`penstock.circuit.ops.linear`).
+Where all calls show numbers, one kernel does most of that (`penstock.circuit.ops.at_once`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.accumulate import Counts, GroupedRows, the_array
 from penstock.circuit.ops.aggregate_call import Call
-from penstock.circuit.ops.linear import LinearCalls
+from penstock.circuit.ops.at_once import CallsAtOnce
 from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat_columns, take_column
@@ -74,7 +74,7 @@ class Aggregate(Node):
         self._specs = calls
         self._calls = tuple(Call(spec, self._rows) for spec in calls)
         #: where one kernel does what they do
-        self._linear = LinearCalls(self._calls) if keys and LinearCalls.are(self._calls) else None
+        self._at_once = CallsAtOnce(self._calls) if keys and CallsAtOnce.are(self._calls) else None
         self._sweep = Sweep()
         self._changes = Changes(self)
         #: groups that the calls have room for
@@ -92,10 +92,10 @@ class Aggregate(Node):
             return self._changed_by((none,))
         if self.inputs[0].more is None:
             rows = self._grouped(self.inputs[0].delta)
-            if self._linear is not None and (
+            if self._at_once is not None and (
                 len(self._calls) == 1 or not are_many(len(rows.groups))
             ):
-                return self._changed_at_once(rows, self._linear)
+                return self._changed_at_once(rows, self._at_once)
             return self._changed_by((rows,))
         # a total is looked at when all have come: what one batch overflows the next may take back
         return self._changed_by(map(self._grouped, self.inputs[0].batches(), count()))
@@ -126,7 +126,7 @@ class Aggregate(Node):
         after_at, after = self._read(touched)
         return self._change(touched, before_at, before, after_at, after)
 
-    def _changed_at_once(self, rows: GroupedRows, calls: LinearCalls) -> Batch | None:
+    def _changed_at_once(self, rows: GroupedRows, calls: CallsAtOnce) -> Batch | None:
         """The same by one kernel."""
         assert self._table is not None
         self._make_room(rows.touched)

@@ -59,7 +59,7 @@ class Extremum(Accumulator):
         args: Sequence[int] | None = None,
     ) -> None:
         self._args = tuple(range(len(columns)) if args is None else args)
-        self._result = result
+        self.result = result
         self._shown = shown
         self._directions = tuple((down, not down) for down in descending)
         fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
@@ -165,7 +165,7 @@ class Extremum(Accumulator):
         values = column.values
         if not valid.all():
             values[valid == 0] = 0
-        return Column(self._result, values, None if valid.all() else valid, column.heaps)
+        return Column(self.result, values, None if valid.all() else valid, column.heaps)
 
     def state_rows(self) -> int:
         return len(self._spine)

@@ -1,11 +1,12 @@
-"""All calls of a GROUP BY at once, where each of them adds numbers up (COUNT, SUM, AVG).
+"""All calls of a GROUP BY at once, where each of them adds numbers up (COUNT, SUM, AVG) or keeps
+the best row (MIN, MAX, ARG_MIN, ARG_MAX) and shows a number.
 
     totals of the touched groups ──► before ──► + delta ──► after ──► back to where they were
-                                        └── values ──► -before +after where they differ
+    best rows                           └── values ──► -before +after where they differ
 
 One kernel does what the accumulators (`penstock.circuit.ops.accumulate`) do one by one: the totals
 of a group are fetched once, many groups at the same time, and a small step pays for one call. What
-is kept stays theirs.
+is kept stays theirs. The best rows are found by `Extremum`, and the kernel only compares them.
 
 Cost: O(|delta|) additions, O(touched groups) waits for memory.
 """
@@ -22,6 +23,7 @@ from penstock.circuit import wide
 from penstock.circuit.dense import Ids
 from penstock.circuit.ops.accumulate import Accumulator, Count, ExactSum, GroupedRows
 from penstock.circuit.ops.aggregate_call import Call
+from penstock.circuit.ops.extremum import Extremum
 from penstock.circuit.wide import _add_scaled, _is_within, inlined, mean
 from penstock.data.batch import Column, Weights
 from penstock.data.kernel import kernel
@@ -29,14 +31,16 @@ from penstock.data.masks import all_set
 from penstock.data.pointers import load_u64, store_u64
 
 #: what the kernel is told of a call
-_SUMS, _COUNTS, _WEIGHTS, _VALUES, _IS_WIDE, _AVERAGE, _RANGE = 0, 1, 2, 3, 4, 5, 6
+_SUMS, _COUNTS, _WEIGHTS, _VALUES, _IS_WIDE, _AVERAGE, _IS_SHOWN = 0, 1, 2, 3, 4, 5, 6
+_RANGE = 7
 
 _ZERO = np.uint64(0)
 _NOTHING = np.zeros(0, np.uint64)
 
 
-class LinearCalls:
-    """The calls of one operator, each a COUNT, or a SUM or AVG of integers or decimals."""
+class CallsAtOnce:
+    """The calls of one operator, each a COUNT, a SUM or AVG of integers or decimals, or an
+    `Extremum` that shows a value of at most two words, equal where these are."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._calls = calls
@@ -44,7 +48,9 @@ class LinearCalls:
     @staticmethod
     def are(calls: Sequence[Call]) -> bool:
         return bool(calls) and all(
-            type(call.accumulator) in (Count, ExactSum) and not call.is_distinct for call in calls
+            not call.is_distinct
+            and (type(call.accumulator) in (Count, ExactSum) or _shows_words(call.accumulator))
+            for call in calls
         )
 
     def take_in(
@@ -55,10 +61,18 @@ class LinearCalls:
         new ones. None if a value does not fit its type."""
         groups = len(rows.touched)
         told = np.zeros((len(self._calls), _RANGE + 4), np.uint64)
-        held = [self._tell(call, rows, t) for call, t in zip(self._calls, told, strict=True)]
         words = np.empty((2 * groups, 1 + 4 * len(told)), np.uint64)
         values = np.empty((len(told), 2 * groups, 2), np.uint64)
         valid = np.empty((len(told), 2 * groups), np.uint8)
+        held = []
+        for call, t, v, known in zip(self._calls, told, values, valid, strict=True):
+            if isinstance(call.accumulator, Extremum):
+                t[_IS_SHOWN] = 1
+                self._show(call.accumulator, rows.touched, v[:groups], known[:groups])
+                call.accumulator.add(call.counted(rows))
+                self._show(call.accumulator, rows.touched, v[groups:], known[groups:])
+            else:
+                held.append(self._tell(call, rows, t))
         places, weights, row = np.empty((3, 2 * groups), np.int64)
         count = _take_in(
             rows.touched, rows.slots, rows.weights, totals, told, words, values, valid, places,
@@ -72,6 +86,17 @@ class LinearCalls:
             for i, call in enumerate(self._calls)
         )
         return places[:count], row[:count], tuple(columns), weights[:count]
+
+    @staticmethod
+    def _show(best: Extremum, groups: Ids, words: Any, valid: Any) -> None:
+        """Write the values of `groups` where the kernel compares them: 0 for NULL."""
+        column = best.read(groups)
+        if best.result.is_wide:
+            words[:] = column.values
+        else:
+            words[:, 0] = column.values.astype(np.int64, copy=False).view(np.uint64)
+            words[:, 1] = 0
+        valid[:] = 1 if column.valid is None else column.valid
 
     @staticmethod
     def _tell(call: Call, rows: GroupedRows, told: npt.NDArray[np.uint64]) -> Any:
@@ -100,8 +125,18 @@ def _address(array: npt.NDArray[Any]) -> int:
     return address
 
 
+def _shows_words(accumulator: Accumulator) -> bool:
+    """Whether it is an extremum whose value is its words: of floats, 0.0 is -0.0."""
+    if type(accumulator) is not Extremum:
+        return False
+    type_ = accumulator.result
+    return not (type_.is_view or type_.children) and (
+        type_.is_wide or np.dtype(type_.dtype).kind in "biu"
+    )
+
+
 def _column(accumulator: Accumulator, words: npt.NDArray[np.uint64], valid: Any) -> Column:
-    assert isinstance(accumulator, Count | ExactSum)
+    assert isinstance(accumulator, Count | ExactSum | Extremum)
     type = accumulator.result
     values = words if type.is_wide else words[:, 0].astype(type.dtype)
     return Column(type, values, None if all_set(valid) else valid)
@@ -125,7 +160,7 @@ def _take_in(
     signs: Any,
     row: Any,
 ) -> int:
-    """`LinearCalls.take_in`. A row of `words` are the totals of a group before, in the second half
+    """`CallsAtOnce.take_in`. A row of `words` are the totals of a group before, in the second half
     after: of all rows, and four a call, its own count and the sum."""
     groups, eight = touched.shape[0], np.uint64(8)
     # nothing here depends on anything, so that many groups are fetched at the same time
@@ -189,7 +224,7 @@ def _take_in(
         is_sum, is_mean = told[c, _SUMS] != _ZERO, told[c, _AVERAGE] != _ZERO
         least0, least1 = told[c, _RANGE], told[c, _RANGE + 1]
         most0, most1 = told[c, _RANGE + 2], told[c, _RANGE + 3]
-        for at in range(2 * groups):
+        for at in range(2 * groups if told[c, _IS_SHOWN] == _ZERO else 0):
             count = words[at, counted]
             w0, w1, w2 = count, _ZERO, _ZERO
             is_valid = not is_sum or np.int64(count) > 0
