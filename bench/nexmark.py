@@ -1,8 +1,8 @@
 """Nexmark: every query through the real compiler and engine, state in memory.
 
 Input is made before the clock starts. Event time is 10 ms an event. Environment variables:
-`NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (40,000: what Feldera's own runs take at a
-time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,1000,10000,100000).
+`NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (40,000: what Feldera's own runs take at
+a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,1000,10000,100000).
 
     nexmark/q4                     events/s, all events in steps of NEXMARK_STEP
     nexmark/q4/p50, p99            milliseconds a step
