@@ -55,6 +55,7 @@ class Log:
         #: what came and is in no column yet
         self._new: list[tuple[Batch, U64 | None]] = []
         self._is_plain = True
+        self._weight = 0
         self._columns: list[_Growing] = []
         self._weights = np.empty(0, np.int64)
         #: rows in the columns, those of them that have their hash in `_k` and that are in the table
@@ -74,13 +75,14 @@ class Log:
 
     def weight(self) -> int:
         """The sum of all weights."""
-        return int(self.rows().weights.sum())
+        return self._weight
 
     def append(self, batch: Batch, hashes: U64 | None = None) -> None:
         """Add `batch`, of which nothing is deferred; `hashes` are those of its keys, by
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
+        self._weight += int(np.add.reduce(batch.weights))
         if len(self._new) >= FEW_DELTAS:
             self._take_in()
 
@@ -118,6 +120,13 @@ class Log:
             columns = tuple(c.first(self._count) for c in self._columns)
             self._rows = Batch(self.schema, columns, self._weights[: self._count])
         return self._rows
+
+    def parts(self) -> list[Batch]:
+        """All of them in batches that any thread may read, while this one is looked into and no
+        more appended to."""
+        taken = tuple(c.first(self._taken) for c in self._columns)
+        first = [Batch(self.schema, taken, self._weights[: self._taken])] if self._taken else []
+        return [*first, *(batch for batch, _ in self._new)]
 
     def copy(self) -> Batch:
         """The same, which stays as it is whatever is appended."""

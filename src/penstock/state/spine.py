@@ -188,8 +188,11 @@ class Spine:
         self._settle()
         log = self._taken_log()
         self._total_weight += log.weight()
-        # the rows are made here, because a log is no thing for two threads
-        self._sorting, self._being_sorted = _sorter.submit(self.run_of, log.rows()), log
+        # a log is no thing for two threads, and making one batch of it is as long as ten steps
+        self._sorting, self._being_sorted = _sorter.submit(self._run_of, log.parts()), log
+
+    def _run_of(self, parts: list[Batch]) -> Run:
+        return self.run_of(parts[0] if len(parts) == 1 else packed(parts))
 
     def _taken_log(self) -> Log:
         log, self._log = self._log, Log(self.schema, self.key)
