@@ -1,8 +1,8 @@
 """Second moments of REAL and DOUBLE: Σa, Σb and Σa·b as exact sums, read as pairs of doubles.
 
 A product is taken with its rounding error, so all three sums are exact and a retraction leaves
-nothing behind (`penstock.circuit.floating`). Only the result n·Σab - Σa·Σb is rounded, to about
-106 bits of its terms.
+nothing behind (`penstock.circuit.floating`). Only the result n·Σab - Σa·Σb is rounded: to about
+106 bits of its terms, or exactly where these nearly cancel out, so that equal values vary by 0.
 
 Products from `HUGE` on are scaled by 2**-2·SHIFT, as is everything that is computed with them.
 """
@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.floating import HUGE, SHIFT, Floats, inlined, product_error
+from penstock.circuit import floating
+from penstock.circuit.floating import (
+    HUGE,
+    SHIFT,
+    Floats,
+    grow,
+    inlined,
+    product_error,
+    rounded,
+)
 from penstock.data.kernel import kernel
 
 _DOWN = 2.0**-SHIFT
 _UP = 2.0**SHIFT
+#: a result below this share of its terms is computed again from all that is known of them
+_CANCELS = 2.0**-40
 
 
 @inlined
@@ -62,16 +73,41 @@ def products(a: Floats, b: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_
     return values, errors, is_huge
 
 
+@inlined
+def _exact(a: Any, b: Any, ab: Any, group: Any, n: Any, total: Any, spare: Any) -> Any:
+    """n·Σab - Σa·Σb rounded once, from the parts of the totals of `group`, in scratch `total`."""
+    total[0, :] = 0.0
+    for k in range(ab.shape[1]):
+        x = ab[group, k]
+        if x != 0.0:
+            product = x * n
+            grow(total, 0, product, spare)
+            grow(total, 0, product_error(x, n, product), spare)
+    for i in range(a.shape[1]):
+        for k in range(b.shape[1]):
+            x, y = a[group, i], -b[group, k]
+            if x != 0.0 and y != 0.0:
+                product = x * y
+                grow(total, 0, product, spare)
+                grow(total, 0, product_error(x, y, product), spare)
+    return rounded(total)
+
+
 @kernel(
     "void(float64[:, ::1], boolean[::1], float64[:, ::1], boolean[::1], float64[:, ::1], "
-    "boolean[::1], int64[::1], int64[::1], int64, boolean, boolean, float64[::1], uint8[::1])"
+    "boolean[::1], int64[::1], int64[::1], int64[::1], float64[:, ::1], float64[:, ::1], "
+    "float64[:, ::1], boolean, int64, boolean, boolean, float64[::1], uint8[::1])",
+    helpers=(floating,),
 )
 def read_float_moments(
     a: Any, a_scaled: Any, b: Any, b_scaled: Any, ab: Any, ab_scaled: Any, counts: Any,
-    specials: Any, divisor: Any, same: Any, root: Any, out: Any, valid: Any,
+    specials: Any, groups: Any, a_parts: Any, b_parts: Any, ab_parts: Any, are_all: Any,
+    divisor: Any, same: Any, root: Any, out: Any, valid: Any,
 ) -> None:  # fmt: skip
-    """out[j] = (n·Σab - Σa·Σb) / divisor of group j (see `penstock.circuit.moments`), from the
-    groups' totals as `Totals.read` gives them."""
+    """out[j] = (n·Σab - Σa·Σb) / divisor of groups[j] (see `penstock.circuit.moments`), from the
+    totals of groups[j] as `Totals.read` gives them, and their parts, if they `are_all`."""
+    room = 2 * ab_parts.shape[1] + 2 * a_parts.shape[1] * b_parts.shape[1] + 1
+    total, spare = np.empty((1, room), np.float64), np.empty(room + 1, np.float64)
     for j in range(counts.shape[0]):
         count = counts[j]
         out[j] = 0.0
@@ -95,6 +131,8 @@ def read_float_moments(
         left, left1 = _times(xy, xy1, n, 0.0)
         right, right1 = _times(x, x1, y, y1)
         number, _ = _sum(left, left1, -right, -right1)
+        if are_all and not scaled and abs(number) < _CANCELS * abs(left):
+            number = _exact(a_parts, b_parts, ab_parts, groups[j], n, total, spare)
         if same and number < 0.0:
             number = 0.0
         value = number / n

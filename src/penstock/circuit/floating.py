@@ -121,7 +121,7 @@ def _add(ids: Any, weights: Any, values: Any, parts: Any, at: Any) -> Any:
 
 
 @inlined
-def _rounded(parts: Any) -> Any:
+def rounded(parts: Any) -> Any:
     """The sum of parts[0], smallest first without overlap, rounded to nearest."""
     k = parts.shape[1] - 1
     while k >= 0 and parts[0, k] == 0.0:
@@ -172,11 +172,11 @@ def _read(ids: Any, parts: Any, huge: Any, twice: Any, out: Any, scaled: Any) ->
                     x *= _DOWN
             if x != 0.0:
                 grow(total, 0, x, spare)
-        out[j, 0] = _rounded(total)
+        out[j, 0] = rounded(total)
         if out[j, 0] == 0.0:
             out[j, 0] = 0.0  # never -0.0
         grow(total, 0, -out[j, 0], spare)
-        out[j, 1] = _rounded(total)
+        out[j, 1] = rounded(total)
 
 
 class Totals:

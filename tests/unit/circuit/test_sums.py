@@ -277,3 +277,18 @@ def test_a_sum_that_needs_more_parts_between_two_checkpoints_is_saved_whole(tmp_
     expected = bag(batch_to_rows(steady.snapshot("out").batch()))
     assert bag(batch_to_rows(other.snapshot("out").batch())) == expected
     assert {row[1] for row in expected if row[0] in (1.0, 3.0)} == {0.375}
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-3, 123456.789, -7e10 / 3, 1e100 / 3])
+def test_equal_doubles_do_not_vary(value: float) -> None:
+    for kind in ("VAR_POP", "STDDEV_POP", "STDDEV_SAMP"):
+        assert totals(kind, DOUBLE, [(value, 3)], [(value, 4)], [(value, 10**6)]) == [0.0] * 3
+
+
+def test_doubles_that_hardly_vary_do_by_what_they_do() -> None:
+    values = [0.1, 0.1, math.nextafter(0.1, 1)]
+    exact = [Fraction(v) for v in values]
+    mean = sum(exact) / 3
+    variance = sum((v - mean) ** 2 for v in exact) / 3
+    (got,) = totals("VAR_POP", DOUBLE, [(v, 1) for v in values])
+    assert got == pytest.approx(float(variance), rel=1e-15, abs=0)

@@ -213,9 +213,13 @@ class FloatMoments(Accumulator):
         valid = np.empty(len(groups), dtype=np.uint8)
         a = self._sums["a"].read(groups)
         b = a if self._a == self._b else self._sums["b"].read(groups)
+        of_a, of_ab = self._sums["a"], self._sums["ab"]
+        of_b = self._sums.get("b", of_a)
+        are_all = not any(t.huge.shape[1] for t in self._sums.values())
         read_float_moments(
-            *a, *b, *self._sums["ab"].read(groups), self._counts[groups], self._specials[groups],
-            self._divisor, self._a == self._b, self._root, out, valid,
+            *a, *b, *of_ab.read(groups), self._counts[groups], self._specials[groups], groups,
+            of_a.parts, of_b.parts, of_ab.parts, are_all, self._divisor, self._a == self._b,
+            self._root, out, valid,
         )  # fmt: skip
         with np.errstate(over="ignore"):  # a result beyond REAL is infinite
             values = out.astype(self._result.dtype, copy=False)
