@@ -33,10 +33,13 @@ _WALL, _EVENT_SECCOMP = 0x40000000, 7
 _WRITES = {1: "write", 18: "pwrite", 20: "writev", 296: "pwritev", 328: "pwritev2", 77: "ftruncate",
            285: "fallocate"}  # fmt: skip
 _COPIES = {326: 2, 40: 0}  # copy_file_range, sendfile: which argument is written to
-_OPENS = {2: 1, 257: 2}  # open, openat: which argument has the flags
-_NAMES = {85: "creat", 76: "truncate", 82: "rename", 264: "renameat", 316: "renameat2", 86: "link",
-          265: "linkat", 88: "symlink", 266: "symlinkat", 87: "unlink", 263: "unlinkat",
-          83: "mkdir", 258: "mkdirat", 84: "rmdir"}  # fmt: skip
+_OPENS = {2: 1, 257: 2}  # open, openat: which argument has the flags, behind the name
+#: which argument is the name that comes or goes: creat, truncate, rename, renameat, renameat2,
+#: link, linkat, symlink, symlinkat, unlink, unlinkat, mkdir, mkdirat, rmdir
+_NAMES = {85: 0, 76: 0, 82: 1, 264: 3, 316: 3, 86: 1, 265: 3, 88: 1, 266: 2, 87: 0, 263: 1, 83: 0,
+          258: 1, 84: 0}  # fmt: skip
+#: the longest path that the kernel takes
+_PATH_MAX = 4096
 _TRACED = (*_WRITES, *_COPIES, *_OPENS, *_NAMES)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,9 +73,9 @@ def is_possible() -> bool:
 
 
 def killed_at(work: Callable[[], None], folder: Path, at: int) -> int:
-    """Run `work` in a child that is killed before its change number `at` (from 1) to a file in
-    `folder`, or to any name; how many changes there were before it ended. At most `at`, and `at`
-    only if it was killed. Raises AssertionError if it fails by itself."""
+    """Run `work` in a child that is killed before its change number `at` (from 1) to a file or a
+    name in `folder`, or to a relative name; how many changes there were before it ended. At most
+    `at`, and `at` only if it was killed. Raises AssertionError if it fails by itself."""
     child = os.fork()
     if child == 0:
         _in_child(work)
@@ -150,14 +153,25 @@ def _is_change(pid: int, folder: Path) -> bool:
     _ptrace(_GET_SYSCALL_INFO, pid, ctypes.addressof(call), ctypes.sizeof(call))
     number = call.number
     if number in _NAMES:
-        return True
+        return _is_in(pid, call.args[_NAMES[number]], folder)
     if number in _OPENS:
-        return bool(call.args[_OPENS[number]] & (os.O_CREAT | os.O_TRUNC))
+        flags = _OPENS[number]
+        is_new = call.args[flags] & (os.O_CREAT | os.O_TRUNC)
+        return bool(is_new) and _is_in(pid, call.args[flags - 1], folder)
     fd = call.args[_COPIES.get(number, 0)]
     try:
         return os.readlink(f"/proc/{pid}/fd/{fd}").startswith(str(folder))
     except OSError:
         return False
+
+
+def _is_in(pid: int, address: int, folder: Path) -> bool:
+    """Whether the name at this address of the process is one in `folder`, or a relative one."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        # may end at the end of what is mapped
+        name = memory.read(_PATH_MAX).partition(b"\0")[0].decode(errors="replace")
+    return not name.startswith("/") or Path(name).is_relative_to(folder)
 
 
 def _ptrace(request: int, pid: int, data: int, size: int = 0) -> None:

@@ -107,10 +107,10 @@ def after(target: Target, report: Path) -> None:
 def things(target: Target) -> dict[str, int]:
     """Patterns of the names of all that is at the target, and how many there are of each."""
     if isinstance(target, DeltaTarget):
-        folder = Path(target.uri)
-        if target.read() is not None:
-            fault_targets.clean(target)
-        return dict.fromkeys(fault_targets.names(target), 1) if folder.exists() else {}
+        if target.read() is None:
+            return {}  # before its first version there is no table for VACUUM
+        fault_targets.clean(target)
+        return dict.fromkeys(fault_targets.names(target), 1)
     path = Path(target.config()["path"])
     names = [str(p.relative_to(path.parent)) for p in path.parent.rglob("*")]
     if path.exists():

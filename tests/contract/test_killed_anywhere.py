@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-slow = pytest.mark.slow
+slow = (pytest.mark.slow, pytest.mark.timeout(1800))
 
 
 @pytest.mark.parametrize(
