@@ -106,6 +106,15 @@ OF_WINDOWS = {
     "window_start AS s FROM TABLE(HOP(TABLE h, DESCRIPTOR(ts), INTERVAL '2' SECOND, "
     "INTERVAL '4' SECOND)) GROUP BY k, window_start) GROUP BY s) w ON m.s = w.s AND m.n >= w.n",
 }
+#: as they are, as their rows see them, and without a key
+OF_SESSIONS = {
+    "sessions": "SELECT k, window_start, window_end, COUNT(*) AS n FROM TABLE(SESSION(TABLE h, "
+    "DESCRIPTOR(ts), DESCRIPTOR(k), INTERVAL 4 SECONDS)) GROUP BY k, window_start, window_end",
+    "rows of sessions": "SELECT k, ts, window_start FROM TABLE(SESSION(TABLE h, DESCRIPTOR(ts), "
+    "DESCRIPTOR(k), INTERVAL 5 SECONDS))",
+    "sessions of all": "SELECT window_end, COUNT(*) AS n FROM TABLE(SESSION(TABLE h, "
+    "DESCRIPTOR(ts), INTERVAL 1 SECOND)) GROUP BY window_end",
+}
 #: rows of one side only can go: all that is to come may match those of the other
 OF_ONE_SIDE = {
     "left, range": "SELECT a.t, b.t AS u, b.x FROM a LEFT JOIN b ON a.k = b.k AND a.t >= b.t",
@@ -222,6 +231,35 @@ def test_state_of_a_stream_without_end_has_one(queries: Mapping[str, str], eager
     if queries not in (SHARED, OF_ONE_SIDE):
         early, late = (np.max(s, axis=0) for s in (sizes[8:20], sizes[20:]))
         assert (late <= 1.5 * early + 12).all(), f"rows by node, once and later: {early} {late}"
+
+
+def test_sessions_that_grow_meet_and_are_split_near_the_line(eager: None) -> None:
+    plan = plan_of(OF_SESSIONS.values())
+    circuit, keeping = compile_circuit(plan), compile_circuit(replace(plan, expiries=()))
+    rng = np.random.default_rng(11)
+    start = dt.datetime(2024, 1, 1)
+    there: list[tuple[int, int]] = []
+    for now in range(16):
+        near = [i for i, (_, t) in enumerate(there) if t > now - 4]
+        gone = [there.pop(i) for i in sorted(near, reverse=True) if rng.integers(3) == 0]
+        come = [(int(k), now - int(ago)) for k, ago in rng.integers(0, (60, 6), (40, 2))]
+        there += come
+        rows = [(row, sign) for rows, sign in ((gone, -1), (come, 1)) for row in rows]
+        batch = {"h": [((k, start + dt.timedelta(seconds=t)), sign) for (k, t), sign in rows]}
+        assert outputs(circuit, plan, batch) == outputs(keeping, plan, batch), f"step {now}"
+
+
+def test_sessions_of_keys_that_come_and_go_leave_nothing_behind(eager: None) -> None:
+    plan = plan_of(OF_SESSIONS.values())
+    circuit, keeping = compile_circuit(plan), compile_circuit(replace(plan, expiries=()))
+    sizes = []
+    for now in range(24):
+        key = now // 2 * 9  # each comes with two times, and never again
+        step = [("h", key + i % 9, 0, 0, False) for i in range(18)]
+        batch = history([*[[]] * now, step])[-1]
+        assert outputs(circuit, plan, batch) == outputs(keeping, plan, batch)
+        sizes.append(state_rows(circuit))
+    assert (np.array(sizes[-1]) <= np.array(sizes[15])).all(), f"{sizes[15]} {sizes[-1]}"
 
 
 def state_rows(circuit: Circuit) -> list[int]:

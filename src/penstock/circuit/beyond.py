@@ -109,11 +109,13 @@ def _told_later(told: Told | None, skipped: int) -> Told | None:
 
 
 def expiries_of(nodes: Sequence[Node], column: int) -> Iterator[tuple[Expiry, int]]:
-    """What each of a window's operators forgets by a column of the rows, and by which of its own
-    columns."""
+    """What each of a window's operators forgets by a column of the rows (or, where there is one
+    operator, of what it emits), and by which of its own columns."""
     for node in nodes:
-        if isinstance(node, Window | RunningWindow):
+        if isinstance(node, Window):
             yield node.expiry, column
+        elif isinstance(node, RunningWindow):
+            yield node.expiry, node.kept_column(column)
         elif isinstance(node, FarEnd):
             yield from node.expiries_by(column)
 

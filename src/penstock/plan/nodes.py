@@ -248,12 +248,17 @@ class WindowCall:
 @dataclass(frozen=True, slots=True)
 class Window(Node):
     """The input's columns, then one per call: its value for the row among those of its partition
-    in `order` (ties are broken by the remaining columns)."""
+    in `order` (ties are broken by the remaining columns).
+
+    `session`: it is a step of finding sessions with this gap, in units of the order's column, whose
+    reader does not tell a neighbour that is the gap away, or more, from none; MAX is of the times
+    that sessions begin with, MIN of those that they end with, the gap after the last."""
 
     input: Node
     partition: tuple[int, ...]
     order: tuple[SortKey, ...]
     calls: tuple[WindowCall, ...]
+    session: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,10 +367,11 @@ class ConnectorPlan:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Rows of input number `input` of `node` whose `column` is less than the one value of `line`
-    and `shift` (in the column's units) concern no later change of any input: what `node`
-    remembers of them may be forgotten. `in_order`: `column` is the first of the node's order, and
-    a later change may concern those of them that are nearest to it in that order."""
+    """Rows of input number `input` of `node` whose `column` (of a window: one of what it emits) is
+    less than the one value of `line` and `shift` (in the column's units) concern no later change of
+    any input: what `node` remembers of them may be forgotten. `in_order`: `column` is the first of
+    the node's order, and a later change may concern those of them that are nearest to it in that
+    order."""
 
     node: Node
     input: int

@@ -97,12 +97,12 @@ class RunningWindow(Node):
             self._states.append(range(start, start + len(types)))
             fields += [Field(f"${i}.{j}", t) for j, t in enumerate(types)]
         self._kept = Schema((*rows.fields, *fields))
-        self._shown = (*range(width), *(s.start for s in self._states))
+        self._shown: tuple[int, ...] = (*range(width), *(s.start for s in self._states))
         # by the values too, so that what a row was meets where that is taken back
         self._kept_order = row_order.then(range(width, len(self._kept)))
         self._rows = OrderedSpine(self._kept, partition, row_order.directions)
         self._fine = not any(map(asks_for_peers, forward)) or _is_second(order, rows)
-        #: partitions that no change comes to any more, by column
+        #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
         #: which rows come before all that may change, but for the last of each partition that
@@ -110,6 +110,10 @@ class RunningWindow(Node):
         self.passed: Passed | None = None
         if row_order.order and _ends_in_changes(row_order.order[0], rows):
             self.passed = Passed(self._rows, partition, self._kept_order, 0, 1)
+
+    def kept_column(self, shown: int) -> int:
+        """Where a column of what is emitted is in the rows that are kept."""
+        return self._shown[shown]
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta

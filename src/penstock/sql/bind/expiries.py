@@ -4,6 +4,7 @@
     PARTITION BY window_start       the same of windows and top-k
     ORDER BY ts RANGE 10 PRECEDING  rows whose ts is less than its waterline - 20
     ORDER BY ts … ROWS, LAG, RANK   the same, but for the last ones that later rows look back at
+    SESSION                         rows of sessions that end before the waterline of the time
     DISTINCT, EXCEPT                rows that have a column behind its waterline
     ON l.day = r.day                rows of both sides, days behind both waterlines
     ASOF l.t >= r.t                 l behind the waterline of r.t; r behind both, but for the last
@@ -87,7 +88,9 @@ def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[E
             yield from _columns(node, input, partition, known)
             yield from _frames(node, known)
             line = known.of(input, node.order[0].column) if node.order else None
-            if line is not None:
+            if line is not None and node.session is not None:
+                yield from _sessions(node, line, node.session, known)
+            elif line is not None:
                 yield Expiry(node, 0, node.order[0].column, line, in_order=True)
         case AsofJoin(left=left, right=right, times=(a, b)):
             yield from _keys(node, known)
@@ -130,6 +133,20 @@ def _frames(node: Window, known: Waterlines) -> Iterator[Expiry]:
             yield Expiry(node, 0, column, line, -2 * reach)
 
 
+def _sessions(node: Window, line: Node, gap: int, known: Waterlines) -> Iterator[Expiry]:
+    """`line`: that of the times, and of rows of which more than the time is known."""
+    time, width = node.order[0].column, len(node.input.schema)
+    kind = node.calls[0].kind
+    if kind == "MIN":
+        # the rows of a session go together, when it has ended for good
+        end = known.of(node, width)
+        if end is not None:
+            yield Expiry(node, 0, width, end)
+    else:
+        # neighbours see each other across the gap, and are seen by those whose next one may change
+        yield Expiry(node, 0, time, line, -gap if kind == "MAX" else -2 * gap)
+
+
 def _keys(node: Join | AsofJoin, known: Waterlines) -> Iterator[Expiry]:
     for a, b in node.keys:
         line = known.of_equal(node, a, b)
@@ -161,8 +178,10 @@ def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expi
 def _is_of_use(e: Expiry) -> bool:
     """Whether a value of the line is one of the column, and none can fail: it is not by LATENESS
     that a pipeline has to compute `t - 1` of a line that no row is on."""
-    rows = inputs(e.node)[e.input]
-    column = rows.schema.types[e.column].with_nullable(False)
+    types = inputs(e.node)[e.input].schema.types
+    if isinstance(e.node, Window):
+        types = e.node.schema.types
+    column = types[e.column].with_nullable(False)
     if e.line.schema.types[0].with_nullable(False) != column:
         return False
     below = [e.line]

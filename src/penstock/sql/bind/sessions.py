@@ -37,7 +37,7 @@ def sessions(data: Node, time: int, key: tuple[int, ...], gap: int, span: Span) 
     beside = Schema((*fields, Field("$before", maybe), Field("$after", maybe)))
     near = Window(
         beside, data, key, order,
-        (WindowCall("LAG", (time,), maybe), WindowCall("LEAD", (time,), maybe)), span=span,
+        (WindowCall("LAG", (time,), maybe), WindowCall("LEAD", (time,), maybe)), gap, span=span,
     )  # fmt: skip
     before, after = references(beside)[width:]
     end = _plus(at, gap)
@@ -52,9 +52,8 @@ def sessions(data: Node, time: int, key: tuple[int, ...], gap: int, span: Span) 
     starts = (WindowCall("MAX", (width,), maybe, _SO_FAR),)
     whole = Schema((*begun.fields, Field("$last", maybe)))
     ends = (WindowCall("MIN", (width + 1,), maybe, _FROM_HERE),)
-    windows = Window(
-        whole, Window(begun, rows, key, order, starts, span=span), key, order, ends, span=span
-    )
+    so_far = Window(begun, rows, key, order, starts, gap, span=span)
+    windows = Window(whole, so_far, key, order, ends, gap, span=span)
     first, last = references(whole)[width + 2 :]
     # every row is in a session, so neither is ever NULL
     bounds = (build.coalesce([first, _never_null(at)], span),

@@ -22,7 +22,7 @@ from dataclasses import replace
 from penstock.data.types import FLOATS, NUMBERS, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.bounds import bounds_of
-from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
+from penstock.plan.expressions import Call, Cast, Coalesce, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -177,6 +177,8 @@ class Waterlines:
 
     def of_function(self, below: Node, e: Expr) -> Node | None:
         """That of an expression over `below`."""
+        if isinstance(below, Window) and below.session is not None:
+            e = _never_null(e)
         column = _growing(e)
         line = None if column is None else self.of(below, column)
         if line is None or isinstance(e, InputRef):
@@ -187,7 +189,7 @@ class Waterlines:
 
     def _window(self, node: Window, column: int) -> Node | None:
         if column >= len(node.input.schema):
-            return None
+            return self._session_end(node)
         line = self.of(node.input, column)
         if column in node.partition:
             return line
@@ -200,7 +202,17 @@ class Waterlines:
             else c.frame.end is not None and c.frame.end <= 0 and c.kind != "LAST_VALUE"
             for c in node.calls
         )
-        return line if looks_back else None
+        if looks_back or node.session is None:
+            return line if looks_back else None
+        # a change ahead shows as far as the gap
+        return _moved(line, -node.session) if node.calls[-1].kind == "LEAD" else None
+
+    def _session_end(self, node: Window) -> Node | None:
+        """That of the ends of sessions, which end the gap after the last of their times: one that
+        changes does not end before the first time that may come, neither before nor after that."""
+        if node.session is None or node.calls[0].kind != "MIN":
+            return None
+        return _moved(self.of(node.input, node.order[0].column), node.session)
 
     def _hop(self, node: Hop, column: int) -> Node | None:
         width = len(node.input.schema)
@@ -269,6 +281,11 @@ def least(a: Node | None, b: Node | None) -> Node | None:
     )  # fmt: skip
     value = build.call("LEAST", list(references(both.schema)), None)
     return Project(Schema((Field(_NAME, value.type),)), both, (value,))
+
+
+def _never_null(e: Expr) -> Expr:
+    """What COALESCE is of a start or an end of a session, which every row has."""
+    return e.args[0] if isinstance(e, Coalesce) else e
 
 
 def _growing(e: Expr) -> int | None:
