@@ -154,3 +154,13 @@ def months_between(a: Array, b: Array) -> Array:
     rest_b = b - month_start(months_of(day_b)) * DAY_US
     months = months - ((months > 0) & (rest_b < rest_a))
     return np.asarray(months + ((months < 0) & (rest_b > rest_a)))
+
+
+def nearest_months(a: Array, count: int) -> Array:
+    """The time nearest to `a` that is `count` (not 0) whole months before or after it, as
+    `months_between` counts: where a month is too short for that, it is its last microsecond before
+    `a`, and the first one of the next month after it."""
+    month = months_of(a // DAY_US)
+    rest = a - month_start(month) * DAY_US
+    start, end = (month_start(month + count + i) * DAY_US for i in (0, 1))
+    return np.asarray(np.minimum(start + rest, end if count > 0 else end - 1))

@@ -6,12 +6,13 @@ All arguments are evaluated; the forms that must not (CASE, COALESCE, IF, IFNULL
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from penstock.data.batch import Array, Column
 from penstock.data.heap import union
-from penstock.data.types import Kind
+from penstock.data.types import Kind, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.functions.coercion import common_type
 from penstock.functions.comparison import compare_kernel, compared_types
@@ -100,6 +101,24 @@ def not_null(types: Types, literals: Literals) -> Overload | None:
 
     result = types[0].with_nullable(False)
     return Overload(types, result, kernel, can_fail=True, strict=False, nullable=False)
+
+
+def _varying(t: SqlType) -> SqlType:
+    """`t` with CHAR(n) in it as VARCHAR, but for maps."""
+    if t.kind is Kind.CHAR:
+        return replace(t, kind=Kind.VARCHAR, precision=None)
+    return (
+        replace(t, children=tuple(map(_varying, t.children)))
+        if t.children and t.kind is not Kind.MAP
+        else t
+    )
+
+
+@define_typed("$VARYING", "text of CHAR(n) beside other text")
+def varying(types: Types, literals: Literals) -> Overload | None:
+    """CHAR(n), or what holds it → the same with its blanks as VARCHAR."""
+    result = _varying(types[0])
+    return Overload(types, result, lambda args, n: args[0].with_type(result))
 
 
 @define_typed("$SINGLE", "the value of a scalar sub-query")

@@ -265,6 +265,17 @@ def timestampdiff(types: Types, literals: Literals) -> Overload | None:
     return Overload((VARCHAR, a, b), INTEGER, kernel, can_fail=True)
 
 
+@define_typed("$MONTHS_AWAY", "{}(timestamp, n)")
+def months_away(types: Types, literals: Literals) -> Overload | None:
+    """(moment, n) → the nearest moment from which, or (n > 0) to which, it is n whole months."""
+    count = int(literals[1])
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        return Column(TIMESTAMP, calendar.nearest_months(args[0].values, count))
+
+    return Overload((TIMESTAMP, types[1]), TIMESTAMP, kernel)
+
+
 # construction --------------------------------------------------------------------------------
 
 

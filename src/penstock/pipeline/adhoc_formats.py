@@ -22,6 +22,8 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 ROWS_PER_CHUNK = 10_000
+#: 0001-01-01 and 9999-12-31 as days since 1970
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
 
 CONTENT_TYPES = {
     "text": "text/plain",
@@ -68,11 +70,34 @@ def _as_text_type(t: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_float32(t) or t == pa.time64("ns") else t
 
 
+def _day_as_text(t: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_timestamp(t) or pa.types.is_date(t) else t
+
+
+def _is_far(array: pa.Array) -> bool:
+    """Whether there is a day outside the years 1 to 9999, which are all that Python knows."""
+    t = array.type
+    if pa.types.is_map(t):
+        return _is_far(array.keys) or _is_far(array.items)
+    if pa.types.is_list(t):
+        return _is_far(array.flatten())
+    if pa.types.is_struct(t):
+        return any(map(_is_far, array.flatten()))
+    if _day_as_text(t) == t:
+        return False
+    ends = pc.min_max(array.cast(pa.date32(), safe=False).cast(pa.int32()))
+    least, most = (ends[name].as_py() for name in ("min", "max"))
+    return least is not None and not (least >= _FIRST_DAY and most <= _LAST_DAY)
+
+
 def _shown(table: pa.Table) -> pa.Table:
     """`table` with what Python has no type for: a REAL is the double that is written like it
-    (1.1, not 1.100000023841858), and nanoseconds of a TIME are text."""
+    (1.1, not 1.100000023841858), nanoseconds of a TIME are text, and so are days that are far
+    away."""
     columns = []
     for column in table.columns:
+        if any(map(_is_far, column.chunks)):
+            column = column.cast(_read_as(column.type, _day_as_text))
         text = _read_as(column.type, _as_text_type)
         if text == column.type:
             columns.append(column)
@@ -183,7 +208,7 @@ def _as_parquet(table: pa.Table) -> Iterator[bytes]:
 
 def _as_hash(table: pa.Table) -> Iterator[bytes]:
     """SHA-256 over the sorted rows, so that order does not matter."""
-    rows = sorted(orjson.dumps(list(r), default=_plain) for r in _rows(table))
+    rows = sorted(orjson.dumps(list(r), default=_plain) for r in _rows(_shown(table)))
     yield hashlib.sha256(b"\n".join(rows)).hexdigest().upper().encode()
 
 

@@ -135,6 +135,19 @@ def test_an_interval_is_written_as_one() -> None:
     assert json.loads(answer("SELECT INTERVAL 0 SECOND AS z", "json")) == {"z": "00:00:00"}
 
 
+def test_a_day_outside_the_years_1_to_9999_is_written_and_does_not_break_the_answer() -> None:
+    sql = """SELECT make_timestamp(253402300800000000) AS a, DATE '10000-01-01' AS b,
+             [DATE '0001-01-01' - 500, NULL] AS c, make_timestamp(0) AS d"""
+    assert json.loads(answer(sql, "json")) == {
+        "a": "10000-01-01 00:00:00.000000",
+        "b": "10000-01-01",
+        "c": ["-0001-08-20", None],
+        "d": "1970-01-01T00:00:00",
+    }
+    assert "| 10000-01-01 00:00:00.000000 | 10000-01-01 |" in answer(sql).decode()
+    assert len(answer(sql, "hash")) == 64
+
+
 def test_a_real_is_written_short_and_a_time_to_the_nanosecond() -> None:
     sql = """SELECT 1.1::FLOAT AS r, [0.1::FLOAT, NULL] AS rs, MAP {1.50: 'nan'::FLOAT} AS m,
              '10:00:00.123456789'::TIME_NS AS t, '10:00:00'::TIME_NS AS u"""

@@ -354,6 +354,8 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
         ("SELECT p FROM d WHERE 0 = DATEDIFF(DAY, ts, NOW())",
          ["Frontier ts < $bound", "Frontier ts > $bound", "Scan d", "Scan now", "Scan now"]),
         ("SELECT p FROM d WHERE TIMESTAMPDIFF(MONTH, ts, NOW()) < 10",
+         ["Frontier ts > $bound", "Scan d", "Scan now"]),
+        ("SELECT p FROM d WHERE TIMESTAMPDIFF(MONTH, ts, NOW()) < p",
          ["Filter", "Join inner", "Scan d", "Scan now"]),
     ],
 )  # fmt: skip

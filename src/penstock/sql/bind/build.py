@@ -78,19 +78,28 @@ def coerce(expr: Expr, target: SqlType) -> Expr:
         return expr
     if isinstance(expr, Literal):
         check_literal(expr, target, expr.span)
-    if expr.type.kind is Kind.CHAR and target.kind is Kind.VARCHAR:
+    if _meets_text(expr.type, target):
         expr = _with_its_blanks(expr)
-        if expr.type == target:
+        if expr.type.same_as(target):
             return expr
     return Cast(target, expr, span=expr.span)
+
+
+def _meets_text(source: SqlType, target: SqlType) -> bool:
+    """Whether there is CHAR(n) in `source` where `target` has VARCHAR. (A MAP is converted, so that
+    what is looked up in it without blanks is found.)"""
+    if source.kind is Kind.CHAR:
+        return target.kind is Kind.VARCHAR
+    if source.kind is Kind.MAP:
+        return False
+    return source.kind is target.kind and any(map(_meets_text, source.children, target.children))
 
 
 def _with_its_blanks(expr: Expr) -> Expr:
     """Text of CHAR(n) as VARCHAR where it meets other text, as when the two are compared: only a
     CAST that is written takes its blanks away (sql-reference 1.4)."""
-    nothing = Literal(VARCHAR.with_nullable(False), "", span=expr.span)
-    function = resolve("||", [expr.type, nothing.type], [None, ""])
-    return Call(function.result, function, (expr, nothing), span=expr.span)
+    function = resolve("$VARYING", [expr.type], [None])
+    return Call(function.result, function, (expr,), span=expr.span)
 
 
 def check_literal(literal: Literal, target: SqlType, span: Span | None) -> None:

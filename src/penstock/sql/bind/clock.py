@@ -109,6 +109,8 @@ def rises(e: Expr) -> bool:
             if isinstance(b, Literal):
                 return rises(a)
             return f.name == "+" and isinstance(a, Literal) and rises(b)
+        case Call(function=f, args=(a, _)) if f.name == "$MONTHS_AWAY":
+            return rises(a)
         case Call(function=f, args=args) if f.name in _TRUNCATIONS:
             return any(rises(a) for a in args)
         case Cast(type=t, operand=operand):

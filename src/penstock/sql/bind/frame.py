@@ -233,6 +233,10 @@ class Frame:
         ]
         return lifted, on
 
+    def is_reached_by_all(self) -> bool:
+        """Whether every row comes to the expression that is being lowered."""
+        return not self._reaching
+
     def is_for_all(self, query: Node, on: Sequence[Expr] = ()) -> bool:
         """Whether a sub-query, joined by `on`, is asked for all rows: not if it can fail, where
         some do not come to it."""

@@ -5,14 +5,15 @@
     TIMESTAMPDIFF(DAY, ts, NOW()) = 0         ──►    … >= 0 AND … <= 0, each as above
 
 Whole units are cut off toward zero, so `< 10` and `<= 10` are ten and eleven of them. Units of
-months have no fixed length and stay. A moment that is further away than INTEGER counts units of is
-compared as what it is, where TIMESTAMPDIFF by itself is an error.
+months have no fixed length: the moment that is so many of them away is looked up in the calendar.
+A moment that is further away than INTEGER counts units of is compared as what it is, where
+TIMESTAMPDIFF by itself is an error.
 """
 
 from __future__ import annotations
 
-from penstock.data.types import TIMESTAMP, Kind, SqlType
-from penstock.functions.interval_units import MICROSECONDS, canonical_unit
+from penstock.data.types import INTEGER, TIMESTAMP, Kind, SqlType
+from penstock.functions.interval_units import MICROSECONDS, MONTHS, canonical_unit
 from penstock.plan.expressions import Call, Expr, Literal
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import Now, has
@@ -21,6 +22,7 @@ _DIFFERENCES = ("TIMESTAMPDIFF", "DATEDIFF")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 #: a thousand years: no bound leaves the calendar
 _FURTHEST = 365_000 * MICROSECONDS["DAY"]
+_FURTHEST_MONTHS = 12_000
 _MICROSECONDS = SqlType(Kind.INTERVAL_SHORT, nullable=False, unit="SECOND")
 
 
@@ -49,19 +51,28 @@ def as_moments(p: Call) -> Call | None:
         return None
     unit, start, end = difference.args
     name = canonical_unit(str(unit.value)) if isinstance(unit, Literal) else ""
-    if name not in MICROSECONDS or has(start, Now) == has(end, Now):
+    size = MICROSECONDS.get(name) or MONTHS.get(name)
+    if size is None or has(start, Now) == has(end, Now):
         return None
     if not all(x.type.kind in (Kind.DATE, Kind.TIMESTAMP) for x in (start, end)):
         return None
     op, least = _whole(op, count.value)
-    span = least * MICROSECONDS[name]
-    if abs(span) > _FURTHEST:
+    span = least * size
+    if abs(span) > (_FURTHEST if name in MICROSECONDS else _FURTHEST_MONTHS):
         return None
     start, end = (build.cast(x, TIMESTAMP, x.span) for x in (start, end))
     # end - start compared with span
+    moment, clock = (start, end) if has(end, Now) else (end, start)
     if has(end, Now):
-        return _compared(start, _MIRRORED[op], end, -span, p)
-    return _compared(end, op, start, span, p)
+        op, span = _MIRRORED[op], -span
+    if name in MONTHS:
+        shift = Literal(INTEGER.with_nullable(False), span)
+        limit = build.call("$MONTHS_AWAY", [clock, shift], p.span)
+    else:
+        limit = build.call("+", [clock, Literal(_MICROSECONDS, span)], p.span)
+    found = build.call(op, [moment, limit], p.span)
+    assert isinstance(found, Call)
+    return found
 
 
 def _whole(op: str, n: int) -> tuple[str, int]:
@@ -71,10 +82,3 @@ def _whole(op: str, n: int) -> tuple[str, int]:
     if op == ">=":
         return (">=", n) if n > 0 else (">", n - 1)
     return ("<=", n) if n < 0 else ("<", n + 1)
-
-
-def _compared(moment: Expr, op: str, clock: Expr, shift: int, p: Call) -> Call:
-    limit = build.call("+", [clock, Literal(_MICROSECONDS, shift)], p.span)
-    found = build.call(op, [moment, limit], p.span)
-    assert isinstance(found, Call)
-    return found

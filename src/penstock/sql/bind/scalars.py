@@ -18,7 +18,7 @@ from penstock.data.types import BIGINT, Field, Kind, Schema
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Expr, InputRef, Literal
-from penstock.plan.nodes import AggCall, Aggregate, JoinKind, Node, Project
+from penstock.plan.nodes import AggCall, Aggregate, JoinKind, Node, Project, Values
 from penstock.plan.rewrite import can_fail
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import (
@@ -40,6 +40,9 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
     """The value of `e` as an expression over the frame."""
     exact = is_one_row(e.query)
     if not outers(e.query):
+        above = _above(frame, e.query) if exact else None
+        if above is not None:
+            return replace(above, type=e.type, span=e.span)
         query = e.query if exact else _counted(e.query, 0, e.span)
         at = frame.attach(JoinKind.INNER, query)
         return replace(frame.column(at), span=e.span) if exact else _single(frame, at, e.span)
@@ -56,6 +59,23 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
     if not is_single:
         return _single(frame, at + n, e.span)
     return replace(frame.column(at + n), span=e.span)
+
+
+def _above(frame: Frame, query: Node) -> Expr | None:
+    """The value of `query`, one row, as an expression over the frame, where it can fail and some
+    rows may not come to it: a constant, or what is computed of aggregates."""
+    value: Expr = InputRef(query.schema.types[0], 0)
+    while isinstance(query, Project):
+        value = substituted(value, query.exprs)
+        query = query.input
+    if not can_fail(value):
+        return None
+    if isinstance(query, Values):
+        return substituted(value, query.rows[0])
+    if frame.is_reached_by_all():
+        return None
+    at = frame.attach(JoinKind.INNER, query)
+    return substituted(value, [frame.column(at + i) for i in range(len(query.schema))])
 
 
 def _single(frame: Frame, at: int, span: Span | None) -> Expr:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
+from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType, decimal
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
@@ -38,6 +38,10 @@ _NUMBER = BIGINT.with_nullable(False)
 _DAY_US = 86_400_000_000
 #: more than a partition has: an offset beyond it looks at the same rows
 _MOST_ROWS = 2**40
+#: of a DECIMAL whose values are words of 64 bits
+_MOST_DIGITS = 18
+#: no two of those are further apart
+_FURTHEST = 2 * 10**_MOST_DIGITS
 _WHOLE = Bounds("RANGE", None, None)
 _UP_TO_HERE = Bounds("RANGE", None, 0)
 
@@ -81,6 +85,8 @@ def bind_call(
     if name in _EDGES:
         return _edge(binder, e, call, _frame(binder, spec, order))
     if name in _AGGREGATES:
+        order = _narrowed(spec, order)
+        call = replace(call, order=order)
         bounds = _frame(binder, spec, order)
         _check_order(name, bounds, order, spec, e.span)
         return _aggregate(binder, e, call, bounds)
@@ -95,6 +101,22 @@ def bind_call(
             f"the dialect has {', '.join(_AGGREGATES)} there; group and join for others",
         )  # fmt: skip
     raise BindError(e.span, f"{name} is no window function")
+
+
+def _narrowed(
+    spec: ast.WindowSpec, order: tuple[tuple[Expr, bool, bool], ...]
+) -> tuple[tuple[Expr, bool, bool], ...]:
+    """Distances are counted in 64 bits: a DECIMAL that is wider by its type has to fit there."""
+    frame = spec.frame
+    if frame is None or frame.unit != "RANGE" or frame.start.offset is frame.end.offset is None:
+        return order
+    if len(order) != 1:
+        return order
+    ((key, *how),) = order
+    digits, scale = key.type.precision or 0, key.type.scale or 0
+    if key.type.kind is not Kind.DECIMAL or digits <= _MOST_DIGITS or scale > _MOST_DIGITS:
+        return order
+    return ((build.cast(key, decimal(_MOST_DIGITS, scale), key.span), *how),)
 
 
 def _check_order(
@@ -303,8 +325,8 @@ def _units(key: SqlType, offset: Literal, span: Span) -> int:
     elif given in INTEGERS and key.kind in INTEGERS:
         found = value
     elif given in INTEGERS or given is Kind.DECIMAL:
-        if key.kind is Kind.DECIMAL and (key.precision or 0) <= 18:
-            found = int(Decimal(value).scaleb(key.scale or 0))
+        if key.kind is Kind.DECIMAL and (key.precision or 0) <= _MOST_DIGITS:
+            found = min(int(Decimal(value).scaleb(key.scale or 0)), _FURTHEST)
         elif key.kind is Kind.DECIMAL:
             raise unsupported(span, f"RANGE over {build.bare(key)}", "CAST it to DECIMAL(18, …)")
     if found is None:

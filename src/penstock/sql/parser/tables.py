@@ -6,6 +6,8 @@ brackets: a JOIN b JOIN c ON p ON q is a JOIN (b JOIN c ON p) ON q.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.sql import ast
 from penstock.sql.parser.calls import CallParser
 from penstock.sql.parser.expressions import _QUERY_CONTINUES, _QUERY_START
@@ -14,6 +16,8 @@ _NOT_SUPPORTED = {
     "TABLESAMPLE": "TABLESAMPLE is not supported",
     "MATCH_RECOGNIZE": "MATCH_RECOGNIZE is not supported",
 }
+#: what may have its alias behind parentheses, too
+_ALIASED = (ast.DerivedTable, ast.Unnest, ast.TableFunction)
 _JOIN_WORDS = frozenset(
     ("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "CROSS", "NATURAL", "OUTER", "ASOF")
 )
@@ -169,6 +173,8 @@ class TableParser(CallParser):
         if self.key != ")":
             raise self.failure(")", ",", "JOIN")
         self.advance()
+        if isinstance(inner, _ALIASED) and inner.alias is None:
+            return replace(inner, span=self.span_from(start), alias=self._table_alias())
         if table_word and isinstance(inner, ast.NamedTable) and inner.alias is None:
             alias = self._table_alias()
             return ast.NamedTable(self.span_from(start), inner.name, alias, inner.hints)
