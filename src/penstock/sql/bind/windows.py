@@ -112,11 +112,11 @@ def _narrowed(
         return order
     if len(order) != 1:
         return order
-    ((key, *how),) = order
+    ((key, descending, nulls_first),) = order
     digits, scale = key.type.precision or 0, key.type.scale or 0
     if key.type.kind is not Kind.DECIMAL or digits <= _MOST_DIGITS or scale > _MOST_DIGITS:
         return order
-    return ((build.cast(key, decimal(_MOST_DIGITS, scale), key.span), *how),)
+    return ((build.cast(key, decimal(_MOST_DIGITS, scale), key.span), descending, nulls_first),)
 
 
 def _check_order(
