@@ -60,20 +60,39 @@ class Kernel(functools.partial[Any]):
 
     def compile(self) -> Callable[..., Any]:
         """Load from the cache or compile now; the same function ever after."""
+        with _compile_lock:
+            return self._compiled or self._make(may_compile=True)
+
+    def load(self) -> bool:
+        """Load from the cache; False if it is not there, and has to be compiled."""
+        from penstock.data.kernel_cache import NotCached
+
+        with _compile_lock:
+            try:
+                return bool(self._compiled or self._make(may_compile=False))
+            except NotCached:
+                return False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether other processes find what this one compiles."""
+        from penstock.data.kernel_cache import KernelCache
+
+        return KernelCache(self.function, self.helpers).cache_path is not None
+
+    def _make(self, *, may_compile: bool) -> Callable[..., Any]:
         import numba
 
         from penstock.data.kernel_cache import KernelCache
 
-        with _compile_lock:
-            if self._compiled is None:
-                options = {"nogil": True, "boundscheck": False, **self.options}
-                dispatcher = numba.njit(**options)(self.function)
-                dispatcher._cache = KernelCache(self.function, self.helpers)
-                dispatcher.compile(self.signature)
-                dispatcher.disable_compile()
-                self._compiled = dispatcher
-                self._calls(dispatcher)
-            return self._compiled
+        options = {"nogil": True, "boundscheck": False, **self.options}
+        dispatcher = numba.njit(**options)(self.function)
+        dispatcher._cache = KernelCache(self.function, self.helpers, may_compile=may_compile)
+        dispatcher.compile(self.signature)
+        dispatcher.disable_compile()
+        self._compiled = dispatcher
+        self._calls(dispatcher)
+        return self._compiled
 
 
 def _not_yet(*_: Any) -> Any:

@@ -64,10 +64,22 @@ class _ShippedCache(FunctionCache):
     _impl_class = _ShippedImpl
 
 
-class KernelCache:
-    """What a numba dispatcher asks of its cache, answered by two of them."""
+class NotCached(Exception):
+    """Of a kernel that would have to be compiled and must not be."""
 
-    def __init__(self, function: Callable[..., Any], helpers: Sequence[ModuleType] = ()) -> None:
+
+class KernelCache:
+    """What a numba dispatcher asks of its cache, answered by two of them. Not `may_compile`: what
+    is in neither raises NotCached."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        helpers: Sequence[ModuleType] = (),
+        *,
+        may_compile: bool = True,
+    ) -> None:
+        self._may_compile = may_compile
         self._own = _cache_or_none(_Own, function, helpers)
         self._shipped = _cache_or_none(_ShippedCache, function, helpers)
 
@@ -80,6 +92,8 @@ class KernelCache:
             found = None if cache is None else cache.load_overload(signature, target)
             if found is not None:
                 return found
+        if not self._may_compile:
+            raise NotCached
         return None
 
     def save_overload(self, signature: Any, compiled: Any) -> None:

@@ -64,14 +64,14 @@ def serve_forks(control_fd: int, load: Callable[[], object]) -> Order | None:
 def _load_while_wanted(control: socket.socket, load: Callable[[], object]) -> None:
     """Loading may take minutes, if kernels must be compiled: end with the other end meanwhile."""
     loaded = threading.Event()
+    # not whether there is nothing to read: an order may wait, sent before the other end went
+    gone = select.poll()
+    gone.register(control, select.POLLRDHUP)
 
     def watch() -> None:
         while not loaded.is_set():
-            readable = select.select([control], [], [], _LOOK_S)[0]
-            if readable and not control.recv(1, socket.MSG_PEEK):
+            if gone.poll(1000 * _LOOK_S):
                 os._exit(0)
-            if readable:
-                loaded.wait(_LOOK_S)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -26,6 +26,19 @@ hits = [sum(k.compile()._cache_hits.values()) for k in (_mix, _prefix)]
 print("hits", sum(hits))
 """
 
+#: what a server's first process does, with the same two kernels
+LOADING = """
+import logging, sys
+from penstock.data import hash, views, warm
+from penstock.data.kernel import REGISTERED
+def import_two():
+    for name in set(REGISTERED) - {hash._mix.name, views._prefix.name}:
+        del REGISTERED[name]
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+warm.import_kernels, warm.ROOMS = import_two, ("data",)
+assert warm.load_kernels() == 2
+"""
+
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or (os.getuid() == 0 and shutil.which("setpriv") is None),
@@ -45,11 +58,11 @@ def install(tmp_path: Path) -> Path:
     return target.parent
 
 
-def start(install: Path) -> tuple[str, str]:
+def start(install: Path, program: str = PROGRAM) -> tuple[str, str]:
     """stdout and stderr of a process without a home that uses two kernels. It obeys file modes
     even if we are root."""
     env = {"PYTHONPATH": str(install), "HOME": str(install / "no home"), "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-c", PROGRAM]
+    command = [sys.executable, "-c", program]
     if os.getuid() == 0:
         command = ["setpriv", "--bounding-set", "-all", *command]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd="/")
@@ -81,3 +94,13 @@ def test_without_any_cache_kernels_still_work_and_one_line_says_why(install: Pat
         out, err = start(install)
     assert out == "hits 0"
     assert err.count("kernel_cache_unavailable") == 1 and "NUMBA_CACHE_DIR" in err
+
+
+def test_the_first_server_of_an_installation_says_that_it_compiles_and_the_second_has_not_to(
+    install: Path,
+) -> None:
+    said, _ = start(install, LOADING)
+    assert said.startswith("compiling_kernels: 2 of 2, once for this installation")
+    assert said.splitlines()[-1].startswith("kernels_ready: after ")
+    assert start(install, LOADING) == ("", "")
+    assert start(install) == ("hits 2", "")

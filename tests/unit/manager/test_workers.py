@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -38,3 +41,29 @@ def test_a_fork_server_that_cannot_load_is_named_as_the_reason() -> None:
             pool.take(threading.Event(), 0)
     finally:
         pool.close()
+
+
+def test_a_fork_server_that_still_loads_ends_with_who_has_asked_it_for_a_worker() -> None:
+    program = (
+        "import sys, time\n"
+        "from penstock.server.fork_server import serve_forks\n"
+        "serve_forks(int(sys.argv[1]), lambda: (print('loading', flush=True), time.sleep(600)))\n"
+    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.PIPE,
+        )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        null = os.open(os.devnull, os.O_RDWR)
+        socket.send_fds(ours, [b'{"socket": "nowhere"}'], [null] * 3)
+        os.close(null)
+        ours.close()
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
