@@ -174,6 +174,14 @@ def test_every_mistake_of_a_program_is_reported_in_order() -> None:
     assert [m.start_line for m in found] == [2, 2, 3, 3, 3, 4, 6, 6]
 
 
+def test_a_mistake_that_clauses_refer_to_by_number_is_said_once() -> None:
+    (message,) = complaints(
+        "CREATE TABLE t (n INT); "
+        "CREATE VIEW w AS SELECT FOO(n) AS f, COUNT(*) FROM t GROUP BY 1 ORDER BY 1 LIMIT 3"
+    )
+    assert "no function named FOO" in message.message
+
+
 def test_a_failed_view_is_not_blamed_on_the_views_that_use_it() -> None:
     (found,) = complaints(
         f"{TABLE} CREATE VIEW a AS SELECT zz FROM t; CREATE VIEW b AS SELECT q FROM a;"

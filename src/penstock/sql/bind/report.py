@@ -93,11 +93,13 @@ class Report:
         )
 
     def settle(self, ignored: Container[str], warnings_are_errors: bool) -> None:
-        """Put messages in order of position; drop warnings whose type (in lower case) is ignored,
-        make the others errors if asked to."""
+        """Put messages in order of position, each once; drop warnings whose type (in lower case)
+        is ignored, make the others errors if asked to."""
         self.messages = [
             replace(m, warning=m.warning and not warnings_are_errors)
             for m in self.messages
             if not (m.warning and m.error_type.lower() in ignored)
         ]
         self.messages.sort(key=lambda m: (m.start_line, m.start_column))
+        # GROUP BY 1 and ORDER BY 1 read an item again
+        self.messages = list(dict.fromkeys(self.messages))
