@@ -179,7 +179,7 @@ def test_a_mistake_that_clauses_refer_to_by_number_is_said_once() -> None:
         "CREATE TABLE t (n INT); "
         "CREATE VIEW w AS SELECT FOO(n) AS f, COUNT(*) FROM t GROUP BY 1 ORDER BY 1 LIMIT 3"
     )
-    assert "no function named FOO" in message.message
+    assert "no function named foo" in message.message
 
 
 def test_a_failed_view_is_not_blamed_on_the_views_that_use_it() -> None:
