@@ -55,7 +55,6 @@ class Log:
         #: what came and is in no column yet
         self._new: list[tuple[Batch, U64 | None]] = []
         self._is_plain = True
-        self._weight = 0
         self._columns: list[_Growing] = []
         self._weights = np.empty(0, np.int64)
         #: rows in the columns, those of them that have their hash in `_k` and that are in the table
@@ -75,14 +74,14 @@ class Log:
 
     def weight(self) -> int:
         """The sum of all weights."""
-        return self._weight
+        # asked once for many appends, of which each would pay for a sum
+        return sum(int(np.add.reduce(part.weights)) for part in self.parts())
 
     def append(self, batch: Batch, hashes: U64 | None = None) -> None:
         """Add `batch`, of which nothing is deferred; `hashes` are those of its keys, by
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
-        self._weight += int(np.add.reduce(batch.weights))
         if len(self._new) >= FEW_DELTAS:
             self._take_in()
 

@@ -29,13 +29,13 @@ from penstock.data.batch import Column, Weights
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set
 from penstock.data.pointers import load_u64, store_u64
+from penstock.data.types import SqlType
 
 #: what the kernel is told of a call
 _SUMS, _COUNTS, _WEIGHTS, _VALUES, _IS_WIDE, _AVERAGE, _IS_SHOWN = 0, 1, 2, 3, 4, 5, 6
 _RANGE = 7
 
 _ZERO = np.uint64(0)
-_NOTHING = np.zeros(0, np.uint64)
 
 
 class CallsAtOnce:
@@ -44,6 +44,20 @@ class CallsAtOnce:
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._calls = calls
+        #: each call's accumulator by what it is, so that a step need not ask
+        self._best = [c.accumulator if isinstance(c.accumulator, Extremum) else None for c in calls]
+        self._sums = [c.accumulator if isinstance(c.accumulator, ExactSum) else None for c in calls]
+        self._counts = [
+            c.accumulator if isinstance(c.accumulator, Count | ExactSum) else None for c in calls
+        ]
+        self._types = [_shown_type(c.accumulator) for c in calls]
+        #: what the kernel is told, filled in but for the arrays
+        self._told = np.zeros((len(calls), _RANGE + 4), np.uint64)
+        for told, best, sums in zip(self._told, self._best, self._sums, strict=True):
+            told[_IS_SHOWN] = best is not None
+            if sums is not None:
+                told[_AVERAGE] = sums.is_average
+                told[_RANGE:] = sums.range
 
     @staticmethod
     def are(calls: Sequence[Call]) -> bool:
@@ -60,19 +74,20 @@ class CallsAtOnce:
         in `rows.touched`, one row of `rows` for each of those, values, weights), old rows before
         new ones. None if a value does not fit its type."""
         groups = len(rows.touched)
-        told = np.zeros((len(self._calls), _RANGE + 4), np.uint64)
+        told = self._told
         words = np.empty((2 * groups, 1 + 4 * len(told)), np.uint64)
         values = np.empty((len(told), 2 * groups, 2), np.uint64)
         valid = np.empty((len(told), 2 * groups), np.uint8)
         held = []
-        for call, t, v, known in zip(self._calls, told, values, valid, strict=True):
-            if isinstance(call.accumulator, Extremum):
-                t[_IS_SHOWN] = 1
-                self._show(call.accumulator, rows.touched, v[:groups], known[:groups])
-                call.accumulator.add(call.counted(rows))
-                self._show(call.accumulator, rows.touched, v[groups:], known[groups:])
+        for i, best in enumerate(self._best):
+            counted = self._calls[i].counted(rows)
+            if best is not None:
+                v, known = values[i], valid[i]
+                self._show(best, rows.touched, v[:groups], known[:groups])
+                best.add(counted)
+                self._show(best, rows.touched, v[groups:], known[groups:])
             else:
-                held.append(self._tell(call, rows, t))
+                held.append(self._tell(i, counted, told[i]))
         places, weights, row = np.empty((3, 2 * groups), np.int64)
         count = _take_in(
             rows.touched, rows.slots, rows.weights, totals, told, words, values, valid, places,
@@ -82,8 +97,7 @@ class CallsAtOnce:
         if count < 0:
             return None
         columns = (
-            _column(call.accumulator, values[i, :count], valid[i, :count])
-            for i, call in enumerate(self._calls)
+            _column(type, values[i, :count], valid[i, :count]) for i, type in enumerate(self._types)
         )
         return places[:count], row[:count], tuple(columns), weights[:count]
 
@@ -98,25 +112,21 @@ class CallsAtOnce:
             words[:, 1] = 0
         valid[:] = 1 if column.valid is None else column.valid
 
-    @staticmethod
-    def _tell(call: Call, rows: GroupedRows, told: npt.NDArray[np.uint64]) -> Any:
+    def _tell(self, call: int, counted: GroupedRows, told: npt.NDArray[np.uint64]) -> Any:
         """Fill in what the kernel is told of `call`; the arrays that this points to."""
-        counted, accumulator = call.counted(rows), call.accumulator
         weights = np.ascontiguousarray(counted.weights)
-        values: Any = _NOTHING
-        sums: Any = _NOTHING
-        if isinstance(accumulator, ExactSum):
-            values = np.ascontiguousarray(accumulator.addends(counted.args[0]))
-            sums = accumulator.sums
-            told[_SUMS], told[_VALUES] = _address(sums), _address(values)
-            told[_IS_WIDE], told[_AVERAGE] = values.ndim == 2, accumulator.is_average
-            told[_RANGE:] = accumulator.range
-        assert isinstance(accumulator, Count | ExactSum)
+        told[_WEIGHTS] = _address(weights)
+        values, added = None, None
+        if (sums := self._sums[call]) is not None:
+            values, added = np.ascontiguousarray(sums.addends(counted.args[0])), sums.sums
+            told[_SUMS], told[_VALUES] = _address(added), _address(values)
+            told[_IS_WIDE] = values.ndim == 2
+        accumulator = self._counts[call]
+        assert accumulator is not None
         counts = accumulator.own_counts
         if counts is not None:
             told[_COUNTS] = _address(counts)
-        told[_WEIGHTS] = _address(weights)
-        return weights, values, sums, counts
+        return weights, values, added, counts
 
 
 def _address(array: npt.NDArray[Any]) -> int:
@@ -135,9 +145,12 @@ def _shows_words(accumulator: Accumulator) -> bool:
     )
 
 
-def _column(accumulator: Accumulator, words: npt.NDArray[np.uint64], valid: Any) -> Column:
+def _shown_type(accumulator: Accumulator) -> SqlType:
     assert isinstance(accumulator, Count | ExactSum | Extremum)
-    type = accumulator.result
+    return accumulator.result
+
+
+def _column(type: SqlType, words: npt.NDArray[np.uint64], valid: Any) -> Column:
     values = words if type.is_wide else words[:, 0].astype(type.dtype)
     return Column(type, values, None if all_set(valid) else valid)
 

@@ -34,6 +34,7 @@ from penstock.data.gather import concat_columns, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.heap import Heap, union
 from penstock.data.kernel import kernel
+from penstock.data.masks import all_set
 from penstock.data.order import sort_indices, value_codes
 from penstock.data.types import BIGINT, Field, Schema, SqlType
 from penstock.state.changes import Arrays
@@ -163,9 +164,10 @@ class Extremum(Accumulator):
         column = self._best[self._shown].take(groups)
         valid = there.astype(np.uint8) if column.valid is None else column.valid & there
         values = column.values
-        if not valid.all():
+        is_valid = all_set(valid)
+        if not is_valid:
             values[valid == 0] = 0
-        return Column(self.result, values, None if valid.all() else valid, column.heaps)
+        return Column(self.result, values, None if is_valid else valid, column.heaps)
 
     def state_rows(self) -> int:
         return len(self._spine)
@@ -295,7 +297,7 @@ class _Cells:
 
     def take(self, groups: Ids) -> Column:
         valid = None if self._valid is None else self._valid[groups]
-        if valid is not None and valid.all():
+        if valid is not None and all_set(valid):
             valid = None
         return Column(self._type, self._values[groups], valid, self._heaps)
 
