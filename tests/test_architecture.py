@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": {
         "errors", "wire", "data", "functions", "plan", "sql", "state", "circuit", "compile", "io",
     },
-    "manager": {"errors", "wire", "data", "plan", "sql"},
+    "manager": {"errors", "wire", "data", "plan", "sql", "io"},
     "server": {"errors", "wire", "data", "pipeline", "manager"},
     "cli": {"errors", "wire", "data", "plan", "sql", "manager", "server"},
     "demo": {"errors", "wire"},

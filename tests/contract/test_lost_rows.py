@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pytest
+import redis
 
-from penstock.io.contracts import SinkUnavailable
-from tests.contract.lake_targets import DuckDbTarget
+from penstock.io.contracts import Sink, SinkUnavailable
+from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
+from tests.contract.lake_targets import (
+    AppendedDeltaTarget,
+    DeltaTarget,
+    DuckDbTarget,
+    ParquetFolderTarget,
+)
+from tests.contract.redis_targets import RedisTarget
 from tests.contract.target import Target
-from tests.contract.targets import PostgresTarget, SqliteTarget
+from tests.contract.targets import JsonFileTarget, PostgresTarget, SqliteTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
+from tests.servers import RedisServer
 
 
 def _run(target: Target, sql: str) -> None:
@@ -48,3 +59,88 @@ def test_no_delta_is_added_to_a_target_that_has_lost_one(
     anew.apply(batch((rows(4), 1)), marker(2, 4, 4))
     assert target.look() == rows(1, 2, 3, 4)
     anew.close()
+
+
+def _check_refused_and_made_anew(target: Target, sink: Sink) -> None:
+    """`sink` has applied delta 2, which its target has lost: it does not add delta 3 to that."""
+    with pytest.raises(SinkUnavailable, match="lost"):
+        sink.apply(batch((rows(3), 1)), marker(1, 3, 3))
+    sink.close()
+
+    anew = target.sink()
+    anew.validate()
+    stored = anew.marker()
+    assert stored is None or (stored.token, stored.step) != (marker(1, 2, 2).token, 2)
+    reset(anew, rows(1, 2, 3), 2, step=3)
+    anew.apply(batch((rows(4), 1)), marker(2, 4, 4))
+    assert target.look() == rows(1, 2, 3, 4)
+    anew.close()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        JsonFileTarget,
+        ParquetFolderTarget,
+        DeltaTarget,
+        KafkaLogTarget,
+        KafkaUpsertTarget,
+    ],
+)
+def test_no_delta_is_added_to_a_target_that_was_removed(
+    kind: type[Target], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    target = kind(request.getfixturevalue(kind.server) if kind.server else tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    target.remove()
+
+    _check_refused_and_made_anew(target, sink)
+
+
+@pytest.mark.parametrize("kind", [JsonFileTarget, ParquetFolderTarget, DeltaTarget])
+def test_no_delta_is_added_to_files_that_were_restored_from_a_copy(
+    kind: type[Target], tmp_path: Path
+) -> None:
+    place, copy = tmp_path / "place", tmp_path / "copy"
+    place.mkdir()
+    target = kind(place)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    shutil.copytree(place, copy, symlinks=True)
+    sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    shutil.rmtree(place)
+    shutil.copytree(copy, place, symlinks=True)
+    assert target.look() == rows(1)
+
+    _check_refused_and_made_anew(target, sink)
+
+
+@pytest.mark.parametrize("kind", [DeltaTarget, AppendedDeltaTarget])
+def test_no_delta_is_added_to_a_table_that_was_restored_to_an_earlier_version(
+    kind: type[DeltaTarget], tmp_path: Path
+) -> None:
+    target = kind(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    deltalake.DeltaTable(target.uri).restore(0)
+    assert target.look() == rows(1)
+
+    _check_refused_and_made_anew(target, sink)
+
+
+def test_no_delta_is_added_to_a_redis_that_was_restored(redis_server: RedisServer) -> None:
+    target = RedisTarget(redis_server)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    with redis.Redis.from_url(target.url) as db:
+        copies = {key: db.dump(key) for key in db.scan_iter()}
+        sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+        db.flushdb()
+        for key, copy in copies.items():
+            db.restore(key, 0, copy)
+    assert target.look() == rows(1)
+
+    _check_refused_and_made_anew(target, sink)

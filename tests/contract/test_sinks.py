@@ -20,7 +20,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.consolidate import consolidate
 from penstock.errors import UserError
-from penstock.io.contracts import Marker, Sink, SinkRejected, StagingLost
+from penstock.io.contracts import Marker, Sink, SinkRejected, SinkUnavailable, StagingLost
 from tests.contract.target import SCHEMA, Rows, Target
 from tests.contract.targets import TARGETS
 
@@ -445,10 +445,16 @@ def _check_history(target: Target, seed: int) -> None:
             new = _changed(view, rng, target.is_keyed)
             delta = batch((view, -1), (new, 1))
             m = marker(generation, step, new.total())
-            sink.apply(delta, m)
-            if rng.random() < 0.3:
-                sink.apply(delta, m)
+            is_repeated = rng.random() < 0.3
             view = new
+            try:
+                sink.apply(delta, m)
+                if is_repeated:
+                    sink.apply(delta, m)
+            except SinkUnavailable:
+                assert is_damaged  # it has noticed
+                sink.close()
+                sink = target.sink()
         elif action == "reset":
             generation += 1
             reset(sink, view, generation, step, chunk_rows=rng.randrange(1, 5))

@@ -19,12 +19,14 @@ from pathlib import Path
 
 
 class Scratch:
-    """A new folder, named `prefix` and something. No other kind of folder may be named so."""
+    """A new folder, named `prefix` and something, in `parent` or where temporary files go. No
+    other kind of folder may be named so."""
 
-    def __init__(self, prefix: str) -> None:
-        _sweep(tempfile.gettempdir(), prefix)
+    def __init__(self, prefix: str, parent: str | None = None) -> None:
+        parent = parent or tempfile.gettempdir()
+        _sweep(parent, prefix)
         while True:
-            self.path = Path(tempfile.mkdtemp(prefix=prefix))
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _is_at(self.path, lock):

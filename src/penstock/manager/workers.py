@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -32,6 +31,7 @@ from typing import Any, Protocol
 import httpx
 
 from penstock.errors import TransientError
+from penstock.io.scratch import Scratch
 from penstock.manager.forks import ForkFailed, ForkServer
 
 _log = logging.getLogger(__name__)
@@ -191,7 +191,8 @@ class WorkerPool:
         self._command = tuple(command)
         self._fork_server: ForkServer | None = None
         parent = None if len(tempfile.gettempdir()) < _MAX_SOCKET_PATH - 30 else "/tmp"
-        self._directory = Path(tempfile.mkdtemp(prefix="penstock-", dir=parent))
+        # one that is killed leaves it for the next one to remove
+        self._directory = Scratch("penstock-sockets-", parent)
         self._changed = threading.Condition()
         self._spare: Worker | None = None
         self._all: set[Worker] = set()
@@ -239,7 +240,7 @@ class WorkerPool:
         self._thread.join(timeout=5)
         for worker in workers:
             worker.end()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.cleanup()
 
     def _keep_spare(self) -> None:
         while True:
@@ -272,7 +273,7 @@ class WorkerPool:
             if self._is_closed:
                 return None
             self._count += 1
-            launch, socket = self._launch(), self._directory / f"{self._count}.sock"
+            launch, socket = self._launch(), self._directory.path / f"{self._count}.sock"
         # may take as long as loading takes: without the lock
         worker = Worker(launch, socket)
         with self._changed:

@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +69,18 @@ def test_a_fork_server_that_still_loads_ends_with_who_has_asked_it_for_a_worker(
             assert process.wait(60) == 0
         finally:
             process.kill()
+
+
+def test_the_sockets_of_a_server_that_was_killed_are_removed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.setattr("tempfile.tempdir", place)
+        left = Path(place) / "penstock-sockets-1"
+        left.mkdir()
+        (left / "1.sock").touch()
+        pool = WorkerPool([sys.executable, "-c", "raise SystemExit(3)"])
+        (mine,) = Path(place).iterdir()
+        assert mine != left
+        pool.close()
+        assert not list(Path(place).iterdir())

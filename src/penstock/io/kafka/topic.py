@@ -28,12 +28,14 @@ class TopicSpec:
 
 
 class Topic:
-    """One topic of a cluster. `partitions` and `max_bytes` are as last looked at."""
+    """One topic of a cluster. `partitions`, `max_bytes` and `id` (which a topic that is made anew
+    under the same name has not) are as last looked at."""
 
     def __init__(self, cluster: Cluster, spec: TopicSpec) -> None:
         self.spec, self.name = spec, spec.name
         self._cluster = cluster
         self.partitions = 0
+        self.id = ""
         #: the largest batch of records that the topic takes
         self.max_bytes = DEFAULT_MAX_BYTES
 
@@ -44,11 +46,13 @@ class Topic:
         admin = self._cluster.admin()
         futures = admin.describe_topics(TopicCollection([self.name]), request_timeout=TRY_S)
         try:
-            return len(futures[self.name].result(TRY_S + 1).partitions)
+            found = futures[self.name].result(TRY_S + 1)
         except self._cluster.kafka.KafkaException as e:
             if e.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
                 return None
             raise self._cluster.translated("describing the topic", e.args[0]) from e
+        self.id = str(found.topic_id)
+        return len(found.partitions)
 
     def look(self) -> bool:
         """Learn the topic's shape; False if there is none. SinkRejected if it cannot serve."""

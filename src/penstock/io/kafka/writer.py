@@ -222,6 +222,8 @@ class TopicWriter:
         for attempt in range(CLAIMS):
             if self._producer is None:
                 self._claim()
+            elif attempt == 0:
+                self._check_same_topic()
             if sent is not None and self._state.write == sent.write:
                 return counts  # the undecided transaction got through
             write = plan(self._state)
@@ -241,6 +243,15 @@ class TopicWriter:
             f"topic '{self.topic.name}': other writers of the same transactional id '{self._id}' "
             f"came in between {CLAIMS} times",
         )
+
+    def _check_same_topic(self) -> None:
+        """The client goes on in a topic that was deleted and made anew as if nothing had happened.
+        A look at the topic takes a millisecond or two."""
+        claimed = self.topic.id
+        if self.topic.count_partitions() is None or self.topic.id != claimed:
+            raise SinkUnavailable(
+                f"topic '{self.topic.name}' has lost what was written to it: it was deleted"
+            )
 
     def claim(self) -> TopicState:
         """Make sure that the topic is claimed; its state, which nobody else changes then without

@@ -60,6 +60,7 @@ from penstock.io.outputs.delta_config import DeltaConfig
 from penstock.io.outputs.delta_reader import DeltaReader
 from penstock.io.outputs.delta_shape import GENERATION, DeltaShape, check_layout
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -96,6 +97,7 @@ class DeltaSink(Sink):
         owner = (context.pipeline_id, context.view, context.connector)
         self._target = _target(self._config, owner)
         self._stage: _Stage | None = None
+        self._last_seen = LastSeen()
         self._bytes = 0
 
     @property
@@ -213,6 +215,7 @@ class DeltaSink(Sink):
         if self._stage is not None:
             self._bytes += self._stage.files.bytes
         self._stage = None
+        self._last_seen.saw(marker)
 
     def _publish(
         self, table: DeltaTable | None, files: list[AddAction], stage: _Stage, marker: Marker
@@ -244,6 +247,7 @@ class DeltaSink(Sink):
         with self._target.errors("apply"):
             for table, stored in self._target.attempts():
                 check_owner(stored.marker, self.context, self._where)
+                self._last_seen.check(None if stored.is_restored else stored.marker, self._where)
                 if is_applied(stored.marker, marker, self._where):
                     break
                 timestamp = _now(stored)
@@ -259,6 +263,7 @@ class DeltaSink(Sink):
                     files.add(self._appended(rows, files.schema, marker, timestamp))
                 if self._append(table, files, properties):
                     break
+        self._last_seen.saw(marker)
         self._bytes += sum(c.values.nbytes for c in rows.columns)
 
     def _appended(self, rows: Batch, schema: pa.Schema, marker: Marker, timestamp: int) -> pa.Table:

@@ -21,7 +21,7 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import obstore
 import pyarrow as pa
@@ -65,10 +65,13 @@ _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the log says of us: the last marker and the last timestamp that a log's rows had."""
+    """What the log says of us: the last marker and the last timestamp that a log's rows had.
+    `is_restored`: an earlier version was restored since; the marker is then without its token, so
+    that a new generation has to begin."""
 
     marker: Marker | None = None
     timestamp: int = 0
+    is_restored: bool = False
 
 
 class DeltaTarget:
@@ -113,11 +116,14 @@ class DeltaTarget:
         since = -1
         if self._seen is not None and self._seen[0] == identity and self._seen[1] <= version:
             _, since, known = self._seen
-        found = self._search(version, since)
+        found, is_restored = self._search(version, since)
         if found is None:
             found = known
         if found.marker is None:
             found = Stored(self._outlived(table))
+        elif is_restored:
+            # it came along to the older contents, which it does not describe
+            found = replace(found, marker=replace(found.marker, token=""), is_restored=True)
         self._seen = identity, version, found
         return found
 
@@ -130,21 +136,24 @@ class DeltaTarget:
         generation, step = divmod(reached, 1 << _STEP_BITS)
         return Marker(*self._owner, generation, "", "following", step, 0, "")
 
-    def _search(self, newest: int, since: int) -> Stored | None:
-        """The last marker in the commits after `since` up to `newest`, read as files: the
-        library's `history` keeps the GIL while it waits for replies."""
-        store = self.store
+    def _search(self, newest: int, since: int) -> tuple[Stored | None, bool]:
+        """The last marker in the commits after `since` up to `newest`, and whether an earlier
+        version was restored behind it. Read as files: the library's `history` keeps the GIL while
+        it waits for replies."""
+        store, is_restored = self.store, False
         for version in range(newest, since, -1):
             try:
                 log = bytes(obstore.get(store, f"_delta_log/{version:020}.json").bytes())
             except FileNotFoundError:
-                return None  # older commits have been cleaned up
+                break  # older commits have been cleaned up
             for line in log.splitlines():
                 commit = json.loads(line).get("commitInfo", {})
                 if _KEY in commit:
                     fields = json.loads(commit[_KEY])
-                    return Stored(marker_from_json(fields["marker"]), int(fields["timestamp"]))
-        return None
+                    marker = marker_from_json(fields["marker"])
+                    return Stored(marker, int(fields["timestamp"])), is_restored
+                is_restored |= commit.get("operation") == "RESTORE"
+        return None, is_restored
 
     def schema(self, table: DeltaTable) -> pa.Schema:
         return pa.schema(table.schema().to_arrow())

@@ -21,8 +21,9 @@ each order of writes leaves something that can be told apart after a crash:
               says how far. After a crash in between, what lies beyond the covered bytes is an
               unfinished delta: the next append begins at the covered length, over it
 
-A file that somebody changed, removed or replaced does not match its marker; deltas are then
-appended to what is there, on a line of their own, and a reset puts it right.
+A file that somebody removed, replaced or cut short since this connection wrote to it takes no more
+deltas: the next connection finds out what is owed to it. Else a file that does not match its marker
+gets them on a line of their own, and a reset puts it right.
 
 A delta counts as taken once its bytes, the marker, and the marker's name are synced, so power loss
 takes nothing back. An append that it cuts short is told by the marker before it, or leaves a file
@@ -62,6 +63,7 @@ from penstock.io.contracts import (
 from penstock.io.formats import make_encoder
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -140,6 +142,7 @@ class FileSink(Sink):
         self._stage_file: BinaryIO | None = None
         self._staging: Staging | None = None
         self._staged_bytes = 0
+        self._last_seen = LastSeen()
         self._bytes = 0
 
     @property
@@ -207,6 +210,7 @@ class FileSink(Sink):
             self._replace(generation, marker)
         _close(self._file)
         self._file, self._stage_file, self._staging = self._stage_file, None, None
+        self._last_seen.saw(marker)
 
     def _replace(self, generation: int, marker: Marker) -> None:
         """The rename, with the new marker written before and put in its place after."""
@@ -250,6 +254,7 @@ class FileSink(Sink):
             stored = self._stored()
             known = None if stored is None else stored.marker
             check_owner(known, self.context, self._where)
+            self._last_seen.check(None if self._is_lost(stored) else known, self._where)
             if is_applied(known, marker, self._where):
                 return
             file = self._current_file()
@@ -266,6 +271,7 @@ class FileSink(Sink):
             os.fsync(file.fileno())
             Sidecar(marker, inode, end, False).write(self._sidecar)
             _sync_folder(self._path.absolute().parent)
+        self._last_seen.saw(marker)
 
     def _current_file(self) -> BinaryIO:
         """The file that the path names, open: somebody may have replaced or removed it."""
@@ -293,6 +299,13 @@ class FileSink(Sink):
         if file.read(1) != b"\n":
             file.write(b"\n")
         return file.tell()
+
+    def _is_lost(self, stored: Sidecar | None) -> bool:
+        """Whether some of the bytes that it covers are there no more."""
+        stat = self._stat()
+        if stored is None or stat is None:
+            return True
+        return stat.st_ino != stored.inode or stat.st_size < stored.bytes
 
     @staticmethod
     def _has_tail(stored: Sidecar, stat: os.stat_result) -> bool:

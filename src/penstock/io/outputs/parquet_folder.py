@@ -53,6 +53,7 @@ from penstock.io.contracts import (
 )
 from penstock.io.formats.options import ENCODER_ERROR, TRANSPORT_ERROR, Options
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -86,6 +87,7 @@ class ParquetFolderSink(Sink):
         self._new_link = f"{self._path.name}.link-"
         self._staging: Staging | None = None
         self._stage: Path | None = None
+        self._last_seen = LastSeen()
         self._bytes = 0
 
     @property
@@ -170,6 +172,7 @@ class ParquetFolderSink(Sink):
                 # a file without rows, as readers of no files at all have no columns
                 self._write(self._stage, "s0-00000", empty_batch(self.context.schema), None)
             self._show(self._stage, marker)
+        self._last_seen.saw(marker)
         self._staging = self._stage = None
 
     def _show(self, folder: Path, marker: Marker) -> None:
@@ -217,6 +220,7 @@ class ParquetFolderSink(Sink):
         with self._errors("apply"), self._locked():
             stored = self.marker()
             check_owner(stored, self.context, self._where)
+            self._last_seen.check(stored, self._where)
             if is_applied(stored, marker, self._where):
                 return
             folder = self._folder()
@@ -226,6 +230,7 @@ class ParquetFolderSink(Sink):
                 self._show(folder, marker)
             else:
                 self._write(folder, f"s{marker.step}", rows, marker)
+        self._last_seen.saw(marker)
 
     def _write(self, folder: Path, name: str, rows: Batch, marker: Marker | None) -> None:
         """One file, whole and durable when it has its name."""

@@ -52,6 +52,7 @@ from penstock.io.formats.joined import TEXT
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -96,8 +97,7 @@ class RedisSink(Sink):
             raise o.fail("connection_string", "is not a redis:// URL", is_private=True) from None
         self._where = f"keys '{self._prefix}*'"
         self._staging: Staging | None = None
-        #: whether the target was seen to hold our marker since it was opened
-        self._is_marked = False
+        self._last_seen = LastSeen()
         self._tag = ""
         self._pieces = 0
         self._bytes = 0
@@ -113,7 +113,7 @@ class RedisSink(Sink):
     # connecting
 
     def open(self) -> None:
-        self._staging, self._is_marked = None, False
+        self._staging, self._last_seen = None, LastSeen()
         with self._store.errors("open"):
             self._store.ping()
 
@@ -148,7 +148,8 @@ class RedisSink(Sink):
     def marker(self) -> Marker | None:
         with self._store.errors("marker"):
             stored = self._store.stored().marker
-        self._is_marked = stored is not None
+        if stored is not None:
+            self._last_seen.saw(stored)
         return stored
 
     # a snapshot
@@ -209,7 +210,8 @@ class RedisSink(Sink):
                 self._switch(stored, marker)
 
         self._fenced("publish", write)
-        self._staging, self._is_marked = None, True
+        self._staging = None
+        self._last_seen.saw(marker)
 
     def _switch(self, stored: Stored, marker: Marker) -> None:
         if stored.data:
@@ -273,11 +275,10 @@ class RedisSink(Sink):
         upserts, deletes = keyed_changes(rows, self._rows.key, self._rows.key_text)
 
         def write(stored: Stored) -> None:
+            # the client connects anew by itself, so that nobody else notices
+            self._last_seen.check(stored.marker, self._where)
             if is_applied(stored.marker, marker, self._where):
                 return
-            if stored.marker is None and self._is_marked:
-                # the client connects anew by itself, so that nobody else notices
-                raise SinkUnavailable(f"redis_output: Redis has lost {self._where}")
             tag = stored.data or f"g{marker.generation}-{uuid.uuid4().hex[:8]}"
             prefix = self._live_prefix(tag)
             sets = self._rows.pairs(upserts, prefix)
@@ -287,7 +288,7 @@ class RedisSink(Sink):
             self._bytes += sets.byte_size
 
         self._fenced("apply", write)
-        self._is_marked = True
+        self._last_seen.saw(marker)
 
     def _fenced(self, call: str, write: Callable[[Stored], None]) -> None:
         """Run `write` with what is stored; once more if that changed meanwhile."""
