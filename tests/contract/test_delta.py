@@ -23,9 +23,10 @@ from penstock.data.arrow import to_arrow
 from penstock.data.build import batch_from_rows
 from penstock.errors import UserError
 from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable, StagingLost
+from penstock.io.outputs import delta_reader
 from penstock.io.outputs.delta_output import DeltaSink
 from tests.contract.targets import AppendedDeltaTarget, DeltaTarget
-from tests.contract.test_sinks import batch, marker, reset, row, rows
+from tests.contract.test_sinks import batch, marker, reset, row, rows, words
 from tests.servers import S3Server
 
 
@@ -472,3 +473,19 @@ def test_statistics_let_readers_skip_files(tmp_path: Path) -> None:
     assert (stats["minValues"]["k"], stats["maxValues"]["k"]) == (2, 8)
     assert stats["minValues"]["d"] == "2024-02-29"
     assert stats["nullCount"]["v"] == 1
+
+
+def test_a_log_with_a_key_is_read_back_a_part_of_its_keys_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_reader, "ROWS_AT_ONCE", 4)
+    target = AppendedDeltaTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(*range(20)), 1)
+    sink.apply(batch((rows(1, 2), -1), (rows(2, v="b"), 1)), marker(1, 2, 19))
+    view = rows(0, 2, v="c") + rows(*range(3, 20))
+    sink.apply(batch((rows(0), -1), (rows(2, v="b"), -1), (rows(0, 2, v="c"), 1)), marker(1, 3, 19))
+    held, wanted = words(sink, view)
+
+    assert held == wanted and held.total() == 19
+    sink.close()

@@ -107,7 +107,7 @@ def test_postgres_quotes_every_name(postgres: PostgresServer, table: str) -> Non
                 """).fetchall())  # fmt: skip
 
         config = {"uri": uri, "table": log, "mode": "cdc"}
-        exercise("postgres_output", config, newest, can_read=False)
+        exercise("postgres_output", config, newest)
         assert db.execute("SELECT count(*) FROM innocent").fetchone() == (0,)
 
 

@@ -57,7 +57,7 @@ from penstock.io.formats.options import TRANSPORT_ERROR
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.column_text import check_no_nested
 from penstock.io.outputs.delta_config import DeltaConfig
-from penstock.io.outputs.delta_reader import DeltaReader
+from penstock.io.outputs.delta_reader import DeltaLogReader, DeltaReader
 from penstock.io.outputs.delta_shape import GENERATION, DeltaShape, check_layout
 from penstock.io.outputs.fencing import (
     LastSeen,
@@ -292,14 +292,17 @@ class DeltaSink(Sink):
     # reading back
 
     def read(self) -> Contents:
-        if not self._is_table:
-            return super().read()
+        view, key = self.context.schema, self.context.key
         with self._target.errors("read"):
             table = self._target.load()
             schema = self._shape.created if table is None else self._check(table)
             files = self._shape.file_schema(schema)
-            reader = DeltaReader(table, files, self._shape, self.context.schema)
-        return Contents(reader.schema, self.context.key, self._guarded(reader.rows()), reader.spell)
+            reader = (
+                DeltaReader(table, files, self._shape, view)
+                if self._is_table
+                else DeltaLogReader(table, files, self._shape, view, key)
+            )
+        return Contents(reader.schema, key, self._guarded(reader.rows()), reader.spell)
 
     def _guarded(self, pieces: Iterator[Batch]) -> Iterator[Batch]:
         with self._target.errors("read"):

@@ -81,6 +81,24 @@ class LoggedRows(PostgresRows):
             for piece in pieces(copies(changed)):
                 self._execute(db, statement, op, *(column_text(c) for c in piece.columns))
 
+    def shown(self, columns: Columns) -> tuple[str, str]:
+        """SQL for the rows that the log shows (docs/connectors/postgres.md), and for their weight:
+        those of the newest generation, deletions negative; with a key the last of each."""
+        target, op = self.table.target, quoted(self._op)
+        rule = f"{op} <> 'r'"
+        if GENERATION in columns:
+            generation = quoted(GENERATION)
+            rule += f" AND {generation} = (SELECT max({generation}) FROM {target})"
+        if not self.key:
+            weight = f"CASE {op} WHEN 'i' THEN 1 ELSE -1 END"
+            return f"{target} WHERE {rule}", weight
+        keys = ", ".join(quoted(self.names[i]) for i in self.key)
+        newest = (
+            f"(SELECT DISTINCT ON ({keys}) * FROM {target} WHERE {rule} "
+            f"ORDER BY {keys}, {quoted(self._ts)} DESC) AS newest"
+        )
+        return f"{newest} WHERE {op} <> 'd'", "1"
+
     @staticmethod
     def _execute(db: Connection, statement: str, op: str, *parameters: Any) -> None:
         """The operation is what the statement's first parameter is, as `_stamp` has made it."""

@@ -241,10 +241,9 @@ class PostgresSink(Sink):
     # reading back
 
     def read(self) -> Contents:
-        if self._is_log:
-            return super().read()
+        shown = self._rows.shown if isinstance(self._rows, LoggedRows) else None
         with self._errors("read"):
-            reader = PostgresReader(self._table, self.context.schema, self._connection())
+            reader = PostgresReader(self._table, self.context.schema, self._connection(), shown)
         return Contents(
             schema=reader.schema,
             key=self.context.key,
