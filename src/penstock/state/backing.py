@@ -72,6 +72,7 @@ def is_in_file(array: npt.NDArray[Any]) -> bool:
 
 
 def _in_file(directory: Path, size: int) -> npt.NDArray[np.uint8]:
-    with tempfile.TemporaryFile(dir=directory) as file:
+    # where a file cannot be without a name, it has one for an instant, which the store sweeps
+    with tempfile.TemporaryFile(dir=directory, suffix=".tmp") as file:
         os.posix_fallocate(file.fileno(), 0, size)
         return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,20 @@ def test_large_arrays_are_in_files_that_nobody_sees(tmp_path: Path) -> None:
     assert large.shape == (50, 3) and not large.any() and ones.all()
     large[7, 2] = 9
     assert large.sum() == 9
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_a_kill_leaves_with_its_name_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not every file system makes files without a name; then it is taken away an instant later."""
+    use_files(tmp_path, 1)
+    with monkeypatch.context() as killed:
+        killed.setattr(tempfile, "_O_TMPFILE_WORKS", False)
+        killed.setattr(os, "unlink", lambda path: None)
+        room(10, np.int64)
+    assert len(list(tmp_path.iterdir())) == 1
+    StateStore(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
