@@ -74,7 +74,8 @@ def test_a_fork_server_that_still_loads_ends_with_who_has_asked_it_for_a_worker(
 def test_the_sockets_of_a_server_that_was_killed_are_removed_by_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with tempfile.TemporaryDirectory() as place:
+    # elsewhere its name may be too long for a socket
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
         monkeypatch.setattr("tempfile.tempdir", place)
         left = Path(place) / "penstock-sockets-1"
         left.mkdir()
