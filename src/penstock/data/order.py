@@ -25,6 +25,10 @@ U64 = npt.NDArray[np.uint64]
 _SIGN = np.uint64(1 << 63)
 #: rows that are compared, which takes less than clearing tables of counts
 _FEW_ROWS = 512
+#: sorted runs that are merged however long they are, and more of them if one is most of all
+_RUNS, _MORE_RUNS = 4, 16
+#: rows of a set that are put in order one after the other, at most
+_NEAR = 16
 #: bits that a pass sorts by at most
 _BITS = 11
 
@@ -85,14 +89,21 @@ def sort_indices(
 
 
 def sorted_by_words(words: Sequence[U64]) -> npt.NDArray[np.int64]:
-    """Positions in order of words[0], then words[1], …; stable. Cost: for each word a pass over
-    the rows for every eleven bits in which its values differ."""
+    """Positions in order of words[0], then words[1], …; stable. Cost: a few passes over rows of
+    sorted runs, one after the other, or in order but for small sets that share words[0]; else for
+    each word a pass for every eleven bits in which its values differ."""
     n = len(words[0])
     if n < _FEW_ROWS:
         return np.lexsort(words[::-1])
     order, scratch = np.arange(n), np.empty(n, np.int64)
+    stacked = np.stack(words)
+    merged = _merge(stacked, order, scratch)
+    if merged >= 0:
+        return scratch if merged else order
+    if _settle(stacked, order):
+        return order
     bits = min(_BITS, max(4, n.bit_length() - 1))
-    in_scratch = _radix(np.stack(words), order, scratch, np.empty(1 << bits, np.int64), bits)
+    in_scratch = _radix(stacked, order, scratch, np.empty(1 << bits, np.int64), bits)
     return scratch if in_scratch else order
 
 
@@ -206,21 +217,99 @@ def _sort_runs(
             width *= 2
 
 
+@kernel("int64(uint64[:, ::1], int64[::1], int64[::1])")
+def _merge(words: Any, order: Any, scratch: Any) -> Any:
+    """Sort `order`, which is 0, 1, …, by `words` where its rows are few sorted runs: 1 if the
+    outcome is in `scratch`, 0 if it is in `order`, -1 where they are not."""
+    n = words.shape[1]
+    ends = np.empty(_MORE_RUNS, np.int64)
+    runs, longest, begin = 0, 0, 0
+    for i in range(1, n):
+        falls = False
+        for k in range(words.shape[0]):
+            if words[k, i - 1] != words[k, i]:
+                falls = words[k, i - 1] > words[k, i]
+                break
+        if falls:
+            if runs == _MORE_RUNS - 1:
+                return -1
+            ends[runs] = i
+            runs += 1
+            longest, begin = max(longest, i - begin), i
+    ends[runs] = n
+    runs += 1
+    if runs > _RUNS and 4 * max(longest, n - begin) < 3 * n:
+        return -1
+    given, made = order, scratch
+    in_scratch = 0
+    while runs > 1:
+        first: Any = 0
+        merged = 0
+        for r in range(0, runs, 2):
+            middle: Any = ends[r]
+            last: Any = ends[min(r + 1, runs - 1)]
+            p: Any = first
+            q: Any = middle
+            for at in range(first, last):
+                take_left = q >= last
+                if p < middle and q < last:
+                    a, b = given[p], given[q]
+                    take_left = True
+                    for k in range(words.shape[0]):
+                        if words[k, a] != words[k, b]:
+                            take_left = words[k, a] < words[k, b]
+                            break
+                if take_left:
+                    made[at] = given[p]
+                    p += 1
+                else:
+                    made[at] = given[q]
+                    q += 1
+            ends[merged] = last
+            merged += 1
+            first = last
+        runs = merged
+        given, made = made, given
+        in_scratch = 1 - in_scratch
+    return in_scratch
+
+
+@kernel("boolean(uint64[:, ::1], int64[::1])")
+def _settle(words: Any, order: Any) -> Any:
+    """Sort `order`, which is 0, 1, …, by `words` where the first of them rises and few rows share
+    it; whether that is so."""
+    n = words.shape[1]
+    begin = 0
+    for i in range(1, n):
+        if words[0, i] != words[0, i - 1]:
+            begin = i
+        if words[0, i] < words[0, i - 1] or i - begin >= _NEAR:
+            return False
+    begin = 0
+    for i in range(1, n):
+        if words[0, i] != words[0, i - 1]:
+            begin = i
+        at = i
+        while at > begin:
+            falls = False
+            for k in range(1, words.shape[0]):
+                a, b = words[k, order[at - 1]], words[k, i]
+                if a != b:
+                    falls = a > b
+                    break
+            if not falls:
+                break
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
+    return True
+
+
 @kernel("boolean(uint64[:, ::1], int64[::1], int64[::1], int64[::1], int64)")
 def _radix(words: Any, order: Any, scratch: Any, counts: Any, bits: Any) -> Any:
     """Sort `order`, which is 0, 1, …, by `words`, the first of which counts most; whether the
     outcome is in `scratch`. `counts` has 2**bits entries."""
     n = words.shape[1]
-    is_sorted = True
-    for i in range(1, n):
-        for k in range(words.shape[0]):
-            if words[k, i - 1] != words[k, i]:
-                is_sorted = words[k, i - 1] < words[k, i]
-                break
-        if not is_sorted:
-            break
-    if is_sorted:
-        return False
     given, made = order, scratch
     in_scratch = False
     for k in range(words.shape[0] - 1, -1, -1):

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cmp_to_key
+from operator import floordiv, mod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from penstock.data.batch import Column
 from penstock.data.build import batch_from_rows, column_from_python
 from penstock.data.consolidate import consolidate
 from penstock.data.hash import hash_columns, is_exact, rows_equal
-from penstock.data.order import dense_ranks, order_codes, sort_indices
+from penstock.data.order import dense_ranks, order_codes, sort_indices, sorted_by_words
 from penstock.data.types import BIGINT, VARCHAR, Field, Schema, schema
 from tests.examples import examples
 from tests.unit.data.rows import VALUES, counted, plain, plain_row
@@ -206,6 +207,25 @@ def test_strings_of_one_prefix_are_sorted_whole_and_stably(words: list[str]) -> 
     expected = sorted(range(len(words)), key=lambda i: words[i])
     assert sort_indices([column], [(False, True)]).tolist() == expected
     assert dense_ranks(column).tolist() == [sorted(set(words)).index(w) for w in words]
+
+
+@pytest.mark.parametrize("runs", [[3000], [2000, 600, 400], [2900] + [9] * 11, [60] * 30])
+@pytest.mark.parametrize("span", [3, 1 << 40])
+def test_rows_of_sorted_runs_are_sorted_as_others_are(runs: list[int], span: int) -> None:
+    rng = np.random.default_rng(len(runs))
+    parts = [np.sort(rng.integers(0, 3 * span, n)) for n in runs]
+    words = [
+        np.concatenate([by(p, span) for p in parts]).astype(np.uint64) for by in (floordiv, mod)
+    ]
+    assert sorted_by_words(words).tolist() == np.lexsort(words[::-1]).tolist()
+
+
+@pytest.mark.parametrize("most", [2, 16, 17])
+def test_rows_of_small_sets_that_lie_in_order_are_sorted_as_others_are(most: int) -> None:
+    rng = np.random.default_rng(most)
+    sets = np.repeat(np.arange(600), rng.integers(1, most + 1, 600))
+    words = [w.astype(np.uint64) for w in (sets, *rng.integers(0, 3, (2, len(sets))))]
+    assert sorted_by_words(words).tolist() == np.lexsort(words[::-1]).tolist()
 
 
 @given(relation=relations(max_rows=40), data=st.data())
