@@ -145,28 +145,40 @@ def add_moments(
 
 
 @inlined
+def _bits(words: Any, size: Any) -> Any:
+    """How many binary digits words[:size] has."""
+    top = size - 1
+    while top > 0 and words[top] == _ZERO:
+        top -= 1
+    bits = 0
+    while bits < 64 and (words[top] >> np.uint64(bits)) != _ZERO:
+        bits += 1
+    return 64 * top + bits
+
+
+@inlined
 def _divide(words: Any, divisor: Any, rest: Any) -> Any:
     """words[:] = words // divisor, bit by bit; `rest` is scratch, one word longer than divisor."""
     size = divisor.shape[0]
+    while size > 1 and divisor[size - 1] == _ZERO:
+        size -= 1
+    left = rest[: size + 1]
     for i in range(size + 1):
-        rest[i] = _ZERO
-    top = words.shape[0] - 1
-    while top > 0 and words[top] == _ZERO:
-        top -= 1
-    for k in range(64 * (top + 1)):
-        at, bit = top - k // 64, np.uint64(63 - k % 64)
+        left[i] = _ZERO
+    for k in range(_bits(words, words.shape[0]) - 1, -1, -1):
+        at, bit = k // 64, np.uint64(k % 64)
         for i in range(size, 0, -1):
-            rest[i] = (rest[i] << _ONE) | (rest[i - 1] >> _TOP)
-        rest[0] = (rest[0] << _ONE) | ((words[at] >> bit) & _ONE)
-        reaches = rest[size] != _ZERO
+            left[i] = (left[i] << _ONE) | (left[i - 1] >> _TOP)
+        left[0] = (left[0] << _ONE) | ((words[at] >> bit) & _ONE)
+        reaches = left[size] != _ZERO
         if not reaches:
             reaches = True
             for i in range(size - 1, -1, -1):
-                if rest[i] != divisor[i]:
-                    reaches = rest[i] > divisor[i]
+                if left[i] != divisor[i]:
+                    reaches = left[i] > divisor[i]
                     break
         if reaches:
-            _accumulate(rest, divisor, size, True)
+            _accumulate(left, divisor, size, True)
             words[at] = words[at] | (_ONE << bit)
         else:
             words[at] = words[at] & ~(_ONE << bit)
@@ -179,7 +191,7 @@ def _root(words: Any, root: Any, square: Any) -> Any:
         if words[i] != _ZERO:
             return
     root[0], root[1] = _ZERO, _ZERO
-    for k in range(127, -1, -1):
+    for k in range((_bits(words, 4) + 1) // 2 - 1, -1, -1):
         at, bit = k // 64, np.uint64(k % 64)
         root[at] = root[at] | (_ONE << bit)
         _multiply(root, 2, root, 2, square)
