@@ -21,6 +21,7 @@ from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import Aggregated
+from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.report import BindError, did_you_mean
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
@@ -53,10 +54,12 @@ def bind_pivot(pivot: ast.Pivot, source: Node, scope: Scope, catalog: Catalog) -
             call = replace(call, args=build.only_where(kept, call.args), filter=kept)
             calls.append(call.placed(lambda e: _place(e, feed)))
             names.append(name)
-    below = Schema(tuple(Field(_name(e, i), e.type) for i, e in enumerate(feed)))
+    frame = Frame(source, scope)
+    lowered = tuple(map(frame.value, feed))  # sub-queries of the aggregates are joined
+    below = Schema(tuple(Field(_name(e, i), e.type) for i, e in enumerate(lowered)))
     results = [Field(n, c.function.result) for n, c in zip(names, calls, strict=True)]
     schema = Schema((*below.fields[: len(keys)], *results))
-    rows = Project(below, source, tuple(feed), span=pivot.span)
+    rows = Project(below, frame.node, lowered, span=pivot.span)
     return Aggregate(schema, rows, tuple(range(len(keys))), tuple(calls), span=pivot.span)
 
 

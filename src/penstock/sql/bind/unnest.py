@@ -21,6 +21,7 @@ from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
+from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
 from penstock.sql.passes.join_keys import references
@@ -42,8 +43,11 @@ def bind_unnest(ref: ast.Unnest, left: Node, scope: Scope, catalog: Catalog) -> 
     if isinstance(operand, InputRef):
         column = operand.index
     else:
+        frame = Frame(left, scope)
+        operand = frame.value(operand)  # its sub-queries are joined to what is left of it
         computed = Schema((*left.schema.fields, Field("$unnest", operand.type)))
-        source = Project(computed, left, (*references(left.schema), operand))
+        own = references(frame.node.schema)[:width]
+        source = Project(computed, frame.node, (*own, operand))
     elements = _elements([operand.type])
     numbers = [Field("ordinality", BIGINT.with_nullable(False))] if ref.with_ordinality else []
     node: Node = Unnest(
@@ -55,8 +59,8 @@ def bind_unnest(ref: ast.Unnest, left: Node, scope: Scope, catalog: Catalog) -> 
         node = _spread(node, width, Schema((*left.schema.fields, *fields)))
     node = replace(node, schema=Schema((*left.schema.fields, *fields)))
     name = None if ref.alias is None else ref.alias.name.name
-    own = Scope.of_table(name, Schema(tuple(fields)))
-    return node, scope.joined(own, width, ref.span)
+    found = Scope.of_table(name, Schema(tuple(fields)))
+    return node, scope.joined(found, width, ref.span)
 
 
 def _collection(operand: Expr, syntax: ast.Expr) -> Expr:
