@@ -31,6 +31,7 @@ from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.reset_group import ResetGroup
 from penstock.pipeline.resets import ResetLog, ResetRecord
+from penstock.wire.names import fold_identifier
 
 MODES = ("replace", "diff")
 MAX_RESET_ID = 100
@@ -126,13 +127,21 @@ class ResetDesk:
         return {"step": self._loop.step, "resets": answers}
 
     def _named(self, names: Any) -> list[OutputEndpoint]:
-        is_list = isinstance(names, list) and names and all(isinstance(n, str) for n in names)
-        if not is_list or len(set(names)) < len(names) or any("." not in n for n in names):
+        is_list = isinstance(names, list) and names
+        is_good = is_list and all(isinstance(n, str) and "." in n for n in names)
+        found = [self._one(*n.rsplit(".", 1)) for n in names] if is_good else []
+        if not found or len({e.name for e in found}) < len(found):
             raise UserError(
                 'a group reset needs "connectors": a list of different "view.connector" names',
                 details={"parameter": "connectors"},
             )
-        return [self._find(*n.rsplit(".", 1)) for n in names]
+        return found
+
+    def _one(self, view: str, connector: str) -> OutputEndpoint:
+        """By the name that the statistics have, or with the view spelt as in SQL."""
+        if f"{view}.{connector}" in self._loop.outputs:
+            return self._find(view, connector)
+        return self._find(fold_identifier(view), connector)
 
     def _accepted(self, record: ResetRecord, capabilities: Capabilities) -> dict[str, Any]:
         return {
