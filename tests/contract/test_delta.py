@@ -310,6 +310,58 @@ def test_what_was_staged_and_not_published_leaves_no_file(tmp_path: Path) -> Non
     assert target.look() == rows(1)
 
 
+def _lose(uri: str, what: str) -> None:
+    log = sorted((Path(uri) / "_delta_log").glob("*.json"))
+    match what:
+        case "the first commit":
+            log[0].unlink()
+        case "one between":
+            log[1].unlink()
+        case "half of the last":
+            log[-1].write_bytes(log[-1].read_bytes()[:40])
+
+
+LOSSES = ["the first commit", "one between", "half of the last"]
+
+
+@pytest.mark.parametrize("what", LOSSES)
+@pytest.mark.parametrize("kind", [DeltaTarget, AppendedDeltaTarget])
+def test_a_log_that_lost_a_part_so_that_nobody_can_read_it_is_written_anew(
+    kind: type[DeltaTarget], what: str, tmp_path: Path
+) -> None:
+    target = kind(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    for k in (2, 3):
+        sink.apply(batch((rows(k), 1)), marker(1, k, k))
+    _lose(target.uri, what)
+    with pytest.raises(deltalake.exceptions.DeltaError):
+        target.look()
+
+    with pytest.raises(SinkUnavailable):
+        sink.apply(batch((rows(4), 1)), marker(1, 4, 4))
+    sink.close()
+    anew = target.sink()
+    anew.validate()
+    assert anew.marker() is None
+    reset(anew, rows(1, 2, 3, 4), 2, step=4)
+    anew.apply(batch((rows(5), 1)), marker(2, 5, 5))
+    assert target.look() == rows(1, 2, 3, 4, 5)
+    anew.close()
+
+
+@pytest.mark.parametrize("what", LOSSES)
+def test_a_broken_log_of_others_is_refused_and_untouched(what: str, tmp_path: Path) -> None:
+    target = DeltaTarget(tmp_path)
+    for k in range(3):
+        deltalake.write_deltalake(target.uri, pa.table({"k": [k]}), mode="append")
+    _lose(target.uri, what)
+    before = {p: p.read_bytes() for p in Path(target.uri).rglob("*") if p.is_file()}
+    with pytest.raises(SinkRejected, match=r"cannot be read .* nothing .* says that it is ours"):
+        target.sink().validate()
+    assert {p: p.read_bytes() for p in Path(target.uri).rglob("*") if p.is_file()} == before
+
+
 def test_a_marker_whose_commit_was_cleaned_up_still_fences(tmp_path: Path) -> None:
     target = DeltaTarget(tmp_path)
     sink = target.sink()

@@ -11,6 +11,10 @@ exist, on object stores by a conditional put (Delta protocol, "Delta Log Entries
 
 A commit whose reply was lost is found by its marker at the next look.
 
+A log that lost a part (somebody removed the folder while a commit came) cannot be read by anybody.
+If what is left of it says that it was ours, it counts as no table, and what is created next takes
+its place; otherwise it is refused.
+
 Not here: which rows a commit brings (`delta_output`), files (`delta_files`).
 """
 
@@ -22,6 +26,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import obstore
 import pyarrow as pa
@@ -54,6 +59,10 @@ _DENIED = ("AccessDenied", "Forbidden", "PermissionDenied", "Unauthorized", "Inv
 _PASSING = re.compile(
     r"Generic \w+ error|timed out|connection|error sending request", re.IGNORECASE
 )
+#: of a log that misses commits or has half of one; what a newer protocol asks for is not among them
+_BROKEN = re.compile(
+    r"No table metadata or protocol|contiguous commit files|Json error|Invalid Checkpoint"
+)
 #: options of the HTTP client; the library takes them with the store's, obstore apart from them
 _CLIENT = re.compile(
     r"(?:aws_|azure_|google_)?(allow_http|allow_invalid_certificates|connect_timeout|timeout"
@@ -83,6 +92,8 @@ class DeltaTarget:
         self._owner = owner
         self._app = ":".join(("penstock", *owner))
         self._seen: tuple[str, int, Stored] | None = None
+        #: whether what `load` found is ours and cannot be read
+        self._is_broken = False
 
     @property
     def store(self) -> ObjectStore:
@@ -101,11 +112,44 @@ class DeltaTarget:
         return from_url(self.uri, config=store, client_options=client)  # type: ignore
 
     def load(self) -> DeltaTable | None:
-        """The newest version; None if there is no table."""
+        """The newest version; None if there is no table, or what is left of ours. Raises
+        SinkRejected for what is left of another's."""
+        self._is_broken = False
         try:
             return DeltaTable(self.uri, storage_options=self._options)
         except TableNotFoundError:
             return None
+        except DeltaError as e:
+            why = _COLOURS.sub("", str(e)).splitlines()[0]
+            if not _BROKEN.search(why):
+                raise
+            self._check_left_of_ours(why)
+            self._is_broken = True
+            return None
+
+    def _check_left_of_ours(self, why: str) -> None:
+        """Raises SinkRejected unless the newest commit that is whole and has a marker has ours."""
+        for path in reversed(self._log_files()):
+            if not path.endswith(".json"):
+                continue
+            try:
+                commit = bytes(obstore.get(self.store, path).bytes())
+                found = next(filter(None, map(_stored_in, _infos(commit))), None)
+            except (ValueError, FileNotFoundError):
+                continue  # half a commit, or gone by now
+            marker = None if found is None else found.marker
+            if marker is not None:
+                if (marker.pipeline_id, marker.view, marker.connector) == self._owner:
+                    return
+                break
+        raise SinkRejected(
+            f"delta_table_output: the log of '{self.uri}' cannot be read ({why}), and nothing in "
+            "it says that it is ours: repair or remove it, or name another uri"
+        )
+
+    def _log_files(self) -> list[str]:
+        listed = obstore.list(self.store, prefix="_delta_log").collect()
+        return sorted(file["path"] for file in listed)
 
     def stored(self, table: DeltaTable | None) -> Stored:
         """What `table` knows of us. Reads only the log since the last look."""
@@ -146,13 +190,11 @@ class DeltaTarget:
                 log = bytes(obstore.get(store, f"_delta_log/{version:020}.json").bytes())
             except FileNotFoundError:
                 break  # older commits have been cleaned up
-            for line in log.splitlines():
-                commit = json.loads(line).get("commitInfo", {})
-                if _KEY in commit:
-                    fields = json.loads(commit[_KEY])
-                    marker = marker_from_json(fields["marker"])
-                    return Stored(marker, int(fields["timestamp"])), is_restored
-                is_restored |= commit.get("operation") == "RESTORE"
+            for info in _infos(log):
+                found = _stored_in(info)
+                if found is not None:
+                    return found, is_restored
+                is_restored |= info.get("operation") == "RESTORE"
         return None, is_restored
 
     def schema(self, table: DeltaTable) -> pa.Schema:
@@ -175,6 +217,10 @@ class DeltaTarget:
         properties: CommitProperties,
     ) -> bool:
         """Create the table with `files` as its first version; False if there is one by now."""
+        if self.load() is not None:
+            return False
+        if self._is_broken:
+            obstore.delete(self.store, self._log_files())
         try:
             create_table_with_add_actions(
                 self.uri,
@@ -249,6 +295,19 @@ class DeltaTarget:
             max_commit_retries=0,
             app_transactions=[Transaction(self._app, version)],
         )
+
+
+def _infos(commit: bytes) -> Iterator[dict[str, Any]]:
+    """What a commit says of itself. Raises ValueError for half of one."""
+    for line in commit.splitlines():
+        yield json.loads(line).get("commitInfo", {})
+
+
+def _stored_in(info: Mapping[str, Any]) -> Stored | None:
+    if _KEY not in info:
+        return None
+    fields = json.loads(info[_KEY])
+    return Stored(marker_from_json(fields["marker"]), int(fields["timestamp"]))
 
 
 def _write(
