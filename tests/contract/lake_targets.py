@@ -87,9 +87,11 @@ class DeltaTarget(Target):
     def read(self) -> list[dict[str, Any]] | None:
         try:
             table = deltalake.DeltaTable(self.uri)
+            return table.to_pyarrow_table().to_pylist()
         except deltalake.exceptions.TableNotFoundError:
             return None
-        return table.to_pyarrow_table().to_pylist()
+        except (deltalake.exceptions.DeltaError, OSError) as e:
+            raise ValueError(f"nobody can read it: {e}") from e
 
     def look(self) -> Rows | None:
         found = self.read()
@@ -115,7 +117,8 @@ class DeltaTarget(Target):
         return {"k": -7, "v": "invented"}
 
     def remove(self) -> None:
-        shutil.rmtree(self.uri)
+        while Path(self.uri).exists():
+            shutil.rmtree(self.uri, ignore_errors=True)  # the sink may write meanwhile
 
 
 class TruncatedDeltaTarget(DeltaTarget):

@@ -62,6 +62,10 @@ class Watched:
                     break
                 except deltalake.exceptions.CommitFailedError:
                     continue  # the writer was quicker
+                except deltalake.exceptions.DeltaError:
+                    if not self.is_damaged:
+                        raise
+                    break  # removed while a commit came, so that nobody can read it
             self.damages += 1
             self.is_damaged = True
 
