@@ -25,6 +25,7 @@ from penstock.errors import UserError
 from penstock.io.contracts import SinkContext, SinkRejected, SinkUnavailable, StagingLost
 from penstock.io.outputs import delta_reader
 from penstock.io.outputs.delta_output import DeltaSink
+from penstock.io.outputs.delta_table import DeltaTarget as DeltaTable
 from tests.contract.targets import AppendedDeltaTarget, DeltaTarget
 from tests.contract.test_sinks import batch, marker, reset, row, rows, words
 from tests.servers import S3Server
@@ -347,6 +348,30 @@ def test_a_log_that_lost_a_part_so_that_nobody_can_read_it_is_written_anew(
     reset(anew, rows(1, 2, 3, 4), 2, step=4)
     anew.apply(batch((rows(5), 1)), marker(2, 5, 5))
     assert target.look() == rows(1, 2, 3, 4, 5)
+    anew.close()
+
+
+@pytest.mark.parametrize("kind", [DeltaTarget, AppendedDeltaTarget])
+def test_a_table_that_is_removed_within_a_call_is_a_passing_failure(
+    kind: type[DeltaTarget], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = kind(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    made = DeltaTable.properties
+
+    def removed(self: DeltaTable, *args: Any) -> Any:
+        target.remove()
+        return made(self, *args)
+
+    monkeypatch.setattr(DeltaTable, "properties", removed)
+    with pytest.raises(SinkUnavailable):
+        sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    monkeypatch.undo()
+    sink.close()
+    anew = target.sink()
+    reset(anew, rows(1, 2), 2, step=2)
+    assert target.look() == rows(1, 2)
     anew.close()
 
 

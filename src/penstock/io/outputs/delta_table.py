@@ -57,7 +57,9 @@ _STEP_BITS = 40
 _DENIED = ("AccessDenied", "Forbidden", "PermissionDenied", "Unauthorized", "InvalidAccessKeyId",
            "SignatureDoesNotMatch", "NoSuchBucket")  # fmt: skip
 _PASSING = re.compile(
-    r"Generic \w+ error|timed out|connection|error sending request", re.IGNORECASE
+    # the last is of a table that was removed since it was loaded
+    r"Generic \w+ error|timed out|connection|error sending request|Invalid table version",
+    re.IGNORECASE,
 )
 #: of a log that misses commits or has half of one; what a newer protocol asks for is not among them
 _BROKEN = re.compile(
