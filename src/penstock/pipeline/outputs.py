@@ -118,6 +118,8 @@ class OutputEndpoint:
             stage_rows=stage_rows,
         )
         self._stopping = False
+        #: the generation in which the present work began
+        self._begun = 0
         self._thread = threading.Thread(target=self._run, name=f"output {name}", daemon=True)
 
     # the step loop's side
@@ -287,6 +289,7 @@ class OutputEndpoint:
                 work = self._delivery.next_work()
                 wait_s = self._state.buffered_for_s
                 if work is not None and wait_s <= 0:
+                    self._begun = self._state.record.generation
                     return work
                 self._cond.wait(None if work is None else min(wait_s, 3600))
         return None
@@ -312,7 +315,15 @@ class OutputEndpoint:
         self._delivery.disconnect()
         try:
             with self._changing():
-                self._state.rejected(message, is_encoding=is_encoding)
+                if self._state.record.generation > self._begun:
+                    # a reset came meanwhile: what was refused is not wanted any more, and the
+                    # target is looked at anew before anything is written
+                    event(
+                        log, "sink_rejected_before_reset", logging.WARNING, endpoint=self.name,
+                        error=message,
+                    )  # fmt: skip
+                else:
+                    self._state.rejected(message, is_encoding=is_encoding)
         except TransientError as e:
             self._unavailable(e)  # it will be refused again, until that can be recorded
         self._on_progress()

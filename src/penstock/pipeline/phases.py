@@ -19,7 +19,8 @@ it, `pipeline.delivery` performs it.
     unsure      the reply to `publish` was lost: the sink's marker decides. "published": it got
                 through; "lost": it did not, the snapshot is owed again → waiting
     following   the sink shows V(s); each delta moves it on
-    failed      the sink refused for good; the old contents stay readable
+    failed      the sink refused for good; the old contents stay readable. What it refuses of a call
+                that was under way when a newer reset came does not count
 
     cancel      the reset is called off and no delta was dropped meanwhile: the old contents go on
     abandon     it is called off (or the connector paused), but deltas are gone: the old contents

@@ -17,7 +17,7 @@ from penstock.data.build import batch_from_rows
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
 from penstock.data.types import INTEGER, VARCHAR, schema
-from penstock.io.contracts import Marker, Parsed, Sink, SinkContext
+from penstock.io.contracts import Marker, Parsed, Sink, SinkContext, SinkRejected
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint, OutputSettings
@@ -442,6 +442,34 @@ def test_a_reset_revives_a_failed_connector(bench: Bench) -> None:
 
     assert bench.target.rows == bench.total
     assert out.fatal_error is None
+
+
+def test_a_delta_that_is_refused_once_a_reset_was_asked_for_does_not_fail_the_reset(
+    bench: Bench,
+) -> None:
+    gate = threading.Semaphore(0)
+
+    class Refusing(MemorySink):
+        def apply(self, rows: Batch, marker: Marker) -> None:
+            self.target.calls.append("apply")
+            gate.acquire()
+            raise SinkRejected("somebody removed what this was for")
+
+    out = bench.output(make_sink=lambda context: Refusing(context, bench.target))
+    bench.settle(out)
+    bench.send((1, "a"))
+    wait_until(lambda: bench.target.calls.count("apply") == 1)
+    out.request_reset()
+    gate.release()
+    bench.settle(out)
+
+    assert bench.target.rows == bench.total
+    assert out.fatal_error is None
+
+    bench.send((2, "b"))
+    gate.release()
+    wait_until(lambda: out.phase is Phase.FAILED)
+    assert out.fatal_error is not None
 
 
 def test_a_marker_of_an_earlier_life_is_outbid(bench: Bench) -> None:
