@@ -215,10 +215,18 @@ class DeliveryState(RequestedDelivery):
             self.phase = next_phase(self.phase, Event.UNAVAILABLE)
         self._waiting_for = WaitingFor.SINK
 
-    def rejected(self, message: str, *, is_encoding: bool = False) -> None:
+    def rejected(self, message: str, begun: int, *, is_encoding: bool = False) -> None:
         """The sink refused for good, or a row cannot be encoded: the contents stay as they are
-        until somebody resets it."""
+        until somebody resets it. `begun`: the generation in which the work that met this began."""
         if self.phase is Phase.FAILED:
+            return
+        if self.record.generation > begun:
+            # a reset came meanwhile: what was refused is not wanted any more, and the target is
+            # looked at anew before anything is written
+            event(
+                log, "sink_rejected_before_reset", logging.WARNING, endpoint=self.name,
+                error=message,
+            )  # fmt: skip
             return
         self.resets.fail(self.name, self.record.generation, message)
         self._note_error(message, is_encoding=is_encoding)

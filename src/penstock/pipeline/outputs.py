@@ -315,15 +315,7 @@ class OutputEndpoint:
         self._delivery.disconnect()
         try:
             with self._changing():
-                if self._state.record.generation > self._begun:
-                    # a reset came meanwhile: what was refused is not wanted any more, and the
-                    # target is looked at anew before anything is written
-                    event(
-                        log, "sink_rejected_before_reset", logging.WARNING, endpoint=self.name,
-                        error=message,
-                    )  # fmt: skip
-                else:
-                    self._state.rejected(message, is_encoding=is_encoding)
+                self._state.rejected(message, self._begun, is_encoding=is_encoding)
         except TransientError as e:
             self._unavailable(e)  # it will be refused again, until that can be recorded
         self._on_progress()

@@ -144,6 +144,9 @@ class World:
             on_progress=lambda: None,
         )
         self.work: Work | None = None
+        #: the generation in which it began, and the resets that came since
+        self.begun = 0
+        self.since: list[str] = []
         self.position = ""
         self.note()
 
@@ -180,6 +183,8 @@ class World:
         if is_uncut and before.reason != "start":
             assert record.token == before.token, "before the cut it is the same reset (rule 8)"
         self.tokens.append(record.token)
+        if record.token != before.token:
+            self.since.append(record.token)
         self.note()
         return True
 
@@ -265,7 +270,8 @@ class World:
             make = self.delivery.next_work()
             if make is None:
                 return False
-            self.work, self.position = make(), make.__name__
+            self.begun, self.since = self.state.record.generation, []
+            self.work, self.position = make(), f"{make.__name__} {self.begun}"
         self.failure = failure
         published = self.target.calls.count("publish")
         try:
@@ -280,7 +286,9 @@ class World:
         except UserError as e:
             self.delivery.give_up()
             self._interrupted()
-            self.state.rejected(str(e))
+            self.state.rejected(str(e), self.begun)
+            for token in self.since:
+                assert self.record(token).state != "failed", "an older call's refusal failed it"
         if self.work is None:
             self.position = ""
         has_met = failure is None or self.failure is None

@@ -346,7 +346,7 @@ def test_a_failed_connector_is_compared_as_it_is(bench: Bench) -> None:
 
 def _rejects(out: OutputEndpoint, message: str) -> None:
     with out.locked() as state:
-        state.rejected(message)
+        state.rejected(message, state.record.generation)
 
 
 def test_a_sink_that_cannot_read_back_says_so(bench: Bench, monkeypatch: Any) -> None:
