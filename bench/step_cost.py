@@ -203,6 +203,12 @@ CASES = {
         "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t WHERE MOD(id, 5) > 0 UNION "
         "SELECT r.a, t.id + 1 AS b FROM reach r JOIN t ON r.b = t.id WHERE MOD(t.id, 5) > 0;"
     ),
+    "recursion-without": Case(
+        "DECLARE RECURSIVE VIEW reach (a BIGINT NOT NULL, b BIGINT NOT NULL);"
+        "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t UNION "
+        "SELECT r.a, t.id + 1 AS b FROM reach r JOIN t ON r.b = t.id "
+        "WHERE NOT EXISTS (SELECT 1 FROM t c WHERE c.id = r.b AND MOD(c.id, 5) = 0);"
+    ),
 }  # fmt: skip
 
 

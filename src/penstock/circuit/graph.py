@@ -301,10 +301,11 @@ class Circuit:
         *,
         monotone: bool,
         rounds: int,
+        taking: frozenset[str] = frozenset(),
     ) -> dict[str, Stream]:
         """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
         inputs = {name: stream.node for name, stream in sources.items()}
-        node = Fixpoint(inputs, members, body, monotone, rounds)
+        node = Fixpoint(inputs, members, body, monotone, rounds, taking)
         self._add(node)
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
 

@@ -7,6 +7,9 @@ a member are in the fixpoint's body.
 
 The fixpoint counts derivations, so nothing in a monotone body may hide that one of several is
 lost: DISTINCT is left to the members, which are sets, and a semi join becomes an inner one.
+
+A body stays monotone where it takes away what is known from outside (NOT EXISTS, EXCEPT, a left
+join's NULLs): that relation comes in by an inlet of its own, of which more rows mean less.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from penstock.circuit.graph import Circuit, Stream
-from penstock.data.types import Schema
-from penstock.plan.expressions import InputRef
+from penstock.data.types import Field, Schema
+from penstock.plan.expressions import InputRef, Literal
 from penstock.plan.nodes import (
+    Difference,
     Distinct,
     Filter,
     Hop,
@@ -33,7 +37,9 @@ from penstock.plan.nodes import (
 from penstock.plan.rewrite import inputs, with_inputs
 
 #: nodes that give more rows for more rows of every input
-_MONOTONE = (Scan, Filter, Project, UnionAll, Distinct, Hop, Unnest, Join)
+_MONOTONE = (Scan, Filter, Project, UnionAll, Distinct, Hop, Unnest)
+#: what no column is called
+_ABSENT = "\0absent "
 
 
 def components(views: Sequence[ViewPlan]) -> list[tuple[ViewPlan, ...]]:
@@ -100,6 +106,8 @@ class Body:
         self.relations = {v.name: self.circuit.inlet(v.name, v.schema) for v in component}
         #: by identity; the compiler of the body asks for interned nodes
         self._inlets: dict[int, Stream] = {}
+        #: inlets of which more rows mean less
+        self._taking: set[str] = set()
         self._reads: dict[int, bool] = {}
 
     def inlet(self, node: Node) -> Stream | None:
@@ -109,6 +117,8 @@ class Body:
         if id(node) not in self._inlets:
             name = f"outer {len(self._inlets)}"
             self.sources[name] = self._outside(node)
+            if any(f.name.startswith(_ABSENT) for f in node.schema.fields):
+                self._taking.add(name)
             self._inlets[id(node)] = self.circuit.inlet(name, node.schema)
         return self._inlets[id(node)]
 
@@ -126,22 +136,33 @@ class Body:
         node = with_inputs(node, [self._counted(n) for n in inputs(node)])
         match node:
             case Distinct(input=below):
-                columns = tuple(InputRef(t, i) for i, t in enumerate(below.schema.types))
-                return Project(node.schema, below, columns)
-            case Join(kind=JoinKind.SEMI, left=left, right=right):
-                both = Schema((*left.schema.fields, *right.schema.fields))
-                columns = tuple(InputRef(t, i) for i, t in enumerate(left.schema.types))
-                return Project(
-                    node.schema, replace(node, kind=JoinKind.INNER, schema=both), columns
-                )
+                return Project(node.schema, below, _columns(below))
+            case Join(kind=JoinKind.SEMI, left=left):
+                return Project(node.schema, _inner(node), _columns(left))
+            case Join(kind=JoinKind.ANTI, right=right):
+                return replace(node, right=_absent(right))
+            case Join(kind=JoinKind.LEFT, left=left, right=right):
+                alone = replace(node, kind=JoinKind.ANTI, schema=left.schema, right=_absent(right))
+                nulls = tuple(Literal(f.type, None) for f in node.schema.fields[len(left.schema) :])
+                both = (_inner(node), Project(node.schema, alone, (*_columns(left), *nulls)))
+                return UnionAll(node.schema, both)
+            case Difference(right=right):
+                return replace(node, right=_absent(right))
         return node
 
     def _monotone(self, node: Node) -> bool:
         if not self._depends(node):
             return True
-        if isinstance(node, Join) and node.kind not in (JoinKind.INNER, JoinKind.SEMI):
-            return False
-        return isinstance(node, _MONOTONE) and all(self._monotone(n) for n in inputs(node))
+        if isinstance(node, Difference) or (
+            isinstance(node, Join) and node.kind in (JoinKind.ANTI, JoinKind.LEFT)
+        ):
+            # without a column there is no telling that it takes away
+            grows = not self._depends(node.right) and bool(node.right.schema.fields)
+        elif isinstance(node, Join):
+            grows = node.kind in (JoinKind.INNER, JoinKind.SEMI)
+        else:
+            grows = isinstance(node, _MONOTONE)
+        return grows and all(self._monotone(n) for n in inputs(node))
 
     def _depends(self, node: Node) -> bool:
         known = self._reads.get(id(node))
@@ -162,5 +183,21 @@ class Body:
             self.circuit.sink(name, stream)
         schemas = {v.name: v.schema for v in self._members.values()}
         return circuit.fixpoint(
-            self.sources, schemas, self.circuit, monotone=self.is_monotone, rounds=rounds
-        )
+            self.sources, schemas, self.circuit, monotone=self.is_monotone,
+            taking=frozenset(self._taking), rounds=rounds,
+        )  # fmt: skip
+
+
+def _columns(node: Node) -> tuple[InputRef, ...]:
+    return tuple(InputRef(t, i) for i, t in enumerate(node.schema.types))
+
+
+def _inner(node: Join) -> Join:
+    both = Schema((*node.left.schema.fields, *node.right.schema.fields))
+    return replace(node, kind=JoinKind.INNER, schema=both)
+
+
+def _absent(node: Node) -> Project:
+    """The rows of `node`, told from those that somebody reads for what is there."""
+    fields = tuple(Field(_ABSENT + f.name, f.type) for f in node.schema.fields)
+    return Project(Schema(fields), node, _columns(node))

@@ -137,8 +137,9 @@ class Fixpoint(Node):
 
     Reference:   from empty members, set each member to one copy of every row of its query over
                  the members, until nothing changes.
-    Incremental: monotone bodies as the module says. Others start from empty members in every
-                 step (over a body that keeps its state, so outer relations are not read again).
+    Incremental: bodies that are monotone in the members as the module says, a row that comes from
+                 a source that takes away being a deletion. Others start from empty members in
+                 every step (over a body that keeps its state, so sources are not read again).
     State: the body's, and the number of derivations of every row of a member.
     Cost:  monotone: the rows whose derivations change, withdrawn ones included. Others: all
            derivations, in every step in which an outer stream changes.
@@ -153,14 +154,18 @@ class Fixpoint(Node):
         body: Circuit,
         monotone: bool,
         rounds: int,
+        taking: frozenset[str],
     ) -> None:
         """`body` has an inlet for every name of `sources` and of `members`, and a sink for every
-        member's query, under its name. `rounds`: after how many it is taken for endless."""
+        member's query, under its name. `monotone`: more rows of a member never mean fewer, and
+        more of a source do for those in `taking` and for no other. `rounds`: after how many it is
+        taken for endless."""
         super().__init__(Schema(()), tuple(sources.values()))
         self._inlets = tuple(sources)
         self._members = {name: Member(schema) for name, schema in members.items()}
         self._body = body
         self._monotone = monotone
+        self._taking = taking
         self._most_rounds = rounds
         self.is_pending = True
         self.changes: dict[str, Batch] = {}
@@ -183,12 +188,13 @@ class Fixpoint(Node):
         self.changes = {}
 
     def _maintain(self, fed: Deltas) -> None:
-        lost = {name: filter_batch(d, d.weights < 0) for name, d in fed.items()}
+        takes = {name: (d.weights > 0) == (name in self._taking) for name, d in fed.items()}
+        lost = {name: filter_batch(d, takes[name]) for name, d in fed.items()}
         back: dict[str, Batch] = {}
         if any(len(d) for d in lost.values()):
             self._rounds(lost, Member.withdraw)
             back = {name: m.bring_back() for name, m in self._members.items()}
-        gained = {name: filter_batch(d, d.weights > 0) for name, d in fed.items()}
+        gained = {name: filter_batch(d, ~takes[name]) for name, d in fed.items()}
         self._rounds({**gained, **back}, Member.settle)
 
     def _start_over(self, fed: Deltas) -> None:
@@ -236,7 +242,8 @@ class Fixpoint(Node):
 
     def parameters(self) -> tuple[Any, ...]:
         body = tuple(sorted(self._body.fingerprints.items()))
-        return self._inlets, tuple(self._members), self._monotone, body
+        taking = tuple(sorted(self._taking))
+        return self._inlets, tuple(self._members), self._monotone, *taking, body
 
     def parts(self) -> Mapping[str, Part]:
         inner = {
