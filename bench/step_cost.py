@@ -128,6 +128,11 @@ CASES = {
         "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN INTERVAL 10 MINUTES "
         "PRECEDING AND CURRENT ROW) AS s FROM t"
     ),
+    "wide-min-frame-end": Case(
+        "SELECT id, MIN(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN INTERVAL 20 DAYS "
+        "PRECEDING AND CURRENT ROW) AS v FROM t",
+        grows=True,
+    ),
     "lag": Case(_over("LAG(x)", "g")),
     "lead": Case(_over("LEAD(x)", "g")),
     "row-number": Case(_over("ROW_NUMBER()")),

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, add_totals
+from penstock.circuit.extremes import Least, Part, extremes
 from penstock.circuit.moments import wide_values
 from penstock.circuit.wide import _add_scaled, add_wide
 from penstock.data.batch import Column
@@ -46,16 +47,22 @@ _PLACES, _LEAST, _MOST = 4096, 3, 64
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """What comes before each block of a run, and at last the whole: `rows`, int64[b + 1], and for
-    each summed column `counts` of what is not NULL and `sums`, uint64[b + 1, 3]. `one_key`:
-    whether rows of equal hash have equal keys."""
+    each summed column `counts` of what is not NULL and `sums`, uint64[b + 1, 3]. `least`: where
+    the extreme values are. `one_key`: whether rows of equal hash have equal keys."""
 
     rows: Ids
     counts: tuple[Ids, ...]
     sums: tuple[U64, ...]
+    least: tuple[Least, ...]
     one_key: bool
 
     @staticmethod
-    def of(run: OrderedRun, key: Sequence[int], summed: Sequence[tuple[int, bool]]) -> Blocks:
+    def of(
+        run: OrderedRun,
+        key: Sequence[int],
+        summed: Sequence[tuple[int, bool]],
+        extremes: Sequence[tuple[int, bool]],
+    ) -> Blocks:
         batch, n = run.batch, len(run)
         size = -(-n // BLOCK)
         counts, sums = [], []
@@ -76,7 +83,8 @@ class Blocks:
         if not one_key:
             twins = np.flatnonzero(run.k[1:] == run.k[:-1])
             one_key = bool(rows_equal(stored, twins, stored, twins + 1).all())
-        return Blocks(_up_to(batch.weights), tuple(counts), tuple(sums), one_key)
+        least = tuple(Least.of(run, column, greatest, BLOCK) for column, greatest in extremes)
+        return Blocks(_up_to(batch.weights), tuple(counts), tuple(sums), least, one_key)
 
 
 def _counted(column: Column, weights: Ids) -> Ids:
@@ -132,7 +140,8 @@ def _add_differences(ids: Any, first: Any, last: Any, blocks: Any, sums: Any) ->
 
 class SummedSpine(OrderedSpine):
     """An ordered spine with totals of its columns `summed` (each with whether its values are added
-    up, or only counted where they are not NULL)."""
+    up, or only counted where they are not NULL) and extreme values of its columns `extremes` (each
+    with whether these are the greatest)."""
 
     def __init__(
         self,
@@ -140,9 +149,10 @@ class SummedSpine(OrderedSpine):
         key: Sequence[int],
         order: Sequence[Direction],
         summed: Sequence[tuple[int, bool]],
+        extremes: Sequence[tuple[int, bool]] = (),
     ) -> None:
         super().__init__(schema, key, order)
-        self._summed = tuple(summed)
+        self._summed, self.extremes = tuple(summed), tuple(extremes)
         self._blocks: WeakKeyDictionary[Run, Blocks] = WeakKeyDictionary()
         self._is_asked = False
 
@@ -150,7 +160,7 @@ class SummedSpine(OrderedSpine):
         found = self._blocks.get(run)
         if found is None:
             assert isinstance(run, OrderedRun)
-            found = self._blocks[run] = Blocks.of(run, self.key, self._summed)
+            found = self._blocks[run] = Blocks.of(run, self.key, self._summed, self.extremes)
         return found
 
     def merged(self, lower: Run, upper: Run) -> Run:
@@ -202,7 +212,7 @@ class Totals:
         n: int,
     ) -> None:
         needles = hash_columns(keys, KEY_SEED, n=n)
-        self._summed = summed
+        self._summed, self._spine = summed, spine
         self._found: list[_Found] = []
         #: whether one of the keys shares its hash with another, so that this may be nothing
         self.is_unsure = len(np.unique(needles)) < n
@@ -295,6 +305,24 @@ class Totals:
             search(f.run.c, f.run.d, begin[ends], end[ends], high.c, high.d, False, edge)
             stop[todo[ends]] = np.maximum(edge, start[todo[ends]])
 
+    def extreme(self, of: Ids, low: Places, high: Places, which: int) -> Column:
+        """The value of the spine's extreme `which` in the rows of each partition from low[i] to
+        high[i], both included; NULL without one."""
+        (column, _), n, parts = self._spine.extremes[which], len(of), []
+        for f in self._found:
+            part = Part(f.run, f.blocks.least[which], *self._rows(f, of, low, high))
+            if (part.first < part.last).any():
+                parts.append(part)
+        return extremes(parts, n, self._spine.schema, column, BLOCK)
+
+    def _rows(self, f: _Found, of: Ids, low: Places, high: Places) -> tuple[Ids, Ids]:
+        """Which rows of a run are from low[i] to high[i]."""
+        first, last = np.empty(len(of), np.int64), np.empty(len(of), np.int64)
+        begin, end = f.start[of], f.stop[of]
+        search(f.run.c, f.run.d, begin, end, low.c, low.d, False, first)
+        search(f.run.c, f.run.d, begin, end, high.c, high.d, True, last)
+        return first, np.maximum(first, last)
+
     def between(self, of: Ids, low: Places, high: Places) -> Sums:
         """Of the rows of each partition from low[i] to high[i], both included."""
         n = len(of)
@@ -302,11 +330,7 @@ class Totals:
         counts = tuple(np.zeros(n, np.int64) for _ in self._summed)
         sums = tuple(np.zeros((n, 3), np.uint64) for _ in self._summed)
         for f in self._found:
-            first, last = np.empty(n, np.int64), np.empty(n, np.int64)
-            begin, end = f.start[of], f.stop[of]
-            search(f.run.c, f.run.d, begin, end, low.c, low.d, False, first)
-            search(f.run.c, f.run.d, begin, end, high.c, high.d, True, last)
-            last = np.maximum(first, last)
+            first, last = self._rows(f, of, low, high)
             block, stop = -(-first // BLOCK), last // BLOCK
             whole = np.flatnonzero(block < stop)
             is_whole = block < stop

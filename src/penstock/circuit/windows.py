@@ -110,7 +110,7 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
     column = e.column(argument)
     weights = e.weights if column.valid is None else e.weights * column.valid
     if call.kind in ("MIN", "MAX"):
-        return _extreme(call, column, lo, hi)
+        return extreme(call, column, lo, hi)
     assert call.kind in ("SUM", "AVG"), call.kind
     return _sum(call, column, weights, lo, hi)
 
@@ -218,7 +218,8 @@ def _count(call: WindowSpec, e: Elements, lo: Ids, hi: Ids) -> Column:
     return Column(call.result, before[hi] - before[lo])
 
 
-def _extreme(call: WindowSpec, column: Column, lo: Ids, hi: Ids) -> Column:
+def extreme(call: WindowSpec, column: Column, lo: Ids, hi: Ids) -> Column:
+    """The MIN or MAX of each frame of elements, whose values are `column`."""
     rank = np.empty(len(column), np.int64)
     rank[sort_indices((column,), ((False, True),))] = np.arange(len(column))
     if column.valid is not None:

@@ -7,7 +7,8 @@
     not read               one total, as if of one row        (`penstock.circuit.totals`)
 
 Read are the rows that feel a change, and those that the frames of the first to the last of them
-begin and end with: about as many. What lies between is one total.
+begin and end with: about as many. What lies between is one total, or one least value
+(`penstock.circuit.extremes`).
 
 Where that is not worth it, everything is read (`window`): rows in reach of a change are few, or a
 row is there less than zero times, so that a difference of totals is not the total of what is there.
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
+from penstock.circuit.extremes import has_one_word
 from penstock.circuit.frames import frame_totals
 from penstock.circuit.moments import wide_values
 from penstock.circuit.node import Node
@@ -32,11 +34,11 @@ from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Frame, Order, Told, WindowSpec
 from penstock.circuit.totals import SummedSpine, Sums, Totals
 from penstock.circuit.wide import add_wide
-from penstock.circuit.windows import exact_sums
+from penstock.circuit.windows import exact_sums, extreme
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, take_column
+from penstock.data.gather import concat, concat_columns, take_column
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine
@@ -47,6 +49,7 @@ from penstock.state.ranges import TOP, Places, between, moved, rows_of_longest, 
 FEW, TIMES = 4096, 4
 #: rows that frames of ROWS reach at least, to be looked up
 WIDE = 512
+EXTREMES = frozenset(("MIN", "MAX"))
 #: farther than any row
 _FAR = 1 << 60
 #: parts of partitions: whose, from where, up to where
@@ -55,7 +58,7 @@ _SIDES: tuple[Literal["left"], Literal["right"]] = "left", "right"
 
 
 class FrameTotals(Window):
-    """The input's rows with one more column for each call: totals over bounded frames.
+    """The input's rows with one more column for each call: totals and extremes over bounded frames.
 
     Reference:   as of `penstock.circuit.ops.window`.
     Incremental: rows that feel the delta, with the totals of their frames before it and after it.
@@ -75,7 +78,11 @@ class FrameTotals(Window):
         told: Told | None = None,
     ) -> None:
         # what is added up or counted, each column once
-        self._summed = tuple(sorted({(c.args[0], c.kind != "COUNT") for c in calls if c.args}))
+        added = [c for c in calls if c.args and c.kind not in EXTREMES]
+        self._summed = tuple(sorted({(c.args[0], c.kind != "COUNT") for c in added}))
+        self._extremes = tuple(
+            sorted({(c.args[0], c.kind == "MAX") for c in calls if c.kind in EXTREMES})
+        )
         super().__init__(source, partition, order, calls, schema, told)
         #: how often rows are there less than zero times
         self.owed = 0
@@ -86,7 +93,8 @@ class FrameTotals(Window):
         self._ends = sorted({0, *ends})
 
     def _spine(self, schema: Schema) -> OrderedSpine:
-        return SummedSpine(schema, self._partition, self._order.directions, self._summed)
+        directions = self._order.directions
+        return SummedSpine(schema, self._partition, directions, self._summed, self._extremes)
 
     def parameters(self) -> tuple[Any, ...]:
         return self._partition, self._order.order, self._calls
@@ -139,8 +147,8 @@ class FrameTotals(Window):
         assert isinstance(self._rows, SummedSpine)
         return self._rows.totals(keys, n)
 
-    def _rows_that_feel(self, changes: Changes, totals: Totals) -> Segments:
-        """Of frames that count rows."""
+    def _rows_that_feel(self, changes: Changes, totals: Totals) -> Segments | None:
+        """Of frames that count rows. None if it is not worth it."""
         back, ahead = max(0, -self._ends[0]), max(0, self._ends[-1])
         key, at = changes.key, changes.at
         below = totals.rank(key, at, behind=False)
@@ -154,7 +162,10 @@ class FrameTotals(Window):
             low = totals.place_of(key, np.maximum(below[first] - ahead, -1))
         if back:
             high = totals.place_of(key, up_to[last] + back - 1)
-        return Segments.joined(changes, key, low, high)
+        felt = Segments.joined(changes, key, low, high)
+        rows = int(rows_of_longest(self._rows, felt.keys, felt.low, felt.high).sum())
+        wide = rows + len(felt.low) * (back + ahead)
+        return None if wide < TIMES * rows else felt
 
     # their values
 
@@ -180,7 +191,12 @@ class FrameTotals(Window):
         is_below = line.places.is_below(low.take(line.place))
         is_felt = ~(is_below | high.take(line.place).is_below(line.places))
         shown = np.flatnonzero(is_felt[line.own])
-        values = [self._total(i, line, whole.rows, shown) for i in range(len(self._calls))]
+        values = [
+            self._extreme(c, line, whole.rows, shown, totals)
+            if c.kind in EXTREMES
+            else self._total(i, line, whole.rows, shown)
+            for i, c in enumerate(self._calls)
+        ]
         row = line.row[shown]
         columns = [take_column(c, row) for c in whole.rows.columns] + values
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
@@ -269,6 +285,19 @@ class FrameTotals(Window):
             lo, hi = np.where(is_null, first, lo), np.where(is_null, stop, hi)
         return lo, np.maximum(lo, hi)
 
+    def _extreme(
+        self, call: WindowSpec, line: _Line, rows: Batch, shown: Ids, totals: Totals
+    ) -> Column:
+        assert call.frame is not None
+        lo, hi = self._frames(call.frame, line, rows, shown)
+        (argument,), n = call.args, len(line.own)
+        which = self._extremes.index((argument, call.kind == "MAX"))
+        parts = totals.extreme(line.skipped_of, line.skipped_low, line.skipped_high, which)
+        values = concat_columns((take_column(rows.columns[argument], line.row), parts))
+        source = np.empty(len(line.rows), np.int64)
+        source[line.own], source[line.skipped] = np.arange(n), n + np.arange(len(parts))
+        return extreme(call, take_column(values, source), lo, hi)
+
     def _total(self, i: int, line: _Line, rows: Batch, shown: Ids) -> Column:
         call = self._calls[i]
         assert call.frame is not None
@@ -319,13 +348,17 @@ class _Parts:
 class _Line:
     """Rows that were read and parts that were not, in order, an element each (rows: or one a copy).
 
-    `own`: the elements that are rows, `row`: which; `skipped`: those that are parts, with `sums`.
+    `own`: the elements that are rows, `row`: which; `skipped`: those that are parts, with `sums`,
+    of partition `skipped_of` from `skipped_low` to `skipped_high`.
     `rows`: how many rows an element is, `before`: those of the elements before it. `first`, `stop`:
     where the elements of a place are."""
 
     own: Ids
     row: Ids
     skipped: Ids
+    skipped_of: Ids
+    skipped_low: Places
+    skipped_high: Places
     sums: Sums
     places: Places
     place: Ids
@@ -362,7 +395,8 @@ class _Line:
         numbers = np.arange(int(whose[-1]) + 1)
         ends = (np.searchsorted(whose, numbers, side) for side in _SIDES)
         before = np.cumsum(rows) - rows
-        return _Line(own, row, skipped, sums, places, whose, rows, before, *ends)
+        parted = skipped, of, low, high, sums
+        return _Line(own, row, *parted, places, whose, rows, before, *ends)
 
 
 def _chosen(which: npt.NDArray[np.bool_], a: Places, b: Places) -> Places:
@@ -391,9 +425,12 @@ def are_looked_up(calls: Sequence[WindowSpec], order: tuple[Order, ...], rows: S
     for call in calls:
         if call.frame is None or not call.frame.is_bounded or len(call.args) > 1:
             return False
-        if call.kind not in ("COUNT", "SUM", "AVG"):
+        if call.kind == "COUNT":
+            continue
+        type = rows.types[call.args[0]]
+        if not (has_one_word(type) if call.kind in EXTREMES else call.kind in ("SUM", "AVG")):
             return False
-        if call.kind != "COUNT" and rows.types[call.args[0]].kind in FLOATS:
+        if call.kind not in EXTREMES and type.kind in FLOATS:
             return False
     reach = reach_of(tuple(calls), order, rows)
     if isinstance(reach, _Within):
