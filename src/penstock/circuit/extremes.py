@@ -13,7 +13,7 @@ Cost: O(runs · block · log n) a part and for each row found that is there no m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,12 @@ class Least:
         weights = run.batch.weights
         _fill(words, how, greatest, weights, valid, block, ends, at, code)
         return Least(words, how, greatest, weights, valid, at, code, ends)
+
+    def within(self, run: OrderedRun, column: int) -> Least:
+        """The same of an equal run, without the memory of the first."""
+        values, weights = run.batch.columns[column], run.batch.weights
+        valid = self.valid if values.valid is None else values.valid
+        return replace(self, words=_words(values)[0], weights=weights, valid=valid)
 
     def find(self, block: int, first: Ids, last: Ids, after: U64, behind: Ids) -> tuple[Ids, U64]:
         """(row, code) of the least in rows first[i] .. last[i], of those whose (code, row) is above

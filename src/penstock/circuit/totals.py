@@ -14,7 +14,7 @@ Cost: O(runs · (log n + block)) a part; O(runs · log² n) for a row that is lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -172,7 +172,10 @@ class SummedSpine(OrderedSpine):
     def exchange(self, run: Run, equal: Run) -> None:
         found = self._blocks.get(run)
         if found is not None:
-            self._blocks[equal] = found
+            assert isinstance(equal, OrderedRun)
+            pairs = zip(found.least, self.extremes, strict=True)
+            least = tuple(each.within(equal, column) for each, (column, _) in pairs)
+            self._blocks[equal] = replace(found, least=least)
         super().exchange(run, equal)
 
     def totals(self, keys: Sequence[Column], n: int) -> Totals:
