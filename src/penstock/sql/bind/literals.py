@@ -76,7 +76,8 @@ def negated(literal: Literal, span: Span | None) -> Literal | None:
     if isinstance(value, Decimal):
         if literal.type.scale == 0:
             return integer(-int(value), span)
-        return Literal(literal.type, -value, span=span)
+        # the minus of `decimal` itself rounds to 28 digits
+        return Literal(literal.type, value.copy_negate() if value else value, span=span)
     if isinstance(value, float):
         return Literal(literal.type, -value if value else 0.0, span=span)
     return None
