@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.io.contracts import Marker, Sink
-from tests.contract.lake_targets import DeltaTarget
+from tests.contract.lake_targets import DeltaTarget, DuckDbTarget
 from tests.contract.target import Rows, Target
 from tests.contract.targets import CsvFileTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
@@ -115,6 +115,9 @@ def things(target: Target) -> dict[str, int]:
     names = [str(p.relative_to(path.parent)) for p in path.parent.rglob("*")]
     if path.exists():
         names += [n for n in fault_targets.names(target) if n not in names]
+    if isinstance(target, DuckDbTarget) and target.look() is None:
+        # a database as it was made, before its first snapshot was written into it
+        names = [n for n in names if n != path.name]
     return dict(sorted(Counter(map(fault_targets.without_numbers, names)).items()))
 
 

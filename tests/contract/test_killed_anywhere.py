@@ -2,7 +2,7 @@
 and reset put right, to the last file (docs/reliability.md, "What a kill leaves").
 
 `make test` tries some points of the sinks that write files themselves, `make test-all` every
-one, and those of SQLite and Delta Lake.
+one, and those of SQLite, DuckDB and Delta Lake.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ slow = (pytest.mark.slow, pytest.mark.timeout(1800))
         pytest.param("csv", 1, 30, marks=slow),
         pytest.param("parquet", 1, 30, marks=slow),
         pytest.param("sqlite", 1, 50, marks=slow),
+        pytest.param("duckdb", 1, 100, marks=slow),
         pytest.param("delta", 1, 20, marks=slow),
         pytest.param("delta append", 1, 20, marks=slow),
     ],
