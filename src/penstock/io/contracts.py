@@ -66,6 +66,11 @@ class StagingLost(SinkUnavailable):
     the staged rows are not `marker.rows` in number. The published contents are untouched."""
 
 
+#: phases of a marker: its target shows what it describes; a publish is half done; rows that it
+#: describes were lost behind our back (an earlier version restored, a partition cut short)
+FOLLOWING, STAGING, RESTORED = "following", "staging", "restored"
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """What a sink stores beside its data, written in the same transaction as each batch.
@@ -79,7 +84,7 @@ class Marker:
     connector: str
     generation: int
     token: str
-    phase: str  # "staging" | "following"
+    phase: str  # FOLLOWING; STAGING, RESTORED: the contents are not what it describes
     step: int
     rows: int
     schema_hash: str
@@ -88,6 +93,10 @@ class Marker:
     @property
     def owner(self) -> tuple[str, str, str]:
         return (self.pipeline_id, self.view, self.connector)
+
+    @property
+    def is_restored(self) -> bool:
+        return self.phase == RESTORED
 
 
 @dataclass(frozen=True, slots=True)

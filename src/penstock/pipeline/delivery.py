@@ -38,7 +38,7 @@ from typing import Protocol
 
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
-from penstock.io.contracts import Marker, Sink, SinkRejected
+from penstock.io.contracts import FOLLOWING, Marker, Sink, SinkRejected
 from penstock.pipeline import failpoints
 from penstock.pipeline.delivery_facts import Cut
 from penstock.pipeline.delivery_knowledge import log
@@ -72,7 +72,7 @@ class Identity:
             connector=self.connector,
             generation=record.generation,
             token=record.token,
-            phase="following",
+            phase=FOLLOWING,
             step=step,
             rows=rows,
             schema_hash=self.schema_hash,
@@ -348,7 +348,7 @@ class Delivery:
         yield
         with self._lock:
             is_there = stored is not None and stored.token == record.token
-            if stored is not None and is_there and stored.phase == "following" and cut is not None:
+            if stored is not None and is_there and stored.phase == FOLLOWING and cut is not None:
                 self._staged = None
                 self._note_bytes()
                 self._state.published(

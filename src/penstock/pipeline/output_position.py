@@ -13,7 +13,8 @@ the sink, and `judge` says how to go on:
     ours, M ≤ horizon               GO_ON behind M                PUBLISHED: go on behind M
     ours, M > horizon               RENEW "sink_ahead"            RENEW "sink_ahead"
     ours, in phase "staging": a     RENEW "sink_behind"           OWED: stage (again)
-      publish is half done
+      publish is half done; or in
+      "restored": rows were lost
     ours, M before what we noted    RENEW "sink_behind"           ·
     of an older generation          RENEW "sink_behind"           OWED: stage (again)
     of a generation that our        RENEW beyond it               RENEW beyond it
@@ -41,7 +42,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from penstock.io.contracts import Marker
+from penstock.io.contracts import FOLLOWING, Marker
 from penstock.pipeline.delta_queue import Entry
 
 
@@ -137,7 +138,7 @@ def judge(
             return Verdict.GO_ON, ""
         return Verdict.RENEW, "marker_lost"
     if stored.token == token and stored.generation == generation:
-        if stored.phase == "staging":
+        if stored.phase != FOLLOWING:
             return (Verdict.OWED, "") if is_owed else (Verdict.RENEW, "sink_behind")
         if stored.step > horizon:
             return Verdict.RENEW, "sink_ahead"

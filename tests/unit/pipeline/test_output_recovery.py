@@ -19,7 +19,7 @@ import pytest
 
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows
-from penstock.io.contracts import Marker, Parsed, SinkContext
+from penstock.io.contracts import RESTORED, Marker, Parsed, SinkContext
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.output_position import Recovered, Verdict, judge
@@ -606,6 +606,8 @@ OURS = Marker("p", "t", "out", 5, "tok", "following", 7, 1, "s")
         (OURS, False, 3, 9, (Verdict.GO_ON, "")),
         (OURS, False, 8, 9, (Verdict.RENEW, "sink_behind")),
         (OURS, False, 3, 6, (Verdict.RENEW, "sink_ahead")),
+        (replace(OURS, phase=RESTORED), False, 7, 9, (Verdict.RENEW, "sink_behind")),
+        (replace(OURS, phase=RESTORED), True, None, 9, (Verdict.OWED, "")),
         (OURS, True, None, 7, (Verdict.PUBLISHED, "")),
         (OURS, True, None, 6, (Verdict.RENEW, "sink_ahead")),
         (replace(OURS, generation=4, token="old"), False, 7, 9, (Verdict.RENEW, "sink_behind")),

@@ -65,10 +65,10 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
     Raises SinkUnavailable if a transaction stays open for TRY_S."""
     from confluent_kafka import IsolationLevel
 
-    ends = _offsets(cluster, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
+    ends = latest_offsets(cluster, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
     until = time.monotonic() + TRY_S
     while True:
-        decided = _offsets(cluster, topic, partitions, IsolationLevel.READ_COMMITTED)
+        decided = latest_offsets(cluster, topic, partitions, IsolationLevel.READ_COMMITTED)
         if all(decided[p] >= end for p, end in ends.items()):
             return ends
         if time.monotonic() > until:
@@ -80,7 +80,7 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
         time.sleep(0.005)
 
 
-def _offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, int]:
+def latest_offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, int]:
     """Where each partition ends for readers of that isolation level."""
     from confluent_kafka.admin import OffsetSpec
 

@@ -12,6 +12,9 @@ that writes the records, is read in one request, and disappears with the topic. 
 transactional id per topic, `penstock.<topic>`, so that all who ever write to the topic exclude
 each other; whether one may is decided by the state that it finds (`io.outputs.fencing`).
 
+Records that a partition has lost (an unclean leader election, a cluster restored from a copy) are
+noticed by where it ends: the state tells where it did, the group being on another partition.
+
 After a lost reply nothing is guessed: the next claim settles the transaction, and the state says
 whether it got through. Brokers forget the offsets of a group without commits after
 offsets.retention.minutes (7 days by default); the marker is then gone, which is the case "marker
@@ -38,10 +41,10 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from penstock.errors import PenstockError
-from penstock.io.contracts import SinkRejected, SinkUnavailable
+from penstock.io.contracts import RESTORED, SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
-from penstock.io.kafka.reading import Piece, ends_of, scan
+from penstock.io.kafka.reading import Piece, ends_of, latest_offsets, scan
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic
 
@@ -167,7 +170,7 @@ class TopicWriter:
             if found.error is not None:
                 raise kafka.KafkaException(found.error)
         try:
-            return TopicState.from_text(found.metadata)
+            state = TopicState.from_text(found.metadata)
         except (ValueError, KeyError, TypeError) as e:
             raise SinkRejected(
                 f"consumer group 'penstock.{self.topic.name}' has an offset of topic "
@@ -175,6 +178,11 @@ class TopicWriter:
                 "delete that group",
                 details={"metadata": found.metadata},
             ) from e
+        if not self._lost(state):
+            return state
+        # the marker tells it from now on; the next write may be as short as it is
+        marker = None if state.marker is None else replace(state.marker, phase=RESTORED)
+        return replace(state, marker=marker, ends=())
 
     def scan(self) -> Callable[[], Iterator[Piece]]:
         """Makes iterators over the records that are committed now, in pieces; empty if there is no
@@ -223,7 +231,7 @@ class TopicWriter:
             if self._producer is None:
                 self._claim()
             elif attempt == 0:
-                self._check_same_topic()
+                self._check_whole()
             if sent is not None and self._state.write == sent.write:
                 return counts  # the undecided transaction got through
             write = plan(self._state)
@@ -232,7 +240,7 @@ class TopicWriter:
             sent = replace(write.state, write=secrets.token_hex(6))
             counts = [0] * self.topic.partitions
             try:
-                self._commit(write, sent, counts)
+                sent = self._commit(write, sent, counts)
             except _Undecided:
                 # the claimers back off by chance, so that each gets a transaction through
                 time.sleep(random.uniform(0, 0.02) * min(attempt, 10))
@@ -244,14 +252,24 @@ class TopicWriter:
             f"came in between {CLAIMS} times",
         )
 
-    def _check_same_topic(self) -> None:
-        """The client goes on in a topic that was deleted and made anew as if nothing had happened.
-        A look at the topic takes a millisecond or two."""
+    def _check_whole(self) -> None:
+        """The client goes on in a topic that was deleted and made anew, or that lost records, as if
+        nothing had happened. A look at the topic takes a millisecond or two."""
         claimed = self.topic.id
-        if self.topic.count_partitions() is None or self.topic.id != claimed:
+        lost = "it was deleted"
+        if self.topic.count_partitions() is not None and self.topic.id == claimed:
+            lost = self._lost(self._state)
+        if lost:
             raise SinkUnavailable(
-                f"topic '{self.topic.name}' has lost what was written to it: it was deleted"
+                f"topic '{self.topic.name}' has lost what was written to it: {lost}"
             )
+
+    def _lost(self, state: TopicState) -> str:
+        return state.lost(self._ends(len(state.ends))) if state.ends else ""
+
+    def _ends(self, partitions: int) -> Mapping[int, int]:
+        uncommitted = self._cluster.kafka.IsolationLevel.READ_UNCOMMITTED
+        return latest_offsets(self._cluster, self.topic.name, partitions, uncommitted)
 
     def claim(self) -> TopicState:
         """Make sure that the topic is claimed; its state, which nobody else changes then without
@@ -280,8 +298,8 @@ class TopicWriter:
         self._state = self._read_state()
         self._producer = producer
 
-    def _commit(self, write: Write, state: TopicState, counts: list[int]) -> None:
-        """Also fills in `counts`."""
+    def _commit(self, write: Write, state: TopicState, counts: list[int]) -> TopicState:
+        """`state`, with where the partitions end. Also fills in `counts`."""
         producer = self._producer
         assert producer is not None and self._consumer is not None
         self._delivery_error = None
@@ -292,10 +310,14 @@ class TopicWriter:
             if write.tail is not None:
                 self._flush(producer)  # only then it is known who went where
                 self._produce(producer, write.tail(counts), None)
+            self._flush(producer)
+            ends = self._ends(self.topic.partitions)
+            state = replace(state, ends=tuple(ends[p] for p in sorted(ends)))
             offset = self._cluster.kafka.TopicPartition(self.topic.name, 0, 0, state.to_text())
             group = self._consumer.consumer_group_metadata()
             producer.send_offsets_to_transaction([offset], group, TRY_S)
             self._finish(producer)
+            return state
         except self._cluster.kafka.KafkaException as e:
             raise self._failed(e.args[0]) from e
         except BaseException:

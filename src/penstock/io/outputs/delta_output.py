@@ -157,7 +157,7 @@ class DeltaSink(Sink):
 
     def marker(self) -> Marker | None:
         with self._target.errors("marker"):
-            return self._target.stored(self._target.load()).marker
+            return self._last_seen.found(self._target.stored(self._target.load()).marker)
 
     # a snapshot
 
@@ -202,7 +202,8 @@ class DeltaSink(Sink):
             for table, stored in self._target.attempts():
                 check_owner(stored.marker, self.context, self._where)
                 is_ours = check_fence(stored.marker, marker, self._where)
-                if is_ours and (self._stage is None or self._stage.is_tried):
+                is_there = is_ours and stored.marker is not None and not stored.marker.is_restored
+                if is_there and (self._stage is None or self._stage.is_tried):
                     break
                 stage = self._staged(generation)
                 check_complete(generation, stage.staging.rows, marker)
@@ -247,7 +248,7 @@ class DeltaSink(Sink):
         with self._target.errors("apply"):
             for table, stored in self._target.attempts():
                 check_owner(stored.marker, self.context, self._where)
-                self._last_seen.check(None if stored.is_restored else stored.marker, self._where)
+                self._last_seen.check(stored.marker, self._where)
                 if is_applied(stored.marker, marker, self._where):
                     break
                 timestamp = _now(stored)

@@ -42,7 +42,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from penstock.io.contracts import Marker, SinkRejected, SinkUnavailable
+from penstock.io.contracts import FOLLOWING, RESTORED, Marker, SinkRejected, SinkUnavailable
 from penstock.io.outputs.delta_files import ParquetFiles
 from penstock.io.outputs.delta_shape import DELETED, DeltaShape
 from penstock.io.outputs.fencing import marker_from_json, marker_to_json
@@ -77,12 +77,10 @@ _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What the log says of us: the last marker and the last timestamp that a log's rows had.
-    `is_restored`: an earlier version was restored since; the marker is then without its token, so
-    that a new generation has to begin."""
+    A marker behind which an earlier version was restored is in phase RESTORED."""
 
     marker: Marker | None = None
     timestamp: int = 0
-    is_restored: bool = False
 
 
 class DeltaTarget:
@@ -169,7 +167,7 @@ class DeltaTarget:
             found = Stored(self._outlived(table))
         elif is_restored:
             # it came along to the older contents, which it does not describe
-            found = replace(found, marker=replace(found.marker, token=""), is_restored=True)
+            found = replace(found, marker=replace(found.marker, phase=RESTORED))
         self._seen = identity, version, found
         return found
 
@@ -180,7 +178,7 @@ class DeltaTarget:
         if reached is None:
             return None
         generation, step = divmod(reached, 1 << _STEP_BITS)
-        return Marker(*self._owner, generation, "", "following", step, 0, "")
+        return Marker(*self._owner, generation, "", FOLLOWING, step, 0, "")
 
     def _search(self, newest: int, since: int) -> tuple[Stored | None, bool]:
         """The last marker in the commits after `since` up to `newest`, and whether an earlier

@@ -128,7 +128,7 @@ class DuckDbSink(Sink):
         if not self._file.exists:
             return None
         with self._errors("marker"), self._file.opened() as db:
-            return self._table.read_marker(db)
+            return self._last_seen.found(self._table.read_marker(db))
 
     # a snapshot
 

@@ -101,9 +101,14 @@ def check_fence(stored: Marker | None, marker: Marker, target: str) -> bool:
 
 
 def is_applied(stored: Marker | None, marker: Marker, target: str) -> bool:
-    """True if the delta that `marker` describes is in the target already (see the table)."""
-    same = check_fence(stored, marker, target)
-    return same and stored is not None and marker.step <= stored.step
+    """True if the delta that `marker` describes is in the target already (see the table).
+
+    Raises SinkUnavailable for a target that lost rows: whoever connects anew is told so."""
+    if not check_fence(stored, marker, target) or stored is None:
+        return False
+    if stored.is_restored:
+        raise SinkUnavailable(f"{target} has lost what was written to it up to step {stored.step}")
+    return marker.step <= stored.step
 
 
 class LastSeen:
@@ -117,6 +122,12 @@ class LastSeen:
     def saw(self, marker: Marker) -> None:
         """That was written, and is there for good."""
         self._at = marker.generation, marker.step
+
+    def found(self, stored: Marker | None) -> Marker | None:
+        """`stored` is what the target says, to whoever decides by it how to go on."""
+        if stored is not None:
+            self.saw(stored)
+        return stored
 
     def check(self, stored: Marker | None, target: str) -> None:
         """Raises SinkUnavailable if what was seen is there no more."""

@@ -169,7 +169,9 @@ class FileSink(Sink):
         if stored is None or stat is None or stat.st_ino != stored.inode:
             return None
         is_whole = stat.st_size == stored.bytes
-        return stored.marker if is_whole or self._has_tail(stored, stat) else None
+        if not is_whole and not self._has_tail(stored, stat):
+            return None
+        return self._last_seen.found(stored.marker)
 
     # a snapshot
 

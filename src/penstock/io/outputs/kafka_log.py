@@ -40,6 +40,7 @@ from penstock.io.kafka.records import Headers
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.writer import TopicWriter, Write
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -66,6 +67,7 @@ class KafkaLogSink(Sink):
         self._encoder = log_encoder(context, writer.topic.name)
         self._messages = LogMessages(self._encoder)
         self._where = f"topic '{writer.topic.name}'"
+        self._last_seen = LastSeen()
         self._staging: Staging | None = None
         self._attempt = ""
         self._has_begun = False
@@ -87,7 +89,7 @@ class KafkaLogSink(Sink):
         check_owner(self._writer.state().marker, self.context, self._where)
 
     def marker(self) -> Marker | None:
-        return self._writer.state().marker
+        return self._last_seen.found(self._writer.state().marker)
 
     # a snapshot
 
@@ -139,6 +141,7 @@ class KafkaLogSink(Sink):
             )
 
         self._writer.write(plan)
+        self._last_seen.saw(marker)
         self._forget()
 
     def _check_attempt(self, state: TopicState, generation: int) -> None:
@@ -190,6 +193,7 @@ class KafkaLogSink(Sink):
     def apply(self, rows: Batch, marker: Marker) -> None:
         def plan(state: TopicState) -> Write | None:
             check_owner(state.marker, self.context, self._where)
+            self._last_seen.check(state.marker, self._where)
             if is_applied(state.marker, marker, self._where):
                 return None
             marks = records.of_delta(marker.generation, marker.step)
@@ -202,6 +206,7 @@ class KafkaLogSink(Sink):
             )
 
         self._writer.write(plan)
+        self._last_seen.saw(marker)
 
     def _encoded(self, rows: Batch, marks: Headers) -> Iterator[Message]:
         own = [*self._headers, *marks]

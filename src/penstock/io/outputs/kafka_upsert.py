@@ -37,6 +37,8 @@ from penstock.data.batch import Batch
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
+    FOLLOWING,
+    STAGING,
     Capabilities,
     Marker,
     Sink,
@@ -53,6 +55,7 @@ from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.writer import TopicWriter, Write
 from penstock.io.outputs.changes import check_keys, keyed_changes
 from penstock.io.outputs.fencing import (
+    LastSeen,
     Staging,
     check_complete,
     check_fence,
@@ -82,6 +85,7 @@ class KafkaUpsertSink(Sink):
         self._encoder = keyed_encoder(context, writer.topic.name)
         self._where = f"topic '{writer.topic.name}'"
         self._index = ", ".join(context.schema.names[i] for i in context.key)
+        self._last_seen = LastSeen()
         self._staging: Staging | None = None
         self._store: KeyedStore | None = None
         self._is_diff = False
@@ -102,7 +106,7 @@ class KafkaUpsertSink(Sink):
 
     def marker(self) -> Marker | None:
         """In phase "staging" while a publish is half done."""
-        return self._writer.state().marker
+        return self._last_seen.found(self._writer.state().marker)
 
     # a snapshot
 
@@ -130,7 +134,7 @@ class KafkaUpsertSink(Sink):
         state = self._writer.claim()
         check_owner(state.marker, self.context, self._where)
         if check_fence(state.marker, marker, self._where) and self._staging is None:
-            if state.marker == marker or (state.marker and state.marker.phase == "following"):
+            if state.marker == marker or (state.marker and state.marker.phase == FOLLOWING):
                 return
             raise StagingLost(f"{self._where}: generation {generation} is half published: begin")
         check_complete(generation, staging_of(self._staging, generation).rows, marker)
@@ -178,7 +182,7 @@ class KafkaUpsertSink(Sink):
         """Values, null values and the marker, in one transaction or, where they are many, in
         several."""
         attempt = secrets.token_hex(8)
-        half = TopicState(replace(marker, phase="staging"), {generation: attempt})
+        half = TopicState(replace(marker, phase=STAGING), {generation: attempt})
         held: list[Keyed] = []
         held_bytes, held_records = 0, 0
         has_begun = False
@@ -205,6 +209,7 @@ class KafkaUpsertSink(Sink):
                 flush(half)
                 has_begun, held, held_bytes, held_records = True, [], 0, 0
         flush(TopicState(marker))
+        self._last_seen.saw(marker)
 
     def _pieces(self, store: KeyedStore, scanned: Future[None]) -> Iterator[Keyed]:
         if self._is_diff:
@@ -247,16 +252,18 @@ class KafkaUpsertSink(Sink):
 
         def plan(state: TopicState) -> Write | None:
             check_owner(state.marker, self.context, self._where)
+            self._last_seen.check(state.marker, self._where)
             if is_applied(state.marker, marker, self._where):
                 return None
             stored = state.marker
-            if stored and stored.phase == "staging" and stored.generation == marker.generation:
+            if stored and stored.phase == STAGING and stored.generation == marker.generation:
                 raise StagingLost(
                     f"{self._where}: generation {stored.generation} is half published"
                 )
             return Write(self._changes(upserts, deletes), TopicState(marker, state.open))
 
         self._writer.write(plan)
+        self._last_seen.saw(marker)
 
     def _changes(self, upserts: Batch, deletes: Batch) -> Iterator[Keyed]:
         if len(deletes):

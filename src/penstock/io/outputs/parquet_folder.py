@@ -107,7 +107,7 @@ class ParquetFolderSink(Sink):
             raise SinkRejected(
                 f"file_output: '{self._path.parent}' may not be written: chmod or chown it"
             )
-        check_owner(self.marker(), self.context, self._where)
+        check_owner(self._stored(), self.context, self._where)
 
     def _check_link(self) -> None:
         if not self._is_link_of_ours(self._path) and os.path.lexists(self._path):
@@ -121,6 +121,9 @@ class ParquetFolderSink(Sink):
         return path.is_symlink() and os.readlink(path).startswith(f"{self._path.name}.g")
 
     def marker(self) -> Marker | None:
+        return self._last_seen.found(self._stored())
+
+    def _stored(self) -> Marker | None:
         folder = self._folder()
         if folder is None:
             return None
@@ -140,7 +143,7 @@ class ParquetFolderSink(Sink):
 
     def begin(self, generation: int, token: str, step: int) -> None:
         with self._errors("begin"), self._locked():
-            check_owner(self.marker(), self.context, self._where)
+            check_owner(self._stored(), self.context, self._where)
             self._remove_left_over(generation)
             self._stage = self._new_folder(generation)
         self._staging = Staging(generation)
@@ -159,7 +162,7 @@ class ParquetFolderSink(Sink):
 
     def publish(self, generation: int, marker: Marker) -> None:
         with self._errors("publish"), self._locked():
-            stored = self.marker()
+            stored = self._stored()
             check_owner(stored, self.context, self._where)
             if check_fence(stored, marker, self._where) and self._staging is None:
                 return
@@ -218,7 +221,7 @@ class ParquetFolderSink(Sink):
 
     def apply(self, rows: Batch, marker: Marker) -> None:
         with self._errors("apply"), self._locked():
-            stored = self.marker()
+            stored = self._stored()
             check_owner(stored, self.context, self._where)
             self._last_seen.check(stored, self._where)
             if is_applied(stored, marker, self._where):

@@ -173,7 +173,7 @@ class PostgresSink(Sink):
     def marker(self) -> Marker | None:
         # after whoever is writing: a commit whose reply was lost may still be on its way
         with self._writing("marker") as db:
-            return self._table.read_marker(db)
+            return self._last_seen.found(self._table.read_marker(db))
 
     # a snapshot
 

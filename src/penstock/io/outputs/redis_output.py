@@ -40,6 +40,8 @@ from penstock.data.batch import Batch
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
+    FOLLOWING,
+    STAGING,
     Capabilities,
     Marker,
     Sink,
@@ -147,10 +149,7 @@ class RedisSink(Sink):
 
     def marker(self) -> Marker | None:
         with self._store.errors("marker"):
-            stored = self._store.stored().marker
-        if stored is not None:
-            self._last_seen.saw(stored)
-        return stored
+            return self._last_seen.found(self._store.stored().marker)
 
     # a snapshot
 
@@ -196,7 +195,7 @@ class RedisSink(Sink):
     def publish(self, generation: int, marker: Marker) -> None:
         def write(stored: Stored) -> None:
             is_ours = check_fence(stored.marker, marker, self._where)
-            is_shown = is_ours and stored.marker is not None and stored.marker.phase == "following"
+            is_shown = is_ours and stored.marker is not None and stored.marker.phase == FOLLOWING
             if is_shown and (self._staging is None or stored.data == self._tag):
                 return
             staging_of(self._staging, generation)
@@ -225,7 +224,7 @@ class RedisSink(Sink):
         stage = self._stage_prefix(self._tag)
         if not self._store.is_whole(stage, self._pieces, marker.rows):
             raise self._lost(marker)
-        claim = replace(marker, phase="staging")
+        claim = replace(marker, phase=STAGING)
         if stored.marker != claim:
             self._store.write(stored, Pairs.of(()), NOTHING, claim, stored.data)
             stored = self._store.stored()

@@ -132,7 +132,7 @@ class SqliteSink(Sink):
 
     def marker(self) -> Marker | None:
         with self._errors("marker"):
-            return self._table.read_marker(self._connection())
+            return self._last_seen.found(self._table.read_marker(self._connection()))
 
     # a snapshot
 
