@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.circuit import Circuit
+from penstock.circuit.ops import fixpoint
 from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
 from penstock.errors import RuntimeSqlError, SqlError
@@ -77,6 +78,14 @@ CREATE MATERIALIZED VIEW both AS SELECT n FROM start UNION
     SELECT e.t FROM both u JOIN edge e ON u.n = e.s JOIN closed k ON k.m = e.t
     WHERE NOT EXISTS (SELECT 1 FROM closed c WHERE c.n = e.t);
 """
+#: not monotone either, and of two members: who is won from whom in a finite game
+GAME = """
+DECLARE RECURSIVE VIEW won (n INT NOT NULL);
+DECLARE RECURSIVE VIEW lost (n INT NOT NULL);
+CREATE MATERIALIZED VIEW lost AS SELECT n FROM start
+    EXCEPT SELECT e.s FROM edge e WHERE e.s < e.t AND e.t NOT IN (SELECT n FROM won);
+CREATE MATERIALIZED VIEW won AS SELECT e.s AS n FROM edge e JOIN lost l ON e.t = l.n AND e.s < e.t;
+"""
 Rows = set[tuple[Any, ...]]
 
 Oracle = Callable[[Rows, Rows, Rows], dict[str, Rows]]
@@ -114,6 +123,15 @@ def distance(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
     return {"near": set(best.items())}
 
 
+def game(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
+    won, lost, before = set[tuple[Any, ...]](), set[tuple[Any, ...]](), None
+    while before != (won, lost):
+        before = (set(won), set(lost))
+        lost = starts - {(s,) for s, t in edges if s < t and (t,) not in before[0]}
+        won = {(s,) for s, t in edges if s < t and (t,) in before[1]}
+    return {"won": won, "lost": lost}
+
+
 def open_(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
     def least(found: Rows, more: Callable[[Any, Any], Rows]) -> Rows:
         before: Rows = set()
@@ -144,6 +162,12 @@ change = st.sampled_from(["edge", "edge", "edge", "start", "closed"]).flatmap(
 )
 #: a change removes a row that is there (once it has been taken `True`) and adds it otherwise
 histories = st.lists(st.lists(change, max_size=8), max_size=8)
+Changes = list[list[tuple[str, tuple[int, ...]]]]
+of_some = settings(
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 def snapshot(circuit: Circuit, name: str) -> Rows:
@@ -160,17 +184,30 @@ def snapshot(circuit: Circuit, name: str) -> Rows:
         (REACHED, reached),
         (DISTANCE, distance),
         (OPEN, open_),
+        (GAME, game),
     ],
 )
 @given(history=histories)
-@settings(
-    max_examples=examples(40),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@of_some
 def test_a_recursive_view_equals_its_fixed_point_after_every_step(
-    views: str, oracle: Oracle, history: list[list[tuple[str, tuple[int, ...]]]], tmp_path: Path
+    views: str, oracle: Oracle, history: Changes, tmp_path: Path
 ) -> None:
+    check(views, oracle, history, tmp_path)
+
+
+@pytest.mark.parametrize(("views", "oracle", "spare"), [(DISTANCE, distance, 0), (GAME, game, 3)])
+@given(history=histories)
+@of_some
+def test_it_does_whether_or_not_its_rounds_have_states_of_their_own(
+    views: str, oracle: Oracle, spare: int, history: Changes, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixpoint, "FEW_ROWS", -(10**9))
+        patch.setattr(fixpoint, "SPARE_ROUNDS", spare)
+        check(views, oracle, history, tmp_path)
+
+
+def check(views: str, oracle: Oracle, history: Changes, tmp_path: Path) -> None:
     plan = compile_program(TABLES + views)
     schemas = {t.name: t.schema for t in plan.tables}
     circuit = compile_circuit(plan)
@@ -255,6 +292,8 @@ def test_a_recursion_without_an_end_is_stopped_after_as_many_rounds_as_are_set()
         compile_circuit(plan).step({"one": [rows(10**9)]})
     with pytest.raises(SqlError, match="a whole number, 1 or more"):
         compile_program(COUNTING.replace("= 60", "= 0"))
+    with pytest.raises(SqlError, match="a whole number, 1 or more"):
+        compile_program("SET PENSTOCK_RECURSION_ROWS = 'many'; " + COUNTING)
     assert compile_program(COUNTING.split(";", 1)[1]).recursion_rounds == 10_000
 
 
@@ -271,3 +310,27 @@ def test_rows_that_only_support_each_other_go_when_the_way_to_them_is_closed() -
     assert step("edge", (1, 2), (2, 3), (3, 2)) == {(1,), (2,), (3,)}
     assert step("closed", (2, 2)) == {(1,)}  # not from 1; from 3 it is open
     assert step("closed", (2, 2), weight=-1) == {(1,), (2,), (3,)}
+
+
+def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for_that() -> None:
+    """A path of 200 edges and a short cut near its end: 200 rounds from nothing on."""
+    path = [((i, i + 1), 1) for i in range(200)]
+
+    def told(rows: int) -> int:
+        views = DISTANCE.replace("AND near.d < 20", "")
+        plan = compile_program(f"SET PENSTOCK_RECURSION_ROWS = {rows};" + TABLES + views)
+        schemas = {t.name: t.schema for t in plan.tables}
+        circuit = compile_circuit(plan)
+        (found,) = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
+        circuit.step({"start": [as_input(schemas["start"], [((0,), 1)])]})
+        circuit.step({"edge": [as_input(schemas["edge"], path)]})
+        before = found.rows_told
+        for weight in (1, -1):
+            step = circuit.step({"edge": [as_input(schemas["edge"], [((190, 195), weight)])]})
+            assert len(step["near"]) == 12  # old and new, from 195 on
+        return found.rows_told - before
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixpoint, "FEW_ROWS", -(10**9))
+        assert told(1_000_000) < 50
+        assert told(1) > 400

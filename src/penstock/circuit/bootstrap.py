@@ -26,8 +26,6 @@ from penstock.circuit.node import Node
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.saving import fits, restore
 from penstock.data.batch import Batch
-from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat
 from penstock.errors import UserError
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
@@ -140,5 +138,4 @@ class Bootstrap:
             saved = self._saved[holder]
             assert saved is not None
             spine.restore(store, saved["parts"]["integral"])
-        runs = [r.batch for r in spine.runs()]
-        return consolidate(concat(runs)) if runs else spine.snapshot().batch()
+        return spine.contents()

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.circuit.arrange import Arrange
 from penstock.circuit.beyond import expiries_of, passed_of, window_operators
@@ -55,6 +55,9 @@ from penstock.state.snapshot import Snapshot
 from penstock.state.spill import Spill
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
+
+if TYPE_CHECKING:
+    from penstock.circuit.unrolled import Unrolled
 
 #: operators that LATENESS lets forget rows
 _FORGETFUL = Join | AsofJoin | Aggregate | Positive | TopK
@@ -300,12 +303,14 @@ class Circuit:
         body: Circuit,
         *,
         monotone: bool,
+        taking: frozenset[str],
         rounds: int,
-        taking: frozenset[str] = frozenset(),
+        unroll: Callable[[int], Unrolled],
+        most_rows: int,
     ) -> dict[str, Stream]:
         """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
         inputs = {name: stream.node for name, stream in sources.items()}
-        node = Fixpoint(inputs, members, body, monotone, rounds, taking)
+        node = Fixpoint(inputs, members, body, monotone, rounds, taking, unroll, most_rows)
         self._add(node)
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
 

@@ -9,11 +9,12 @@ materialized table, or is named in `materialize`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from penstock.circuit.graph import Circuit, Stream
+from penstock.circuit.unrolled import Streams
 from penstock.compile.expressions import compile_expressions
 from penstock.compile.recursion import Body, components, is_recursive
 from penstock.compile.relations import RelationCompiler
@@ -46,7 +47,7 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
         circuit.sink(table.name, stream, materialized=keeps)
     for component in components(plan.all_views):
         if is_recursive(component):
-            relations.relations.update(_cycle(component, relations, plan.recursion_rounds))
+            relations.relations.update(_cycle(component, relations, plan))
         else:
             (view,) = component
             relations.view = view.name
@@ -79,17 +80,25 @@ def bounds(lateness: Lateness) -> tuple[tuple[int, int | float], ...]:
 
 
 def _cycle(
-    component: Sequence[ViewPlan], outside: RelationCompiler, rounds: int
+    component: Sequence[ViewPlan], outside: RelationCompiler, plan: ProgramPlan
 ) -> dict[str, Stream]:
     """The streams of views that read each other."""
     body = Body(component, outside.stream)
+
+    def queries(inside: RelationCompiler, members: Mapping[str, Stream]) -> dict[str, Stream]:
+        inside.relations = dict(members)
+        found = {}
+        for view in component:
+            inside.view = outside.view = view.name
+            found[view.name] = inside.stream(body.query(view))
+        return found
+
+    def again(circuit: Circuit, outer: Streams, members: Streams) -> Streams:
+        return queries(inside.beside(circuit, lambda node: body.inlet(node, outer)), members)
+
     inside = RelationCompiler(body.circuit, outside.text, body.inlet)
-    inside.relations = body.relations
-    queries = {}
-    for view in component:
-        inside.view = outside.view = view.name
-        queries[view.name] = inside.stream(body.query(view))
-    return body.finish(outside.circuit, queries, rounds)
+    found = queries(inside, body.relations)
+    return body.finish(outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows)
 
 
 def record_defaults(

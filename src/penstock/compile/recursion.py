@@ -14,10 +14,12 @@ join's NULLs): that relation comes in by an inlet of its own, of which more rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from penstock.circuit.graph import Circuit, Stream
+from penstock.circuit.unrolled import Round, Streams, Unrolled
 from penstock.data.types import Field, Schema
 from penstock.plan.expressions import InputRef, Literal
 from penstock.plan.nodes import (
@@ -105,22 +107,24 @@ class Body:
         self._members = {v.name: v for v in component}
         self.relations = {v.name: self.circuit.inlet(v.name, v.schema) for v in component}
         #: by identity; the compiler of the body asks for interned nodes
-        self._inlets: dict[int, Stream] = {}
+        self._inlets: dict[int, str] = {}
+        self._streams: dict[str, Stream] = {}
         #: inlets of which more rows mean less
         self._taking: set[str] = set()
         self._reads: dict[int, bool] = {}
 
-    def inlet(self, node: Node) -> Stream | None:
-        """The stream of `node` in the body if it comes from outside."""
+    def inlet(self, node: Node, streams: Streams | None = None) -> Stream | None:
+        """The stream of `node` if it comes from outside: in the body, or that of the same name
+        among `streams`."""
         if self._depends(node):
             return None
         if id(node) not in self._inlets:
-            name = f"outer {len(self._inlets)}"
+            name = self._inlets[id(node)] = f"outer {len(self._inlets)}"
             self.sources[name] = self._outside(node)
             if any(f.name.startswith(_ABSENT) for f in node.schema.fields):
                 self._taking.add(name)
-            self._inlets[id(node)] = self.circuit.inlet(name, node.schema)
-        return self._inlets[id(node)]
+            self._streams[name] = self.circuit.inlet(name, node.schema)
+        return (self._streams if streams is None else streams)[self._inlets[id(node)]]
 
     @property
     def is_monotone(self) -> bool:
@@ -175,16 +179,19 @@ class Body:
         return known
 
     def finish(
-        self, circuit: Circuit, queries: Mapping[str, Stream], rounds: int
+        self, circuit: Circuit, queries: Streams, again: Round, rounds: int, rows: int
     ) -> dict[str, Stream]:
         """The members' streams in `circuit`; `queries` are those of their queries in the body,
-        `rounds`: after how many it is taken for endless."""
+        `again` adds the same to another circuit. `rounds`: after how many it is taken for endless;
+        `rows`: how many may be kept to spare rounds."""
         for name, stream in queries.items():
             self.circuit.sink(name, stream)
         schemas = {v.name: v.schema for v in self._members.values()}
+        outer = {name: stream.schema for name, stream in self._streams.items()}
         return circuit.fixpoint(
             self.sources, schemas, self.circuit, monotone=self.is_monotone,
             taking=frozenset(self._taking), rounds=rounds,
+            unroll=partial(Unrolled, again, outer, schemas), most_rows=rows,
         )  # fmt: skip
 
 

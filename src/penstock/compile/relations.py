@@ -79,6 +79,12 @@ class RelationCompiler:
         #: what may be forgotten of which node
         self._expiries: dict[int, list[Expiry]] = {}
 
+    def beside(self, circuit: Circuit, known: Callable[[Node], Stream | None]) -> RelationCompiler:
+        """One that adds the same nodes to another circuit."""
+        other = RelationCompiler(circuit, self.text, known)
+        other._nodes = self._nodes
+        return other
+
     def forget(self, expiries: Iterable[Expiry]) -> None:
         """What may be forgotten of nodes that are compiled after this."""
         for expiry in expiries:

@@ -397,6 +397,8 @@ class ProgramPlan:
     system_views: tuple[ViewPlan, ...] = ()
     #: after how many rounds a recursion is taken for endless
     recursion_rounds: int = 10_000
+    #: how many rows may be kept so that a recursion that is not monotone need not start over
+    recursion_rows: int = 4_000_000
     #: what operators may forget, by LATENESS
     expiries: tuple[Expiry, ...] = ()
 

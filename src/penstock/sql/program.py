@@ -41,7 +41,11 @@ from penstock.sql.unused import UNUSED, unskippable, unused_columns
 _OPTIONS = (
     "feldera_avoid_star_joins", "feldera_use_multi_joins", "feldera_flat_variant",
 )  # fmt: skip
-_ROUNDS = "penstock_recursion_rounds"
+#: what bounds recursive views, as `ProgramPlan` calls it
+_RECURSION = {
+    "penstock_recursion_rounds": "recursion_rounds",
+    "penstock_recursion_rows": "recursion_rows",
+}
 _IGNORE = "feldera_ignore_warning_"
 _TOO_DEEP = "this statement is nested too deeply; split it over several views"
 
@@ -153,12 +157,12 @@ def _set(declared: Declared, s: ast.SetOption) -> None:
             declared.ignored.add(name.removeprefix(_IGNORE).replace("_", " "))
     elif name == "enforce_positive_inputs":
         declared.enforces = value is True
-    elif name == _ROUNDS:
+    elif name in _RECURSION:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise BindError(s.value.span, f"{s.name.name} is a whole number, 1 or more")
-        declared.recursion_rounds = value
+        declared.recursion[_RECURSION[name]] = value
     elif name not in _OPTIONS:
-        known = [*_OPTIONS, *switches, _ROUNDS]
+        known = [*_OPTIONS, *switches, *_RECURSION]
         text = f"unknown option {s.name.name}{did_you_mean(name, known)}"
         declared.report.add(s.name.span, text, "Unknown option", warning=True)
 

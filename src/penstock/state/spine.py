@@ -38,8 +38,9 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.build import empty_batch
+from penstock.data.consolidate import consolidate
 from penstock.data.deferred import Part, deferred, gathered
-from penstock.data.gather import concat_columns, slice_column, take_column
+from penstock.data.gather import concat, concat_columns, slice_column, take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import are_looked_up_in_ranges, in_ranges, side_by_side
@@ -329,6 +330,11 @@ class Spine:
         """The integral as it is now; later insertions do not change it."""
         self.flush()
         return Snapshot(self.schema, tuple(self._runs), self._total_weight)
+
+    def contents(self) -> Batch:
+        """All rows with their weights, negative ones too, which a snapshot does not show."""
+        runs = [r.batch for r in self.runs()]
+        return consolidate(concat(runs)) if runs else self.snapshot().batch()
 
     def runs(self) -> tuple[Run, ...]:
         self.flush()

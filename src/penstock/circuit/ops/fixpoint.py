@@ -9,6 +9,11 @@ The body is incremental, so a round costs what changed in the round before. Inse
 more than rounds (semi-naive evaluation). A deletion must not leave rows behind that support only
 each other, so it goes the way of DRed (Gupta, Mumick, Subrahmanian, SIGMOD 1993): a row that
 loses any derivation is withdrawn, round after round; what then still has a derivation comes back.
+
+That is for bodies that are monotone in the members. For others (an aggregate in the cycle) what
+the n-th round leaves has to be told from what the others leave: the first rounds are computed one
+by one, each with a state of its own (`penstock.circuit.unrolled`), as soon as that pays and if
+there is room for it; what is left is iterated from where they end.
 """
 
 from __future__ import annotations
@@ -16,120 +21,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.member import Member, Seen
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
-from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, filter_batch
+from penstock.data.gather import filter_batch
 from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
-from penstock.state.changes import Arrays, Changes
-from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
+from penstock.state.spine import Spine
 
 if TYPE_CHECKING:
     from penstock.circuit.graph import Circuit
+    from penstock.circuit.unrolled import Unrolled
 
-Seen = tuple[int, npt.NDArray[np.int64]]
 Deltas = Mapping[str, Batch]
 
-
-class Member:
-    """One recursive relation: of every row ever derived how many derivations it has, and whether
-    the body sees it now."""
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self._table = GroupTable(schema.types)
-        self._totals = np.zeros(16, np.int64)
-        self._seen = np.zeros(16, np.int64)
-        self._size = 0
-        self._touched = Touched()
-        self._changes = Changes(self)
-        self._withdrawn: list[Ids] = []
-        #: all that the body was told in this step
-        self.told: list[Batch] = []
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def withdraw(self, derivations: Batch) -> Batch:
-        """Rows that lost a derivation are gone, for now."""
-        ids = self._count(derivations)
-        gone = ids[self._seen[ids] > 0]
-        self._withdrawn.append(gone)
-        return self._tell(gone, -1)
-
-    def bring_back(self) -> Batch:
-        """Withdrawn rows that still have a derivation."""
-        ids = np.concatenate([*self._withdrawn, np.zeros(0, np.int64)])
-        self._withdrawn = []
-        return self._tell(ids[(self._totals[ids] > 0) & (self._seen[ids] == 0)], 1)
-
-    def settle(self, derivations: Batch) -> Batch:
-        """The body shall see the rows that have a derivation; what changes for it."""
-        ids = self._count(derivations)
-        change = (self._totals[ids] > 0).astype(np.int64) - self._seen[ids]
-        return concat([self._tell(ids[change == s], s) for s in (-1, 1)], self.schema)
-
-    def clear(self) -> Batch:
-        """The body shall see nothing; rows may be brought back."""
-        ids = np.flatnonzero(self._seen[: len(self._table)])
-        self._withdrawn.append(ids)
-        return self._tell(ids, -1)
-
-    def seen(self) -> Seen:
-        """What the body sees: how many rows, and which."""
-        return self._size, self._seen[: len(self._table)].copy()
-
-    def is_again(self, before: Seen) -> bool:
-        """Whether the body sees what it saw then."""
-        size, seen = before
-        if size != self._size:
-            return False
-        return np.array_equal(seen, self._seen[: len(seen)]) and not self._seen[len(seen) :].any()
-
-    def change(self) -> Batch | None:
-        """What the step did in all."""
-        told, self.told = self.told, []
-        return consolidate(concat(told, self.schema)) if told else None
-
-    def _count(self, derivations: Batch) -> Ids:
-        ids = self._table.lookup_or_insert(derivations.columns, len(derivations))
-        self._totals = grown(self._totals, len(self._table))
-        self._seen = grown(self._seen, len(self._table))
-        touched, _ = self._touched.find(ids, len(self._table))
-        self._changes.note(touched)
-        add_totals(ids, derivations.weights, self._totals)
-        return touched
-
-    def _tell(self, ids: Ids, sign: int) -> Batch:
-        self._seen[ids] += sign
-        self._size += sign * len(ids)
-        self._changes.note(ids)
-        weights = np.full(len(ids), sign, np.int64)
-        rows = Batch(self.schema, self._table.take(ids), weights, True)
-        if len(ids):
-            self.told.append(rows)
-        return rows
-
-    def parts(self) -> Mapping[str, Part]:
-        return {"rows": self._table, "counts": self._changes}
-
-    def entries(self) -> Arrays:
-        return {"totals": self._totals, "seen": self._seen}
-
-    def entry_count(self) -> int:
-        return len(self._table)
-
-    def load_entries(self, arrays: Arrays, count: int) -> None:
-        totals, seen = arrays["totals"], arrays["seen"]
-        assert isinstance(totals, np.ndarray) and isinstance(seen, np.ndarray)
-        self._totals, self._seen = totals, seen
-        self._size = int(seen.sum())
+#: rounds that are computed one by one beyond those that were needed
+SPARE_ROUNDS = 3
+#: rows that a step may start over with for the price of a step of them
+FEW_ROWS = 20_000
 
 
 class Fixpoint(Node):
@@ -138,11 +48,14 @@ class Fixpoint(Node):
     Reference:   from empty members, set each member to one copy of every row of its query over
                  the members, until nothing changes.
     Incremental: bodies that are monotone in the members as the module says, a row that comes from
-                 a source that takes away being a deletion. Others start from empty members in
-                 every step (over a body that keeps its state, so sources are not read again).
-    State: the body's, and the number of derivations of every row of a member.
-    Cost:  monotone: the rows whose derivations change, withdrawn ones included. Others: all
-           derivations, in every step in which an outer stream changes.
+                 a source that takes away being a deletion. Others round by round; rounds that
+                 there is no state of are begun again in every step (over a body that keeps its
+                 own, so sources are not read again).
+    State: the body's, and the number of derivations of every row of a member. Not monotone: the
+           sources, and the body's again for each of the rounds, if there is room.
+    Cost:  monotone: the rows whose derivations change, withdrawn ones included. Others: what
+           changes in each round; without a state of each all derivations, in every step in which
+           a source changes.
     """
 
     scalars: ClassVar[tuple[str, ...]] = (*Node.scalars, "inner")
@@ -155,11 +68,14 @@ class Fixpoint(Node):
         monotone: bool,
         rounds: int,
         taking: frozenset[str],
+        unroll: Callable[[int], Unrolled],
+        most_rows: int,
     ) -> None:
         """`body` has an inlet for every name of `sources` and of `members`, and a sink for every
         member's query, under its name. `monotone`: more rows of a member never mean fewer, and
         more of a source do for those in `taking` and for no other. `rounds`: after how many it is
-        taken for endless."""
+        taken for endless. `unroll`: the first so many rounds, one by one, which may keep
+        `most_rows`."""
         super().__init__(Schema(()), tuple(sources.values()))
         self._inlets = tuple(sources)
         self._members = {name: Member(schema) for name, schema in members.items()}
@@ -167,6 +83,19 @@ class Fixpoint(Node):
         self._monotone = monotone
         self._taking = taking
         self._most_rounds = rounds
+        self._unroll = unroll
+        self._most_rows = most_rows
+        self._unrolled: Unrolled | None = None
+        #: all that the sources brought, where rounds may have to be unrolled
+        self._outer: dict[str, Spine] = {}
+        if not monotone:
+            self._outer = {
+                name: Spine(s.schema, tuple(range(len(s.schema)))) for name, s in sources.items()
+            }
+        #: rows that members were told so far, where the body is not monotone
+        self.rows_told = 0
+        #: those of them that rounds told which had no state of their own
+        self._owed = 0
         self.is_pending = True
         self.changes: dict[str, Batch] = {}
 
@@ -179,7 +108,7 @@ class Fixpoint(Node):
         if self._monotone:
             self._maintain(fed)
         else:
-            self._start_over(fed)
+            self._iterate(fed)
         changes = {name: m.change() for name, m in self._members.items()}
         self.changes = {name: c for name, c in changes.items() if c is not None and len(c)}
         return None
@@ -197,34 +126,59 @@ class Fixpoint(Node):
         gained = {name: filter_batch(d, ~takes[name]) for name, d in fed.items()}
         self._rounds({**gained, **back}, Member.settle)
 
-    def _start_over(self, fed: Deltas) -> None:
-        cleared = {name: m.clear() for name, m in self._members.items()}
-        derived = self._derive({**fed, **cleared})
+    def _iterate(self, fed: Deltas) -> None:
+        for name, rows in fed.items():
+            self._outer[name].insert_later(rows)
+        base = {} if self._unrolled is None else self._unrolled.step(fed)
+        started = {name: m.start(base.get(name)) for name, m in self._members.items()}
+        derived = self._derive({**fed, **{name: told for name, (told, _) in started.items()}})
         first = {
-            name: concat([m.settle(derived[name]), m.bring_back()], m.schema)
-            for name, m in self._members.items()
+            name: m.settle(derived[name], started[name][1]) for name, m in self._members.items()
         }
-        self._rounds(first, Member.settle)
+        rounds, told = self._rounds(first, Member.settle)
+        for member in self._members.values():
+            member.end()
+        self.rows_told += told + sum(len(rows) for rows, _ in started.values())
+        if told:
+            self._owed += told
+            self._unroll_if_it_pays(rounds)
+
+    def _unroll_if_it_pays(self, more: int) -> None:
+        """Have `more` rounds computed one by one, once what it took to do without comes to what
+        that takes."""
+        rounds = more + SPARE_ROUNDS + (0 if self._unrolled is None else self._unrolled.rounds)
+        # about what a round reads, and what it leaves
+        a_round = sum(map(len, self._outer.values())) + sum(m.size for m in self._members.values())
+        rows = rounds * a_round
+        if not rows <= self._owed - FEW_ROWS or rows > self._most_rows:
+            return
+        self._owed, self._unrolled = 0, None  # not both at once
+        self._unrolled = self._unroll(rounds)
+        left = self._unrolled.step({n: s.contents() for n, s in self._outer.items()})
+        for name, member in self._members.items():
+            member.rebase(left[name])
 
     def _derive(self, fed: Deltas) -> Deltas:
         """What the members' queries derive more or less of, once `fed` is told to the body."""
         return self._body.step({name: [d] for name, d in fed.items() if len(d)})
 
-    def _rounds(self, fed: Deltas, take: Callable[[Member, Batch], Batch]) -> None:
-        """Tell the body until it tells the members nothing new. What a round tells follows from
-        what the body saw before it, so a body that is not monotone and sees again what it saw
-        goes in a circle; it is compared with rounds 1, 2, 4, 8, … (Brent 1980)."""
+    def _rounds(self, fed: Deltas, take: Callable[[Member, Batch], Batch]) -> tuple[int, int]:
+        """Tell the body until it tells the members nothing new; the rounds, and the rows told.
+        What a round tells follows from what the body saw before it, so a body that is not monotone
+        and sees again what it saw goes in a circle; it is compared with rounds 4, 8, 16, …
+        (Brent 1980)."""
         names = ", ".join(self._members)
-        marked, mark = 1, {} if self._monotone else self._seen()
+        marked, mark, rows = 4, dict[str, Seen](), 0
         for i in range(1, self._most_rounds + 1):
+            rows += sum(map(len, fed.values()))
             derived = self._derive(fed)
             told = {n: take(m, derived[n]) for n, m in self._members.items() if len(derived[n])}
-            fed = {name: rows for name, rows in told.items() if len(rows)}
+            fed = {name: new for name, new in told.items() if len(new)}
             if not fed:
-                return
+                return i, rows
             if self._monotone:
                 continue
-            if all(m.is_again(mark[n]) for n, m in self._members.items()):
+            if mark and all(m.is_again(mark[n]) for n, m in self._members.items()):
                 raise RuntimeSqlError(
                     f"the recursive view {names} has no end: its rows come and go in a circle, as "
                     "it takes away (EXCEPT, NOT IN, an aggregate) what it is made of"
@@ -250,7 +204,7 @@ class Fixpoint(Node):
             f"body {i} {k}": p for i, n in enumerate(self._body.nodes) for k, p in n.parts().items()
         }
         own = {f"{name} {k}": p for name, m in self._members.items() for k, p in m.parts().items()}
-        return {**inner, **own}
+        return {**inner, **own, **self._outer}
 
     @property
     def inner(self) -> list[dict[str, Any]]:
@@ -264,8 +218,10 @@ class Fixpoint(Node):
                 setattr(node, name, value)
 
     def state_rows(self) -> int:
+        unrolled = 0 if self._unrolled is None else self._unrolled.state_rows()
         body = sum(n.state_rows() for n in self._body.nodes)
-        return body + sum(len(m) for m in self._members.values())
+        own = sum(map(len, self._members.values())) + sum(map(len, self._outer.values()))
+        return body + own + unrolled
 
 
 class FixpointOutput(Node):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from penstock.data.types import Schema, SqlType
 from penstock.errors import Span
@@ -67,8 +68,8 @@ class Declared:
     warnings_are_errors: bool = False
     #: ENFORCE_POSITIVE_INPUTS
     enforces: bool = False
-    #: PENSTOCK_RECURSION_ROUNDS
-    recursion_rounds: int | None = None
+    #: what is set of `ProgramPlan`'s bounds of recursive views
+    recursion: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.report = Report(self.text)
@@ -112,8 +113,7 @@ class Declared:
             self.text,
             (system_views.error_view(self.tables, self.views),),
         )
-        rounds = self.recursion_rounds
-        return plan if rounds is None else replace(plan, recursion_rounds=rounds)
+        return replace(plan, **self.recursion)
 
     def span_of(self, table: str, column: str) -> Span:
         """Where a table's column is declared."""

@@ -1,0 +1,158 @@
+"""One of the relations that a fixpoint defines by each other (`penstock.circuit.ops.fixpoint`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.data.batch import Batch
+from penstock.data.consolidate import consolidate
+from penstock.data.gather import concat
+from penstock.data.types import Schema
+from penstock.state.changes import Arrays, Changes
+from penstock.state.groups import GroupTable
+from penstock.state.parts import Part
+
+Seen = tuple[int, npt.NDArray[np.int64]]
+
+
+class Member:
+    """One recursive relation: of every row ever derived how many derivations it has, and whether
+    the body sees it now.
+
+    Where rounds start from rows that are given (none, or those that earlier rounds left), these
+    are its base: `start`, `settle` round after round, `end`."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._table = GroupTable(schema.types)
+        self._totals = np.zeros(16, np.int64)
+        self._seen = np.zeros(16, np.int64)
+        #: rows that the body sees
+        self.size = 0
+        self._touched = Touched()
+        self._changes = Changes(self)
+        self._withdrawn: list[Ids] = []
+        #: all that the body was told in this step
+        self.told: list[Batch] = []
+        #: 1 where a row is in the base
+        self._base = np.zeros(16, np.int64)
+        #: rows that are in the base and not seen, or the other way round; None: to be looked for
+        self._off: Ids | None = None
+        self._moved: list[Ids] = []
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def withdraw(self, derivations: Batch) -> Batch:
+        """Rows that lost a derivation are gone, for now."""
+        ids = self._count(derivations)
+        gone = ids[self._seen[ids] > 0]
+        self._withdrawn.append(gone)
+        return self._tell(gone, -1)
+
+    def bring_back(self) -> Batch:
+        """Withdrawn rows that still have a derivation."""
+        ids = np.concatenate([*self._withdrawn, np.zeros(0, np.int64)])
+        self._withdrawn = []
+        return self._tell(ids[(self._totals[ids] > 0) & (self._seen[ids] == 0)], 1)
+
+    def settle(self, derivations: Batch, also: Ids | None = None) -> Batch:
+        """The body shall see the rows that have a derivation; what changes for it. `also`: rows to
+        look at whatever changed."""
+        ids = self._count(derivations)
+        if also is not None and len(also):
+            ids = np.union1d(ids, also)
+        change = (self._totals[ids] > 0).astype(np.int64) - self._seen[ids]
+        return concat([self._tell(ids[change == s], s) for s in (-1, 1)], self.schema)
+
+    def start(self, change: Batch | None) -> tuple[Batch, Ids]:
+        """The base is another by `change`, and the body shall see it and nothing else: what it is
+        told, and of which rows."""
+        off = self._apart() if self._off is None else self._off
+        if change is not None and len(change):
+            ids = self._table.lookup_or_insert(change.columns, len(change))
+            self._reserve()
+            self._base[ids] += change.weights
+            off = np.union1d(off, ids)
+        self._moved.append(off)
+        sign = self._base[off] - self._seen[off]
+        told = [self._tell(off[sign == s], s) for s in (-1, 1)]
+        return concat(told, self.schema), off[sign != 0]
+
+    def end(self) -> None:
+        """The rounds are over."""
+        moved = np.unique(np.concatenate(self._moved))
+        self._moved = []
+        self._off = moved[self._base[moved] != self._seen[moved]]
+
+    def rebase(self, rows: Batch) -> None:
+        """The base shall be `rows`."""
+        self._base.fill(0)
+        ids = self._table.lookup_or_insert(rows.columns, len(rows))
+        self._reserve()
+        self._base[ids] = 1
+        self._off = None
+
+    def _apart(self) -> Ids:
+        self._reserve()
+        count = len(self._table)
+        return np.flatnonzero(self._base[:count] != self._seen[:count])
+
+    def seen(self) -> Seen:
+        """What the body sees: how many rows, and which."""
+        return self.size, self._seen[: len(self._table)].copy()
+
+    def is_again(self, before: Seen) -> bool:
+        """Whether the body sees what it saw then."""
+        size, seen = before
+        if size != self.size:
+            return False
+        return np.array_equal(seen, self._seen[: len(seen)]) and not self._seen[len(seen) :].any()
+
+    def change(self) -> Batch | None:
+        """What the step did in all."""
+        told, self.told, self._moved = self.told, [], []
+        return consolidate(concat(told, self.schema)) if told else None
+
+    def _count(self, derivations: Batch) -> Ids:
+        ids = self._table.lookup_or_insert(derivations.columns, len(derivations))
+        self._reserve()
+        touched, _ = self._touched.find(ids, len(self._table))
+        self._changes.note(touched)
+        add_totals(ids, derivations.weights, self._totals)
+        return touched
+
+    def _reserve(self) -> None:
+        self._totals = grown(self._totals, len(self._table))
+        self._seen = grown(self._seen, len(self._table))
+        self._base = grown(self._base, len(self._table))
+
+    def _tell(self, ids: Ids, sign: int) -> Batch:
+        self._seen[ids] += sign
+        self.size += sign * len(ids)
+        self._changes.note(ids)
+        weights = np.full(len(ids), sign, np.int64)
+        rows = Batch(self.schema, self._table.take(ids), weights, True)
+        if len(ids):
+            self.told.append(rows)
+            self._moved.append(ids)
+        return rows
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._table, "counts": self._changes}
+
+    def entries(self) -> Arrays:
+        return {"totals": self._totals, "seen": self._seen}
+
+    def entry_count(self) -> int:
+        return len(self._table)
+
+    def load_entries(self, arrays: Arrays, count: int) -> None:
+        totals, seen = arrays["totals"], arrays["seen"]
+        assert isinstance(totals, np.ndarray) and isinstance(seen, np.ndarray)
+        self._totals, self._seen = totals, seen
+        self.size = int(seen.sum())
