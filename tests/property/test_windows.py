@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit, Frame, Order, WindowSpec, extremes, nearest, recalled, totals
-from penstock.circuit.frames import frame_float_sums
+from penstock.circuit.float_frames import FloatSums, frame_float_sums
 from penstock.circuit.ops import far_end, frame_totals, running_window
 from penstock.circuit.ops.window import Window
 from penstock.data.build import batch_to_rows
@@ -259,22 +261,30 @@ def test_dense_ranks_have_no_gap_where_a_row_was_deleted() -> None:
     assert found == {(0, 1): 1, (2, 2): 1, (3, 3): 1}
 
 
-def test_a_running_total_of_floats_adds_every_row_once() -> None:
-    n, reads = 500, 0
+def test_sums_of_floats_over_a_frame_that_moves_on_are_those_of_its_rows_alone() -> None:
+    values = np.array([1e300, 1.0, 1e-300, -1e300, 1e16, 0.1, 1.7e308, 1.7e308, -1.7e308, 5e-324])
+    start = np.arange(len(values) - 2)
+    elements = FloatSums.of(len(values), np.arange(10), np.ones(10, np.int64), values)
 
-    class Weights(list[int]):
-        def __getitem__(self, i: Any) -> Any:
-            nonlocal reads
-            reads += 1
-            return super().__getitem__(i)
+    found, _ = frame_float_sums(start, start + 3, elements, np.ones(10, np.int64), False)
 
-    first, hi = np.repeat([0, n // 2], n // 2), np.arange(1, n + 1)
-    out, valid = np.empty(n), np.empty(n, np.uint8)
+    def exact(of: Any) -> float:
+        try:
+            return float(sum(map(Fraction, of)))
+        except OverflowError:
+            return math.inf
 
-    frame_float_sums.function(first, hi, np.full(n, 0.5), Weights([1] * n), False, out, valid)
+    assert found.tolist() == [exact(values[i : i + 3]) for i in start]
 
-    assert reads <= 4 * n
-    assert out.tolist() == [0.5 * (i % (n // 2) + 1) for i in range(n)]
+
+def test_infinities_and_nan_leave_a_frame_with_their_rows() -> None:
+    inf, nan = math.inf, math.nan
+    values = np.array([1.0, inf, 2.0, -inf, nan, 4.0, 8.0])
+    elements = FloatSums.of(7, np.arange(7), np.ones(7, np.int64), values)
+
+    found, _ = frame_float_sums(np.arange(6), np.arange(2, 8), elements, np.ones(7, np.int64), True)
+
+    assert repr(found.tolist()) == repr([inf, inf, -inf, nan, nan, 6.0])
 
 
 BACK, AHEAD = Frame("RANGE", None, 0), Frame("RANGE", 0, None)
@@ -460,10 +470,10 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
         return found
 
     monkeypatch.setattr(totals.Totals, "between", counting)
-    t = schema(p=INTEGER, o=INTEGER, x=INTEGER)
+    t = schema(p=INTEGER, o=INTEGER, x=INTEGER, f=DOUBLE)
     frame, rng = WIDE_FRAMES[which], np.random.default_rng(7)
     specs = [
-        WindowSpec(kind, args, result_of(kind, INTEGER), frame)
+        WindowSpec(kind, args, result_of(kind, t.types[args[0]] if args else NUMBER), frame)
         for kind, args in (
             ("SUM", (2,)),
             ("COUNT", ()),
@@ -471,6 +481,9 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
             ("AVG", (2,)),
             ("MIN", (2,)),
             ("MAX", (1,)),
+            ("SUM", (3,)),
+            ("AVG", (3,)),
+            ("MIN", (3,)),
         )
     ]
     # few order values, so that rows are peers; NULLs; rows that come and go, one before it came
@@ -480,12 +493,16 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
         step = []
         for _ in range(size):
             p, o, x = (int(v) for v in rng.integers((0, 0, -9), (2, 150, 10)))
-            there.append((p, None if o == 9 else o, None if x == 0 else x))
+            there.append((p, None if o == 9 else o, None if x == 0 else x, x / 4))
             step.append((there[-1], 1))
         if size < 60:
             step.append((there.pop(int(rng.integers(len(there) - 4))), -1))
         steps.append({"t": step})
-    steps += [{"t": [((0, 70, 5), -1)]}, {"t": [((0, 71, 4), 1)]}, {"t": [((0, 70, 5), 1)]}]
+    steps += [
+        {"t": [((0, 70, 5, 0.5), -1)]},
+        {"t": [((0, 71, 4, math.inf), 1)]},
+        {"t": [((0, 70, 5, 0.5), 1)]},
+    ]
     order = [(1, which.endswith("around"), True)]
     fields = tuple(Field(f"w{i}", s.result) for i, s in enumerate(specs))
 

@@ -4,9 +4,10 @@ Within a place, lo and hi never go back, so a frame is found and kept up by walk
 
 Aggregates are functions of the frame's elements alone, bit for bit, wherever the arrays begin:
 what is emitted today must equal what is taken back tomorrow. Exact sums are differences of prefix
-sums; sums of floats are added up in order from the frame's first element on.
+sums; running sums of floats are added up in order from the first element on, those of other frames
+are exact (`penstock.circuit.float_frames`).
 
-Cost: O(elements); O(elements · frame) for sums of floats whose frames begin at different elements.
+Cost: O(elements).
 """
 
 from __future__ import annotations
@@ -122,36 +123,6 @@ def frame_totals(lo: Any, hi: Any, parts: Any, counted: Any, sums: Any, counts: 
             borrow = out
 
 
-@kernel("void(int64[::1], int64[::1], float64[::1], int64[::1], boolean, float64[::1], uint8[::1])")
-def frame_float_sums(
-    lo: Any, hi: Any, values: Any, weights: Any, average: Any, out: Any, valid: Any
-) -> None:
-    """out[i] = Σ values·weights over frame i, or its average; NULL where nothing counts."""
-    high, low, count = 0.0, 0.0, 0
-    for i in range(lo.shape[0]):
-        # a frame that prolongs the one before goes on where that ended: the same additions
-        start = hi[i - 1] if i > 0 and lo[i] == lo[i - 1] and hi[i] >= hi[i - 1] else lo[i]
-        if start == lo[i]:
-            high, low, count = 0.0, 0.0, 0
-        for j in range(start, hi[i]):
-            if weights[j] != 0:
-                term = values[j] * weights[j]
-                total = high + term
-                back = total - high
-                low += (high - (total - back)) + (term - back)
-                high = total
-                count += weights[j]
-        valid[i] = 1 if count > 0 else 0
-        total = high + low
-        if not np.isfinite(total):
-            total = high  # the correction of an infinite sum is NaN
-        if average and count > 0:
-            total = total / count
-        out[i] = total if count > 0 else 0.0
-        if out[i] == 0.0:
-            out[i] = 0.0  # never -0.0
-
-
 @kernel(
     "void(int64[::1], int64[::1], float64[::1], int64[::1], float64[::1], float64[::1], "
     "int64[::1], boolean, float64[::1], uint8[::1], float64[::1], float64[::1], int64[::1])"
@@ -160,9 +131,9 @@ def running_float_sums(
     place: Any, end: Any, values: Any, weights: Any, from_high: Any, from_low: Any,
     from_count: Any, average: Any, out: Any, valid: Any, highs: Any, lows: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """The same for frames from before the first element of a place on up to end[i]: place p goes
-    on from from_high[p], from_low[p], from_count[p], and highs, lows, counts are how far it came.
-    """
+    """out[i] = Σ values·weights of floats from before the first element of a place on up to end[i],
+    or their average; NULL where nothing counts. Place p goes on from from_high[p], from_low[p],
+    from_count[p], and highs, lows, counts are how far it came."""
     high, low, count, added = 0.0, 0.0, 0, 0
     for i in range(place.shape[0]):
         if i == 0 or place[i] != place[i - 1]:

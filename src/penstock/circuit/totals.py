@@ -23,13 +23,14 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, add_totals
 from penstock.circuit.extremes import Least, Part, extremes
+from penstock.circuit.float_frames import FloatSums, floats_of
 from penstock.circuit.moments import wide_values
 from penstock.circuit.wide import _add_scaled, add_wide
-from penstock.data.batch import Column
+from penstock.data.batch import Batch, Column
 from penstock.data.gather import slice_column, take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
-from penstock.data.types import Schema
+from penstock.data.types import FLOATS, Schema
 from penstock.state.ordered import Direction, OrderedRun, OrderedSpine
 from penstock.state.ranges import TOP, Places, search
 from penstock.state.run import KEY_SEED, Run, _expand, _find
@@ -47,12 +48,13 @@ _PLACES, _LEAST, _MOST = 4096, 3, 64
 @dataclass(frozen=True, slots=True)
 class Blocks:
     """What comes before each block of a run, and at last the whole: `rows`, int64[b + 1], and for
-    each summed column `counts` of what is not NULL and `sums`, uint64[b + 1, 3]. `least`: where
-    the extreme values are. `one_key`: whether rows of equal hash have equal keys."""
+    each summed column `counts` of what is not NULL and `sums`, uint64[b + 1, 3], or `floats`.
+    `least`: where the extreme values are. `one_key`: whether rows of equal hash have equal keys."""
 
     rows: Ids
     counts: tuple[Ids, ...]
     sums: tuple[U64, ...]
+    floats: tuple[FloatSums | None, ...]
     least: tuple[Least, ...]
     one_key: bool
 
@@ -65,10 +67,13 @@ class Blocks:
     ) -> Blocks:
         batch, n = run.batch, len(run)
         size = -(-n // BLOCK)
-        counts, sums = [], []
+        counts, sums, floats = [], [], []
         for column, is_total in summed:
             valid = batch.columns[column].valid
             counts.append(_up_to(batch.weights if valid is None else batch.weights * valid))
+            is_float = batch.columns[column].type.kind in FLOATS
+            floats.append(_float_blocks(batch, column) if is_total and is_float else None)
+            is_total &= not is_float
             total = np.zeros((size + 1 if is_total else 1, 3), np.uint64)
             for start in range(0, n if is_total else 0, _CHUNK * BLOCK):
                 stop = min(n, start + _CHUNK * BLOCK)
@@ -84,7 +89,20 @@ class Blocks:
             twins = np.flatnonzero(run.k[1:] == run.k[:-1])
             one_key = bool(rows_equal(stored, twins, stored, twins + 1).all())
         least = tuple(Least.of(run, column, greatest, BLOCK) for column, greatest in extremes)
-        return Blocks(_up_to(batch.weights), tuple(counts), tuple(sums), least, one_key)
+        rows = _up_to(batch.weights)
+        return Blocks(rows, tuple(counts), tuple(sums), tuple(floats), least, one_key)
+
+
+def _float_blocks(batch: Batch, column: int) -> FloatSums:
+    """What comes before each block, and at last the whole."""
+    found = [FloatSums.of(0, *(np.zeros(0, np.int64),) * 2, np.zeros(0))]
+    for start in range(0, len(batch), _CHUNK * BLOCK):
+        stop = min(len(batch), start + _CHUNK * BLOCK)
+        part = slice_column(batch.columns[column], start, stop)
+        weights = _counted(part, batch.weights[start:stop])
+        blocks = np.arange(stop - start) // BLOCK
+        found.append(FloatSums.of(int(blocks[-1]) + 1, blocks, weights, floats_of(part)))
+    return FloatSums.joined(found).up_to()
 
 
 def _counted(column: Column, weights: Ids) -> Ids:
@@ -187,11 +205,12 @@ class SummedSpine(OrderedSpine):
 @dataclass(frozen=True, slots=True)
 class Sums:
     """Of each part how many rows it has and, for each summed column, how many that are not NULL
-    and their sum, uint64[n, 3]."""
+    and their sum, uint64[n, 3], or `floats`."""
 
     rows: Ids
     counts: tuple[Ids, ...]
     sums: tuple[U64, ...]
+    floats: tuple[FloatSums | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +351,7 @@ class Totals:
         rows = np.zeros(n, np.int64)
         counts = tuple(np.zeros(n, np.int64) for _ in self._summed)
         sums = tuple(np.zeros((n, 3), np.uint64) for _ in self._summed)
+        floats: list[FloatSums | None] = [None] * len(sums)
         for f in self._found:
             first, last = self._rows(f, of, low, high)
             block, stop = -(-first // BLOCK), last // BLOCK
@@ -352,9 +372,18 @@ class Totals:
                 add_totals(at, counted, counts[i])
                 known = f.blocks.counts[i]
                 counts[i][whole] += known[stop[whole]] - known[block[whole]]
-                if is_total:
+                before = f.blocks.floats[i]
+                if before is not None:
+                    own = FloatSums.of(n, at, counted, floats_of(values))
+                    own = own.plus(whole, before.take(stop[whole]))
+                    own = own.plus(whole, before.take(block[whole]), -1)
+                    known_already = floats[i]
+                    if known_already is not None:
+                        own = known_already.plus(np.arange(n), own)
+                    floats[i] = own
+                elif is_total:
                     wide, none = np.ascontiguousarray(wide_values(values)), np.zeros(0, np.int64)
                     add_wide(at, counted, wide, sums[i], none)
                     blocks = f.blocks.sums[i]
                     _add_differences(whole, block[whole], stop[whole], blocks, sums[i])
-        return Sums(rows, counts, sums)
+        return Sums(rows, counts, sums, tuple(floats))

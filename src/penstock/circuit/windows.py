@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
+from penstock.circuit.float_frames import FloatSums, floats_of, frame_float_sums
 from penstock.circuit.frames import (
     frame_extremes,
-    frame_float_sums,
     frame_sums,
     range_frames,
 )
@@ -231,17 +231,20 @@ def extreme(call: WindowSpec, column: Column, lo: Ids, hi: Ids) -> Column:
 
 def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Column:
     n = len(lo)
-    average = call.kind == "AVG"
-    valid = np.empty(n, np.uint8)
     if column.type.kind in FLOATS:
-        out = np.empty(n, np.float64)
-        values = column.values.astype(np.float64, copy=False)
-        frame_float_sums(lo, hi, values, weights, average, out, valid)
-        numbers = out.astype(call.result.dtype, copy=False)
-        return Column(call.result, numbers, None if valid.all() else valid)
+        elements = FloatSums.of(len(column), np.arange(len(column)), weights, floats_of(column))
+        return float_sums(call, lo, hi, elements, weights)
     sums, counts = np.empty((n, 3), np.uint64), np.empty(n, np.int64)
     frame_sums(lo, hi, np.ascontiguousarray(wide_values(column)), weights, sums, counts)
     return exact_sums(call, sums, counts)
+
+
+def float_sums(call: WindowSpec, lo: Ids, hi: Ids, elements: FloatSums, counts: Ids) -> Column:
+    """The SUM or AVG of each frame of elements that are totals of so many values."""
+    out, valid = frame_float_sums(lo, hi, elements, counts, call.kind == "AVG")
+    with np.errstate(over="ignore"):  # a total beyond the type is infinite
+        numbers = out.astype(call.result.dtype, copy=False)
+    return Column(call.result, numbers, None if valid.all() else valid)
 
 
 def exact_sums(call: WindowSpec, sums: npt.NDArray[np.uint64], counts: Ids) -> Column:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
 from penstock.circuit.extremes import has_one_word
+from penstock.circuit.float_frames import FloatSums, floats_of
 from penstock.circuit.frames import frame_totals
 from penstock.circuit.moments import wide_values
 from penstock.circuit.node import Node
@@ -34,7 +35,7 @@ from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Frame, Order, Told, WindowSpec
 from penstock.circuit.totals import SummedSpine, Sums, Totals
 from penstock.circuit.wide import add_wide
-from penstock.circuit.windows import exact_sums, extreme
+from penstock.circuit.windows import exact_sums, extreme, float_sums
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
@@ -95,9 +96,6 @@ class FrameTotals(Window):
     def _spine(self, schema: Schema) -> OrderedSpine:
         directions = self._order.directions
         return SummedSpine(schema, self._partition, directions, self._summed, self._extremes)
-
-    def parameters(self) -> tuple[Any, ...]:
-        return self._partition, self._order.order, self._calls
 
     def _change(self, delta: Batch, fresh: OrderedSpine, changes: Changes) -> Batch:
         felt = None if self.owed else self._felt(changes)
@@ -316,6 +314,13 @@ class FrameTotals(Window):
         if call.kind == "COUNT":
             before = np.concatenate((np.zeros(1, np.int64), np.cumsum(counted)))
             return Column(call.result, before[hi] - before[lo])
+        if column.type.kind in FLOATS:
+            values = floats_of(column)
+            elements = FloatSums.of(len(line.rows), line.own, weights, values)
+            floats = line.sums.floats[which]
+            if floats is not None:
+                elements = elements.plus(line.skipped, floats)
+            return float_sums(call, lo, hi, elements, counted)
         parts = np.zeros((len(line.rows), 3), np.uint64)
         values = np.ascontiguousarray(wide_values(column))
         add_wide(line.own, weights, values, parts, np.zeros(0, np.int64))
@@ -429,8 +434,6 @@ def are_looked_up(calls: Sequence[WindowSpec], order: tuple[Order, ...], rows: S
             continue
         type = rows.types[call.args[0]]
         if not (has_one_word(type) if call.kind in EXTREMES else call.kind in ("SUM", "AVG")):
-            return False
-        if call.kind not in EXTREMES and type.kind in FLOATS:
             return False
     reach = reach_of(tuple(calls), order, rows)
     if isinstance(reach, _Within):

@@ -35,7 +35,7 @@ from penstock.circuit.windows import BY_ROW, Elements, evaluate
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take_column
-from penstock.data.types import Schema
+from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine, is_exact
 from penstock.state.parts import Part
@@ -115,7 +115,13 @@ class Window(Node):
         return consolidate(concat((gone, after)))
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._partition, self._order.order, self._calls
+        # sums of floats were not exact once: what was emitted is not what would be taken back
+        arguments = [(c.kind, t) for c in self._calls for t in self._types(c)]
+        is_exact = any(k in ("SUM", "AVG") and t.kind in FLOATS for k, t in arguments)
+        return self._partition, self._order.order, self._calls, *(("exact",) if is_exact else ())
+
+    def _types(self, call: WindowSpec) -> list[SqlType]:
+        return [self._rows.schema.types[a] for a in call.args]
 
     def parts(self) -> Mapping[str, Part]:
         return {"rows": self._rows}
