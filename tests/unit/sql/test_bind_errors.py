@@ -24,6 +24,29 @@ def marked(statement: str) -> tuple[str, int, int]:
     return statement.replace("[", "").replace("]", ""), start + 1, end - 1
 
 
+R = "(SELECT ROW(id, n) AS r FROM t)"
+
+
+@pytest.mark.parametrize(
+    ("statement", "advice"),
+    [
+        (f"SELECT 1 FROM {R} a WHERE [r = r]", "write IS [NOT] DISTINCT FROM, or <=>"),
+        (f"SELECT 1 FROM {R} a WHERE [r IN (ROW(1, 2))]", "IS NOT DISTINCT FROM … OR …"),
+        (f"SELECT 1 FROM {R} a WHERE [r IN {R}]", "EXISTS (SELECT … WHERE … IS NOT DISTINCT FROM"),
+        (f"SELECT 1 FROM {R} a WHERE [r = ANY {R}]", "write EXISTS"),
+        (f"SELECT CASE r WHEN [ROW(1, 2)] THEN 1 END FROM {R} a", "write CASE WHEN … IS NOT"),
+        (f"SELECT [NULLIF(r, r)] FROM {R} a", "write CASE WHEN … IS NOT DISTINCT FROM … THEN NULL"),
+        (f"SELECT 1 FROM [{R} a JOIN {R} b USING (r)]", "JOIN … ON … IS NOT DISTINCT FROM …"),
+        (f"SELECT 1 FROM [{R} a NATURAL JOIN {R} b]", "JOIN … ON … IS NOT DISTINCT FROM …"),
+    ],
+)
+def test_an_equality_of_rows_says_what_its_place_takes_instead(statement: str, advice: str) -> None:
+    text, start, end = marked(f"CREATE VIEW w AS {statement}")
+    (told,) = complaints(TABLE + text)
+    assert advice in told.message
+    assert (told.start_column, told.end_column) == (len(TABLE) + start, len(TABLE) + end)
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [

@@ -13,7 +13,7 @@ branches. Not here: names (`scope`), syntax (`expressions`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -232,18 +232,33 @@ def implicit(expr: Expr, target: SqlType, what: str) -> Expr:
     return coerce(expr, target)
 
 
-#: what ROW values refuse (sql-reference 2.5)
-_EQUALITIES = ("=", "<>", "!=", "NULLIF")
+_DISTINCT = "IS [NOT] DISTINCT FROM, or <=>, which take NULL as equal to NULL"
+#: the equalities that rows refuse, and what to write instead (sql-reference 2.5)
+_EQUALITIES = {
+    **dict.fromkeys(("=", "<>", "!="), _DISTINCT),
+    "NULLIF": "CASE WHEN … IS NOT DISTINCT FROM … THEN NULL ELSE … END",
+    "CASE … WHEN": "CASE WHEN … IS NOT DISTINCT FROM … THEN … END",
+    "IN": "… IS NOT DISTINCT FROM … OR …, or a correlated EXISTS",
+    "IN (SELECT …)": "EXISTS (SELECT … WHERE … IS NOT DISTINCT FROM …)",
+    "USING": "JOIN … ON … IS NOT DISTINCT FROM …",
+}
+
+
+def _check_no_rows(form: str, sides: Iterable[Expr], span: Span | None) -> None:
+    if any(e.type.kind is Kind.ROW for e in sides):
+        raise BindError(span, f"rows cannot be compared with {form}: write {_EQUALITIES[form]}")
+
+
+def equals(form: str, a: Expr, b: Expr, span: Span | None) -> Expr:
+    """a = b, which `form` of the language stands for."""
+    _check_no_rows(form, (a, b), span)
+    return call("=", [a, b], span)
 
 
 def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
     """A function or an operator over `args`, resolved by their types."""
-    if name in _EQUALITIES and any(a.type.kind is Kind.ROW for a in args):
-        raise BindError(
-            span,
-            f"rows cannot be compared with {name}: write IS [NOT] DISTINCT FROM, or <=>, which "
-            "take NULL as equal to NULL",
-        )
+    if name in _EQUALITIES:
+        _check_no_rows(name, args, span)
     if name == "NULLIF" and len(args) == 2:
         _common(args, span, "the arguments of NULLIF")  # it must exist; neither is cast to it
         args = (args[0], *args)  # the result has the type of the first, as compared or not
@@ -346,12 +361,7 @@ def in_list(operand: Expr, items: Sequence[Expr], negated: bool, span: Span | No
     type that changes neither side, else equalities."""
     sides = [operand, *items]
     common = _common(sides, span, "the operands of IN")
-    if common.kind is Kind.ROW:
-        raise BindError(
-            span,
-            "rows cannot be compared with IN: write … IS NOT DISTINCT FROM … OR …, or a correlated "
-            "EXISTS",
-        )
+    _check_no_rows("IN", sides, span)
     is_kept = operand.type.kind in (common.kind, Kind.NULL) or operand.type.kind is not Kind.CHAR
     is_kept = is_kept and all(holds(common, e.type) for e in sides)
     if is_kept and common.kind not in FLOATS and common.kind is not Kind.NULL:

@@ -218,7 +218,7 @@ class ExpressionBinder:
                 if operand is None:
                     tests.append(self.condition(c, "a condition of CASE"))
                 else:
-                    tests.append(build.call("=", [operand, self.bind(c)], c.span))
+                    tests.append(build.equals("CASE … WHEN", operand, self.bind(c), c.span))
             branches.append((build.or_(tests), self.bind(when.result)))
         otherwise = None if e.otherwise is None else self.bind(e.otherwise)
         return build.case(branches, otherwise, e.span)

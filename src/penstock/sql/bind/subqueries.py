@@ -89,7 +89,7 @@ def _in(operands: Sequence[Expr], query: Node, where: Span, span: Span) -> Expr:
             where, f"IN (SELECT …) compares {len(operands)} column(s), this query has {len(types)}"
         )
     for i, operand in enumerate(operands):
-        build.call("=", [operand, InputRef(types[i], i)], span)  # can they be compared?
+        build.equals("IN (SELECT …)", operand, InputRef(types[i], i), span)  # can they be compared?
     nullable = any(t.nullable for t in (*types, *(e.type for e in operands)))
     return In(BOOLEAN.with_nullable(nullable), tuple(operands), query, span=span)
 

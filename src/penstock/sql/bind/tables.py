@@ -121,7 +121,7 @@ def _joined(
     both = left_scope.joined(right_scope, width, join.right.span)
     own = _without(before, left_scope)
     pairs = [(n, a, shifted(b, width)) for n, a, b in _using(join, own, right_scope)]
-    conditions = [build.call("=", [a, b], join.span) for _, a, b in pairs]
+    conditions = [build.equals("USING", a, b, join.span) for _, a, b in pairs]
     conditions += _on(join, both, catalog, before)
     node = joined(kind, left, right, conditions, join.span)
     scope = _padded(kind, left_scope, right_scope, width, join.span)
