@@ -212,7 +212,7 @@ def concatenate(types: Types, literals: Literals) -> Overload | None:
         return Overload(wanted, VARBINARY, lambda a, n: joined(*a, type=VARBINARY))
     if not any(t.kind in STRINGS for t in types):
         return None
-    accepted = [ANY_TEXT.accept(t) for t in types]
+    accepted = [STRING.accept(t) for t in types]
     if None in accepted:
         return None
     wanted = tuple(t for t in accepted if t is not None)
