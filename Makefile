@@ -20,7 +20,10 @@ $(STAMP): pyproject.toml
 	  { echo "Penstock needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Penstock and its packages into $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[demo,test,dev]'
+	@# bytecode with all cores, which pip makes with one, and not of the packages' own tests; a file
+	@# that is not of this Python is found by whoever imports it
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	@touch $@
 
 # numba stamps its cache with the sources' contents, so this is quick when nothing changed
