@@ -3,11 +3,18 @@
     Writer(random).program() → Program: views over three tables and over one another
 
 Each construct may stand wherever the grammar lets it: joins of every kind with any condition,
-LATERAL, UNNEST, derived tables, VALUES, WITH; correlated sub-queries as values, tests and tables,
-at any depth; grouping sets; windows, over groups as well; set operations; DISTINCT ON, QUALIFY,
-LIMIT. DuckDB is asked the same text. Where the dialects differ the writer keeps away:
+NATURAL, USING, ASOF, LATERAL, UNNEST [WITH ORDINALITY], derived tables, VALUES, WITH; correlated
+sub-queries as values, tests and tables, at any depth, whole queries among them; grouping sets;
+windows, over groups as well; TUMBLE, HOP, SESSION; PIVOT, UNPIVOT; set operations; DISTINCT ON,
+QUALIFY, LIMIT; aliases that later items read; recursive views. Columns of every family, ARRAY, MAP
+and ROW among them; keys of DECIMAL, TIMESTAMP and unsigned numbers.
 
-* no GREATEST and LEAST, no CONCAT (their NULLs differ); no division, no AVG of whole numbers;
+DuckDB is asked the same text, but for what is written ⟦ours¦DuckDB's⟧ (`grammar_values.spelt`).
+Where the dialects differ the writer keeps away, or says the rule in DuckDB's words; this is the
+list:
+
+* GREATEST and LEAST are NULL here where an argument is; no CONCAT (its NULLs differ);
+* no division, no AVG of whole numbers (ours truncate);
 * small numbers and few products, so that nothing overflows; SUM has the type of its argument here
   and is cast to a wide one;
 * DOUBLEs are multiples of 0.25, which add exactly in any order; text is made of whole numbers only;
@@ -25,37 +32,51 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from tests.property.grammar_values import KINDS, TYPES, Scope, Values, pairs_of
+from tests.property.grammar_forms import Forms
+from tests.property.grammar_values import ELEMENT, KINDS, TYPES, Scope, pairs_of, spelt
 
 TABLES = {
     "a": """CREATE TABLE a (id INT NOT NULL PRIMARY KEY, k INT, s VARCHAR, d DECIMAL(10, 2),
-                f DOUBLE, b BOOLEAN, t DATE, m TIMESTAMP)""",
+                f DOUBLE, b BOOLEAN, t DATE, m TIMESTAMP, h TIME)""",
     "b": "CREATE TABLE b (k INT, x BIGINT, s VARCHAR, t DATE)",
     "c": "CREATE TABLE c (id INT, l INT ARRAY, w VARCHAR ARRAY)",
+    "e": f"""CREATE TABLE e (d DECIMAL(10, 2) NOT NULL, m TIMESTAMP NOT NULL,
+                u {TYPES["uint"]} NOT NULL, h TIME, p {TYPES["map"]}, r {TYPES["row"]},
+                PRIMARY KEY (d, m, u))""",
 }
+#: by table, the places of its primary key
+PRIMARY = {"a": [0], "e": [0, 1, 2]}
 COLUMNS = {
     "a": {"id": "int", "k": "int", "s": "text", "d": "dec", "f": "float", "b": "bool", "t": "date",
-          "m": "stamp"},
+          "m": "stamp", "h": "time"},
     "b": {"k": "int", "x": "big", "s": "text", "t": "date"},
     "c": {"id": "int", "l": "ints", "w": "texts"},
+    "e": {"d": "dec", "m": "stamp", "u": "uint", "h": "time", "p": "map", "r": "row"},
+}  # fmt: skip#: offsets of a RANGE before and after the row, by kind of what orders it
+RANGES = {
+    "int": ("2", "1"), "big": ("2", "1"), "dec": ("1.50", "0.25"),
+    "date": ("INTERVAL '1' DAY", "INTERVAL '2' DAY"),
+    "stamp": ("INTERVAL '1' DAY", "INTERVAL '1' HOUR"),
 }  # fmt: skip
-#: the kind of the elements of an array
-ELEMENT = {"ints": "int", "texts": "text"}
 
 
 @dataclass
 class Program:
-    """Queries by the name of their view."""
+    """Queries by the name of their view; the declarations of the recursive ones."""
 
     queries: dict[str, str] = field(default_factory=dict)
+    declared: dict[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
-        views = [f"CREATE MATERIALIZED VIEW {n} AS {q};" for n, q in self.queries.items()]
-        return ";\n".join(TABLES.values()) + ";\n" + "\n".join(views)
+        views = [
+            f"{self.declared.get(n, '')}CREATE MATERIALIZED VIEW {n} AS {q};"
+            for n, q in self.queries.items()
+        ]
+        return spelt(";\n".join(TABLES.values()) + ";\n" + "\n".join(views), 0)
 
 
-class Writer(Values):
+class Writer(Forms):
     """`depth`: how many queries may stand inside one another."""
 
     def __init__(self, r: random.Random, depth: int = 2) -> None:
@@ -66,14 +87,39 @@ class Writer(Values):
     def program(self) -> Program:
         p = Program()
         for i in range(self.pick([1, 1, 2, 3])):
-            p.queries[f"v{i}"], self.relations[f"v{i}"] = self.query({}, self.depth)
+            name = f"v{i}"
+            if self.maybe(10):
+                self._recursive(p, name)
+            else:
+                p.queries[name], self.relations[name] = self.query({}, self.depth)
         return p
+
+    def _recursive(self, p: Program, name: str) -> None:
+        """Pairs that follow one another. No window function may stand in there, so that where the
+        pairs begin and what follows them are views of their own."""
+        kind = self.pick(KINDS)
+        columns = {"x": kind, "y": kind}
+        of_kind = ", ".join(f"CAST({c} AS {TYPES[kind]}) AS {c}" for c in columns)
+        for part in ("starts", "edges"):
+            listed = self.listed(self.depth - 1, columns)
+            p.queries[f"{name}_{part}"] = f"SELECT {of_kind} FROM ({listed}) q"
+        test = self.test({f"{name}.x": kind, "e.y": kind}, 0)
+        both = (
+            f"SELECT x, y FROM {name}_starts UNION SELECT {name}.x, e.y FROM {name}"
+            f" JOIN {name}_edges e ON {name}.y = e.x WHERE {test}"
+        )
+        p.queries[name] = f"⟦{both}¦WITH RECURSIVE {name}(x, y) AS ({both}) SELECT * FROM {name}⟧"
+        p.declared[name] = f"DECLARE RECURSIVE VIEW {name} (x {TYPES[kind]}, y {TYPES[kind]});\n"
+        self.relations[name] = columns
 
     # queries
 
     def query(self, outer: Scope, depth: int, kinds: list[str] | None = None) -> tuple[str, Scope]:
         """A query whose columns have these kinds (any if None), and its columns."""
-        kinds = kinds or [self.pick(KINDS) for _ in range(self.pick([1, 2, 2, 3]))]
+        if kinds is None:
+            kinds = [self.pick(KINDS) for _ in range(self.pick([1, 2, 2, 3]))]
+            if self.maybe(10):
+                kinds.append(self.pick(["ints", "texts", "map", "row"]))
         if depth > 0 and self.maybe(6):
             return self._set_operation(outer, depth - 1, kinds)
         if depth > 0 and self.maybe(10):
@@ -85,12 +131,16 @@ class Writer(Values):
     def _set_operation(self, outer: Scope, depth: int, kinds: list[str]) -> tuple[str, Scope]:
         left, columns = self.query(outer, depth, kinds)
         right, _ = self.query(outer, depth, kinds)
-        op = self.pick(["UNION ALL", "UNION", "EXCEPT", "INTERSECT"])
+        op = self.pick(["UNION ALL", "UNION", "EXCEPT", "INTERSECT", "⟦MINUS¦EXCEPT⟧"])
         all_ = " ALL" if op in ("EXCEPT", "INTERSECT") and self.maybe(2) else ""
         alias = self.name("q")
         renamed = {n: self.name("c") for n in columns}
         listed = ", ".join(f"{alias}.{n} AS {new}" for n, new in renamed.items())
-        text = f"SELECT {listed} FROM (({left}) {op}{all_} ({right})) {alias}"
+        third = ""
+        if self.maybe(5):  # INTERSECT binds tighter, the others from left to right
+            more, _ = self.query(outer, depth, kinds)
+            third = f" {self.pick(['UNION ALL', 'UNION', 'EXCEPT', 'INTERSECT'])} ({more})"
+        text = f"SELECT {listed} FROM (({left}) {op}{all_} ({right}){third}) {alias}"
         return text, {renamed[n]: k for n, k in columns.items()}
 
     def _with(self, outer: Scope, depth: int, kinds: list[str]) -> tuple[str, Scope]:
@@ -121,23 +171,30 @@ class Writer(Values):
         windows = self.maybe(5)
         columns = {self.name("c"): k for k in kinds}
         items = []
+        aliases: Scope = {}
         for n, k in columns.items():
+            if aliases and self.maybe(4):  # what stands to the left in the list
+                items.append(f"{self.value(k, aliases, 0)} AS {n}")
+                continue
             of_window = self._window(scope, k) if windows and self.maybe(2) else None
             windows = windows and of_window is None
             items.append(f"{of_window or self.value(k, visible, depth)} AS {n}")
+            if of_window is None and "SELECT" not in items[-1]:
+                aliases[n] = k
         listed = ", ".join(items)
         plain = [c for c, k in scope.items() if k in KINDS]
         # of rows that are equal in all columns it does not say which goes, nor does LAG's order
         one_of_equals = any("ROW_NUMBER" in i or "LAG" in i or "LEAD" in i for i in items)
+        flat = all(k in KINDS for k in kinds)
         if self.maybe(12) and plain and not one_of_equals:
             rank = f"ROW_NUMBER() OVER (PARTITION BY {self.pick(plain)} {self._order(plain)})"
             return f"SELECT {listed} {source} QUALIFY {rank} <= {self.pick([1, 2])}", columns
-        if self.maybe(14):
+        if self.maybe(14) and flat:
             on, *others = columns
             order = ", ".join(f"{c} {self.direction()}" for c in (on, *others))
             return f"SELECT DISTINCT ON ({on}) {listed} {source} ORDER BY {order}", columns
         text = f"SELECT {'DISTINCT ' if self.maybe(6) else ''}{listed} {source}"
-        if self.maybe(8):
+        if self.maybe(8) and flat:
             offset = f" OFFSET {self.pick([1, 2])}" if self.maybe(3) else ""
             text += f" {self._order(list(columns))} LIMIT {self.pick([1, 2, 3])}{offset}"
         return text, columns
@@ -186,7 +243,7 @@ class Writer(Values):
 
     def _stepped(self, scope: Scope) -> list[str]:
         """What a frame may be ordered by."""
-        return [c for c, k in scope.items() if k in ("int", "big", "date", "dec")]
+        return [c for c, k in scope.items() if k in RANGES]
 
     def _grouping(self, keys: list[str]) -> str:
         listed = ", ".join(keys)
@@ -209,6 +266,11 @@ class Writer(Values):
         """An aggregate of this kind over the rows of `scope`."""
         scope = {c: k for c, k in scope.items() if k in KINDS}
         distinct = "DISTINCT " if self.maybe(4) else ""
+        if kind in ELEMENT:
+            x = f"CAST({self.value(ELEMENT[kind], scope, 0)} AS {TYPES[ELEMENT[kind]]})"
+            return f"ARRAY_AGG({distinct}{x} ORDER BY {x} {self.direction()})"
+        if kind not in KINDS:
+            return self.literal(kind)
         x = self.value(kind, scope, 0)
         if kind in ("int", "big", "dec"):
             x = f"CAST({x} AS {TYPES[kind]})"
@@ -221,6 +283,10 @@ class Writer(Values):
             case "big":
                 counted = self.value(self.pick(KINDS), scope, 0)
                 forms = [f"SUM({distinct}{x})", f"COUNT({distinct}{counted})", "COUNT(*)"]
+                other, test = self.value(self.pick(KINDS), scope, 0), self.test(scope, 0)
+                both = f"CASE WHEN {counted} IS NOT NULL AND {other} IS NOT NULL THEN 1 END"
+                forms += [f"COUNT(⟦{counted}, {other}¦{both}⟧)"]
+                return self.pick([*forms, f"⟦COUNTIF({test})¦COUNT(*) FILTER (WHERE {test})⟧"])
             case "float":
                 forms += [f"SUM({x})", f"AVG({distinct}{x})"]
             case "dec":
@@ -252,9 +318,14 @@ class Writer(Values):
                 forms += [f"MIN({c}) OVER ({part})"]
             steps = self._stepped(scope)
             if kind != "bool" and steps:
-                one = self._order([self.pick(steps)])
+                key = self.pick(steps)
+                one = self._order([key])
+                back, ahead = RANGES[scope[key]]
                 frame = self.pick(["", "UNBOUNDED PRECEDING AND CURRENT ROW",
-                                   "CURRENT ROW AND UNBOUNDED FOLLOWING"])  # fmt: skip
+                                   "CURRENT ROW AND UNBOUNDED FOLLOWING",
+                                   f"{back} PRECEDING AND {ahead} FOLLOWING",
+                                   f"{back} PRECEDING AND CURRENT ROW",
+                                   f"UNBOUNDED PRECEDING AND {ahead} FOLLOWING"])  # fmt: skip
                 one += f" RANGE BETWEEN {frame}" if frame else ""
                 forms += [f"MAX({c}) OVER ({part}{one})"] * 2
                 if kind in ("big", "dec"):
@@ -279,6 +350,8 @@ class Writer(Values):
         if name is None and depth > 0 and self.maybe(4):
             query, columns = self.query({}, depth - 1)
             return f"({query}) {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
+        if name is None and depth > 0 and self.maybe(6):
+            return self.form(depth - 1)
         name = name or self.pick(sorted(self.relations))
         columns = self.relations[name]
         return f"{name} {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
@@ -288,7 +361,17 @@ class Writer(Values):
         if lists and self.maybe(2):
             c, alias, x = self.pick(lists), self.name("u"), self.name("x")
             columns = {f"{alias}.{x}": ELEMENT[scope[c]]}
+            if self.maybe(2):
+                n = self.name("n")
+                text += f" CROSS JOIN UNNEST({c}) WITH ORDINALITY AS {alias} ({x}, {n})"
+                return text, {**scope, **columns, f"{alias}.{n}": "big"}
             return f"{text} CROSS JOIN UNNEST({c}) AS {alias} ({x})", {**scope, **columns}
+        maps = [c for c, k in scope.items() if k == "map"]
+        if maps and self.maybe(3):
+            c, alias = self.pick(maps), self.name("u")
+            theirs = f"SELECT e.key, e.value FROM (SELECT UNNEST(MAP_ENTRIES({c})) AS e)"
+            text += f" CROSS JOIN ⟦UNNEST({c})¦LATERAL ({theirs})⟧ AS {alias} (k, v)"
+            return text, {**scope, f"{alias}.k": "text", f"{alias}.v": "int"}
         if depth > 0 and self.maybe(6):
             query, found = self.query({**outer, **scope}, depth - 1)
             alias = self.name("l")

@@ -516,6 +516,8 @@ def plain(row: Any) -> tuple[Any, ...]:
 def _plain(v: Any) -> Any:
     if isinstance(v, bool) or v is None:
         return v
+    if isinstance(v, dict):  # of DuckDB: ROW (p, q), or a MAP, ours are pairs in order of keys
+        v = list(v.values()) if list(v) == ["p", "q"] else sorted(v.items())
     if isinstance(v, list | tuple):
         return tuple(_plain(x) for x in v)
     if isinstance(v, datetime.datetime):  # ours is a number of microseconds

@@ -16,7 +16,8 @@ from penstock.compile.program import compile_circuit
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.sql.program import compile_program
-from tests.property.grammar import COLUMNS, TABLES, Program, Writer
+from tests.property.grammar import COLUMNS, PRIMARY, TABLES, Program, Writer
+from tests.property.grammar_values import spelt
 from tests.property.programs import plain
 
 Row = tuple[Any, ...]
@@ -30,6 +31,14 @@ def _value(r: random.Random, kind: str) -> Any:
     match kind:
         case "int" | "big":
             return r.randint(-3, 3)
+        case "uint":
+            return r.randrange(3)
+        case "time":
+            return r.choice([datetime.time(0), datetime.time(12, 30), datetime.time(23, 59)])
+        case "map":
+            return {k: _value(r, "int") for k in r.sample(["a", "b", "c"], r.randrange(4))}
+        case "row":
+            return {"p": _value(r, "int"), "q": _value(r, "text")}
         case "text":
             return r.choice(["", "a", "B", "ab", "a string longer than twelve bytes"])
         case "dec":
@@ -48,15 +57,17 @@ def _value(r: random.Random, kind: str) -> Any:
 
 
 class History:
-    """Random changes: upserts and deletions by key of `a`, rows of `b` and `c` that come and go."""
+    """Random changes: upserts and deletions by key of `a` and `e`, rows of `b` and `c` that come
+    and go."""
 
     def __init__(self, r: random.Random) -> None:
         self._r = r
-        self._keyed: dict[int, Row] = {}
+        self._keyed: dict[str, dict[Row, Row]] = {name: {} for name in PRIMARY}
         self._bags: dict[str, list[Row]] = {"b": [], "c": []}
 
     def contents(self) -> dict[str, list[Row]]:
-        return {"a": list(self._keyed.values()), **self._bags}
+        keyed = {name: list(rows.values()) for name, rows in self._keyed.items()}
+        return {**keyed, **self._bags}
 
     def step(self) -> dict[str, Events]:
         return {table: self._changes(table) for table in TABLES}
@@ -66,12 +77,13 @@ class History:
         for _ in range(self._r.randrange(7)):
             row = tuple(_value(self._r, k) for k in COLUMNS[table].values())
             goes = self._r.random() < 0.3
-            if table == "a":
-                row = (self._r.randrange(7), *row[1:])
+            if table in PRIMARY:
+                key = self._key(table)
+                row = (*key, *row[len(key) :])
                 if goes:
-                    self._keyed.pop(row[0], None)
+                    self._keyed[table].pop(key, None)
                 else:
-                    self._keyed[row[0]] = row
+                    self._keyed[table][key] = row
             elif goes and self._bags[table]:
                 row = self._bags[table].pop(self._r.randrange(len(self._bags[table])))
             else:
@@ -79,6 +91,27 @@ class History:
                 self._bags[table].append(row)
             events.append((row, not goes))
         return events
+
+    def _key(self, table: str) -> Row:
+        if table == "a":
+            return (self._r.randrange(7),)
+        stamp = datetime.datetime(2024, 2, 29, self._r.choice([0, 6, 23]))
+        return Decimal(self._r.choice(["0.50", "-1.25"])), stamp, self._r.randrange(2)
+
+
+def literal(v: Any) -> str:
+    """A value, or a row of them, as DuckDB writes it."""
+    match v:
+        case None | bool() | int() | float() | Decimal():
+            return "NULL" if v is None else str(v)
+        case list():
+            return f"[{', '.join(map(literal, v))}]"
+        case tuple():
+            return f"({', '.join(map(literal, v))})"
+        case dict():  # the ROW of these tables has the fields p and q, no MAP such keys
+            pairs = ", ".join(f"{literal(k)}: {literal(x)}" for k, x in v.items())
+            return f"{{{pairs}}}" if "p" in v else f"MAP {{{pairs}}}"
+    return f"'{v}'"
 
 
 class Oracle:
@@ -88,16 +121,15 @@ class Oracle:
         self.db = duckdb.connect(config={"threads": 1})
         self.db.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
         for table in TABLES.values():
-            self.db.execute(table.replace(" ARRAY", "[]"))
+            self.db.execute(spelt(table, 1).replace(" ARRAY", "[]"))
         for name, query in program.queries.items():
-            self.db.execute(f"CREATE VIEW {name} AS {query}")
+            self.db.execute(f"CREATE VIEW {name} AS {spelt(query, 1)}")
 
     def fill(self, contents: dict[str, list[Row]]) -> None:
         for table, rows in contents.items():
             self.db.execute(f"DELETE FROM {table}")
             if rows:
-                marks = ", ".join("?" * len(rows[0]))
-                self.db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                self.db.execute(f"INSERT INTO {table} VALUES {', '.join(map(literal, rows))}")
 
     def answer(self, view: str) -> Counter[Row]:
         return Counter(map(plain, self.db.execute(f"SELECT * FROM {view}").fetchall()))
@@ -125,6 +157,7 @@ def follow(seed: int) -> None:
                 total[plain(row)] += weight
             found = Counter({row: n for row, n in total.items() if n})
             assert found == oracle.answer(name), f"seed {seed}: {program.queries}"
+    oracle.db.close()
 
 
 @pytest.mark.parametrize("start", range(0, 40, 20))
