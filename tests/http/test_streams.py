@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.http.conftest import code, forget, wait_until
@@ -305,6 +305,14 @@ def test_queries_over_a_web_socket(p: Pipeline) -> None:
     ):
         frames, closed = ask(bad)
         assert closed == 1011 and set(json.loads(frames[-1])) == {"error"}
+
+    # what GET refuses is refused at the upgrade, with the same answer
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url.replace(p.name, "nobody"))
+    response = refused.value.response
+    assert response.status_code == 404 and response.headers["content-type"] == "application/json"
+    got = p.system.http.get(f"{p.path}/query".replace(p.name, "nobody"), params={"sql": "x"})
+    assert json.loads(response.body) == got.json()
 
 
 def test_logs_start_with_what_was_kept_and_then_follow(p: Pipeline) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from penstock.errors import PenstockError, UserError
-from penstock.server.errors import error_body
+from penstock.server.errors import error_body, error_response
 from penstock.server.parameters import flag, json_body, object_body, required
 from penstock.server.site import Call, RouteTable, Site
 from penstock.wire.names import fold_identifier
@@ -146,14 +146,19 @@ async def query(call: Call) -> Response:
 
 
 async def query_socket(site: Site, socket: WebSocket) -> None:
-    """One query over a WebSocket: a text frame in, result frames out, then the close frame."""
-    offered = socket.headers.get("sec-websocket-protocol", "")
-    await socket.accept("feldera-ws-v1" if "feldera-ws-v1" in offered else None)
+    """One query over a WebSocket: a text frame in, result frames out, then the close frame. Whom
+    or what the server does not know is refused at the upgrade, as a GET of the same path is."""
     try:
         principal = await site.auth.authenticate(_with_tenant(dict(socket.headers)))
         principal.require("write")
         record = site.fleet.find(principal.tenant.id, socket.path_params["pipeline_name"])
         worker = site.fleet.socket_of(record)
+    except PenstockError as error:
+        await socket.send_denial_response(error_response(error))
+        return
+    offered = socket.headers.get("sec-websocket-protocol", "")
+    await socket.accept("feldera-ws-v1" if "feldera-ws-v1" in offered else None)
+    try:
         asked = orjson.loads(await socket.receive_text())
         if not isinstance(asked, dict) or not isinstance(asked.get("sql"), str):
             raise UserError('Send {"sql": "…", "format": "…"} as one text frame')
