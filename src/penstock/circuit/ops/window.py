@@ -33,7 +33,7 @@ from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, Told, WindowSpec
 from penstock.circuit.windows import BY_ROW, Elements, evaluate
 from penstock.data.batch import Batch, Column
-from penstock.data.consolidate import consolidate
+from penstock.data.consolidate import added_up, consolidate
 from penstock.data.gather import concat, take_column
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
@@ -110,7 +110,9 @@ class Window(Node):
         among, new = between(fresh, segments.keys, segments.low, segments.high)
         self._rows.insert(delta)
         before = self._evaluate(segments, at, old)
-        after = self._evaluate(segments, np.concatenate((at, among)), concat((old, new)))
+        # what comes in place of rows that go is no tie of theirs to be sorted
+        now = added_up(np.concatenate((at, among)), concat((old, new)))
+        after = self._evaluate(segments, *now)
         gone = Batch(before.schema, before.columns, -before.weights)
         return consolidate(concat((gone, after)))
 
