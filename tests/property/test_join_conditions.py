@@ -149,6 +149,22 @@ def test_a_range_join_finds_every_pair_within_its_bounds(
     assert found == Counter({k: w for k, w in expected.items() if w})
 
 
+def test_a_left_join_on_a_range_keeps_a_row_twice_beside_no_more_than_its_partners() -> None:
+    plan = compile_program("""
+        CREATE TABLE l (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+        CREATE TABLE r (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
+        CREATE VIEW v AS SELECT l.id, r.id AS r FROM l LEFT JOIN r
+            ON l.ts BETWEEN r.ts AND r.ts + INTERVAL 3 SECONDS;
+    """)
+    circuit = compile_circuit(plan)
+    schemas = {t.name: t.schema for t in plan.tables}
+    rows: list[Any] = [((i, i * 1_000_000), 1) for i in range(1000)]
+    circuit.step({"l": [as_input(schemas["l"], rows)], "r": [as_input(schemas["r"], rows[:500])]})
+
+    # by time for the pairs, and once more for who is in one
+    assert sum(node.state_rows() for node in circuit._nodes) <= 2 * 1000 + 500
+
+
 @pytest.mark.parametrize("kind", ["INNER", "LEFT", "FULL"])
 def test_a_range_join_looks_at_the_rows_within_its_bounds(
     kind: str, monkeypatch: pytest.MonkeyPatch

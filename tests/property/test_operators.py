@@ -156,6 +156,20 @@ def test_join(kind: str, residual: bool, history: Any, which: str) -> None:
     check({"t": T, "u": T}, build, history, expected)
 
 
+@pytest.mark.parametrize("kind", ["semi", "anti"])
+@given(history=histories("t", "u"))
+@settings(quick, max_examples=examples(15))
+def test_whole_rows_among_others(kind: str, history: Any) -> None:
+    def build(c: Any, s: Any) -> Any:
+        return c.partnered(s["t"], s["u"], paired=kind == "semi")
+
+    keys = [(i, i) for i in range(len(T))]
+    sides = table(history, "t"), table(history, "u")
+    widths = len(T), len(T)
+    expected = oracle.join(kind, *sides, keys, [True] * len(T), lambda _: True, widths)
+    check({"t": T, "u": T}, build, history, expected)
+
+
 @given(histories("t"))
 @quick
 def test_a_relation_joined_with_itself(history: Any) -> None:

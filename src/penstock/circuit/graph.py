@@ -39,6 +39,7 @@ from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
+from penstock.circuit.ops.partnered import Partnered
 from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin, ordered_columns
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from penstock.circuit.unrolled import Unrolled
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | AsofJoin | Aggregate | Positive | TopK
+_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,11 @@ class Circuit:
         sides = self._ordered(left.node, a), self._ordered(right.node, b)
         return self._add(RangeJoin(*sides, residual, schema, bounds, meaning))
 
+    def partnered(self, rows: Stream, others: Stream, *, paired: bool) -> Stream:
+        """The rows that are among the others (`paired`), or that are not: all columns are equal,
+        NULL equals NULL (see `ops.partnered`)."""
+        return self._add(Partnered(rows.node, others.node, paired=paired))
+
     def asof_join(
         self,
         left: Stream,
@@ -278,7 +284,10 @@ class Circuit:
                 self._expiring.append((line.node, expiry, own, shift))
             return
         assert isinstance(node, _FORGETFUL), "it forgets nothing"
-        expiry = node.expiries[side] if isinstance(node, Join | AsofJoin) else node.expiry
+        if isinstance(node, Join | AsofJoin | Partnered):
+            expiry = node.expiries[side]
+        else:
+            expiry = node.expiry
         self._expiring.append((line.node, expiry, column, shift))
 
     def passes(self, stream: Stream) -> bool:

@@ -63,7 +63,7 @@ class RelationCompiler:
         self,
         circuit: Circuit,
         text: str,
-        known: Callable[[Node], Stream | None] = lambda node: None,
+        known: Callable[[Node], Stream | None] | None = None,
     ) -> None:
         """`known`: the stream of a node that is computed elsewhere."""
         self.circuit = circuit
@@ -72,7 +72,9 @@ class RelationCompiler:
         #: relations with LATENESS, where rows are found late
         self.punctual: dict[str, Stream] = {}
         self.view = ""
-        self._known = known
+        self._known = known or (lambda node: None)
+        #: whether it is in a recursion, whose rounds see into joins
+        self._is_nested = known is not None
         self._nodes = Interner()
         #: by identity of interned nodes
         self._memo: dict[int, Stream] = {}
@@ -247,6 +249,10 @@ class RelationCompiler:
         return compute
 
     def _join(self, node: Join, bounds: tuple[Bound, ...]) -> Stream:
+        if self._is_membership(node):
+            assert isinstance(node.right, Distinct)
+            rows, others = self.stream(node.left), self.stream(node.right.input)
+            return self.circuit.partnered(rows, others, paired=node.kind is JoinKind.SEMI)
         left, right = self.stream(node.left), self.stream(node.right)
         residual = None
         if node.residual is not None:
@@ -265,6 +271,23 @@ class RelationCompiler:
             residual,
             node.schema,
             node.residual,
+        )
+
+    def _is_membership(self, node: Join) -> bool:
+        """Whether whole rows are looked for among distinct ones, which nobody else asks for: one
+        table tells both."""
+        if node.kind not in (JoinKind.SEMI, JoinKind.ANTI) or not isinstance(node.right, Distinct):
+            return False
+        if self._is_nested or id(self._nodes.intern(node.right)) in self._memo:
+            return False
+        types = zip(node.left.schema.types, node.right.schema.types, strict=False)
+        return (
+            node.residual is None
+            and len(node.left.schema) == len(node.right.schema) > 0
+            and node.keys == tuple((i, i) for i in range(len(node.left.schema)))
+            and all(node.null_safe)
+            and len(node.null_safe) == len(node.keys)
+            and all(a.with_nullable(True) == b.with_nullable(True) for a, b in types)
         )
 
     def _aggregate(self, node: Aggregate) -> Stream:

@@ -9,6 +9,7 @@
             l
             Distinct ─ Project [l.*] ─ #1
 
+(The last three are one operator with one table: `penstock.circuit.ops.partnered`.)
 So a change costs its pairs, while a join that has to count partners anew reads both sides. Where a
 side has one row, or only constants, pairs are few and the join is left as it is.
 
