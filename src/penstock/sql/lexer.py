@@ -263,6 +263,7 @@ _ELSEWHERE = {
     "`": '; names are quoted with "',
     ":": "; a field of a VARIANT: write v.name or v['name']",
     "~": "; a regular expression: write … RLIKE …",
+    "?": "; a program has no parameters",
     "^": "; a power: write POWER(…, …)",
     "{": "; a map: write MAP[key, value, …]",
     "&&": "; both of two conditions: write … AND …",
@@ -278,11 +279,11 @@ def _wrong(out: Tokens, at: int) -> int:
         if text.startswith(opening, at):
             out.errors.append((span, f"the {what} is not closed"))
             return len(text)
-    width = 2 if text[at : at + 2] in _ELSEWHERE else 1
-    found = text[at : at + width]
+    pair = text[at : at + 2]
+    found = pair if pair in _ELSEWHERE else text[at]
     hint = _ELSEWHERE.get(found, "")
-    out.errors.append((Span(at, at + width), f"unexpected character {found!r}{hint}"))
-    return at + width
+    out.errors.append((Span(at, at + len(found)), f"unexpected character {found!r}{hint}"))
+    return at + len(found)
 
 
 def _check_encodable(out: Tokens) -> None:

@@ -142,7 +142,7 @@ def test_an_equality_of_rows_says_what_its_place_takes_instead(statement: str, a
         ("CREATE VIEW w AS SELECT [n] FROM (SELECT n, n FROM t)", "there are several of this name"),
         ("CREATE VIEW w AS SELECT [n] FROM (SELECT n, n FROM t) x", "x has several of this name"),
         ("CREATE VIEW w([a], b) AS SELECT n FROM t", "names 2 columns, but its query has 1"),
-        ("CREATE VIEW w AS [SELECT n FROM t UNION SELECT ts FROM t]", "no common type"),
+        ("CREATE VIEW w AS SELECT n FROM t UNION SELECT [ts] FROM t", "no common type"),
         ("CREATE VIEW w AS SELECT [NULL] AS x", "column x of view w is NULL"),
         (
             "CREATE VIEW w AS SELECT 1 FROM t WHERE n IN ([SELECT n, v FROM t])",

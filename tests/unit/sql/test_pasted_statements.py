@@ -68,6 +68,25 @@ def refusal(query: str) -> str:
         ("SELECT k DIV 2 FROM t", "write … / …"),
         ("SELECT k MOD 2 FROM t", "write … % …"),
         ('SELECT k FROM t WHERE s = "it\'s late"', "text is written 'it''s late'"),
+        ("SELECT CURRENT_TIMESTAMP() FROM t", "write NOW()"),
+        ("SELECT CONVERT(INT, s) FROM t", "write CAST(… AS type)"),
+        ('SELECT s COLLATE "C" FROM t', "COLLATE: text is compared by code point"),
+        ("SELECT k FROM t AS OF TIMESTAMP '2024-01-01 00:00:00'", "what its tables hold now"),
+        ("SELECT k FROM t VERSION AS OF 1", "what its tables hold now"),
+        ("SELECT k FROM t WHERE k => 3", "a comparison is written >="),
+        ("SELECT k FROM t WHERE EXISTS t", "write EXISTS (SELECT"),
+        ("SELECT k FROM t LATERAL VIEW explode(a) x AS y", "CROSS JOIN UNNEST(…) AS name (column)"),
+        ("SELECT UNNEST(a) FROM t", "write … CROSS JOIN UNNEST(…)"),
+        ("SELECT a[OFFSET(0)] FROM t", "write array[n + 1]"),
+        ("SELECT k FROM t DISTRIBUTE BY k", "leave it out"),
+        ("SELECT k FROM t WHERE k = ?", "a program has no parameters"),
+        ("SELECT CAST(s AS INT[]) FROM t", "as in INT ARRAY"),
+        ("SELECT CAST(s AS ARRAY<INT>) FROM t", "as in INT ARRAY"),
+        ("SELECT CAST(s AS STRUCT<a INT>) FROM t", "written ROW(name type, …)"),
+        ("SELECT CAST(s AS ENUM('a')) FROM t", "write VARCHAR"),
+        ("SELECT CAST(s AS JSONB) FROM t", "write VARIANT"),
+        ("SELECT CAST(s AS TIMESTAMPTZ) FROM t", "write TIMESTAMP WITH TIME ZONE"),
+        ("SELECT CAST(s AS UINT8) FROM t", "write TINYINT UNSIGNED"),
         ('SELECT k FROM t WHERE "K" = 1', "did you mean k (without quotes)?"),
     ],
 )
@@ -99,3 +118,26 @@ def test_only_what_can_be_called_is_suggested() -> None:
 def test_the_words_of_other_dialects_are_names_here(query: str) -> None:
     table = "CREATE TABLE semi (top INT, at INT, struct INT, anti INT, regexp INT, ties INT);"
     compile_program(f"{table}CREATE VIEW w AS {query}")
+
+
+def test_text_in_double_quotes_is_told_apart_from_a_name() -> None:
+    assert "text is written 'paid'" in refusal('SELECT k AS id FROM t WHERE s = "paid"')
+    assert "did you mean" not in refusal("SELECT ENCODE(s) FROM t")
+
+
+@pytest.mark.parametrize(
+    ("query", "marked"),
+    [
+        ("SELECT * FROM t GROUP BY s", "*"),
+        ("SELECT k, t.* FROM t GROUP BY k", "t.*"),
+        ("SELECT k FROM t UNION SELECT ts FROM t", "ts"),
+        ("SELECT s, k FROM t UNION ALL SELECT s, ts FROM t", "ts"),
+        ("SELECT k FROM t EXCEPT SELECT k, s FROM t", "SELECT k, s FROM t"),
+    ],
+)
+def test_a_mistake_in_a_list_is_shown_where_it_stands(query: str, marked: str) -> None:
+    text = f"{TABLE}\nCREATE VIEW w AS {query}"
+    with pytest.raises(SqlError) as caught:
+        compile_program(text)
+    m = caught.value.messages[0]
+    assert text.splitlines()[1][m.start_column - 1 : m.end_column] == marked

@@ -103,7 +103,7 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
         test = build.condition(args[0], "the first argument of IF")
         return build.case([(test, args[1])], args[2], e.span, name)
     if name not in DEFINITIONS:
-        hint = did_you_mean(name, _CALLED) or did_you_mean(e.name.name, binder.functions)
+        hint = did_you_mean(name, _CALLED, 0.7) or did_you_mean(e.name.name, binder.functions)
         raise BindError(
             e.span,
             f"no function named {e.name.name}"

@@ -49,12 +49,17 @@ ELSEWHERE = {
     "TRY_CAST": "SAFE_CAST(… AS type)", "TO_VARIANT": "CAST(… AS VARIANT)",
     "BOOL": "CAST(… AS BOOLEAN)", "TO_NUMBER": "CAST(… AS DECIMAL(p, s))",
     # numbers
+    "DIV": "… / …", "TRY_TO_NUMBER": "SAFE_CAST(… AS DECIMAL(p, s))",
+    "TRY_TO_DATE": "SAFE_CAST(… AS DATE)", "TRY_TO_TIMESTAMP": "SAFE_CAST(… AS TIMESTAMP)",
+    "CONVERT": "CAST(… AS type)", "TRY_CONVERT": "SAFE_CAST(… AS type)",
     "DIV0": "DIV_NULL(…)", "SAFE_DIVIDE": "DIV_NULL(…)", "LOG2": "LOG(…, 2)",
     "GENERATE_SERIES": "SEQUENCE(first, last)", "GENERATE_ARRAY": "SEQUENCE(first, last)",
     # text
     "LTRIM": "TRIM(LEADING FROM …)", "RTRIM": "TRIM(TRAILING FROM …)", "BTRIM": "TRIM(…)",
     "LCASE": "LOWER(…)", "UCASE": "UPPER(…)", "LPAD": "RIGHT(REPEAT(' ', n) || …, n)",
     "STRPOS": "POSITION(… IN …)", "INSTR": "POSITION(… IN …)", "CHARINDEX": "POSITION(… IN …)",
+    "STARTSWITH": "… LIKE 'start%'", "ENDSWITH": "… LIKE '%end'",
+    "STRING_SPLIT": "SPLIT(…)", "STRTOK": "SPLIT_PART(text, separator, n)",
     "STARTS_WITH": "… LIKE 'start%'", "ENDS_WITH": "… LIKE '%end'", "CONTAINS": "… LIKE '%part%'",
     "REGEXP_LIKE": "… RLIKE …", "REGEXP_MATCHES": "… RLIKE …", "REGEXP_CONTAINS": "… RLIKE …",
     **dict.fromkeys(
@@ -77,6 +82,21 @@ ELSEWHERE = {
         ("DATEADD", "TIMESTAMP_ADD", "TIMESTAMP_SUB", "DATETIME_ADD", "DATETIME_SUB",
          "ADD_MONTHS"), "TIMESTAMPADD(unit, n, value)",
     ),
+    "TO_TIMESTAMP_NTZ": "PARSE_TIMESTAMP(format, text)", "DATEPART": "EXTRACT(unit FROM …)",
+    "EOMONTH": "FLOOR(… TO MONTH) + INTERVAL 1 MONTH - INTERVAL 1 DAY",
+    **dict.fromkeys(
+        ("TIME_SLICE", "TIME_BUCKET", "DATE_BIN"),
+        "TABLE(TUMBLE(TABLE t, DESCRIPTOR(column), size)), or FLOOR(… TO unit)",
+    ),
+    **dict.fromkeys(
+        ("TUMBLE_START", "HOP_START", "SESSION_START", "TUMBLE_END", "HOP_END", "SESSION_END"),
+        "window_start and window_end, columns of TABLE(TUMBLE(…)), HOP and SESSION",
+    ),
+    **dict.fromkeys(
+        ("CURRENT_TIMESTAMP", "CURRENT_DATETIME", "LOCALTIMESTAMP", "PROCTIME", "UTC_TIMESTAMP"),
+        "NOW()",
+    ),
+    "CURRENT_DATE": "CAST(NOW() AS DATE)", "CURRENT_TIME": "CAST(NOW() AS TIME)",
     "LAST_DAY": "FLOOR(… TO MONTH) + INTERVAL 1 MONTH - INTERVAL 1 DAY",
     "DAY": "DAYOFMONTH(…)", "WEEKOFYEAR": "WEEK(…)",
     "DAYNAME": "FORMAT_DATE('%A', …)", "MONTHNAME": "FORMAT_DATE('%B', …)",
@@ -84,13 +104,18 @@ ELSEWHERE = {
     "FROM_UNIXTIME": "TIMESTAMPADD(SECOND, n, DATE '1970-01-01')",
     # aggregates
     "COUNT_IF": "COUNTIF(…)", "MAX_BY": "ARG_MAX(value, by)", "MIN_BY": "ARG_MIN(value, by)",
-    "ANY_VALUE": "MIN(…)", "BOOLAND_AGG": "BOOL_AND(…)", "BOOLOR_AGG": "BOOL_OR(…)",
+    "ANY_VALUE": "MIN(…)", "ARGMAX": "ARG_MAX(value, by)", "ARGMIN": "ARG_MIN(value, by)",
+    "SUMIF": "SUM(…) FILTER (WHERE …)", "UNIQ": "COUNT(DISTINCT …)",
+    "BOOLAND_AGG": "BOOL_AND(…)", "BOOLOR_AGG": "BOOL_OR(…)",
     "APPROX_COUNT_DISTINCT": "COUNT(DISTINCT …)", "APPROX_DISTINCT": "COUNT(DISTINCT …)",
     "LIST_AGG": "ARRAY_AGG(…)", "COLLECT_LIST": "ARRAY_AGG(…)",
     "COLLECT_SET": "ARRAY_AGG(DISTINCT …)",
     # collections and JSON
     "ARRAY_SORT": "SORT_ARRAY(…)", "ARRAY_CONSTRUCT": "ARRAY[…]", "OBJECT_CONSTRUCT": "MAP[…]",
-    "STRUCT": "ROW(…)", "TOP": "LIMIT n at the end of the query",
+    "STRUCT": "ROW(…)", "NAMED_STRUCT": "ROW(…)", "SIZE": "CARDINALITY(…)",
+    "ELEMENT_AT": "array[n] or map[key]", "GET": "array[n] or map[key]", "ORDINAL": "array[n]",
+    "LIST_TRANSFORM": "TRANSFORM(array, x -> …)", "GET_PATH": "v.name or v['name']",
+    "TOP": "LIMIT n at the end of the query",
     "EXPLODE": "… CROSS JOIN UNNEST(…)", "FLATTEN": "… CROSS JOIN UNNEST(…)",
     **dict.fromkeys(
         ("JSON_VALUE", "JSON_QUERY", "JSON_EXTRACT", "JSON_EXTRACT_SCALAR", "GET_JSON_OBJECT"),

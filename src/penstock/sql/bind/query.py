@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from penstock.data.types import Field, Schema
+from penstock.errors import Span
 from penstock.functions.coercion import common_type
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
@@ -141,10 +142,17 @@ def _set_operations(last: ast.SetOperation, catalog: Catalog) -> Node:
     return node
 
 
+def _item(body: ast.QueryBody, i: int) -> Span | None:
+    """Where column `i` of a branch is written, or the branch."""
+    if isinstance(body, ast.Select) and not any(isinstance(x.expr, ast.Star) for x in body.items):
+        return body.items[i].span
+    return body.span
+
+
 def _set_operation(op: ast.SetOperation, left: Node, right: Node) -> Node:
     if len(left.schema) != len(right.schema):
         raise BindError(
-            op.span,
+            op.right.span,
             f"{op.op} of queries with {len(left.schema)} and {len(right.schema)} columns",
         )
     fields = []
@@ -152,7 +160,7 @@ def _set_operation(op: ast.SetOperation, left: Node, right: Node) -> Node:
         common = common_type([a.type, b])
         if common is None:
             raise BindError(
-                op.span,
+                _item(op.right, i),
                 f"column {i + 1} of {op.op} is {build.bare(a.type)} on one side and "
                 f"{build.bare(b)} on the other, which have no common type",
             )

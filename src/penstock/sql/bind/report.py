@@ -45,15 +45,15 @@ def unsupported(span: Span | None, feature: str, instead: str = "") -> BindError
     return BindError(span, f"{feature} is not supported yet{hint}", NOT_SUPPORTED)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean x?" or nothing."""
+def did_you_mean(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """ "; did you mean x?" or nothing; `alike`: how much of both names must agree."""
     candidates = list(known)
     for candidate in candidates:
         if candidate.lower() == name.lower() and candidate != name:
             if candidate == candidate.lower():
                 return f"; did you mean {candidate} (without quotes)?"
             return f'; did you mean "{candidate}" (with quotes)?'
-    close = get_close_matches(name, candidates, n=1)
+    close = get_close_matches(name, candidates, n=1, cutoff=alike)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -230,6 +230,8 @@ class Select:
             if r.alias.name in replaced:
                 raise BindError(r.span, f"REPLACE names column {r.alias.name} twice")
             replaced[r.alias.name] = r.expr
+        # what is wrong with one of them is wrong at the *
+        entries = [replace(e, expr=replace(e.expr, span=star.span)) for e in entries]
         return [(e.name, replaced.get(e.name, e)) for e in entries if e.name not in gone]
 
     def _bind_items(self, items: Sequence[tuple[str, Item]]) -> list[tuple[str, Expr]]:

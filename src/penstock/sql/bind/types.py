@@ -83,6 +83,27 @@ _REFUSED = {
     "map": "a map type is written MAP<key, value>",
     "row": "a row type is written ROW(name type, …)",
 }
+#: types of other dialects → what says the same here
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("timestamptz", "timestamp_tz", "timestamp_ltz", "datetimeoffset"),
+        "TIMESTAMP WITH TIME ZONE",
+    ),
+    **dict.fromkeys(("timestamp_ntz", "datetime2", "datetime64", "smalldatetime"), "TIMESTAMP"),
+    **dict.fromkeys(("json", "jsonb", "object", "super"), "VARIANT"),
+    **dict.fromkeys(("nvarchar", "varchar2", "nchar", "nvarchar2", "enum", "xml"), "VARCHAR"),
+    **dict.fromkeys(("serial", "bigserial", "smallserial"), "BIGINT: rows bring their own numbers"),
+    **dict.fromkeys(("uint8", "utinyint"), "TINYINT UNSIGNED"),
+    **dict.fromkeys(("uint16", "usmallint"), "SMALLINT UNSIGNED"),
+    **dict.fromkeys(("uint32", "uinteger", "uint"), "INTEGER UNSIGNED"),
+    **dict.fromkeys(("uint64", "ubigint"), "BIGINT UNSIGNED"),
+    "byteint": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "bytes": "VARBINARY",
+    "bit": "BOOLEAN",
+    **dict.fromkeys(("money", "bignumeric", "bigdecimal", "hugeint"), "DECIMAL(precision, scale)"),
+}
 _BUILT_IN = frozenset((*_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, *_REFUSED, "float", "binary"))
 #: the most characters or bytes of a type; of one whose every value is padded to its length
 _LONGEST, _LONGEST_PADDED = 2**31 - 1, 100_000_000
@@ -169,8 +190,10 @@ def _bare(t: ast.TypeExpr, declared: UserTypes) -> SqlType:
         raise BindError(t.span, "FLOAT is ambiguous: write REAL (32 bits) or DOUBLE (64 bits)")
     if name in _REFUSED:
         raise BindError(t.span, _REFUSED[name], NOT_SUPPORTED)
+    if name in _ELSEWHERE:
+        raise BindError(t.span, f"there is no type {name}; write {_ELSEWHERE[name]}")
     known = [*declared, *_SIMPLE, *_DECIMALS, *_VARCHARS, *_CHARS, "binary"]
-    raise BindError(t.span, f"there is no type {name}{did_you_mean(name, known)}")
+    raise BindError(t.span, f"there is no type {name}{did_you_mean(name, known, 0.7)}")
 
 
 def interval_type(unit: str, to_unit: str | None, span: Span | None) -> SqlType:

@@ -57,6 +57,8 @@ class CallParser(FormParser):
                 f"found {self.shown(self.i)}, expected an expression: a query inside an "
                 f"expression is written in parentheses"
             )
+        if told := self._pasted():
+            return told
         if self.key in RESERVED:
             word = self.key.lower()
             return self.refuse(

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 _PLAIN = {
     "->": "a field of a VARIANT: write v.name or v['name'], within CAST(… AS VARCHAR) for text",
+    "=>": "a comparison is written >=; arguments have no names but in table functions",
+    "UNNEST": "the elements of an array stand in FROM: write … CROSS JOIN UNNEST(…)",
     "REGEXP": "a regular expression: write … RLIKE …",
     "SEMI": "a SEMI JOIN: write WHERE EXISTS (SELECT … WHERE …)",
     "ANTI": "an ANTI JOIN: write WHERE NOT EXISTS (SELECT … WHERE …)",
@@ -22,6 +24,10 @@ _WORDS = {
     "REGEXP": _PLAIN["REGEXP"],
     "DIV": "a division of integers: write … / …",
     "MOD": "a remainder: write … % …",
+    "COLLATE": _PLAIN["COLLATE"],
+    **dict.fromkeys(("CLUSTER", "SORT", "DISTRIBUTE"), "an order of storage: leave it out"),
+    "START": "START WITH … CONNECT BY: write DECLARE RECURSIVE VIEW",
+    "STRAIGHT_JOIN": "a join in this order: write JOIN … ON …",
     "SAMPLE": "a sample: a view reads all rows; write WHERE XXHASH(key, 0) % 100 = 0",
 }
 #: (the token before, the token at hand)
@@ -33,6 +39,10 @@ _PAIRS = {
     ("LATERAL", "FLATTEN"): "the elements of an array: write … CROSS JOIN UNNEST(…)",
     ("AT", "TIME"): ("AT TIME ZONE: a TIMESTAMP has no time zone; write … + INTERVAL 2 HOURS"),
 }
+_EXISTS = "EXISTS takes a query: write EXISTS (SELECT … WHERE …)"
+_PAST = "a table of another time (AS OF): a view reads what its tables hold now"
+_VIEW = "the elements of an array: write … CROSS JOIN UNNEST(…) AS name (column)"
+_OFFSET = "an element from 0 on: write array[n + 1], or SAFE_OFFSET(n)"
 _TIES = "WITH TIES: write QUALIFY RANK() OVER (ORDER BY …) <= n"
 _BY = "LIMIT n BY: write QUALIFY ROW_NUMBER() OVER (PARTITION BY … ORDER BY …) <= n"
 _LOCK = "a lock: queries lock nothing; leave it out"
@@ -51,6 +61,16 @@ def written_elsewhere(keys: Sequence[str], at: int) -> str:
         return _LOCK
     if before == "TOP" and keys[at - 2 : at - 1] == ["SELECT"]:
         return _TOP
+    if key == "EXISTS" and keys[at + 1 : at + 2] != ["("]:
+        return _EXISTS
+    if (before == "OF" and keys[at - 2 : at - 1] == ["AS"]) or (
+        key == "AS" and keys[at + 1 : at + 2] == ["OF"]
+    ):
+        return _PAST
+    if key == "LATERAL" and keys[at + 1 : at + 2] == ["VIEW"]:
+        return _VIEW
+    if key == "OFFSET" and before == "[":
+        return _OFFSET
     if key == "AS" and _called(keys, at) == "STRUCT":
         return _STRUCT
     if (before, key) in _PAIRS:

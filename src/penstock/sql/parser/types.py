@@ -86,10 +86,22 @@ class TypeParser(Cursor):
         if self.key in _SECOND_WORDS.get(first, ()):
             name = f"{name} {self.key.lower()}"
             self.advance()
+        self._check_elsewhere(first)
         args = self._type_arguments()
         if first in ("TIMESTAMP", "TIME", "DATETIME"):
             name += self._time_zone()
         return ast.NamedType(self.span_from(start), name, args, quoted)
+
+    def _check_elsewhere(self, name: str) -> None:
+        """Types that other dialects write with brackets."""
+        if self.key == "[" and self.next_key == "]":
+            raise self.refuse("an array type is written with its elements first, as in INT ARRAY")
+        if self.key == "<" and name in ("ARRAY", "LIST"):
+            raise self.refuse("an array type is written with its elements first, as in INT ARRAY")
+        if self.key == "<" and name == "STRUCT":
+            raise self.refuse("a type with fields is written ROW(name type, …)")
+        if self.key == "(" and name == "ENUM":
+            raise self.refuse("there is no type enum; write VARCHAR")
 
     def _type_arguments(self) -> tuple[int, ...]:
         if not self.accept("("):
