@@ -148,17 +148,28 @@ def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> 
     total = 0
     for i in range(needles.shape[0]):
         x = needles[i]
+        if i > 0 and x == needles[i - 1]:
+            # places of one partition are asked for together
+            low[i], high[i] = low[i - 1], high[i - 1]
+            total += high[i] - low[i]
+            continue
         p = np.int64(x >> np.uint64(shift))
         a, b = np.int64(table[p]), np.int64(table[p + 1])
         end = b
-        while a < b:
-            m = (a + b) >> 1
-            if k[m] < x:
-                a = m + 1
-            else:
-                b = m
+        # a key of many rows has a bucket to itself, which both of its ends tell
+        if a < b and k[a] < x:
+            while a < b:
+                m = (a + b) >> 1
+                if k[m] < x:
+                    a = m + 1
+                else:
+                    b = m
         low[i] = a
         b = end
+        if b - a > 8 and k[b - 1] == x:
+            high[i] = b
+            total += b - a
+            continue
         # most keys have few rows: walk a little before searching
         steps = 0
         while a < b and steps < 8 and k[a] == x:
