@@ -136,7 +136,7 @@ def _index(k: Any, shift: int, table: Any) -> None:
 
 
 @kernel("int64(uint64[::1], int32[::1], int64, uint64[::1], int64[::1], int64[::1])")
-def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> int:
+def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> Any:
     """Rows low[i] .. high[i] have k == needles[i]; returns how many in all."""
     if k.shape[0] > CACHED_ROWS:
         # a search waits for memory at each of its branches; here nothing depends on anything, so
@@ -145,7 +145,7 @@ def _find(k: Any, table: Any, shift: int, needles: Any, low: Any, high: Any) -> 
             low[i] = table[np.int64(needles[i] >> np.uint64(shift))]
         for i in range(needles.shape[0]):
             high[i] = np.int64(k[min(low[i] + 4, k.shape[0] - 1)])
-    total = 0
+    total: Any = 0
     for i in range(needles.shape[0]):
         x = needles[i]
         if i > 0 and x == needles[i - 1]:
