@@ -84,6 +84,40 @@ def test_a_followed_file_that_shrinks_is_read_again(tmp_path: Path, intake: Keep
     assert not fatal
 
 
+def test_a_followed_file_that_is_moved_is_read_to_its_end_and_then_the_new_one(
+    tmp_path: Path, intake: KeepingIntake
+) -> None:
+    """Nothing of the old one twice, and its header is not that of the new one."""
+    path, moved = tmp_path / "a.csv", tmp_path / "a.csv.1"
+    path.write_bytes(b"id,name\n1,a\n")
+    csv = {"name": "csv", "config": {"headers": True}}
+    intake.run(FileInput(context(csv, path=str(path), follow=True)))
+    until(lambda: len(intake.rows) == 1)
+    path.rename(moved)
+    with moved.open("ab") as f:
+        f.write(b"2,b\n")
+    until(lambda: len(intake.rows) == 2)
+    path.write_bytes(b"id,name\n3,c\n")
+    until(lambda: len(intake.rows) == 3)
+    assert intake.rows == [(1, "a"), (2, "b"), (3, "c")]
+    assert intake.errors == intake.parse_errors == []
+
+
+def test_a_followed_file_that_is_overwritten_by_a_longer_one_is_read_again(
+    tmp_path: Path, intake: KeepingIntake
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(lines(5))
+    intake.run(FileInput(context(path=str(path), follow=True)))
+    until(lambda: len(intake.rows) == 5)
+    with path.open("r+b") as f:
+        f.write(b'{"id": 9, "name": "longer than all that was there before"}\n' * 9)
+    until(lambda: len(intake.rows) >= 14)
+    assert {r[0] for r in intake.rows[5:]} == {9}
+    assert len(intake.rows) == 14
+    assert intake.parse_errors == []
+
+
 def test_following_ends_soon_after_stop(tmp_path: Path, intake: KeepingIntake) -> None:
     path = tmp_path / "a.json"
     path.touch()

@@ -175,3 +175,54 @@ def test_a_followed_file_that_was_replaced_while_we_were_away_is_read_anew(tmp_p
     intake.stop()
     thread.join(5)
     assert [fatal for _, fatal in intake.errors] == [False]
+
+
+def read_up_to_now(context: InputContext, rows: int) -> Any:
+    """Where following the file stands after so many rows."""
+    intake = KeepingIntake()
+    thread = intake.run(FileInput(context))
+    until(lambda: len(intake.rows) == rows)
+    intake.stop()
+    thread.join(5)
+    return json.loads(json.dumps(intake.positions[-1]))
+
+
+def test_what_was_appended_before_a_followed_file_was_moved_is_read_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'{"id": 1}\n{"id"')
+    context = InputContext("t", "c", TABLE, (), {"path": str(path), "follow": True}, JSON)
+    position = read_up_to_now(context, 1)
+    with path.open("ab") as f:
+        f.write(b": 2}\n")
+    path.rename(tmp_path / "a.json.2")
+    (tmp_path / "a.json.1").write_bytes(b'{"id": 3}')  # it was moved twice
+    path.write_bytes(b'{"id": 4, "name": "in a file that is longer than the first"}\n')
+    connector = FileInput(context)
+    connector.resume(position)
+    intake = KeepingIntake()
+    thread = intake.run(connector)
+    until(lambda: len(intake.rows) == 3)
+    intake.stop()
+    thread.join(5)
+    assert [r[0] for r in intake.rows] == [2, 3, 4]
+    assert [fatal for _, fatal in intake.errors] == [False, False]
+    assert intake.parse_errors == []
+
+
+def test_a_file_that_was_replaced_by_a_longer_one_while_we_were_away_is_not_read_from_its_middle(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(lines(3))
+    context = InputContext("t", "c", TABLE, (), {"path": str(path)}, JSON)
+    first = KeepingIntake()
+    FileInput(context).run(first)
+    path.write_bytes(b'{"id": 9, "name": "another"}\n' * 20)
+    position = first.positions[0]
+    assert position is not None
+    connector = FileInput(context)
+    connector.resume(position)
+    intake = KeepingIntake()
+    connector.run(intake)
+    ((message, fatal),) = intake.errors
+    assert fatal and "not the same file" in message and intake.rows == []
