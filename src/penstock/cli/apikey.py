@@ -28,7 +28,7 @@ def apikey() -> None:
 @_DATA_DIR
 def create(name: str, role: str, data_dir: Path) -> None:
     """Make a key and print it, this once; only its hash is kept."""
-    with _store(data_dir) as store:
+    with _store(data_dir, may_be_new=True) as store:
         try:
             _, secret = store.create_key(store.tenant(DEFAULT_TENANT), name, role)
         except PenstockError as e:
@@ -40,7 +40,7 @@ def create(name: str, role: str, data_dir: Path) -> None:
 @_DATA_DIR
 def list_keys(data_dir: Path) -> None:
     """Names and roles of all keys."""
-    with _store(data_dir) as store:
+    with _store(data_dir, may_be_new=False) as store:
         for key in store.keys(store.tenant(DEFAULT_TENANT)):
             click.echo(f"{key.name}\t{key.role}")
 
@@ -50,7 +50,7 @@ def list_keys(data_dir: Path) -> None:
 @_DATA_DIR
 def delete(name: str, data_dir: Path) -> None:
     """Delete a key; whoever holds it is refused from now on."""
-    with _store(data_dir) as store:
+    with _store(data_dir, may_be_new=False) as store:
         try:
             store.delete_key(store.tenant(DEFAULT_TENANT), name)
         except PenstockError as e:
@@ -60,9 +60,13 @@ def delete(name: str, data_dir: Path) -> None:
 class _store:
     """The store of a data directory, closed at the end."""
 
-    def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        self._store = Store(data_dir)
+    def __init__(self, data_dir: Path, *, may_be_new: bool) -> None:
+        if not may_be_new and not data_dir.exists():
+            raise click.ClickException(f"there is no data directory {data_dir}")
+        try:
+            self._store = Store(data_dir)
+        except PenstockError as e:
+            raise click.ClickException(e.message) from e
 
     def __enter__(self) -> Store:
         return self._store

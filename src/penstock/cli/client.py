@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import click
 import httpx
@@ -13,6 +14,11 @@ URL = click.option(
     help="The server (PENSTOCK_URL).",
 )  # fmt: skip
 KEY = click.option("--api-key", envvar="PENSTOCK_API_KEY", help="API key or JWT.")
+
+
+def path_of(*segments: str) -> str:
+    """`/a/b` of names, whatever characters they have."""
+    return "".join(f"/{quote(s, safe='')}" for s in segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +31,11 @@ class Server:
 
     def call(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        url = f"{self.url}/v0{path}"
+        # as it may have been copied: with a slash, or with the version
+        url = f"{self.url.rstrip('/').removesuffix('/v0')}/v0{path}"
         try:
             r = httpx.request(method, url, headers=headers, timeout=self.timeout_s, **kwargs)
-        except httpx.TransportError as e:
+        except (httpx.TransportError, httpx.InvalidURL) as e:
             raise click.ClickException(f"no server answers at {self.url}: {e}") from e
         if r.status_code >= 400:
             try:
@@ -54,11 +61,13 @@ def pipelines(url: str, api_key: str | None) -> None:
 @click.command()
 @click.argument("pipeline")
 @click.argument("sql")
-@click.option("--format", default="text", show_default=True, help="text, json or hash.")
+@click.option(
+    "--format", type=click.Choice(["text", "json", "hash"]), default="text", show_default=True
+)
 @URL
 @KEY
 def query(pipeline: str, sql: str, format: str, url: str, api_key: str | None) -> None:
     """Run an ad-hoc query on PIPELINE and print the answer."""
     params = {"sql": sql, "format": format}
-    r = Server(url, api_key).call("GET", f"/pipelines/{pipeline}/query", params=params)
+    r = Server(url, api_key).call("GET", path_of("pipelines", pipeline, "query"), params=params)
     click.echo(r.text, nl=False)

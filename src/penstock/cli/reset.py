@@ -32,7 +32,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.client import KEY, URL, Server
+from penstock.cli.client import KEY, URL, Server, path_of
 
 POLL_S = 0.05
 
@@ -70,8 +70,8 @@ def reset(
 
     Exit code 1 if a watched reset fails or is cancelled."""
     server = Server(url, api_key)
-    path = f"/pipelines/{pipeline}"
-    one = f"{path}/views/{view}/connectors/{connector}/reset"
+    path = path_of("pipelines", pipeline)
+    one = path + path_of("views", view, "connectors", connector, "reset")
     if cancel:
         if watch or dry_run or mode or reset_id or also:
             raise click.UsageError("--cancel goes with no other option")
@@ -195,7 +195,10 @@ class _CannotTell(click.ClickException):
 @click.argument("pipeline")
 @click.argument("view")
 @click.argument("connector")
-@click.option("--sample", default=20, show_default=True, help="Rows of each kind to show.")
+@click.option(
+    "--sample", type=click.IntRange(0), default=20, show_default=True,
+    help="Rows of each kind to show.",
+)  # fmt: skip
 @URL
 @KEY
 def audit(
@@ -204,7 +207,7 @@ def audit(
     """Compare the target of CONNECTOR with VIEW, as of one step; touches nothing.
 
     Exit code 1 if anything differs, 2 if that cannot be told."""
-    path = f"/pipelines/{pipeline}/views/{view}/connectors/{connector}/audit"
+    path = path_of("pipelines", pipeline, "views", view, "connectors", connector, "audit")
     try:
         server = Server(url, api_key, timeout_s=3600)
         found = server.call("POST", path, json={"sample": sample}).json()

@@ -11,7 +11,10 @@ from penstock.errors import PenstockError
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+    help="Port to listen on; 0 is any free one.",
+)  # fmt: skip
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), default=Path(".penstock"), show_default=True,
     help="Where programs, keys and pipeline storage are kept.",

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import Conflict, CorruptState, NotFound
+from penstock.errors import Conflict, CorruptState, NotFound, UserError
 from penstock.manager.records import PipelineRecord
 from penstock.wire.names import check_key_name
 from penstock.wire.stamps import uuid7
@@ -62,25 +62,45 @@ class ApiKey:
         return {"id": self.id, "name": self.name, "role": self.role}
 
 
+@contextmanager
+def using(data_dir: Path) -> Iterator[Path]:
+    """The data directory, made if it is new; UserError where the file system refuses it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield data_dir
+    except OSError as e:
+        raise UserError(f"cannot use the data directory {data_dir}: {e.strerror or e}") from None
+
+
 class Store:
-    """All durable state of the API process. Thread-safe."""
+    """All durable state of the API process. Thread-safe.
+
+    Raises UserError where the directory cannot be used, CorruptState where its file is not ours."""
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = data_dir / "penstock.db"
-        path.touch(mode=0o600)
+        with using(data_dir):
+            path = data_dir / "penstock.db"
+            path.touch(mode=0o600)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._prepare(path)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._prepare(path)
+        except sqlite3.DatabaseError as e:
+            self._db.close()
+            raise CorruptState(f"{path} cannot be used: {e}") from None
+        except CorruptState:
+            self._db.close()
+            raise
 
     def _prepare(self, path: Path) -> None:
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, _FORMAT):
                 raise CorruptState(
-                    f"{path.name} has format {version}, this release reads format {_FORMAT}"
+                    f"{path} has format {version}, this release reads format {_FORMAT}: serve it"
+                    " with the release that wrote it, or give another --data-dir"
                 )
             if version == 0:
                 for statement in _SCHEMA.split(";"):

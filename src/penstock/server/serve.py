@@ -23,7 +23,7 @@ import uvicorn
 from penstock import __version__
 from penstock.errors import UserError
 from penstock.manager.fleet import Fleet
-from penstock.manager.store import Store
+from penstock.manager.store import Store, using
 from penstock.manager.workers import WorkerPool
 from penstock.server.app import build_app
 from penstock.server.auth import Authenticator
@@ -78,8 +78,8 @@ def lock_data_dir(data_dir: Path) -> int:
     """Hold `data_dir` for this process until the returned descriptor is closed.
 
     Raises UserError when another server holds it: two would both own the same pipelines."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with using(data_dir):
+        descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

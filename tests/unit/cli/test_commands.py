@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,76 @@ def test_keys_are_made_listed_and_deleted_in_the_data_directory(tmp_path: Path) 
     store.close()
     assert run("apikey", "delete", "ci", *where)[0] == 0
     assert run("apikey", "delete", "ci", *where)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--port", "0"), ("apikey", "create", "k"), ("apikey", "list")]
+)
+def test_a_data_directory_that_cannot_be_used_is_named(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "penstock.db").write_text("not a database" * 100)
+    store = Store(tmp_path / "newer")
+    store._db.execute("PRAGMA user_version = 99")
+    store.close()
+    for name in ("file", "file/under", "other", "newer"):
+        code, text = run(*arguments, "--data-dir", str(tmp_path / name))
+        assert (code, str(tmp_path / name) in text) == (1, True), text
+        assert text.startswith("Error: ")
+
+
+def test_keys_of_a_directory_that_does_not_exist_are_not_listed_as_none(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "mistyped"))
+    for command in (("list",), ("delete", "k")):
+        code, text = run("apikey", *command, *where)
+        assert (code, text) == (1, f"Error: there is no data directory {tmp_path / 'mistyped'}\n")
+    assert not (tmp_path / "mistyped").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serve", "--port", "65536"), ("serve", "--port", "-1"),
+        ("query", "p", "SELECT 1", "--format", "parquet"),
+        ("audit", "p", "v", "c", "--sample", "-1"),
+    ],
+)  # fmt: skip
+def test_what_no_option_can_be_is_refused_before_anything_is_done(
+    arguments: tuple[str, ...],
+) -> None:
+    code, text = run(*arguments)
+    assert code == 2 and arguments[-2] in text
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """Refuses every call with its path."""
+
+    def do_GET(self) -> None:
+        body = f'{{"message": "{self.path}", "error_code": "Echo"}}'.encode()
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_address_of_a_server_may_be_copied_and_names_may_have_any_character() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for copied in (url, f"{url}/", f"{url}/v0", f"{url}/v0/"):
+            assert "Error: /v0/pipelines?" in run("pipelines", "--url", copied)[1]
+        assert "Error: /v0/pipelines/a%2Fb/query?" in run("query", "a/b", "S", "--url", url)[1]
+        for command in ("reset", "audit"):
+            text = run(command, "p", '"a?b#"', "c%", "--url", url)[1]
+            assert f"/v0/pipelines/p/views/%22a%3Fb%23%22/connectors/c%25/{command} " in text
+        server.shutdown()
 
 
 def test_commands_for_a_server_say_when_none_answers() -> None:
