@@ -358,6 +358,11 @@ class Intake(ABC):
         """Deliver rows that took `byte_count` bytes. `position` says where the source goes on
         after them (also when there are no rows); None: these rows cannot be read again."""
 
+    def keep_position(self) -> None:  # noqa: B027 (there may be nothing that restarts)
+        """Return once a restart would go on at the position pushed last, if restarts of this
+        pipeline go on anywhere and no transaction is open. For a source whose beginning another
+        start would not find again; raises Stopped."""
+
     @abstractmethod
     def end_of_input(self) -> None: ...
 

@@ -160,6 +160,9 @@ class Assembly:
             checkpointer.take_last()
         if model == "at_least_once":
             self.loop.on_cut = checkpointer.take_here
+        if model != "none":
+            for endpoint, _ in self.connectors:
+                endpoint.keep = checkpointer.keep_position
 
     # inputs
 

@@ -15,8 +15,10 @@ A checkpoint of step S holds
     transaction   how many there were; when the pipeline ends in an open one, what that has taken in
 
 Taken on request, every `checkpoint_interval_secs` when fault tolerance is on, at a stop that is
-not forced, at the first start with fault tolerance (so that there is always one), and by the cut
-of a reset (spec/reset.md rule 4). An open transaction delays it, except for the last two.
+not forced, at the first start with fault tolerance (so that there is always one), by the cut of a
+reset (spec/reset.md rule 4), and when an input has found a beginning that another start would not
+find again. An open transaction delays it, except for the stop's and the
+cut's.
 
 Stall: capturing costs what changed since the last one, and no I/O. Failing is no harm: the reason
 is told by `status`, the older checkpoints stay, and the next one is taken when it is due.
@@ -34,6 +36,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,6 +48,7 @@ from penstock.pipeline import failpoints
 from penstock.pipeline.delta_queue import Entry
 from penstock.pipeline.digest import config_digest
 from penstock.pipeline.frames import encode_delta
+from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.journal import Journal, JournalRecord, encode_record
 from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.manifests import Manifest, ManifestStore
@@ -177,6 +181,23 @@ class Checkpointer:
                 if self._failed_step >= step:
                     raise TransientError(f"the checkpoint of step {step} failed: {self._failure}")
                 self._cond.wait(0.1)
+
+    def keep_position(self, endpoint: InputEndpoint) -> None:
+        """Return when a checkpoint has a position of the input; or when a transaction is open, as
+        that would be waited for, or none can be taken, which is told by `status`."""
+
+        def is_wanted() -> bool:
+            ended = endpoint.stopping or self._loop.failure is not None
+            return not ended and not self._loop.transaction.is_open
+
+        while endpoint.stepped.position is None and is_wanted():
+            self._loop.request_step()
+            time.sleep(0.05)
+        if is_wanted():
+            with suppress(TransientError):
+                step = self._loop.step
+                self.request()
+                self.await_step(step, is_wanted)
 
     @property
     def activity(self) -> dict[str, Any]:

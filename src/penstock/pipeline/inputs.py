@@ -119,6 +119,8 @@ class InputEndpoint(Intake):
         self.is_at_end = False
         self.parse_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self.transport_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
+        #: what keeps a position (see `keep_position`); None where nothing has to
+        self.keep: Callable[[InputEndpoint], None] | None = None
         self.taken = InputProgress()
         #: `taken` as of the last step; what a checkpoint keeps
         self.stepped = InputProgress()
@@ -176,6 +178,12 @@ class InputEndpoint(Intake):
             return True
         limit = self._max_queued_bytes
         return limit is not None and self.buffered_bytes >= limit
+
+    def keep_position(self) -> None:
+        if self.keep is not None:
+            self.keep(self)
+        if self._stopping:
+            raise Intake.Stopped
 
     def end_of_input(self) -> None:
         self.is_at_end = True

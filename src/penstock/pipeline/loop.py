@@ -169,6 +169,11 @@ class StepLoop:
     def wake(self) -> None:
         self._wake.set()
 
+    def request_step(self) -> None:
+        """Step soon, be there rows or not."""
+        self._is_requested = True
+        self.wake()
+
     def stop(self) -> None:
         self._stopping = True
         self._wake.set()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.data.types import BIGINT, VARBINARY, VARCHAR, Schema, schema
@@ -20,6 +21,7 @@ from penstock.io.inputs.kafka_input import KafkaInput
 from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.values import ValueParser
 from penstock.pipeline.connectors import make_input
+from penstock.pipeline.pipeline import Pipeline
 from penstock.sql.program import compile_program
 from tests.examples import examples
 from tests.kafka_server import KafkaServer
@@ -201,13 +203,59 @@ def test_data_that_expired_before_they_were_read_are_fatal_unless_they_may_be_sk
 
 
 def test_a_topic_that_comes_later_is_waited_for(kafka: KafkaServer, intake: KeepingIntake) -> None:
+    """What came between its beginning and our next look is of after we began to read the latest."""
     topic = kafka.new_name()
-    intake.run(connector(kafka, topic))
-    until(lambda: intake.errors)
+    for start in ("earliest", "latest"):
+        intake.run(connector(kafka, topic, start_from=start))
+    until(lambda: len(intake.errors) == 2)
     kafka.create(topic)
     kafka.produce(topic, message(1))
-    until(lambda: intake.rows)
-    assert len(intake.errors) == 1 and not intake.errors[0][1]
+    until(lambda: len(intake.rows) == 2)
+    assert [fatal for _, fatal in intake.errors] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("model", "comes_before"), [("at_least_once", True), ("exactly_once", False)]
+)
+def test_after_a_crash_the_latest_is_still_what_it_was_at_the_first_start(
+    kafka: KafkaServer, tmp_path: Path, model: str, comes_before: bool
+) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, message(1))
+    config = {"topic": topic, **kafka.client()}
+    source = {"transport": {"name": "kafka_input", "config": config}, "format": JSON}
+    program = (
+        f"CREATE TABLE t (id BIGINT) WITH ('connectors' = '{json.dumps([source])}');"
+        "CREATE MATERIALIZED VIEW v AS SELECT id FROM t;"
+    )
+
+    def start() -> Pipeline:
+        fault_tolerance = {"model": model, "checkpoint_interval_secs": None}
+        p = Pipeline(
+            {
+                "pipeline_id": "p", "name": "p", "program_code": program,
+                "runtime_config": {"workers": 1, "fault_tolerance": fault_tolerance},
+                "storage_dir": str(tmp_path / "storage"),
+            }
+        )  # fmt: skip
+        p.start()
+        return p
+
+    def rows(p: Pipeline) -> list[Any]:
+        _, chunks = p.query("SELECT id FROM v ORDER BY id", "json")
+        return [json.loads(line)["id"] for line in b"".join(chunks).splitlines()]
+
+    p = start()
+    # the first has nothing of the source, the second where it begins
+    until(lambda: len(p.checkpoints()) == 2, 30)
+    if comes_before:
+        kafka.produce(topic, message(2))
+        until(lambda: rows(p) == [2], 30)
+    p.stop()  # as a crash does, without a checkpoint
+    kafka.produce(topic, message(3))
+    p = start()
+    until(lambda: rows(p) == [2, 3][not comes_before :], 30)
+    p.stop()
 
 
 def test_raw_records_are_rows_as_they_are(kafka: KafkaServer, intake: KeepingIntake) -> None:
@@ -305,12 +353,14 @@ def test_partitions_and_offsets_that_do_not_fit_the_topic_are_fatal(
     values=st.lists(
         st.sampled_from(
             [b'{"id": 1}', b'{"id": 2', b'"name": "x"}', b"[", b"]", b"}", b'{"id": 3} ', b"",
-             b'{"id":', b"7", b'{"id": 4}{"id": 5}', b'"a,b', b'1,"x"', b'2,"y', b'z"']
+             b'{"id":', b', "x": {}}', b"7", b'{"id": 4}{"id": 5}', b'"a,b', b'1,"x"', b'2,"y',
+             b'z"']
         ),
         max_size=6,
     ),
     name=st.sampled_from(["json", "csv"]),
 )  # fmt: skip
+@example([b'{"other": {}', b', "id": 2}'], "json")
 def test_parsing_many_values_at_once_is_parsing_each(values: list[bytes], name: str) -> None:
     form = {"name": name, "config": {"update_format": "raw"} if name == "json" else {}}
     at_once = KeepingIntake()

@@ -15,9 +15,10 @@
     log_level, group_join_timeout_secs, poller_threads      accepted
 
 Partitions are assigned, not subscribed to: `group.id` and `auto.offset.reset` mean nothing, and
-nothing is committed to a group. Where to begin is found out before the first record is read. A
-partition that is added later is read from its beginning. With enable.partition.eof the input ends
-when each partition has been read to its end.
+nothing is committed to a group. Where to begin is found out before the first record is read; what
+is the latest then is kept by a checkpoint at once. A partition that is
+added later is read from its beginning, and so is a topic that was not there at first. With
+enable.partition.eof the input ends when each partition has been read to its end.
 
 A record is parsed on its own: one that is cut short does not spoil the next. Records without a
 value are skipped. Read committed is the default, as in librdkafka.
@@ -137,11 +138,14 @@ class _Reading:
         self._lockstep = Lockstep() if config._is_in_lockstep else None
         self._held: set[int] = set()
         self._is_troubled = False
+        self._was_missing = False
         self._parsed = Parsed(())
 
     def run(self) -> None:
         self._patiently(self._begin)
         self._intake.push(self._values.parse([]), 0, position=self._position())
+        if self._resumed is None and self._config._start == "latest":
+            self._intake.keep_position()
         looked = time.monotonic()
         while not (self._config._ends and self._ended == set(self._next)):
             self._intake.wait_while_paused()
@@ -176,13 +180,17 @@ class _Reading:
             fresh = self._start_of([p for p in partitions if p not in known], "earliest")
             self._assign(known | fresh)
         else:
-            self._assign(self._start_of(partitions, self._config._start))
+            start = self._config._start
+            # whatever is in a topic that was not there came after we began
+            is_new = self._was_missing and start == "latest"
+            self._assign(self._start_of(partitions, "earliest" if is_new else start))
 
     def _list(self) -> list[int]:
         """The topic's partitions, those asked for only."""
         with self._cluster.errors("listing partitions"):
             found = self._consumer.list_topics(self._topic, timeout=TRY_S).topics[self._topic]
             if found.error is not None:
+                self._was_missing |= found.error.name() == "UNKNOWN_TOPIC_OR_PART"
                 raise self._kafka.KafkaException(found.error)
         there = sorted(found.partitions)
         wanted = self._config._only

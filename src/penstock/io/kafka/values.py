@@ -4,8 +4,8 @@
                   whole; if not, or if anything was wrong, in halves, down to the one that it is
     others        one by one
 
-A JSON value that ends in a bracket cannot be continued by another one; a CSV value with an even
-number of quotes ends its last record. So joining never makes one record of two.
+A JSON value that ends in a bracket cannot be continued by one that begins with a bracket; a CSV
+value with an even number of quotes ends its last record. So joining never makes one record of two.
 
 Cost: that of the parser; k bad values of n make about 2·k·log2(n) pieces.
 """
@@ -67,7 +67,8 @@ class ValueParser:
 
     def _may_join(self, values: Sequence[bytes]) -> bool:
         if self._is_json:
-            return all(v.rstrip()[-1:] in (b"}", b"]") for v in values)
+            ends = ((v.lstrip()[:1], v.rstrip()[-1:]) for v in values)
+            return all(first in (b"{", b"[") and last in (b"}", b"]") for first, last in ends)
         if self._is_csv:
             return all(v.count(self._quote) % 2 == 0 for v in values)
         return False
