@@ -282,7 +282,11 @@ class _Reading:
             self._intake.push(self._parsed, size, position=self._position())
 
     def _parse(self, values: list[bytes], messages: list[Message]) -> None:
-        self._parsed = self._values.parse(values, self._config._telling.tell(messages))
+        def place(i: int) -> str:
+            return f"partition {messages[i].partition()}, offset {messages[i].offset()}"
+
+        told = self._config._telling.tell(messages)
+        self._parsed = self._values.parse(values, told, place)
 
     def _passes(self, m: Message) -> bool:
         f = self._config._filter

@@ -13,9 +13,10 @@ Cost: that of the parser; k bad values of n make about 2·k·log2(n) pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from penstock.io.contracts import Parsed, Parser
+from penstock.io.contracts import Parsed, ParseError, Parser
 from penstock.io.formats.rows import merged
 
 
@@ -28,34 +29,41 @@ class ValueParser:
         self._is_csv = name == "csv" and str(config.get("headers", "false")).lower() != "true"
         self._quote = str(config.get("quote", '"')).encode()
 
-    def parse(self, values: Sequence[bytes], before: Callable[[int], None] | None = None) -> Parsed:
+    def parse(
+        self,
+        values: Sequence[bytes],
+        before: Callable[[int], None] | None = None,
+        place: Callable[[int], str] | None = None,
+    ) -> Parsed:
         """The rows of all values in their order, and what did not parse. `before`: to be called
-        with the number of each value before it is parsed; they are parsed one by one then."""
+        with the number of each value before it is parsed; they are parsed one by one then.
+        `place`: where a value with that number comes from, for messages."""
         if before is None:
-            pieces = list(self._pieces(values))
+            pieces = list(self._pieces(values, 0))
         else:
             pieces = []
             for i, value in enumerate(values):
                 before(i)
-                pieces.append(self._one(value))
+                pieces.append((i, self._one(value)))
         return Parsed(
-            merged([b for p in pieces for b in p.batches]),
-            tuple(e for p in pieces for e in p.errors),
-            sum(p.records for p in pieces),
+            merged([b for _, p in pieces for b in p.batches]),
+            tuple(_at(e, i, place) for i, p in pieces for e in p.errors),
+            sum(p.records for _, p in pieces),
         )
 
-    def _pieces(self, values: Sequence[bytes]) -> Iterator[Parsed]:
+    def _pieces(self, values: Sequence[bytes], first: int) -> Iterator[tuple[int, Parsed]]:
+        """Each with the number of its first value, which is its only one if it has errors."""
         if len(values) < 2 or not (self._is_json or self._is_csv):
-            yield from map(self._one, values)
+            yield from ((first + i, self._one(v)) for i, v in enumerate(values))
             return
         if self._may_join(values):
             together = self._one(b"\n".join(values))
             if not together.errors:
-                yield together
+                yield first, together
                 return
         middle = len(values) // 2
-        yield from self._pieces(values[:middle])
-        yield from self._pieces(values[middle:])
+        yield from self._pieces(values[:middle], first)
+        yield from self._pieces(values[middle:], first + middle)
 
     def _one(self, data: bytes) -> Parsed:
         fed, left = self._parser.feed(data), self._parser.finish()
@@ -72,3 +80,9 @@ class ValueParser:
         if self._is_csv:
             return all(v.count(self._quote) % 2 == 0 for v in values)
         return False
+
+
+def _at(error: ParseError, value: int, place: Callable[[int], str] | None) -> ParseError:
+    if place is None:
+        return error
+    return replace(error, description=f"{place(value)}: {error.description}")
