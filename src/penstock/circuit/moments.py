@@ -49,12 +49,12 @@ def power_of_ten(exponent: int) -> npt.NDArray[np.uint64]:
 
 
 @inlined
-def _magnitude(words: Any, size: Any) -> Any:
-    """Make two's complement `words[:size]` a magnitude in place; whether it was negative."""
-    if (words[size - 1] >> _TOP) == _ZERO:
+def _magnitude(words: Any) -> Any:
+    """Make two's complement `words` a magnitude in place; whether it was negative."""
+    if (words[-1] >> _TOP) == _ZERO:
         return False
     carry = _ONE
-    for i in range(size):
+    for i in range(words.shape[0]):
         words[i] = ~words[i] + carry
         if words[i] != _ZERO:
             carry = _ZERO
@@ -62,15 +62,15 @@ def _magnitude(words: Any, size: Any) -> Any:
 
 
 @inlined
-def _multiply(a: Any, size_a: Any, b: Any, size_b: Any, out: Any) -> Any:
-    """out[:] = a[:size_a]·b[:size_b], which must fit."""
+def _multiply(a: Any, b: Any, out: Any) -> Any:
+    """out[:] = a·b, which must fit."""
     for i in range(out.shape[0]):
         out[i] = _ZERO
-    for i in range(size_a):
+    for i in range(a.shape[0]):
         if a[i] == _ZERO:
             continue
         carry = _ZERO
-        for j in range(size_b):
+        for j in range(b.shape[0]):
             low, high = _product(a[i], b[j])
             low = low + carry
             if low < carry:
@@ -80,7 +80,7 @@ def _multiply(a: Any, size_a: Any, b: Any, size_b: Any, out: Any) -> Any:
                 high = high + _ONE
             out[i + j] = low
             carry = high
-        k = i + size_b
+        k = i + b.shape[0]
         while carry != _ZERO and k < out.shape[0]:
             out[k] = out[k] + carry
             carry = _ONE if out[k] < carry else _ZERO
@@ -88,11 +88,12 @@ def _multiply(a: Any, size_a: Any, b: Any, size_b: Any, out: Any) -> Any:
 
 
 @inlined
-def _accumulate(sums: Any, words: Any, size: Any, negative: Any) -> Any:
-    """sums[:] ± words[:size], modulo the width of `sums`."""
+def _accumulate(sums: Any, words: Any, negative: Any) -> Any:
+    """sums[:] ± words, modulo the width of `sums`."""
+    # callers say `negative` in a variable: numba would compile this once more for each literal
     carry = _ZERO
     for i in range(sums.shape[0]):
-        x = words[i] if i < size else _ZERO
+        x = words[i] if i < words.shape[0] else _ZERO
         if negative:
             before = sums[i]
             rest = before - x
@@ -132,22 +133,22 @@ def add_moments(
             _add_scaled(sum_b, group, b[i, 0], b[i, 1], weight)
         x[0], x[1] = a[i, 0], a[i, 1]
         y[0], y[1] = b[i, 0], b[i, 1]
-        negative = _magnitude(x, 2) != _magnitude(y, 2)
+        negative = _magnitude(x) != _magnitude(y)
         if weight < 0:
             negative = not negative
         factor[0] = np.uint64(weight) if weight > 0 else ~np.uint64(weight) + _ONE
-        _multiply(x, 2, y, 2, xy)
+        _multiply(x, y, xy)
         if factor[0] == _ONE:
-            _accumulate(sum_ab[group], xy, 4, negative)
+            _accumulate(sum_ab[group], xy, negative)
         else:
-            _multiply(xy, 4, factor, 1, term)
-            _accumulate(sum_ab[group], term, 5, negative)
+            _multiply(xy, factor, term)
+            _accumulate(sum_ab[group], term, negative)
 
 
 @inlined
-def _bits(words: Any, size: Any) -> Any:
-    """How many binary digits words[:size] has."""
-    top = size - 1
+def _bits(words: Any) -> Any:
+    """How many binary digits `words` have."""
+    top = words.shape[0] - 1
     while top > 0 and words[top] == _ZERO:
         top -= 1
     bits = 0
@@ -165,7 +166,7 @@ def _divide(words: Any, divisor: Any, rest: Any) -> Any:
     left = rest[: size + 1]
     for i in range(size + 1):
         left[i] = _ZERO
-    for k in range(_bits(words, words.shape[0]) - 1, -1, -1):
+    for k in range(_bits(words) - 1, -1, -1):
         at, bit = k // 64, np.uint64(k % 64)
         for i in range(size, 0, -1):
             left[i] = (left[i] << _ONE) | (left[i - 1] >> _TOP)
@@ -178,7 +179,7 @@ def _divide(words: Any, divisor: Any, rest: Any) -> Any:
                     reaches = left[i] > divisor[i]
                     break
         if reaches:
-            _accumulate(left, divisor, size, True)
+            _accumulate(left, divisor[:size], reaches)
             words[at] = words[at] | (_ONE << bit)
         else:
             words[at] = words[at] & ~(_ONE << bit)
@@ -191,10 +192,10 @@ def _root(words: Any, root: Any, square: Any) -> Any:
         if words[i] != _ZERO:
             return
     root[0], root[1] = _ZERO, _ZERO
-    for k in range((_bits(words, 4) + 1) // 2 - 1, -1, -1):
+    for k in range((_bits(words[:4]) + 1) // 2 - 1, -1, -1):
         at, bit = k // 64, np.uint64(k % 64)
         root[at] = root[at] | (_ONE << bit)
-        _multiply(root, 2, root, 2, square)
+        _multiply(root, root, square)
         for i in range(3, -1, -1):
             if square[i] != words[i]:
                 if square[i] > words[i]:
@@ -243,20 +244,20 @@ def read_moments(
             a[i], b[i] = sum_a[group, i], sum_b[group, i]
         for i in range(6):
             ab[i] = sum_ab[group, i]
-        minus = _magnitude(ab, 6)
-        _multiply(ab, 6, n, 1, number)
+        minus = _magnitude(ab)
+        _multiply(ab, n, number)
         if minus:
             for i in range(8):
                 number[i] = ~number[i]
             ab[0] = _ONE
-            _accumulate(number, ab, 1, False)
-        opposite = _magnitude(a, 3) != _magnitude(b, 3)
-        _multiply(a, 3, b, 3, product)
-        _accumulate(number, product, 6, not opposite)
-        negative = _magnitude(number, 8)
-        _multiply(number, 8, factor, 4, result)
-        _multiply(n, 1, other, 1, by)
-        _multiply(by, 2, cut, 4, whole)
+            _accumulate(number, ab[:1], not minus)
+        opposite = _magnitude(a) != _magnitude(b)
+        _multiply(a, b, product)
+        _accumulate(number, product, not opposite)
+        negative = _magnitude(number)
+        _multiply(number, factor, result)
+        _multiply(n, other, by)
+        _multiply(by, cut, whole)
         _divide(result, whole, rest)
         if same and negative:  # rows are missing: retractions came before their insertions
             valid[j] = 0

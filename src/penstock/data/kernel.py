@@ -12,10 +12,13 @@ Where compiled code is kept: `penstock.data.kernel_cache`.
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 #: every kernel of the imported modules, by qualified name
 REGISTERED: dict[str, Kernel] = {}
@@ -47,6 +50,8 @@ class Kernel(functools.partial[Any]):
         REGISTERED[self.name] = self
 
     def _first_call(self, *args: Any) -> Any:
+        if not self.load():
+            log.info("compiling_kernel: %s, which nobody compiled yet", self.name)
         return self.compile()(*args)
 
     def _calls(self, target: Callable[..., Any]) -> None:

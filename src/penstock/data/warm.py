@@ -4,6 +4,8 @@ has it done by the first process that runs pipelines (`load_kernels`).
 Imports the rooms that declare kernels, then compiles (or finds in numba's cache) each of
 `penstock.data.kernel.REGISTERED`, in as many processes as there are cores: compiling holds the
 GIL. A second run takes a few seconds.
+
+    a first server    ALWAYS ──► pipelines start ── OFTEN ── the rest, beside them
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import penstock
@@ -27,8 +29,57 @@ from penstock.data.kernel import REGISTERED
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
+_LAST, _NICE = 2, 10
+#: how many of those that lack are looked for at a time
+_AHEAD = 6
 #: rooms whose modules declare kernels
 ROOMS = ("data", "state", "functions", "circuit", "compile")
+
+
+def _names(text: str) -> frozenset[str]:
+    """Of lines of a module and its kernels."""
+    lines = (line.split() for line in text.split("\n") if line.strip())
+    return frozenset(
+        f"{penstock.__name__}.{m}.{kernel}" for m, *kernels in lines for kernel in kernels
+    )
+
+
+#: kernels that a pipeline of one table, one GROUP BY and JSON calls: no pipeline starts without
+ALWAYS = _names("""
+    circuit.dense _touch
+    circuit.ops.at_once _take_in
+    circuit.ops.source _last
+    data.cell_times _times
+    data.cell_values _decimals _integers _long_bytes _strings
+    data.consolidate _first_of _sum_up
+    data.hash _and_equal _mix _mix_views
+    data.json_cells _scan
+    data.views _copy_out _equal _prefix _relocate _rename long_bytes
+    state.groups _fill _look_up
+    state.log _chain _count_rows _fill
+    state.lookup _expand_in _find_in
+    state.run _index
+    state.sorting _insertion _radix_pass
+""")
+#: what joins, other aggregates, orders and windows call: compiled next
+OFTEN = _names("""
+    circuit.changed _differing _pair
+    circuit.dense _cross _touch_hashed add_totals
+    circuit.first_rows first_rows not_behind
+    circuit.floating _add _read
+    circuit.frames frame_sums
+    circuit.ops.extremum _advance _choose
+    circuit.wide read_sums
+    data.cell_values _floats
+    data.order _merge _radix _settle _sort_runs
+    data.views _compare _make
+    functions.int128 compare
+    functions.text_kernels _map_ascii
+    state.merging _pick_pairs _pick_words interleave
+    state.ordered _interleave
+    state.ranges search
+    state.run _expand _find
+""")
 
 
 def import_kernels(rooms: Sequence[str] = ROOMS) -> None:
@@ -39,26 +90,67 @@ def import_kernels(rooms: Sequence[str] = ROOMS) -> None:
             importlib.import_module(module.name)
 
 
-def load_kernels() -> int:
-    """Load all kernels, and compile those that nobody compiled yet; how many there are. Quietly,
-    unless there are any to compile, which takes a minute: the log tells."""
+class Loading:
+    """The kernels that this process has, and those that a process of its own still compiles."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """`names`: those that nobody compiled yet."""
+        self._missing = _in_turn(names)
+        self._begun = time.perf_counter()
+        self._compiler: subprocess.Popen[bytes] | None = None
+        if names and REGISTERED[names[0]].is_kept:
+            # by another process: this one may be about to fork
+            command = [sys.executable, "-m", __name__, "--parent", str(os.getpid())]
+            self._compiler = subprocess.Popen([*command, "--rooms", *ROOMS, "--names", *names])
+
+    def wait(self, for_what: Collection[str]) -> None:
+        """Until those of them are there. Raises what compiling raises."""
+        while True:
+            is_over = self.more()
+            if is_over or not any(name in for_what for name in self._missing):
+                break
+            time.sleep(_LOOK_S)
+        for name in self._missing if self._compiler is None else ():
+            REGISTERED[name].compile()
+
+    def more(self) -> bool:
+        """Load what has come meanwhile. True once no more will come; a kernel that is not there
+        then is compiled by its first call, as is one that somebody calls before."""
+        if self._compiler is None:
+            return True
+        is_over = self._compiler.poll() is not None
+        before = len(self._missing)
+        # they come about in turn, and looking for one costs 2 ms
+        at = 0
+        while at < len(self._missing) and (at < _AHEAD or is_over):
+            if REGISTERED[self._missing[at]].load():
+                del self._missing[at]
+            else:
+                at += 1
+        if before and not self._missing:
+            log.info("kernels_ready: all, after %.0f s", time.perf_counter() - self._begun)
+        if is_over:
+            self._compiler = None
+        return is_over
+
+
+def load_kernels() -> Loading:
+    """Load all kernels. Those that nobody compiled yet are compiled, which takes a minute: when
+    this returns those are there that every pipeline calls, and others may still come. Quietly,
+    unless there are any to compile: the log tells."""
     import_kernels()
     missing = [name for name, k in list(REGISTERED.items()) if not k.load()]
+    loading = Loading(missing)
     if missing:
         log.info(
             "compiling_kernels: %d of %d, once for this installation and processor, which takes "
-            "about a minute; a pipeline that is started meanwhile waits for them",
+            "about a minute; pipelines start before, and wait where they come to one that lacks",
             len(missing), len(REGISTERED),
         )  # fmt: skip
         started = time.perf_counter()
-        if REGISTERED[missing[0]].is_kept:
-            # by a process of its own: this one may be about to fork. What fails there fails below
-            command = [sys.executable, "-m", __name__, "--parent", str(os.getpid())]
-            subprocess.run([*command, "--rooms", *ROOMS, "--names", *missing], check=False)
-        for name in missing:
-            REGISTERED[name].compile()
-        log.info("kernels_ready: after %.0f s", time.perf_counter() - started)
-    return len(REGISTERED)
+        loading.wait(ALWAYS)
+        log.info("kernels_ready: those that all need, after %.0f s", time.perf_counter() - started)
+    return loading
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,13 +185,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _side_by_side(names: Sequence[str], rooms: Sequence[str]) -> Iterator[None]:
     """Compile or load kernels of `rooms` in as many processes as there are cores; one item for
     each. Raises what compiling raises."""
-    # the longest first, so that none is left for the end
-    longest_first = sorted(names, key=lambda n: -len(REGISTERED[n].function.__code__.co_code))
     # spawned: the parent has threads of libraries, which a fork would not carry over
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, _begin, (os.getpid(), rooms)) as pool:
-        for done in as_completed([pool.submit(_compile, name) for name in longest_first]):
+        for done in as_completed([pool.submit(_compile, name) for name in _in_turn(names)]):
             yield done.result()
+
+
+def _in_turn(names: Sequence[str]) -> list[str]:
+    """As they are compiled: within a turn the longest first, so that none is left for the end."""
+    return sorted(names, key=lambda n: (_turn(n), -len(REGISTERED[n].function.__code__.co_code)))
+
+
+def _turn(name: str) -> int:
+    return 0 if name in ALWAYS else 1 if name in OFTEN else _LAST
 
 
 def _begin(parent: int, rooms: Sequence[str]) -> None:
@@ -119,6 +218,9 @@ def _end_with(parent: int) -> None:
 
 
 def _compile(name: str) -> None:
+    if _turn(name) == _LAST:
+        # pipelines may run already
+        os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
     REGISTERED[name].compile()
 
 

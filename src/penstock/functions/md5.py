@@ -34,7 +34,8 @@ def _md5(data: Any, offsets: Any, out: Any) -> None:
     state = np.empty(4, np.uint32)
     for i in range(out.shape[0]):
         at, size = offsets[i], offsets[i + 1] - offsets[i]
-        state[:] = _START
+        for j in range(4):
+            state[j] = _START[j]
         # the bytes, 0x80, zeros, and the length in bits as the last eight bytes of a block
         for start in range(0, size + 9, _BLOCK):
             for j in range(_BLOCK):

@@ -26,6 +26,8 @@ WORKER_NAME = "penstock-worker"
 _MAX_ORDER = 4096
 _DESCRIPTORS = 3
 _LOOK_S = 0.05
+#: between looks whether more can be loaded
+_MORE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,20 @@ class Order:
     ready_fd: int
 
 
-def serve_forks(control_fd: int, load: Callable[[], object]) -> Order | None:
+def serve_forks(control_fd: int, load: Callable[[], Callable[[], bool]]) -> Order | None:
     """Load, then fork whenever told to. Returns its order in each new process; in this one None,
-    once the other end is gone."""
+    once the other end is gone. What `load` returns loads more, a little a call, between the orders,
+    until it says that it is done."""
     control = socket.socket(fileno=control_fd)
-    _load_while_wanted(control, load)
-    # what is loaded stays: a collection in a worker would otherwise copy its pages
-    gc.collect()
-    gc.freeze()
+    more, is_complete = _load_while_wanted(control, load), False
+    _keep()
     while True:
+        if not is_complete:
+            is_complete = more()
+            if is_complete:
+                _keep()
+            elif not select.select((control,), (), (), _MORE_S)[0]:
+                continue
         order, descriptors, _, _ = socket.recv_fds(control, _MAX_ORDER, _DESCRIPTORS)
         if not order:
             return None
@@ -61,8 +68,16 @@ def serve_forks(control_fd: int, load: Callable[[], object]) -> Order | None:
             os.close(descriptor)
 
 
-def _load_while_wanted(control: socket.socket, load: Callable[[], object]) -> None:
-    """Loading may take minutes, if kernels must be compiled: end with the other end meanwhile."""
+def _keep() -> None:
+    """What is loaded stays: a collection in a worker would otherwise copy its pages."""
+    gc.collect()
+    gc.freeze()
+
+
+def _load_while_wanted(
+    control: socket.socket, load: Callable[[], Callable[[], bool]]
+) -> Callable[[], bool]:
+    """Loading may take long, if kernels must be compiled: end with the other end meanwhile."""
     loaded = threading.Event()
     # not whether there is nothing to read: an order may wait, sent before the other end went
     gone = select.poll()
@@ -75,9 +90,10 @@ def _load_while_wanted(control: socket.socket, load: Callable[[], object]) -> No
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    load()
+    more = load()
     loaded.set()
     watcher.join()
+    return more
 
 
 def _fork_orphan() -> int:

@@ -309,9 +309,9 @@ def _keep_pyarrow_from_pandas() -> None:
         del sys.modules["pandas"]
 
 
-def _load() -> None:
+def _load() -> Callable[[], bool]:
     _keep_pyarrow_from_pandas()
-    load_kernels()
+    return load_kernels().more
 
 
 class _Formatter(logging.Formatter):
