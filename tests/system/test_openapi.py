@@ -145,6 +145,10 @@ def test_programs_are_validated_without_a_pipeline(system: System) -> None:
         answer = system.http.post("/validate_program", json={"program_code": program})
         assert answer.status_code == 200
         check("post", "/v0/validate_program", 200, answer.json())
+    # what it defines elsewhere is no part of the question: the answer says what that must be
+    program = "CREATE FUNCTION f(x INT) RETURNS INT; CREATE VIEW v AS SELECT f(1) AS y;"
+    answer = system.http.post("/validate_program", json={"program_code": program}).json()
+    assert "def f(x):" in answer["Success"]["program_info"]["udf_stubs"]
     for wrong in ({}, {"program_code": 1}, {"ir": "yes"}, {"runtime_version": 5}):
         body = {"program_code": "", **wrong} if wrong else wrong
         answer = system.http.post("/validate_program", json=body)

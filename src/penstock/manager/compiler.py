@@ -42,6 +42,13 @@ def compile_text(text: str, udf: str = "") -> tuple[dict[str, Any], list[dict[st
     return program_info(plan), [message.to_json() for message in warnings]
 
 
+def undefined(text: str) -> str:
+    """A definition in Python of each function that the program does not define itself."""
+    from penstock.sql.program import udf_stubs
+
+    return udf_stubs(text)
+
+
 def dataflow_of(text: str, udf: str = "") -> dict[str, Any]:
     """The dataflow graph of a program that compiles. It is made when it is asked for: compiling is
     quick, and the graph is larger than the rest of the program info."""

@@ -401,6 +401,8 @@ class ProgramPlan:
     recursion_rows: int = 4_000_000
     #: what operators may forget, by LATENESS
     expiries: tuple[Expiry, ...] = ()
+    #: a Python text to start from, with what it calls and does not define itself
+    udf_stubs: str = ""
 
     @property
     def all_views(self) -> tuple[ViewPlan, ...]:

@@ -34,7 +34,7 @@ def program_info(program: ProgramPlan) -> dict[str, Any]:
             "inputs": [_table(t, program.text, used.get(t.name, set())) for t in program.tables],
             "outputs": [_view(v) for v in program.all_views if v.kind != "local"],
         },
-        "udf_stubs": "",
+        "udf_stubs": program.udf_stubs,
         # nobody asked for the clock that NOW() reads, and no client knows its transport
         "input_connectors": {
             c.endpoint: input_config(c) for c in program.inputs if c.relation != CLOCK

@@ -35,6 +35,7 @@ from penstock.sql.statements.final_rows import find_waterlines, late_view
 from penstock.sql.statements.tables import create_table
 from penstock.sql.statements.types import create_type
 from penstock.sql.statements.views import create_index, create_view, declare_recursive
+from penstock.sql.stubs import python_stubs
 from penstock.sql.unused import UNUSED, unskippable, unused_columns
 
 #: options that tune how programs run elsewhere and change no result
@@ -64,6 +65,13 @@ def compile_program(text: str, udf: str = "") -> ProgramPlan:
         raise SqlError([message(text, e.span, _TOO_DEEP)]) from None
     _refuse_unskippable(program, plan)
     return replace(plan, warnings=_warn(program, unused_columns(plan)))
+
+
+def udf_stubs(text: str) -> str:
+    """The Python to start from of a program whose functions are not defined yet; none where it
+    does not parse."""
+    parsed = parse_statements(text)
+    return python_stubs(parsed, text) if parsed.is_sound else ""
 
 
 def check_udf(udf: str) -> None:

@@ -15,6 +15,7 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import INTEGER
 from penstock.errors import RuntimeSqlError, SqlError
 from penstock.functions.python_functions import PythonFunctions
+from penstock.sql.info import program_info
 from penstock.sql.program import compile_program
 
 UDF = """
@@ -127,3 +128,22 @@ def test_functions_of_a_program_are_called_one_at_a_time() -> None:
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda _: function.kernel([column], 1).values[0], range(4)))
     assert answers == [1] * 4
+
+
+def test_what_python_must_define_is_told_as_a_text_to_start_from() -> None:
+    udf = "def f(x, y, z): ...\n\ndef g(x): ...\n\ndef h_map(v): ...\n"
+    declared = (
+        'CREATE FUNCTION f(x INT, "a b" INT,\n    lambda INT) RETURNS INT;'
+        "CREATE FUNCTION here(x INT) RETURNS INT AS x;"
+        "CREATE AGGREGATE g(x INT) RETURNS INT; CREATE LINEAR AGGREGATE h(v INT) RETURNS INT"
+    )
+    stubs = program_info(compile_program(declared, udf))["udf_stubs"]
+
+    assert stubs.splitlines()[:3] == [
+        '# CREATE FUNCTION f(x INT, "a b" INT, lambda INT) RETURNS INT',
+        "def f(x, p2, lambda_):",
+        '    raise NotImplementedError("f")',
+    ]
+    assert "def here" not in stubs
+    plan = compile_program(declared, stubs)  # what it says is enough to compile
+    assert plan.udf_stubs == stubs

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from penstock.data.types import (
     BINARIES,
@@ -125,14 +126,21 @@ def _not_null(function: str, param: str, span: Span) -> BindError:
     )
 
 
+def is_python(s: ast.Statement) -> TypeGuard[ast.CreateFunction | ast.CreateAggregate]:
+    """Whether a statement declares what is defined in Python."""
+    if isinstance(s, ast.CreateFunction):
+        return s.body is None and not s.name.name.startswith(_FROM_JSON)
+    return isinstance(s, ast.CreateAggregate)
+
+
 def declare(
     f: ast.CreateFunction, catalog: Catalog, python: PythonFunctions | None = None
 ) -> UserFunction:
     """The function of a CREATE FUNCTION; `python` has those without a body. Raises BindError."""
     name, params, result = _signature(f, catalog)
+    if f.body is None and not is_python(f):
+        return UserFunction(name, params, result, _from_json(f, params, result))
     if f.body is None:
-        if name.startswith(_FROM_JSON):
-            return UserFunction(name, params, result, _from_json(f, params, result))
         return UserFunction(name, params, result, _in_python(f, params, result, python))
     body = _body(f.body, name, params, result, catalog)
     if all(t.nullable for t in params.types):

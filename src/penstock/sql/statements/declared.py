@@ -26,6 +26,7 @@ from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.report import BindError, Report
 from penstock.sql.bind.subqueries import SubqueryBinder
 from penstock.sql.parser import Parsed
+from penstock.sql.stubs import python_stubs
 from penstock.sql.system_views import ERROR_VIEW
 
 
@@ -113,7 +114,7 @@ class Declared:
             self.text,
             (system_views.error_view(self.tables, self.views),),
         )
-        return replace(plan, **self.recursion)
+        return replace(plan, udf_stubs=python_stubs(self.parsed, self.text), **self.recursion)
 
     def span_of(self, table: str, column: str) -> Span:
         """Where a table's column is declared."""
