@@ -266,7 +266,13 @@ _ELSEWHERE = {
     "?": "; a program has no parameters",
     "^": "; a power: write POWER(…, …)",
     "{": "; a map: write MAP[key, value, …]",
+    "{{": "; a template is filled in before, as `dbt compile` does",
     "&&": "; both of two conditions: write … AND …",
+    "&": "; bits: BIT_AND is there as an aggregate only",
+    "|": "; bits: BIT_OR is there as an aggregate only",
+    "!": "; write NOT …",
+    "@": "; a program has no parameters",
+    "#": "; a comment is written -- …",
 }
 
 

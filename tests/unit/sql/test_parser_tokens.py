@@ -84,7 +84,7 @@ def test_a_number_ends_where_a_word_does_not_begin() -> None:
         ("a 'b\nc", "2-4 the string literal is not closed"),
         ('a "b', "2-4 the quoted name is not closed"),
         ("a /* b", "2-6 the comment is not closed"),
-        ("a # b", "2-3 unexpected character '#'"),
+        ("a # b", "2-3 unexpected character '#'; a comment is written -- …"),
         ("x'ABC'", "0-6 a binary literal takes an even number of hexadecimal digits"),
         ("x'A B '", "0-7 a binary literal takes an even number of hexadecimal digits"),
         ('""', "0-2 a quoted name must not be empty"),

@@ -100,6 +100,51 @@ def test_a_function_of_elsewhere_is_named_before_its_arguments_are_read(name: st
         assert f"write {later.ELSEWHERE[name]}" in refusal(f"SELECT {name}(nosuch) FROM t")
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("BEGIN", "BEGIN is not part of a program: transactions are those of a running pipeline"),
+        ("GRANT SELECT ON t TO x", "API keys"),
+        ("USE db", "leave it out"),
+        ("SHOW TABLES", "program_info"),
+        ("EXPLAIN SELECT 1", "penstock explain"),
+        ("VACUUM t", "leave it out"),
+        ("CALL p()", "write views"),
+        ("COMMENT ON TABLE t IS 'x'", "a comment is written --"),
+        ("REFRESH MATERIALIZED VIEW v", "up to date after every step"),
+        ("CREATE SCHEMA s", "names are plain"),
+        ("CREATE STREAM s (a INT)", "write CREATE TABLE … WITH ('connectors'"),
+        ("CREATE SINK s FROM t", "write CREATE VIEW … WITH ('connectors'"),
+        ("CREATE TEMP VIEW x AS SELECT 1 AS a", "write CREATE LOCAL VIEW"),
+        ("CREATE UNIQUE INDEX i ON v (k)", "declared by CREATE INDEX"),
+        ("CREATE TRIGGER x", "tables, views, types"),
+        ("CREATE TABLE x AS SELECT 1 AS a", "CREATE VIEW … AS …"),
+        ("CREATE TABLE x LIKE t", "declared with its columns"),
+        ("CREATE TABLE x (a INT IDENTITY(1, 1))", "rows bring their own"),
+        ("CREATE TABLE x (a INT COMMENT 'c')", "a comment is written --"),
+        ("CREATE TABLE x (a INT, INDEX (a))", "no index but its PRIMARY KEY"),
+        ("CREATE TABLE x (a TEXT ENCODE lzo)", "leave it out"),
+        ("CREATE TABLE x (a INT) PARTITION BY RANGE (a)", "leave it out"),
+        ("CREATE TABLE x (a INT) ENGINE = InnoDB", "leave it out"),
+        ("CREATE VIEW x AS SELECT k FROM t WITH NO DATA", "a view has all its rows"),
+        ("CREATE VIEW x AS SELECT k FROM t WITH (NOLOCK)", "queries lock nothing"),
+        ("CREATE VIEW x AS SELECT * RENAME (k AS z) FROM t", "write * EXCLUDE (a), a AS b"),
+        ("CREATE VIEW x AS SELECT r'a+' AS z", "text is written '…'"),
+        ("CREATE VIEW x AS SELECT k FROM t GROUP BY k WITH ROLLUP", "GROUP BY ROLLUP (…)"),
+        ("CREATE VIEW x AS FROM t SELECT k", "write SELECT … FROM …"),
+        ("CREATE VIEW x AS SELECT k FROM t WHERE k ISNULL", "write … IS NULL"),
+        ("CREATE VIEW x AS SELECT k INTO z FROM t", "write CREATE VIEW name AS"),
+        ("CREATE VIEW x AS SELECT k & 1 AS z FROM t", "BIT_AND"),
+        ("CREATE VIEW x AS SELECT k FROM t WHERE !(k > 1)", "write NOT"),
+        ("CREATE VIEW x AS SELECT k FROM {{ ref('t') }}", "a template is filled in before"),
+    ],
+)
+def test_a_statement_of_elsewhere_is_told_what_to_do_instead(statement: str, told: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        compile_program(TABLE + statement)
+    assert told in caught.value.messages[0].message
+
+
 def test_only_what_can_be_called_is_suggested() -> None:
     assert any(n.startswith("$") for n in names())
     assert "$" not in refusal("SELECT BITAND(1, 2)")

@@ -10,6 +10,7 @@ from penstock.errors import Span
 from penstock.sql import ast
 from penstock.sql.lexer import BINARY, NUMBER, STRING
 from penstock.sql.parser.cursor import SyntaxFailure, words
+from penstock.sql.parser.elsewhere import STATEMENTS
 from penstock.sql.parser.queries import QueryParser
 
 _DML = frozenset(words("INSERT UPDATE DELETE MERGE UPSERT TRUNCATE COPY"))
@@ -19,7 +20,10 @@ _NOT_SUPPORTED = {
     "CHECK": "CHECK constraints are not supported",
     "CONSTRAINT": "constraints have no names: leave out CONSTRAINT and its name",
     "GENERATED": "generated columns are not supported: use a DEFAULT or a view",
-    "AUTO_INCREMENT": "AUTO_INCREMENT is not supported",
+    **dict.fromkeys(
+        ("AUTO_INCREMENT", "IDENTITY"), "numbers are not made here: rows bring their own"
+    ),
+    "COMMENT": "COMMENT is not supported: a comment is written -- … or /* … */",
     "COLLATE": "COLLATE is not supported: strings compare by code point",
 }
 
@@ -55,6 +59,8 @@ class StatementParser(QueryParser):
             )
         if key in ("SELECT", "WITH", "VALUES", "("):
             return self.refuse("a query alone is not a statement: write CREATE VIEW name AS …")
+        if key in STATEMENTS:
+            return self.refuse(f"{key} is not part of a program: {STATEMENTS[key]}")
         return self.failure("CREATE", "DECLARE", "LATENESS", "SET")
 
     def _create(self, start: int) -> ast.Statement:
@@ -127,6 +133,8 @@ class StatementParser(QueryParser):
         start = self.starts[self.i]
         if self.key in _NOT_SUPPORTED and self.next_key not in (",", ")"):
             raise self.refuse(_NOT_SUPPORTED[self.key])
+        if self.key in ("INDEX", "KEY") and self.next_key == "(":
+            raise self.refuse("a table has no index but its PRIMARY KEY: leave it out")
         name = self.identifier("a column name")
         column = ast.ColumnDef(name.span, name, self.nullable_type_after(name))
         seen: set[str] = set()
