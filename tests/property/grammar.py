@@ -3,11 +3,13 @@
     Writer(random).program() → Program: views over three tables and over one another
 
 Each construct may stand wherever the grammar lets it: joins of every kind with any condition,
-NATURAL, USING, ASOF, LATERAL, UNNEST [WITH ORDINALITY], derived tables, VALUES, WITH; correlated
-sub-queries as values, tests and tables, at any depth, whole queries among them; grouping sets;
-windows, over groups as well; TUMBLE, HOP, SESSION; PIVOT, UNPIVOT; set operations; DISTINCT ON,
-QUALIFY, LIMIT; aliases that later items read; recursive views. Columns of every family, ARRAY, MAP
-and ROW among them; keys of DECIMAL, TIMESTAMP and unsigned numbers.
+NATURAL, USING, ASOF, LATERAL, CROSS APPLY, UNNEST [WITH ORDINALITY], derived tables, VALUES, chains
+of WITH; correlated sub-queries as values, tests and tables, at any depth, whole queries among them;
+grouping sets; windows, over groups as well; TUMBLE, HOP, SESSION; PIVOT, UNPIVOT; set operations;
+DISTINCT ON, QUALIFY, LIMIT; aliases that later items read; views upon views, and whole queries that
+stand in several; recursive views, also two at once; a table with LATENESS, whose rows come in time.
+Columns of every family, ARRAY, MAP and ROW among them; keys of DECIMAL, TIMESTAMP and unsigned
+numbers.
 
 DuckDB is asked the same text, but for what is written ⟦ours¦DuckDB's⟧ (`grammar_values.spelt`).
 Where the dialects differ the writer keeps away, or says the rule in DuckDB's words; this is the
@@ -30,20 +32,10 @@ list:
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 
-from tests.property.grammar_forms import Forms
-from tests.property.grammar_values import ELEMENT, KINDS, TYPES, Scope, pairs_of, spelt
+from tests.property.grammar_recursion import Program, Recursions
+from tests.property.grammar_values import ELEMENT, KINDS, TYPES, Scope, pairs_of
 
-TABLES = {
-    "a": """CREATE TABLE a (id INT NOT NULL PRIMARY KEY, k INT, s VARCHAR, d DECIMAL(10, 2),
-                f DOUBLE, b BOOLEAN, t DATE, m TIMESTAMP, h TIME)""",
-    "b": "CREATE TABLE b (k INT, x BIGINT, s VARCHAR, t DATE)",
-    "c": "CREATE TABLE c (id INT, l INT ARRAY, w VARCHAR ARRAY)",
-    "e": f"""CREATE TABLE e (d DECIMAL(10, 2) NOT NULL, m TIMESTAMP NOT NULL,
-                u {TYPES["uint"]} NOT NULL, h TIME, p {TYPES["map"]}, r {TYPES["row"]},
-                PRIMARY KEY (d, m, u))""",
-}
 #: by table, the places of its primary key
 PRIMARY = {"a": [0], "e": [0, 1, 2]}
 COLUMNS = {
@@ -52,7 +44,8 @@ COLUMNS = {
     "b": {"k": "int", "x": "big", "s": "text", "t": "date"},
     "c": {"id": "int", "l": "ints", "w": "texts"},
     "e": {"d": "dec", "m": "stamp", "u": "uint", "h": "time", "p": "map", "r": "row"},
-}  # fmt: skip#: offsets of a RANGE before and after the row, by kind of what orders it
+}  # fmt: skip
+#: offsets of a RANGE before and after the row, by kind of what orders it
 RANGES = {
     "int": ("2", "1"), "big": ("2", "1"), "dec": ("1.50", "0.25"),
     "date": ("INTERVAL '1' DAY", "INTERVAL '2' DAY"),
@@ -60,57 +53,40 @@ RANGES = {
 }  # fmt: skip
 
 
-@dataclass
-class Program:
-    """Queries by the name of their view; the declarations of the recursive ones."""
-
-    queries: dict[str, str] = field(default_factory=dict)
-    declared: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        views = [
-            f"{self.declared.get(n, '')}CREATE MATERIALIZED VIEW {n} AS {q};"
-            for n, q in self.queries.items()
-        ]
-        return spelt(";\n".join(TABLES.values()) + ";\n" + "\n".join(views), 0)
-
-
-class Writer(Forms):
+class Writer(Recursions):
     """`depth`: how many queries may stand inside one another."""
 
     def __init__(self, r: random.Random, depth: int = 2) -> None:
         super().__init__(r)
         self.depth = depth
         self.relations: dict[str, Scope] = dict(COLUMNS)
+        #: queries of earlier views, which others may hold once more
+        self.made: list[tuple[str, Scope]] = []
 
     def program(self) -> Program:
-        p = Program()
-        for i in range(self.pick([1, 1, 2, 3])):
+        p = Program(late=self.maybe(3))
+        self.made = []
+        stacked = self.maybe(4)
+        for i in range(self.pick([3, 4, 5] if stacked else [1, 1, 2, 3])):
             name = f"v{i}"
             if self.maybe(10):
-                self._recursive(p, name)
+                self.relations |= self.recursive(p, name, self.depth - 1)
+                continue
+            if stacked and i:
+                p.queries[name], columns = self._above(f"v{i - 1}")
+                if self.maybe(2):
+                    p.local.add(f"v{i - 1}")
             else:
-                p.queries[name], self.relations[name] = self.query({}, self.depth)
+                p.queries[name], columns = self.query({}, self.depth)
+            self.relations[name] = columns
+            self.made.append((p.queries[name], columns))
         return p
 
-    def _recursive(self, p: Program, name: str) -> None:
-        """Pairs that follow one another. No window function may stand in there, so that where the
-        pairs begin and what follows them are views of their own."""
-        kind = self.pick(KINDS)
-        columns = {"x": kind, "y": kind}
-        of_kind = ", ".join(f"CAST({c} AS {TYPES[kind]}) AS {c}" for c in columns)
-        for part in ("starts", "edges"):
-            listed = self.listed(self.depth - 1, columns)
-            p.queries[f"{name}_{part}"] = f"SELECT {of_kind} FROM ({listed}) q"
-        test = self.test({f"{name}.x": kind, "e.y": kind}, 0)
-        both = (
-            f"SELECT x, y FROM {name}_starts UNION SELECT {name}.x, e.y FROM {name}"
-            f" JOIN {name}_edges e ON {name}.y = e.x WHERE {test}"
-        )
-        p.queries[name] = f"⟦{both}¦WITH RECURSIVE {name}(x, y) AS ({both}) SELECT * FROM {name}⟧"
-        p.declared[name] = f"DECLARE RECURSIVE VIEW {name} (x {TYPES[kind]}, y {TYPES[kind]});\n"
-        self.relations[name] = columns
+    def _above(self, below: str) -> tuple[str, Scope]:
+        """A query of the view `below`."""
+        kinds = [self.pick(KINDS) for _ in range(self.pick([1, 2, 3]))]
+        first = below if below in self.relations else None
+        return self._select({}, self.depth - 1, kinds, first=first)
 
     # queries
 
@@ -144,12 +120,23 @@ class Writer(Forms):
         return text, {renamed[n]: k for n, k in columns.items()}
 
     def _with(self, outer: Scope, depth: int, kinds: list[str]) -> tuple[str, Scope]:
-        name, hidden = self.name("w"), self.relations
-        query, columns = self.query({}, depth)
-        self.relations = {**hidden, name: columns}
-        body, found = self._select(outer, depth, kinds, first=name)
+        """A chain of names, of which each may read those before it, and one may have the name of a
+        table."""
+        hidden, chain = self.relations, []
+        for _ in range(self.pick([1, 1, 2, 3])):
+            name = self.pick(["a", "b"]) if self.maybe(5) else self.name("w")
+            if any(name == n for n, _ in chain):
+                continue
+            query, columns = self.query({}, depth)
+            listed = ""
+            if self.maybe(3):
+                columns = {self.name("c"): k for k in columns.values()}
+                listed = f" ({', '.join(columns)})"
+            chain.append((name, f"{name}{listed} AS ({query})"))
+            self.relations = {**self.relations, name: columns}
+        body, found = self._select(outer, depth, kinds, first=chain[-1][0])
         self.relations = hidden
-        return f"WITH {name} AS ({query}) {body}", found
+        return f"WITH {', '.join(text for _, text in chain)} {body}", found
 
     def _values(self, kinds: list[str]) -> tuple[str, Scope]:
         rows = [", ".join(map(self.literal, kinds)) for _ in range(self.pick([1, 2, 3]))]
@@ -352,6 +339,10 @@ class Writer(Forms):
             return f"({query}) {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
         if name is None and depth > 0 and self.maybe(6):
             return self.form(depth - 1)
+        seen = all(self.relations[n] is COLUMNS[n] for n in ("a", "b"))
+        if name is None and seen and self.made and self.maybe(8):
+            query, columns = self.pick(self.made)
+            return f"({query}) {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
         name = name or self.pick(sorted(self.relations))
         columns = self.relations[name]
         return f"{name} {alias}", {f"{alias}.{c}": k for c, k in columns.items()}
@@ -376,8 +367,11 @@ class Writer(Forms):
             query, found = self.query({**outer, **scope}, depth - 1)
             alias = self.name("l")
             columns = {f"{alias}.{c}": k for c, k in found.items()}
-            how, on = self.pick([("LEFT JOIN", " ON TRUE"), ("CROSS JOIN", ""), ("CROSS JOIN", "")])
-            return f"{text} {how} LATERAL ({query}) {alias}{on}", {**scope, **columns}
+            how, on = self.pick([
+                ("LEFT JOIN LATERAL", " ON TRUE"), ("CROSS JOIN LATERAL", ""),
+                ("⟦CROSS APPLY¦CROSS JOIN LATERAL⟧", ""),
+            ])  # fmt: skip
+            return f"{text} {how} ({query}) {alias}{on}", {**scope, **columns}
         right, columns = self._table(depth)
         both = {**scope, **columns}
         kind = self.pick(["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN"])

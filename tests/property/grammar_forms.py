@@ -3,7 +3,8 @@
     Forms(random).form(depth)   "(SELECT * FROM TABLE(TUMBLE(…))) t5", {"t5.c7": "stamp", …}
 
 NATURAL and USING, TUMBLE, HOP and SESSION, ASOF joins, PIVOT and UNPIVOT, frames of ROWS and other
-functions of an order without ties. Of rows that tie for an ASOF join there is one.
+functions of an order without ties, * EXCLUDE and REPLACE, GROUP BY ALL, WITHIN DISTINCT. Of rows
+that tie for an ASOF join there is one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class Forms(Values):
     def form(self, depth: int) -> tuple[str, Scope]:
         make = self.pick([
             self._merged, self._merged, self._windows, self._session, self._asof, self._pivot,
-            self._unpivot, self._rows, self._rows,
+            self._unpivot, self._rows, self._rows, self._starred, self._by_all,
+            self._within_distinct,
         ])  # fmt: skip
         text, columns = make(depth)
         alias = self.name("t")
@@ -190,3 +192,49 @@ class Forms(Values):
         return f"SELECT {', '.join(names)}, {e} AS {found} FROM ({placed}) q", {
             **columns, found: kind,
         }  # fmt: skip
+
+    def _starred(self, depth: int) -> tuple[str, Scope]:
+        """* EXCLUDE (…) and * REPLACE (…)."""
+        columns = self.fresh(self._any(), self._any(), self._any())
+        star, gone = self.pick(["*", "z.*"]), self.pick(list(columns))
+        source = self.listed(depth, columns)
+        if self.maybe(2):
+            del columns[gone]
+            without = self.pick(["EXCLUDE", "⟦EXCEPT¦EXCLUDE⟧"])
+            return f"SELECT {star} {without} ({gone}) FROM ({source}) z", columns
+        kind = self._any()
+        value = self.value(kind, {f"z.{c}": k for c, k in columns.items()}, 0)
+        columns[gone] = kind
+        return f"SELECT {star} REPLACE ({value} AS {gone}) FROM ({source}) z", columns
+
+    def _by_all(self, depth: int) -> tuple[str, Scope]:
+        """GROUP BY ALL: by what is listed and no aggregate."""
+        columns = self.fresh(self._any(), self._any(), "big")
+        x, y, n = columns
+        kind = self._any()
+        value = self.value(kind, {x: columns[x]}, 0)
+        found = {self.name("c"): kind, self.name("c"): columns[y], self.name("c"): "big"}
+        call = self.pick([f"MAX({n})", "COUNT(*)", f"COUNT(DISTINCT {n})", f"SUM({n})"])
+        items = [f"{e} AS {c}" for e, c in zip((value, y, call), found, strict=True)]
+        source = self.listed(depth, columns)
+        having = f" HAVING COUNT({x}) > 0" if self.maybe(4) else ""
+        return f"SELECT {', '.join(items)} FROM ({source}) z GROUP BY ALL{having}", found
+
+    def _within_distinct(self, depth: int) -> tuple[str, Scope]:
+        """One of the rows that agree in a key, on which the values depend."""
+        columns = self.fresh(self._any(), "int")
+        (k, v), keyed = columns, self.fresh(self._any())
+        (g,) = keyed
+        group = self.listed(depth, keyed)
+        z = f"SELECT {k}, CAST(MAX({v}) AS BIGINT) AS {v} FROM ({self.listed(depth, columns)}) z"
+        rows = f"({z} GROUP BY {k}) z CROSS JOIN ({group}) o"
+        call, n = self.pick([f"SUM({v})", f"COUNT({v})", "COUNT(*)", f"MAX({v})"]), self.name("c")
+        if self.maybe(3):
+            call = f"{call}{{}} FILTER (WHERE {self.test({k: columns[k], v: 'big'}, 0)})"
+        else:
+            call += "{}"
+        ours = f"SELECT {g}, {call.format(f' WITHIN DISTINCT ({k})')} AS {n} FROM {rows}"
+        theirs = (
+            f"SELECT {g}, {call.format('')} AS {n} FROM (SELECT DISTINCT {g}, {k}, {v} FROM {rows})"
+        )
+        return f"⟦{ours}¦{theirs}⟧ GROUP BY {g}", {**keyed, n: "big"}

@@ -16,12 +16,14 @@ from penstock.compile.program import compile_circuit
 from penstock.data.batch import DELETE, INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.sql.program import compile_program
-from tests.property.grammar import COLUMNS, PRIMARY, TABLES, Program, Writer
+from tests.property.grammar import COLUMNS, PRIMARY, Writer
+from tests.property.grammar_recursion import Program
 from tests.property.grammar_values import spelt
 from tests.property.programs import plain
 
 Row = tuple[Any, ...]
 Events = list[tuple[Row, bool]]
+FIRST_DAY = datetime.date(2024, 2, 26)
 
 
 def _value(r: random.Random, kind: str) -> Any:
@@ -60,8 +62,10 @@ class History:
     """Random changes: upserts and deletions by key of `a` and `e`, rows of `b` and `c` that come
     and go."""
 
-    def __init__(self, r: random.Random) -> None:
+    def __init__(self, r: random.Random, *, late: bool) -> None:
         self._r = r
+        self._late = late
+        self._step = 0
         self._keyed: dict[str, dict[Row, Row]] = {name: {} for name in PRIMARY}
         self._bags: dict[str, list[Row]] = {"b": [], "c": []}
 
@@ -70,7 +74,8 @@ class History:
         return {**keyed, **self._bags}
 
     def step(self) -> dict[str, Events]:
-        return {table: self._changes(table) for table in TABLES}
+        self._step += 1
+        return {table: self._changes(table) for table in COLUMNS}
 
     def _changes(self, table: str) -> Events:
         events: Events = []
@@ -84,13 +89,24 @@ class History:
                     self._keyed[table].pop(key, None)
                 else:
                     self._keyed[table][key] = row
-            elif goes and self._bags[table]:
-                row = self._bags[table].pop(self._r.randrange(len(self._bags[table])))
+            elif goes and (there := [x for x in self._bags[table] if self._in_time(table, x)]):
+                row = self._r.choice(there)
+                self._bags[table].remove(row)
             else:
                 goes = False
+                if self._late and table == "b" and row[3] is not None:
+                    row = (
+                        *row[:3],
+                        FIRST_DAY + datetime.timedelta(2 * self._step + row[3].day % 3),
+                    )
                 self._bags[table].append(row)
             events.append((row, not goes))
         return events
+
+    def _in_time(self, table: str, row: Row) -> bool:
+        """Whether a row may still go: its day is none that lateness lets nobody change."""
+        first = FIRST_DAY + datetime.timedelta(2 * self._step)
+        return table != "b" or not self._late or row[3] is None or row[3] >= first
 
     def _key(self, table: str) -> Row:
         if table == "a":
@@ -120,7 +136,7 @@ class Oracle:
     def __init__(self, program: Program) -> None:
         self.db = duckdb.connect(config={"threads": 1})
         self.db.execute("SET default_null_order = 'nulls_first_on_asc_last_on_desc'")
-        for table in TABLES.values():
+        for table in program.tables:
             self.db.execute(spelt(table, 1).replace(" ARRAY", "[]"))
         for name, query in program.queries.items():
             self.db.execute(f"CREATE VIEW {name} AS {spelt(query, 1)}")
@@ -141,9 +157,10 @@ def follow(seed: int) -> None:
     program = Writer(r).program()
     oracle = Oracle(program)
     plan = compile_program(program.text)
-    circuit, history = compile_circuit(plan), History(r)
+    circuit, history = compile_circuit(plan), History(r, late=program.late)
     schemas = {t.name: t.schema for t in plan.tables}
-    totals: dict[str, Counter[Row]] = {name: Counter() for name in program.queries}
+    shown = [name for name in program.queries if name not in program.local]
+    totals: dict[str, Counter[Row]] = {name: Counter() for name in shown}
     for _ in range(3):
         inputs = {}
         for table, events in history.step().items():
