@@ -40,6 +40,8 @@ U8 = npt.NDArray[np.uint8]
 
 #: deltas that are taken in together at the latest
 FEW_DELTAS = 64
+#: the same where they have as many rows as this, so that no step copies many
+MANY_DELTAS, MANY_ROWS = 16, 1 << 14
 #: heaps in a column that are made one
 SMALL_HEAPS = 64
 #: rows that the first small delta makes room for
@@ -77,12 +79,19 @@ class Log:
         # asked once for many appends, of which each would pay for a sum
         return sum(int(np.add.reduce(part.weights)) for part in self.parts())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its columns; heaps are counted for each batch that shares them."""
+        columns = [c for part in self.parts() for c in part.columns]
+        return sum(c.values.nbytes + sum(map(len, c.heaps)) for c in columns)
+
     def append(self, batch: Batch, hashes: U64 | None = None) -> None:
         """Add `batch`, of which nothing is deferred; `hashes` are those of its keys, by
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
-        if len(self._new) >= FEW_DELTAS:
+        few, rows = len(self._new), self._count - self._taken
+        if few >= FEW_DELTAS or (few >= MANY_DELTAS and rows >= MANY_ROWS):
             self._take_in()
 
     def _take_in(self) -> None:

@@ -10,7 +10,8 @@ that come on top of them meanwhile are merged among themselves.
 
 `insert_later` puts rows into a log (`penstock.state.log`) that is sorted into a run in the
 background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
-side of a join whose other side rests, a view that nobody asks for) pays for appends only. While
+side of a join whose other side rests, a view that nobody asks for) pays for appends only, and the
+longer nobody looks the longer the log may become, as what is sorted together needs no merge. While
 rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that somebody will
 look at, but not before the next step: where some go, which a log would only collect, it inserts
 in the background.
@@ -64,6 +65,8 @@ BACKGROUND_ROWS = 32_768
 MAX_RUNS = 24
 #: rows of the log that are worth sorting in the background; whoever wants runs sorts fewer
 LOG_ROWS = 1 << 15
+#: as many times that where nobody looks: a merge of each row less, for two factors of two
+MOST_PATIENCE, PATIENT_BYTES = 4, 1 << 24
 
 #: rows that are worth handing to another thread (some 50 µs) to be inserted
 SOON_ROWS = 512
@@ -93,6 +96,8 @@ class Spine:
         self._being_sorted: Log | None = None
         #: whether there is nothing but the log, whatever its weights
         self._is_held = False
+        #: a log is sorted when it is this many times LOG_ROWS long
+        self._patience = 1
         #: the insertion that is under way: whoever touches the runs waits for it
         self._inserting: Future[Any] | None = None
         #: whether somebody looked; for the owner, who may set it back
@@ -165,8 +170,9 @@ class Spine:
         # what is deferred would keep runs in memory that are merged long since
         self._log.append(gathered(delta), hashes)
         # a log of twice the size: sorting does not keep up, so this waits for it
-        self._adopt_sorted(wait=len(self._log) >= 2 * LOG_ROWS)
-        if len(self._log) >= LOG_ROWS and self._sorting is None:
+        rows = len(self._log)
+        self._adopt_sorted(wait=rows >= 2 * LOG_ROWS * self._patience)
+        if rows >= LOG_ROWS * self._patience and self._sorting is None:
             self._sort()
 
     def hold(self, delta: Batch, hashes: U64 | None = None) -> None:
@@ -178,16 +184,21 @@ class Spine:
 
     def flush(self) -> None:
         """Have everything in the runs, for somebody who looks at these."""
-        self.was_read = True
+        self._note_read()
         self._settle()
         self._adopt_sorted(wait=True)
         if len(self._log):
             self._insert(self._taken_log().rows(), None)
 
+    def _note_read(self) -> None:
+        self.was_read, self._patience = True, 1
+
     def _sort(self) -> None:
         """Have the log sorted in the background."""
         self._settle()
         log = self._taken_log()
+        if self._patience < MOST_PATIENCE and 2 * log.nbytes <= PATIENT_BYTES:
+            self._patience *= 2
         self._total_weight += log.weight()
         # a log is no thing for two threads, and making one batch of it is as long as ten steps
         self._sorting, self._being_sorted = _sorter.submit(self._run_of, log.parts()), log
@@ -211,7 +222,7 @@ class Spine:
     def _logs(self) -> list[Log]:
         """What is in no run yet and can be looked into as it is. The rest is in the runs after
         this."""
-        self.was_read = True
+        self._note_read()
         self._settle()
         sorting = self._being_sorted
         if self._is_held:

@@ -16,7 +16,15 @@ import pytest
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, Array, Column, InputBatch
 from penstock.sql.program import compile_program
-from penstock.state.backing import is_in_file, room, use_files, use_memory
+from penstock.state import backing
+from penstock.state.backing import (
+    LARGE_BYTES,
+    LARGE_PAGE,
+    is_in_file,
+    room,
+    use_files,
+    use_memory,
+)
 from penstock.state.changes import Changes, Owner
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
@@ -68,6 +76,27 @@ def test_where_the_disk_refuses_arrays_stay_in_memory(
     array = room(10, np.int64, -1)
     assert array.tolist() == [-1] * 10 and not is_in_file(array)
     assert "state_in_memory" in caplog.text
+
+
+def test_large_arrays_in_memory_start_a_large_page() -> None:
+    array = room((LARGE_BYTES // 24 + 1, 3), np.uint64)
+    assert not array.any() and not is_in_file(array)
+    assert array.flags.c_contiguous and array.flags.writeable
+    assert array.__array_interface__["data"][0] % LARGE_PAGE == 0
+    ones = room(LARGE_BYTES, np.int64, 1)
+    array[-1] = 7
+    assert ones.all() and array.sum() == 21
+
+
+@pytest.mark.parametrize("lacks", ["them", "room"])
+def test_a_system_without_large_pages_has_others(
+    monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    if lacks == "them":
+        monkeypatch.delattr(backing.mmap, "MADV_HUGEPAGE")
+    else:
+        monkeypatch.setattr(backing, "LARGE_PAGE", 1 << 60)
+    assert len(room(LARGE_BYTES, np.uint8, 1)) == LARGE_BYTES
 
 
 def kept(circuit: object) -> tuple[int, int]:

@@ -84,6 +84,31 @@ def test_a_row_that_goes_makes_a_log_one_that_is_sorted_before_somebody_looks() 
     assert batch_to_rows(found) == [((1, "comes"), 1)]
 
 
+def test_a_log_that_nobody_looks_into_may_become_longer_before_it_is_sorted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 10)
+    spine = Spine(SCHEMA, (0,))
+
+    def rows_when_sorted() -> list[int]:
+        """Of the runs that a thousand rows become."""
+        runs: list[int] = []
+        monkeypatch.setattr(spine, "_insert_run", lambda run: runs.append(len(run)))
+        for i in range(1000):
+            spine.insert_later(plain([(i, "x")]))
+            if spine._sorting is not None:
+                spine._sorting.result()
+        return runs
+
+    first = rows_when_sorted()
+    assert first[:3] == [10, 20, 40] and set(first[2:]) == {40}
+    spine.flush()
+    assert rows_when_sorted()[:3] == [10, 20, 40]
+    monkeypatch.setattr(spine_module, "PATIENT_BYTES", 300)
+    spine.flush()
+    assert set(rows_when_sorted()) == {10}
+
+
 @pytest.mark.parametrize("shares", [False, True], ids=["inserts", "inserts and deletions"])
 def test_look_ups_between_appends_see_logs_that_are_being_sorted(
     monkeypatch: pytest.MonkeyPatch, shares: bool
