@@ -106,7 +106,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
     if plan["dropped_records"]:
         click.echo(f"  drops {plan['dropped_records']:,} queued records (the snapshot has them)")
     if not plan["reachable"]:
-        click.echo("  the target does not answer now: a reset would wait for it")
+        click.echo(f"  a reset would wait for the target: {plan['trouble']}")
     for privilege in plan["privileges"]:
         click.echo(f"  needs: {privilege}")
 

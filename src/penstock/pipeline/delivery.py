@@ -271,6 +271,8 @@ class Delivery:
         """Stage the pinned snapshot and publish it; from then on, follow."""
         with self._lock:
             record, cut = self._state.record, self._state.pinned
+            # a newer reset, or none any more, has a progress of its own
+            progress = self._state.progress
         if cut is None:
             return
         sink = self.connected()
@@ -287,7 +289,7 @@ class Delivery:
             self._call("stage", partial(sink.stage, record.generation, k, chunk))
             rows += int(chunk.weights.sum())
             digest = (digest + batch_digest(chunk)) % 2**64
-            self._state.progress.rows_staged = rows
+            progress.rows_staged = rows
         yield
         self._await_durable(cut.step, lambda: self._is_wanted(record, cut))
         with self._lock:

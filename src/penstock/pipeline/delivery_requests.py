@@ -130,6 +130,7 @@ class RequestedDelivery(DeliveryKnowledge):
             self.marker_step, self.skip_to = way_back.marker_step, way_back.skip_to
             if way_back.taken is not None:
                 self.advance(*way_back.taken)
+        self.progress = Progress()
         self.counters.cancelled_resets += 1
         event(
             log, "reset_cancelled", endpoint=self.name, generation=cancelled.generation,

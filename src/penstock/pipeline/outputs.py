@@ -28,7 +28,7 @@ import logging
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +59,7 @@ from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.phases import Phase
 from penstock.pipeline.reset_group import ResetGroup
 from penstock.pipeline.resets import ResetLog, ResetRecord
-from penstock.pipeline.target_probe import TargetProbe
+from penstock.pipeline.target_probe import Look, TargetProbe
 from penstock.pipeline.target_reading import TargetReading
 
 __all__ = ["Cut", "OutputEndpoint", "OutputSettings", "SnapshotHandle"]
@@ -212,12 +212,12 @@ class OutputEndpoint:
     def _is_in(self, group: ResetGroup) -> bool:
         return self._state.group is group
 
-    def probe(self) -> Sequence[str] | None:
+    def probe(self) -> Look:
         """Open the target on a connection of its own and check that it may be reset
-        (`target_probe`): the privileges that it must grant, None if it does not answer now."""
+        (`target_probe`)."""
         if not self.can_probe:
-            return ()
-        return TargetProbe(self.name, self._identity, self._make_sink).privileges()
+            return Look()
+        return TargetProbe(self.name, self._identity, self._make_sink).look()
 
     def capabilities(self) -> Capabilities:
         return self._make_sink().capabilities

@@ -31,6 +31,7 @@ from penstock.pipeline.loop import StepLoop
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.reset_group import ResetGroup
 from penstock.pipeline.resets import ResetLog, ResetRecord
+from penstock.pipeline.target_probe import Look
 from penstock.wire.names import fold_identifier
 
 MODES = ("replace", "diff")
@@ -179,19 +180,17 @@ class ResetDesk:
             self._probe(endpoint)
         return capabilities
 
-    def _probe(self, endpoint: OutputEndpoint) -> tuple[bool, list[str]]:
-        """(whether the target answers, the privileges that it must grant)."""
+    def _probe(self, endpoint: OutputEndpoint) -> Look:
         try:
-            privileges = endpoint.probe()
+            return endpoint.probe()
         except SinkRejected as e:
             raise not_supported(f"output connector '{endpoint.name}' cannot be reset: {e}") from e
-        return privileges is not None, list(privileges or ())
 
     def _plan(
         self, endpoint: OutputEndpoint, options: ResetOptions, capabilities: Capabilities
     ) -> dict[str, Any]:
         """What a reset would do now; nothing is touched."""
-        is_reachable, privileges = self._probe(endpoint)
+        look = self._probe(endpoint)
         with self._loop.step_lock:
             step = self._loop.step
             snapshot = self._loop.circuit.snapshot(endpoint.relation)
@@ -206,8 +205,9 @@ class ResetDesk:
             "rows": snapshot.rows,
             "bytes": estimated_bytes(snapshot),
             "dropped_records": queued,
-            "reachable": is_reachable,
-            "privileges": privileges,
+            "reachable": look.trouble is None,
+            "trouble": look.trouble,
+            "privileges": list(look.privileges),
         }
 
     # afterwards

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -26,6 +26,14 @@ PROBE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """The privileges that a target must grant, or why it does not answer."""
+
+    privileges: tuple[str, ...] = ()
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TargetProbe:
     """Looks at the target of the endpoint `name`, whose `identity` is this."""
 
@@ -33,12 +41,10 @@ class TargetProbe:
     identity: Identity
     make_sink: Callable[[], Sink]
 
-    def privileges(self) -> Sequence[str] | None:
-        """The privileges that the target must grant; None if it does not answer now (a reset
-        waits for it).
-
-        Raises SinkRejected if it may not be reset."""
-        answer = Future[Sequence[str] | None]()
+    def look(self) -> Look:
+        """Raises SinkRejected if the target may not be reset. One that does not answer now is
+        waited for by a reset."""
+        answer = Future[Look]()
 
         def run() -> None:
             try:
@@ -51,17 +57,17 @@ class TargetProbe:
             return answer.result(PROBE_S)
         except TimeoutError:
             event(log, "probe_slow", endpoint=self.name, seconds=PROBE_S)
-            return None
+            return Look(trouble=f"no answer in {PROBE_S:.0f} s")
 
-    def _look(self) -> Sequence[str] | None:
+    def _look(self) -> Look:
         sink = self.make_sink()
         try:
             sink.open()
             sink.validate()
             self.identity.check_owner(sink.marker())
-            return list(sink.privileges())
+            return Look(tuple(sink.privileges()))
         except TransientError as e:
             event(log, "probe_unreachable", endpoint=self.name, error=e)
-            return None
+            return Look(trouble=str(e))
         finally:
             sink.close()
