@@ -47,7 +47,7 @@ class SqliteTarget(Target):
             try:
                 found = db.execute('SELECT k, v, n, d, b, x FROM "my table"').fetchall()
             except sqlite3.OperationalError as e:
-                assert "no such table" in str(e)
+                assert "no such table" in str(e), e
                 return None
         return Counter(found)
 

@@ -295,7 +295,8 @@ class Stage:
                 self.patience_s,
                 f"{name}: equality",
             )
-            assert reader.error is None, reader.error
+            if reader.error is not None:
+                raise AssertionError(f"{name}: a look failed") from reader.error
             looks = reader.take()
             try:
                 if self.guarantees[name] == "per_key":
