@@ -21,7 +21,6 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +87,3 @@ def union(heap_sets: Iterable[tuple[Heap, ...]]) -> tuple[Heap, ...]:
         for h in heaps:
             seen[h.id] = h
     return tuple(seen.values())
-
-
-def heap_of(data: Any) -> Heap:
-    """A heap over any contiguous buffer of bytes, without copying it."""
-    return Heap(np.frombuffer(data, np.uint8))

@@ -101,12 +101,10 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a sink can do. `keyed`: it needs or uses the unique key of an index.
-    `stores_marker`: it keeps the Marker durably with the data."""
+    """What a sink can do. `stores_marker`: it keeps the Marker durably with the data."""
 
     guarantee: str  # "atomic" | "marked" | "per_key" | "none"
     stores_marker: bool = False
-    needs_index: bool = False
     #: in follow mode the target is emptied when the connector starts (file_output)
     starts_empty: bool = False
     #: the target records every step's changes one after the other (a file, a topic), so that

@@ -74,10 +74,6 @@ class LogBuffer:
             lines = tuple(self._lines)[skip:] if skip else tuple(self._lines)
             return Tail(lines, before, before - after, self._is_closed)
 
-    def last_lines(self, count: int) -> list[str]:
-        with self._lock:
-            return list(self._lines)[-count:]
-
     def listen(self, on_change: Callable[[], None]) -> Callable[[], None]:
         """Call `on_change` after every change, until the returned function is called."""
         with self._lock:

@@ -35,7 +35,6 @@ from penstock.pipeline.manifests import ManifestStore
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
 
-POLICIES = ("allow", "reject", "await_approval")
 Diff = Mapping[str, Any]
 
 

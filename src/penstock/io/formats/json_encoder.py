@@ -116,11 +116,6 @@ class JsonEncoder(Encoder):
         return join([objects, numbers], ["", f",{more}", f"}}{end}"], len(rows))
 
 
-def json_lines(rows: Batch, flavor: str) -> list[bytes]:
-    """Each row once, as a JSON object and a line end."""
-    return each(json_rows(rows, FLAVORS[flavor], after="\n"))
-
-
 def _key_fields(o: Options, update_format: str, schema: Schema) -> tuple[int, ...]:
     given = o.raw("key_fields", None)
     if given is None:

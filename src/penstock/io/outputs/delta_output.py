@@ -114,7 +114,6 @@ class DeltaSink(Sink):
         return Capabilities(
             guarantee="atomic" if self._is_replaced else "marked",
             stores_marker=True,
-            needs_index=self._is_table,
             starts_empty=self._mode == "truncate",
             is_log=not self._is_table,
         )

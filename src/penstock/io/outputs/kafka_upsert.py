@@ -92,9 +92,7 @@ class KafkaUpsertSink(Sink):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            guarantee="per_key", stores_marker=True, needs_index=True, can_diff=True
-        )
+        return Capabilities(guarantee="per_key", stores_marker=True, can_diff=True)
 
     def open(self) -> None:
         self._forget()

@@ -9,7 +9,6 @@ primary := SELECT … | VALUES … | TABLE t | ( query )
 from __future__ import annotations
 
 from penstock.sql import ast
-from penstock.sql.parser.expressions import _QUERY_START
 from penstock.sql.parser.tables import TableParser
 
 
@@ -273,6 +272,3 @@ class QueryParser(TableParser):
             items.append(self._grouping_item())
         self.expect(")")
         return ast.GroupingSets(self.span_from(start), kind, tuple(items))
-
-    def at_query(self) -> bool:
-        return self.key in _QUERY_START or self.key in ("(", "TABLE", "VALUE")
