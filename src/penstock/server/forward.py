@@ -25,6 +25,8 @@ from penstock.errors import TransientError
 
 #: how often a request that is still being sent looks whether its pipeline is there
 _LOOK_S = 1.0
+#: how long the rest of an answer of a worker that has ended may be read
+_LINGER_S = 60.0
 _PASSED_HEADERS = ("content-type", "content-disposition", "retry-after")
 
 
@@ -33,11 +35,15 @@ class Forwarder:
 
     def __init__(self) -> None:
         self._clients: dict[Path, httpx.AsyncClient] = {}
+        #: those of workers that have ended, each with a task that closes it
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def _client(self, socket: Path) -> httpx.AsyncClient:
         if socket not in self._clients:
             for gone in [path for path in self._clients if not path.exists()]:
-                del self._clients[gone]
+                task = asyncio.ensure_future(self._leave(self._clients.pop(gone)))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
             self._clients[socket] = httpx.AsyncClient(
                 # verify=False: the socket speaks no TLS, and certificates take 0.2 s to load
                 transport=httpx.AsyncHTTPTransport(
@@ -47,7 +53,17 @@ class Forwarder:
             )
         return self._clients[socket]
 
+    async def _leave(self, client: httpx.AsyncClient) -> None:
+        # one that is only dropped keeps its connections open until Python looks for cycles
+        try:
+            await asyncio.sleep(_LINGER_S)
+        finally:
+            await client.aclose()
+
     async def close(self) -> None:
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()
 
