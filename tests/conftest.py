@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 from tests.kafka_server import kafka
 
 __all__ = ["kafka"]
 
 # servers that tests start would otherwise compile all sources again: a second of CPU each
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# no test fails because the machine has other things to do
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
