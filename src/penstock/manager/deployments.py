@@ -70,7 +70,11 @@ class Deployments:
         if record.id in self._running:
             return
         storage_dir = self._storage_of(record)
-        storage_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            storage_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as problem:
+            self._roster.change(record, **lifecycle.without_storage(problem))
+            return
         deployment_id = uuid7()
         self._roster.say(record, "INFO", "Provisioning the pipeline")
         record = self._roster.change(

@@ -223,16 +223,27 @@ def compile_failed(record: PipelineRecord) -> Changes:
     """An early start whose program turned out not to compile goes back to Stopped."""
     if record.resources_desired == "Stopped":
         return {}
+    return _not_started(
+        f"The program of pipeline '{record.name}' does not compile"
+        f" ({record.program_status}, see program_error)",
+        "StartFailedDueToFailedCompilation",
+        {"compiler_error": record.program_status},
+    )
+
+
+def without_storage(problem: OSError) -> Changes:
+    """A start that finds no room for what the pipeline keeps ends in Stopped."""
+    where = problem.filename or "the data directory"
+    text = f"{where} cannot be made: {problem.strerror or problem}; mend that and start again"
+    return _not_started(text, "StorageError", None)
+
+
+def _not_started(message: str, code: str, details: Any) -> Changes:
     return {
         "resources_desired": "Stopped",
         "runtime_desired": None,
         "initial": None,
-        "deployment_error": {
-            "message": f"The program of pipeline '{record.name}' does not compile"
-            f" ({record.program_status}, see program_error)",
-            "error_code": "StartFailedDueToFailedCompilation",
-            "details": {"compiler_error": record.program_status},
-        },
+        "deployment_error": {"message": message, "error_code": code, "details": details},
     }
 
 

@@ -1,7 +1,12 @@
 """The pipelines of one server as they are on record: what is stored of each, its log, its events.
 
-Invariants: a record changes only in `put`, under `lock`, and is on disk before the lock is
-released; each change that a monitor can see is an event. Cost: one SQLite commit per change.
+Invariants: a record changes only in `put` and `change`, under `lock`, and is on disk before the
+lock is released; each change that a monitor can see is an event. Cost: one SQLite commit per
+change.
+
+Where the disk is full, what somebody wants is refused (`put`), but what has become of a pipeline
+is true nevertheless (`change`): it is written with the next record that the disk takes. A server
+that is killed before takes such a pipeline for what it was.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from penstock.errors import NotFound
+from penstock.errors import NotFound, TransientError
 from penstock.manager.logs import LogBuffer, manager_line
 from penstock.manager.records import PipelineRecord
 from penstock.manager.store import Store
@@ -27,6 +32,8 @@ class Roster:
         self._store = store
         self.lock = threading.RLock()
         self._records: dict[str, PipelineRecord] = {}
+        #: ids of records of which the disk has an earlier state
+        self._unwritten: set[str] = set()
         self._logs: dict[str, LogBuffer] = {}
         self._events: dict[str, deque[dict[str, Any]]] = {}
 
@@ -82,20 +89,45 @@ class Roster:
             self._adopt(record)
 
     def change(self, record: PipelineRecord, **changes: Any) -> PipelineRecord:
-        return self.put(record.changed(**changes))
+        """What has become of a pipeline, on disk as soon as the disk takes it."""
+        record = record.changed(**changes)
+        with self.lock:
+            try:
+                return self.put(record)
+            except TransientError as problem:
+                if record.id not in self._unwritten:
+                    self._unwritten.add(record.id)
+                    self.say(record, "ERROR", f"Its state is not on disk yet: {problem.message}")
+                return self._take(record)
 
     def put(self, record: PipelineRecord) -> PipelineRecord:
+        """What somebody wants it to be. Raises TransientError where the disk takes nothing."""
         with self.lock:
             self._store.put(record)
-            before = self._records[record.id].monitored()
-            self._records[record.id] = record
-            if before != record.monitored():
-                self._record_event(record)
+            self._unwritten.discard(record.id)
+            self._take(record)
+            self._catch_up()
             return record
+
+    def _take(self, record: PipelineRecord) -> PipelineRecord:
+        before = self._records[record.id].monitored()
+        self._records[record.id] = record
+        if before != record.monitored():
+            self._record_event(record)
+        return record
+
+    def _catch_up(self) -> None:
+        for pipeline_id in list(self._unwritten):
+            try:
+                self._store.put(self._records[pipeline_id])
+            except TransientError:
+                return
+            self._unwritten.discard(pipeline_id)
 
     def remove(self, record: PipelineRecord) -> None:
         with self.lock:
             self._store.delete(record.id)
+            self._unwritten.discard(record.id)
             del self._records[record.id], self._events[record.id]
             self._logs.pop(record.id).close()
 
@@ -106,6 +138,7 @@ class Roster:
     def close(self) -> None:
         """End the logs, and with them who follows them."""
         with self.lock:
+            self._catch_up()
             for log in self._logs.values():
                 log.close()
 

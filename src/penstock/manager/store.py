@@ -22,7 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.errors import Conflict, CorruptState, NotFound, UserError
+from penstock.errors import (
+    Conflict,
+    CorruptState,
+    NotFound,
+    PenstockError,
+    TransientError,
+    UserError,
+)
 from penstock.manager.records import PipelineRecord
 from penstock.wire.names import check_key_name
 from penstock.wire.stamps import uuid7
@@ -75,12 +82,15 @@ def using(data_dir: Path) -> Iterator[Path]:
 class Store:
     """All durable state of the API process. Thread-safe.
 
-    Raises UserError where the directory cannot be used, CorruptState where its file is not ours."""
+    Raises UserError where the directory cannot be used, CorruptState where its file is not ours.
+    Whatever writes raises TransientError where the disk is full or somebody else has the file for
+    long; nothing is written then, and the next call may succeed."""
 
     def __init__(self, data_dir: Path) -> None:
         with using(data_dir):
             path = data_dir / "penstock.db"
             path.touch(mode=0o600)
+        self._path = path
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, check_same_thread=False, timeout=10, isolation_level=None)
         try:
@@ -90,7 +100,7 @@ class Store:
         except sqlite3.DatabaseError as e:
             self._db.close()
             raise CorruptState(f"{path} cannot be used: {e}") from None
-        except CorruptState:
+        except PenstockError:
             self._db.close()
             raise
 
@@ -111,13 +121,16 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
+            except sqlite3.OperationalError as e:
+                raise TransientError(f"{self._path} cannot be written: {e}") from e
+            finally:
+                # a disk that is full may have ended it already
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
         with self._lock:

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.errors import Conflict, NotFound
+from penstock.errors import Conflict, NotFound, TransientError
 from penstock.manager import logs
+from penstock.manager.deployments import Deployments
 from penstock.manager.edits import create, parse_whole_definition
 from penstock.manager.logs import LogBuffer
 from penstock.manager.records import PipelineRecord
+from penstock.manager.roster import Roster
 from penstock.manager.store import Store
+from penstock.manager.workers import WorkerPool
 from tests.examples import examples
 
 
@@ -44,6 +47,73 @@ def test_names_are_unique_within_a_tenant_only_also_when_renaming(tmp_path: Path
         store.put(second.changed(name="a"))
     assert refused.value.code == "DuplicateName"
     assert sorted(r.name for r in store.pipelines()) == ["a", "a", "b"]
+    store.close()
+
+
+def fill(store: Store, pages: int | None) -> None:
+    """Let the file grow to so many pages, and no more; None: to what it has now."""
+    if pages is None:
+        (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_what_a_full_disk_refuses_is_accepted_once_there_is_room(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = record(store, "a").changed(program_code="x" * 100_000)
+    fill(store, None)
+    for _ in range(2):
+        with pytest.raises(TransientError) as refused:
+            store.put(first)
+        assert "penstock.db cannot be written: database or disk is full" in str(refused.value)
+    assert store.pipelines() == []
+    fill(store, 10_000)
+    store.put(first)
+    assert store.pipelines() == [first]
+    store.close()
+
+
+def test_what_has_become_of_a_pipeline_is_known_though_the_disk_is_full(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    roster = Roster(store)
+    first, second = record(store, "a"), record(store, "b")
+    roster.add(first)
+    roster.add(second)
+    fill(store, None)
+    error = {"message": "x" * 100_000, "error_code": "E", "details": None}
+    failed = roster.change(first, resources_status="Stopping", deployment_error=error)
+    failed = roster.change(failed, resources_status="Stopped")
+    assert roster[first.id] == failed and len(roster.events_of(first)) == 3
+    (told,) = [t for t in roster.log_of(first).tail().lines if "not on disk" in t]
+    assert "database or disk is full" in told
+    with pytest.raises(TransientError):
+        roster.put(second.changed(program_code="y" * 100_000))
+    assert roster[second.id] == second
+
+    fill(store, 10_000)
+    second = roster.change(second, program_status="Success")
+    assert store.pipelines() == [failed, second]
+    store.close()
+
+
+def test_a_start_without_a_place_for_its_storage_ends_stopped_and_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    roster = Roster(store)
+    wanted = record(store, "a").changed(program_status="Success", resources_desired="Provisioned")
+    roster.add(wanted)
+    (tmp_path / "pipelines").write_text("no folder")
+    pool = WorkerPool(("false",))
+    pool.close()
+    deployments = Deployments(
+        roster,
+        pool,
+        storage_of=lambda r: tmp_path / "pipelines" / r.id,
+        udf_of=lambda r: "",
+    )
+    deployments.deploy_if_wanted(wanted)
+    found = roster[wanted.id]
+    assert (found.resources_status, found.resources_desired) == ("Stopped", "Stopped")
+    assert found.deployment_error["error_code"] == "StorageError"
+    assert str(tmp_path / "pipelines") in found.deployment_error["message"]
     store.close()
 
 
