@@ -17,6 +17,7 @@ from penstock.data.types import BIGINT, VARBINARY, VARCHAR, Schema, schema
 from penstock.errors import PenstockError, UserError
 from penstock.io.contracts import InputContext
 from penstock.io.formats import make_parser
+from penstock.io.inputs import kafka_input
 from penstock.io.inputs.kafka_input import KafkaInput
 from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.values import ValueParser
@@ -61,8 +62,8 @@ def test_a_topic_is_read_from_its_beginning_to_its_end(
 
     assert ids(intake) == list(range(500))
     assert intake.ended.is_set() and not intake.errors
-    assert intake.positions[0] == {"offsets": {"0": 0, "1": 0}}
-    assert intake.positions[-1] is not None
+    assert intake.positions[0] is not None and intake.positions[-1] is not None
+    assert intake.positions[0]["offsets"] == {"0": 0, "1": 0}
     assert sum(intake.positions[-1]["offsets"].values()) == 501
 
 
@@ -80,7 +81,8 @@ def test_partitions_in_lockstep_hand_records_on_in_the_order_of_their_times(
     to_the_end(kafka, topic, synchronize_partitions=True).run(intake)
 
     assert [r[0] for r in intake.rows] == [*range(400), *range(400, 600, 2)]
-    assert intake.positions[-1] == {"offsets": {"0": 300, "1": 200, "2": 0}}
+    assert intake.positions[-1] is not None
+    assert intake.positions[-1]["offsets"] == {"0": 300, "1": 200, "2": 0}
 
 
 def test_a_record_passes_once_each_partition_that_is_not_at_its_end_has_one_as_late() -> None:
@@ -120,6 +122,46 @@ def test_it_goes_on_where_it_was_and_reads_new_partitions_from_their_beginning(
 
     expected = [i for i in range(20) if i % 2 == 1 or i // 2 >= 7]
     assert ids(intake) == expected
+
+
+def test_a_topic_that_was_made_again_is_fatal_or_read_from_its_beginning(
+    kafka: KafkaServer, intake: KeepingIntake
+) -> None:
+    """Though it is longer than what was read of the one before it."""
+    topic = kafka.new_topic()
+    kafka.produce(topic, message(1))
+    to_the_end(kafka, topic).run(intake)
+    position = intake.positions[-1]
+    assert position is not None
+    kafka.delete(topic)
+    until(lambda: topic not in kafka.admin.list_topics(timeout=30).topics, 30)
+    kafka.create(topic)
+    kafka.produce(topic, message(2), message(3))
+    strict = to_the_end(kafka, topic)
+    strict.resume(position)
+    with pytest.raises(PenstockError, match="removed and made again"):
+        strict.run(intake)
+    lenient = to_the_end(kafka, topic, resume_earliest_if_data_expires=True)
+    lenient.resume(position)
+    lenient.run(intake)
+
+    assert ids(intake) == [1, 2, 3]
+    assert [fatal for _, fatal in intake.errors] == [False]
+
+
+def test_a_topic_that_is_made_again_while_it_is_read_is_read_from_its_beginning(
+    kafka: KafkaServer, intake: KeepingIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_input, "LOOK_S", 0.1)
+    topic = kafka.new_topic()
+    kafka.produce(topic, message(1))
+    intake.run(connector(kafka, topic, resume_earliest_if_data_expires=True))
+    until(lambda: ids(intake) == [1])
+    kafka.delete(topic)
+    until(lambda: topic not in kafka.admin.list_topics(timeout=30).topics, 30)
+    kafka.create(topic)
+    kafka.produce(topic, message(2), message(3))
+    until(lambda: ids(intake) == [1, 2, 3], 60)
 
 
 def test_where_to_begin_is_latest_an_offset_or_a_time(

@@ -23,7 +23,8 @@ enable.partition.eof the input ends when each partition has been read to its end
 A record is parsed on its own: one that is cut short does not spoil the next. Records without a
 value are skipped. Read committed is the default, as in librdkafka.
 
-Position: {"offsets": {partition: next offset}}.
+Position: {"offsets": {partition: next offset}, "topic": its id}. A topic that was removed and made
+again has another id: its offsets mean nothing, which is like data that expired.
 
 Errors: brokers that are away are waited for; a topic that does not exist, too. Missing privileges
 and expired data are fatal.
@@ -83,6 +84,7 @@ class KafkaInput(InputConnector):
         self._ends = given.get("enable.partition.eof", "false") == "true"
         self._cluster = Cluster(given, f"topic '{self._topic}'")
         self._offsets: dict[int, int] | None = None
+        self._topic_id: str | None = None
 
     def validate(self) -> None:
         self._parser()
@@ -91,11 +93,13 @@ class KafkaInput(InputConnector):
 
     def resume(self, position: Position) -> None:
         self._offsets = {int(p): int(o) for p, o in position["offsets"].items()}
+        # a position of an earlier release has none
+        self._topic_id = position.get("topic")
 
     def run(self, intake: Intake) -> None:
         consumer = self._new_consumer()
         try:
-            _Reading(self, consumer, intake, self._offsets).run()
+            _Reading(self, consumer, intake, self._offsets, self._topic_id).run()
         finally:
             consumer.close()
 
@@ -126,6 +130,7 @@ class _Reading:
         consumer: Consumer,
         intake: Intake,
         offsets: Mapping[int, int] | None,
+        topic_id: str | None,
     ) -> None:
         self._config, self._consumer, self._intake = config, consumer, intake
         self._cluster, self._topic = config._cluster, config._topic
@@ -133,7 +138,7 @@ class _Reading:
         self._values = ValueParser(config.context.format, config._parser())
         #: next offset of each partition that is being read
         self._next: dict[int, int] = {}
-        self._resumed = offsets
+        self._resumed, self._id = offsets, topic_id
         self._ended: set[int] = set()
         self._lockstep = Lockstep() if config._is_in_lockstep else None
         self._held: set[int] = set()
@@ -146,13 +151,13 @@ class _Reading:
         self._intake.push(self._values.parse([]), 0, position=self._position())
         if self._resumed is None and self._config._start == "latest":
             self._intake.keep_position()
-        looked = time.monotonic()
+        self._looked = time.monotonic()
         while not (self._config._ends and self._ended == set(self._next)):
             self._intake.wait_while_paused()
             self._take(self._consumer.consume(BATCH, POLL_S))
-            if time.monotonic() - looked > LOOK_S:
-                self._patiently(self._look_for_partitions)
-                looked = time.monotonic()
+            if time.monotonic() - self._looked > LOOK_S:
+                self._patiently(self._look)
+                self._looked = time.monotonic()
         self._intake.end_of_input()
 
     # where to begin
@@ -175,6 +180,11 @@ class _Reading:
 
     def _begin(self) -> None:
         partitions = self._list()
+        now = self._identity()
+        if self._id not in (None, now):
+            self._report_another()
+            self._resumed = {}
+        self._id = now
         if self._resumed is not None:
             known = {p: o for p, o in self._resumed.items() if p in partitions}
             fresh = self._start_of([p for p in partitions if p not in known], "earliest")
@@ -184,6 +194,25 @@ class _Reading:
             # whatever is in a topic that was not there came after we began
             is_new = self._was_missing and start == "latest"
             self._assign(self._start_of(partitions, "earliest" if is_new else start))
+
+    def _identity(self) -> str:
+        """What tells the topic from another one of its name."""
+        with self._cluster.errors("describing the topic"):
+            asked = self._cluster.admin().describe_topics(
+                self._kafka.TopicCollection([self._topic]), request_timeout=TRY_S
+            )
+            return str(asked[self._topic].result(TRY_S + 1).topic_id)
+
+    def _report_another(self) -> None:
+        what = "was removed and made again since it was read: its offsets mean nothing"
+        if not self._config._skips_expired:
+            raise self._fatal(
+                f"cannot go on: it {what}. Set resume_earliest_if_data_expires, or start the "
+                "pipeline from its beginning"
+            )
+        self._intake.error(
+            f"kafka_input: reading topic '{self._topic}' from its beginning: it {what}", fatal=False
+        )
 
     def _list(self) -> list[int]:
         """The topic's partitions, those asked for only."""
@@ -232,8 +261,21 @@ class _Reading:
         )
         self._next.update(starts)
 
-    def _look_for_partitions(self) -> None:
-        if self._config._only is None:
+    def _look(self) -> None:
+        """Whether there are new partitions, or all are."""
+        now = self._identity()
+        if now != self._id:
+            self._report_another()
+            starts = self._start_of(self._list(), "earliest")
+            if self._lockstep is not None:
+                self._hand_on([m for p in list(self._next) for m in self._lockstep.drain(p)])
+            self._consumer.incremental_unassign(
+                [self._kafka.TopicPartition(self._topic, p) for p in self._next]
+            )
+            self._next, self._held, self._ended = {}, set(), set()
+            self._assign(starts)
+            self._id = now
+        elif self._config._only is None:
             new = [p for p in self._list() if p not in self._next]
             if new:
                 self._assign(self._start_of(new, "earliest"))
@@ -293,7 +335,8 @@ class _Reading:
         return f is None or f(m.headers() or [])
 
     def _position(self) -> Position:
-        return {"offsets": {str(p): o for p, o in sorted(self._next.items())}}
+        offsets = {str(p): o for p, o in sorted(self._next.items())}
+        return {"offsets": offsets, "topic": self._id}
 
     def _note(self, m: Message, error: KafkaError) -> None:
         name = error.name()
@@ -308,6 +351,8 @@ class _Reading:
             raise translated
         else:
             self._trouble(error.str())
+            if name == "UNKNOWN_TOPIC_OR_PART":
+                self._looked = 0.0  # it may come back as another
 
     def _expired(self, p: int) -> None:
         """Retention has removed records before they were read, or the topic was made anew."""
