@@ -229,12 +229,10 @@ class Forms(Values):
         z = f"SELECT {k}, CAST(MAX({v}) AS BIGINT) AS {v} FROM ({self.listed(depth, columns)}) z"
         rows = f"({z} GROUP BY {k}) z CROSS JOIN ({group}) o"
         call, n = self.pick([f"SUM({v})", f"COUNT({v})", "COUNT(*)", f"MAX({v})"]), self.name("c")
+        only = ""
         if self.maybe(3):
-            call = f"{call}{{}} FILTER (WHERE {self.test({k: columns[k], v: 'big'}, 0)})"
-        else:
-            call += "{}"
-        ours = f"SELECT {g}, {call.format(f' WITHIN DISTINCT ({k})')} AS {n} FROM {rows}"
-        theirs = (
-            f"SELECT {g}, {call.format('')} AS {n} FROM (SELECT DISTINCT {g}, {k}, {v} FROM {rows})"
-        )
+            only = f" FILTER (WHERE {self.test({k: columns[k], v: 'big'}, 0)})"
+        ours = f"SELECT {g}, {call} WITHIN DISTINCT ({k}){only} AS {n} FROM {rows}"
+        distinct = f"SELECT DISTINCT {g}, {k}, {v} FROM {rows}"
+        theirs = f"SELECT {g}, {call}{only} AS {n} FROM ({distinct})"
         return f"⟦{ours}¦{theirs}⟧ GROUP BY {g}", {**keyed, n: "big"}

@@ -97,17 +97,20 @@ class Recursions(Forms):
         columns = self._parts(p, name, depth, "starts", "edges", "others")
         one, two = f"{name}_one", f"{name}_two"
         test = self.test({"o.x": columns["x"], "e.y": columns["x"]}, 0)
-        step = f"o.x, e.y FROM {{}} o JOIN {{}} e ON o.y = e.x WHERE {test}"
+
+        def step(other: str, edges: str) -> str:
+            return f"o.x, e.y FROM {other} o JOIN {edges} e ON o.y = e.x WHERE {test}"
+
         edges = (
             f"(SELECT 2 AS g, x, y FROM {name}_edges UNION ALL SELECT 1, x, y FROM {name}_others)"
         )
         both = (
             f"WITH RECURSIVE m(g, x, y) AS (SELECT 1, x, y FROM {name}_starts UNION"
-            f" SELECT 3 - o.g, {step.format('m', edges)} AND o.g = e.g)"
+            f" SELECT 3 - o.g, {step('m', edges)} AND o.g = e.g)"
             " SELECT x, y FROM m WHERE g ="
         )
-        ours = f"SELECT x, y FROM {name}_starts UNION SELECT {step.format(two, f'{name}_edges')}"
+        ours = f"SELECT x, y FROM {name}_starts UNION SELECT {step(two, f'{name}_edges')}"
         p.queries[one] = f"⟦{ours}¦{both} 1⟧"
-        p.queries[two] = f"⟦SELECT {step.format(one, f'{name}_others')}¦{both} 2⟧"
+        p.queries[two] = f"⟦SELECT {step(one, f'{name}_others')}¦{both} 2⟧"
         self._declare(p, one, one, two, kind=columns["x"])
         return {one: columns, two: columns}
