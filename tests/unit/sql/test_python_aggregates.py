@@ -113,6 +113,10 @@ def test_an_aggregate_is_its_function_of_the_rows_of_a_group(history: Any) -> No
          "the aggregate product cannot be used in WHERE"),
         ("CREATE AGGREGATE product(x INT) RETURNS INT; CREATE TABLE t (x INT);"
          "CREATE VIEW v AS SELECT product(*) AS p FROM t", "product(*) makes no sense"),
+        ("CREATE AGGREGATE product(x INT) RETURNS INT; CREATE TABLE t (x INT);"
+         "CREATE VIEW v AS SELECT product(product(x)) AS p FROM t", "an argument of product"),
+        ("CREATE AGGREGATE product(x INT) RETURNS INT; CREATE TABLE t (x INT);"
+         "CREATE VIEW v AS SELECT product(x) WITHIN DISTINCT (x) AS p FROM t", "in product is not"),
     ],
 )  # fmt: skip
 def test_a_wrong_declaration_or_call_is_refused(declare: str, says: str) -> None:
@@ -120,6 +124,24 @@ def test_a_wrong_declaration_or_call_is_refused(declare: str, says: str) -> None
         compile_program(declare, UDF)
 
     assert any(says in m.message for m in caught.value.messages), caught.value.messages
+
+
+def test_distinct_of_a_linear_aggregate_is_about_its_arguments() -> None:
+    """2 and -2 have one square and are two values; their pairs with 1 and 3 are three."""
+    plan = compile_program(
+        "CREATE TABLE t (x INT, y INT); CREATE LINEAR AGGREGATE squares(x INT) RETURNS INT;"
+        "CREATE LINEAR AGGREGATE wide(x INT, y INT) RETURNS INT;"
+        "CREATE MATERIALIZED VIEW v AS SELECT squares(DISTINCT x) AS s, wide(DISTINCT x, y) AS w,"
+        " squares(DISTINCT x) FILTER (WHERE y > 1) AS f FROM t;",
+        UDF,
+    )
+    circuit = compile_circuit(plan)
+    rows = [(2, 1), (-2, 1), (2, 3), (2, 3), (None, 1)]
+    circuit.step({"t": [as_input(plan.tables[0].schema, [(row, 1) for row in rows])]})
+    assert [row for row, _ in batch_to_rows(circuit.snapshot("v").batch())] == [(-8, 7, -4)]
+
+    circuit.step({"t": [as_input(plan.tables[0].schema, [((-2, 1), -1), ((2, 3), -1)])]})
+    assert [row for row, _ in batch_to_rows(circuit.snapshot("v").batch())] == [(-4, 8, -4)]
 
 
 def test_without_python_a_declaration_is_refused() -> None:

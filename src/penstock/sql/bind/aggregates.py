@@ -34,6 +34,7 @@ def aggregate(
 ) -> Expr:
     """The call of an aggregate; `user`: whose rows the built-in one `name` collects."""
     is_array, null_free = name == "ARRAY_AGG", e.nulls == "IGNORE"
+    called = e.name.name if user else name
     for given, what in (
         (e.order_by and not is_array, "ORDER BY"),
         (e.nulls and not is_array, "IGNORE NULLS"),
@@ -41,18 +42,18 @@ def aggregate(
         (e.within_distinct and (e.distinct or is_array), "WITHIN DISTINCT"),
     ):  # fmt: skip
         if given:
-            raise unsupported(e.span, f"{what} in {name}")
-    called = e.name.name if user else name
-    inner = binder.arguments_of(f"an argument of {name}")
+            raise unsupported(e.span, f"{what} in {called}")
+    inner = binder.arguments_of(f"an argument of {called}")
     args = [build.string_of(inner.bind(a)) for a in e.args if not isinstance(a, ast.Star)]
-    if user is not None:
-        if len(args) != len(e.args):
-            raise BindError(e.span, f"{e.name.name}(*) makes no sense; only COUNT takes *")
-        args = [user.collected(args, e.span)]
-    elif len(args) != len(e.args) and (name != "COUNT" or args):
-        raise BindError(e.span, f"{name}(*) makes no sense; only COUNT takes *")
+    if len(args) != len(e.args) and (name != "COUNT" or args or user):
+        raise BindError(e.span, f"{called}(*) makes no sense; only COUNT takes *")
     if e.distinct and len(args) != len(e.args):
         raise BindError(e.span, f"{name}(DISTINCT *) makes no sense: name the columns that differ")
+    distinct, within = e.distinct, [build.string_of(inner.bind(x)) for x in e.within_distinct]
+    if user is not None:
+        if distinct and not is_array:  # a sum of what rows give: the rows are to differ
+            distinct, within = False, args
+        args = [user.collected(args, e.span)]
     if not e.args and name == "COUNT":
         raise BindError(e.span, "COUNT needs an argument: write COUNT(*) to count rows")
     bits = f"${name}" if _takes_bytes(name, args) else None
@@ -62,7 +63,7 @@ def aggregate(
         raise BindError(e.span, "ARRAY_AGG takes one value")
     order = [windows.order_item(inner, item) for item in e.order_by]
     if e.distinct and any(key != args[0] for key, _, _ in order):
-        raise BindError(e.span, "ARRAY_AGG(DISTINCT …) can be ordered by its value only")
+        raise BindError(e.span, f"{called}(DISTINCT …) can be ordered by its value only")
     args += [key for key, _, _ in order]
     try:
         function = resolve_aggregate(name, [a.type for a in args])
@@ -76,9 +77,8 @@ def aggregate(
         keep = is_there if keep is None else build.and_([keep, is_there])
     if keep is not None:
         wanted = build.only_where(keep, wanted)
-    if e.distinct and not takes_distinct(name):
+    if distinct and not takes_distinct(name):
         raise BindError(e.span, f"{name} takes no DISTINCT")
-    within = tuple(build.string_of(inner.bind(x)) for x in e.within_distinct)
     operands = (*wanted, *within, *(() if keep is None else (keep,)))
     level = _level(binder, operands)
     if binder.place is not None and not level:
@@ -88,11 +88,9 @@ def aggregate(
     is_full = not function.needs_two and not skips
     if binder.grouped and not level and keep is None and is_full:
         function = replace(function, result=function.result.with_nullable(False))
-    wanted, within = _outward(wanted, level), _outward(within, level)
+    wanted, keys = _outward(wanted, level), _outward(tuple(within), level)
     (keep,) = (None,) if keep is None else _outward((keep,), level)
-    found: Expr = Aggregated(
-        function.result, function, wanted, e.distinct, keep, within, span=e.span
-    )
+    found: Expr = Aggregated(function.result, function, wanted, distinct, keep, keys, span=e.span)
     for _ in range(level):
         found = Outer(found.type, found, span=e.span)
     if name in _OF_Y and args[0].type.kind in NUMBERS - FLOATS:
