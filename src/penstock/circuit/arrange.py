@@ -6,7 +6,8 @@ During a step the spine holds the rows from before it and `pending` those of the
 has both sides of the product rule at hand. One arrangement serves every join over the same
 stream and key.
 
-State: every row that can match, in a spine; on demand, the number of rows per key.
+State: every row that can match, in a spine, unless its readers ask for no more than whether a
+       key is there; on demand, the number of rows per key.
 Cost:  an append of the delta per step; where the spine is probed, an entry of a hash table for
        each row. Sorts and merges happen in the background.
 """
@@ -56,6 +57,8 @@ class Arrange(Node):
         self.spine.is_over = self._is_over
         self.unmatched: Batch | None = None
         self.counts: KeyCounts | None = None
+        #: whether a reader looks into the spine
+        self.keeps_rows = False
         self._pending: Spine | None = None
         self._hashes: U64 | None = None
         #: which rows each reader has done with
@@ -82,6 +85,10 @@ class Arrange(Node):
             self.counts = KeyCounts(GroupTable(tuple(types[k] for k in self.key)))
             self.counts.is_over = self._is_key_over
         return self.counts
+
+    def keep_rows(self) -> None:
+        """Have the rows kept; to be called while the circuit is built."""
+        self.keeps_rows = True
 
     @property
     def pending(self) -> Spine | None:
@@ -113,7 +120,7 @@ class Arrange(Node):
         return delta
 
     def commit(self) -> None:
-        if self.delta is not None:
+        if self.delta is not None and self.keeps_rows:
             # who looked in it will in the next step
             insert = self.spine.insert_soon if self.spine.was_read else self.spine.insert_later
             insert(self.delta, self._hashes)
@@ -129,7 +136,8 @@ class Arrange(Node):
 
     def parts(self) -> Mapping[str, Part]:
         counts = {} if self.counts is None else self.counts.parts()
-        return {"rows": self.spine, **counts}
+        rows = {"rows": self.spine} if self.keeps_rows else {}
+        return {**rows, **counts}
 
     def state_rows(self) -> int:
         return len(self.spine) + (0 if self.counts is None else len(self.counts))

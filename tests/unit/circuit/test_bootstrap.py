@@ -111,6 +111,27 @@ CREATE MATERIALIZED VIEW path AS SELECT s, t FROM edge UNION ALL SELECT s, t FRO
 ENDS = "CREATE MATERIALIZED VIEW ends AS SELECT s, MAX(t) AS far FROM path GROUP BY s;"
 
 
+def test_rows_whose_presence_alone_counts_are_not_kept_until_a_new_view_pairs_them(
+    tmp_path: Path,
+) -> None:
+    missing = T + U.replace(");", ") WITH ('materialized' = 'true');")
+    missing += (
+        "CREATE VIEW v AS SELECT k FROM t WHERE NOT EXISTS (SELECT * FROM u WHERE u.k = t.k);"
+    )
+    pairs = "CREATE VIEW w AS SELECT a.k, b.x FROM u a JOIN (SELECT k, x FROM t) b ON a.k = b.k;"
+    store = StateStore(tmp_path)
+    saved = saved_by(missing, store, t=[((1, 5), 1), ((2, 5), 1)], u=[((1, 7), 4)])
+    kept = [n["parts"].keys() for n in saved["nodes"].values() if n["name"].startswith("arrange")]
+    assert sorted(map(sorted, kept)) == [["counts", "keys"], ["rows"]]
+
+    plan, circuit = started(missing + pairs)
+    emitted = circuit.bootstrap(store, saved)
+    assert {n: dict(batch_to_rows(b)) for n, b in emitted.items()} == {"w": {(1, 5): 4}}
+    assert feed(plan, circuit, u=[((1, 7), -4), ((2, 7), 1)]) == {
+        "u": {(1, 7): -4, (2, 7): 1}, "v": {(1,): 1, (2,): -1}, "w": {(1, 5): -4, (2, 5): 1},
+    }  # fmt: skip
+
+
 def test_a_recursive_view_keeps_its_state_below_a_new_view(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     saved = saved_by(EDGES + PATHS, store, edge=[((1, 2), 1), ((2, 3), 1), ((3, 1), 1)])

@@ -55,7 +55,8 @@ class Join(Node):
                  left, right, full: also the rows without a partner, padded with NULLs; semi and
                  anti: the left rows with and without a partner.
     Incremental: the product rule for pairs, changes of presence for the rest (module docstring).
-    State: none of its own; the two arrangements, shared with other joins.
+    State: none of its own; the two arrangements, shared with other joins. Of the right rows of a
+           semi or anti join without a residual there are only counts.
     Cost:  O(matches of the deltas) probes and gathers; where both sides retract, their pairs are
            consolidated.
 
@@ -83,6 +84,9 @@ class Join(Node):
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
         #: which rows of either side cannot find a partner any more
         self.expiries = left.expiry(), right.expiry()
+        left.keep_rows()
+        if residual is not None or kind in _PAIRS:
+            right.keep_rows()
         if residual is None:
             if kind in _KEEPS_LEFT:
                 right.count_keys()
