@@ -172,6 +172,12 @@ def test_a_cell_of_text_is_no_python() -> None:
     ]  # fmt: skip
 
 
+def test_a_grid_is_as_wide_as_its_longest_cell_wherever_that_stands() -> None:
+    sql = "SELECT CASE WHEN range = 15000 THEN 'é' || repeat('x', 30) END AS v FROM range(15001)"
+    lines = answer(sql).decode().splitlines()
+    assert len(lines) == 15_001 + 4 and {len(line) for line in lines} == {35}
+
+
 def test_an_unknown_relation_names_those_that_were_meant() -> None:
     message = refusal("SELECT * FROM totls")
     assert "there is no table or view 'totls'" in message and "did you mean totals?" in message
