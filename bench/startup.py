@@ -50,7 +50,9 @@ def _changed_program() -> Figure:
 
 
 def _first_server() -> Figure:
-    with tempfile.TemporaryDirectory() as name, _new_installation(Path(name)):
+    # the server goes on compiling until it ends
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folder as name, _new_installation(Path(name)):
         started = time.monotonic()
         with Server(Path(name) / "state") as server:
             server.create(PROGRAM.format(i=0))
