@@ -14,6 +14,7 @@ from penstock.errors import SqlError
 from penstock.sql.program import compile_program
 from tests.examples import examples
 from tests.property import grammar
+from tests.property.grammar_values import spelt
 from tests.property.programs import TABLES
 from tests.unit.sql.test_bind_queries import QUERIES
 from tests.unit.sql.test_bind_queries import TABLES as SMALL_TABLES
@@ -86,9 +87,10 @@ SWAPS = [
 def test_a_program_with_other_words_compiles_or_is_refused(seed: int) -> None:
     """The grammar holds, the meaning as a rule does not."""
     r = random.Random(seed)
-    tables = ";\n".join(grammar.TABLES.values())
     for _ in range(4):
-        tokens = NUMBER_OR_TOKEN.findall(grammar.Writer(r, depth=1).program().queries["v0"])
+        program = grammar.Writer(r, depth=1).program()
+        tables = spelt(";\n".join(program.tables), 0)
+        tokens = NUMBER_OR_TOKEN.findall(spelt(program.queries["v0"], 0))
         for _ in range(r.choice([1, 1, 2, 4])):
             at = r.randrange(len(tokens))
             swaps = next((s for s in SWAPS if tokens[at] in s), [tokens[at]])
