@@ -188,6 +188,9 @@ class Site:
         self.statuses: list[int] = []
         self.cut_after: list[int] = []
         self.has_ranges = True
+        #: how many bytes before (or behind) the asked one a range begins
+        self.range_off_by = 0
+        self.more_headers: dict[str, str] = {}
         self.delay = 0.0
         site = self
 
@@ -212,13 +215,20 @@ class Site:
             h.send_header("Content-Length", "0")
             h.end_headers()
             return
-        start = 0
+        start, size = 0, len(self.body)
         wanted = h.headers.get("Range")
         if wanted and self.has_ranges and h.headers.get("If-Range", self.etag) == self.etag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
-        h.send_response(206 if start else 200)
-        h.send_header("ETag", self.etag)
-        h.send_header("Content-Length", str(len(self.body) - start))
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) - self.range_off_by
+        is_beyond = start >= size
+        h.send_response(416 if is_beyond else 206 if start else 200)
+        if start:
+            where = "*" if is_beyond else f"{start}-{size - 1}"
+            h.send_header("Content-Range", f"bytes {where}/{size}")
+        if self.etag:
+            h.send_header("ETag", self.etag)
+        for name, value in self.more_headers.items():
+            h.send_header(name, value)
+        h.send_header("Content-Length", str(max(0, size - start)))
         h.end_headers()
         body = self.body[start:]
         if self.cut_after:
@@ -272,6 +282,44 @@ def test_a_resource_that_changed_is_not_mixed(site: Site, intake: KeepingIntake)
     assert not intake.ended.is_set()
 
 
+@pytest.mark.parametrize(("off_by", "is_right"), [(100, True), (-100, False)])
+def test_a_range_counts_from_where_the_answer_says_that_it_begins(
+    site: Site, intake: KeepingIntake, off_by: int, is_right: bool
+) -> None:
+    site.cut_after = [50_000]
+    site.range_off_by = off_by
+    UrlInput(context(path=site.url)).run(intake)
+    assert intake.ended.is_set() == is_right
+    assert [r[0] for r in intake.rows] == list(range(len(intake.rows)))
+    if not is_right:
+        message, fatal = intake.errors[-1]
+        assert fatal and "asked for the bytes from" in message
+
+
+@pytest.mark.parametrize("has_ranges", [True, False])
+def test_a_resource_without_a_version_that_got_shorter_has_changed(
+    site: Site, intake: KeepingIntake, has_ranges: bool
+) -> None:
+    site.etag, site.has_ranges, site.cut_after = "", has_ranges, [50_000]
+    thread = intake.run(UrlInput(context(path=site.url)))
+    until(lambda: intake.errors)
+    site.body = site.body[:40_000]
+    thread.join(10)
+    message, fatal = intake.errors[-1]
+    assert fatal and "changed" in message
+    assert not intake.ended.is_set()
+
+
+def test_a_body_that_is_compressed_though_nobody_asked_is_refused(
+    site: Site, intake: KeepingIntake
+) -> None:
+    site.more_headers = {"Content-Encoding": "gzip"}
+    UrlInput(context(path=site.url)).run(intake)
+    ((message, fatal),) = intake.errors
+    assert fatal and "gzip" in message
+    assert intake.rows == []
+
+
 def test_a_long_pause_drops_the_connection_and_resumes(site: Site, intake: KeepingIntake) -> None:
     site.delay = 0.01
     thread = intake.run(UrlInput(context(path=site.url, pause_timeout=0.1)))
@@ -304,12 +352,12 @@ def test_a_busy_server_is_asked_again(site: Site, intake: KeepingIntake) -> None
 def test_a_refused_connection_is_retried_and_then_fatal(
     intake: KeepingIntake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.io.inputs.url_input._FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("penstock.io.inputs.url_input._FIRST_RETRY_S", 0.0001)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     UrlInput(context(path=f"http://127.0.0.1:{port}/")).run(intake)
-    assert [fatal for _, fatal in intake.errors] == [False] * 4 + [True]
+    assert [fatal for _, fatal in intake.errors] == [False] * 9 + [True]
     assert "refused" in intake.errors[-1][0]
 
 

@@ -7,18 +7,19 @@ A reader thread downloads into a short queue, so that pausing and stopping never
 network. A dropped connection is resumed with a Range request from the first byte that was not
 delivered yet, guarded by the ETag (or date) of the first answer: a resource that changed meanwhile
 is a fatal error, never a mixture. A server without ranges sends all again; what is known is
-skipped.
+skipped. A resource without ETag and date that changed is noticed only if it got shorter.
 
 Position: the byte offset of the first record that was not delivered, the parser's state there, and
 which version (ETag or date) of the resource that is about.
 
 Errors: 4xx is fatal at once; anything else is retried with growing pauses, fatal after
-MAX_ATTEMPTS attempts without a single new byte.
+MAX_ATTEMPTS attempts (100 s) without a single new byte.
 """
 
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,12 @@ from penstock.io.contracts import InputConnector, InputContext, Intake, Parser, 
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
 
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 10
 _FIRST_RETRY_S = 0.2
 _QUEUED_CHUNKS = 8
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+#: where an answer begins in the resource, and how long that is ("*": not said)
+_RANGE = re.compile(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)$")
 
 
 class UrlInput(InputConnector):
@@ -112,6 +115,10 @@ class _Failed(Exception):
         self.is_final = is_final
 
 
+def _changed(how: str) -> _Failed:
+    return _Failed(f"the resource changed while it was being read: {how}", is_final=True)
+
+
 class _Resource:
     """Where we are in which version of the resource."""
 
@@ -133,15 +140,41 @@ class _Resource:
         """How many bytes of this answer are known already; raises _Failed."""
         status = response.status_code
         if status == 416 and self.offset:
+            _, size = self._range_of(response)
+            if size not in (None, self.offset):
+                raise _changed(f"it has {size} bytes, {self.offset} of it were read")
             return 0  # nothing follows the last byte we have
         if status not in (200, 206):
             is_final = 400 <= status < 500 and status not in (408, 425, 429)
             raise _Failed(f"{status} {response.reason_phrase}", is_final=is_final)
         version = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if self.offset and version != self.version:
-            raise _Failed("the resource changed while it was being read", is_final=True)
+            raise _changed(f"it is {version}, it was {self.version}")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise _Failed(
+                f"the server sends it as {encoding} though it was asked not to: let it send the "
+                "resource as it is",
+                is_final=True,
+            )
         self.version = version
-        return self.offset if status == 200 else 0
+        if status == 200:
+            return self.offset
+        start, _ = self._range_of(response)
+        if start is None or start > self.offset:
+            raise _Failed(
+                f"asked for the bytes from {self.offset} on, the server sent "
+                f"{response.headers.get('Content-Range', 'some without saying which')}",
+                is_final=True,
+            )
+        return self.offset - start
+
+    @staticmethod
+    def _range_of(response: httpx.Response) -> tuple[int | None, int | None]:
+        """Its first byte and the size of the resource, as far as the answer says so."""
+        found = _RANGE.match(response.headers.get("Content-Range", ""))
+        start, size = found.groups("*") if found else ("*", "*")
+        return None if start == "*" else int(start), None if size == "*" else int(size)
 
 
 class _Download:
@@ -208,6 +241,8 @@ class _Download:
                 known, data = max(0, known - len(data)), data[known:]
             if data and not self._put(data):
                 return
+        if known:
+            raise _changed(f"it ends {known} bytes before what was read of it")
 
     def _put(self, item: bytes | Exception | None) -> bool:
         while not self._dropped.is_set():
