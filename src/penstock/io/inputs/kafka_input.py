@@ -44,6 +44,7 @@ from penstock.io.kafka.client import TRY_S, Cluster, client_options
 from penstock.io.kafka.filters import HeaderFilter, header_filter
 from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.metadata import RecordTelling
+from penstock.io.kafka.topic import is_another
 from penstock.io.kafka.values import ValueParser
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _Reading:
     def _begin(self) -> None:
         partitions = self._list()
         now = self._identity()
-        if self._id not in (None, now):
+        if is_another(now, self._id):
             self._report_another()
             self._resumed = {}
         self._id = now
@@ -264,7 +265,7 @@ class _Reading:
     def _look(self) -> None:
         """Whether there are new partitions, or all are."""
         now = self._identity()
-        if now != self._id:
+        if is_another(now, self._id):
             self._report_another()
             starts = self._start_of(self._list(), "earliest")
             if self._lockstep is not None:
@@ -274,11 +275,11 @@ class _Reading:
             )
             self._next, self._held, self._ended = {}, set(), set()
             self._assign(starts)
-            self._id = now
         elif self._config._only is None:
             new = [p for p in self._list() if p not in self._next]
             if new:
                 self._assign(self._start_of(new, "earliest"))
+        self._id = now
 
     # reading
 

@@ -14,6 +14,14 @@ from penstock.io.contracts import SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import TRY_S, Cluster
 
 DEFAULT_MAX_BYTES = 1_000_000
+#: the id that brokers tell which give topics none (before 2.8, or not upgraded yet): all zeros
+NO_ID = "A" * 22
+
+
+def is_another(id: str | None, known: str | None) -> bool:
+    """Whether two ids of one name are of two topics, the older one having been removed. An id that
+    is unknown (None, or `NO_ID`) says nothing: the broker may have learnt ids meanwhile."""
+    return id != known and not {id, known} & {None, "", NO_ID}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
 from penstock.io.kafka.reading import Piece, ends_of, latest_offsets, scan
 from penstock.io.kafka.state import TopicState
-from penstock.io.kafka.topic import Topic
+from penstock.io.kafka.topic import Topic, is_another
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer
@@ -257,7 +257,7 @@ class TopicWriter:
         nothing had happened. A look at the topic takes a millisecond or two."""
         claimed = self.topic.id
         lost = "it was deleted"
-        if self.topic.count_partitions() is not None and self.topic.id == claimed:
+        if self.topic.count_partitions() is not None and not is_another(self.topic.id, claimed):
             lost = self._lost(self._state)
         if lost:
             raise SinkUnavailable(
