@@ -151,6 +151,26 @@ def test_a_target_without_the_needed_privilege_is_refused_before_anything_is_tou
     p.stop()
 
 
+def test_a_database_that_is_not_there_is_told_of_and_waited_for(
+    system: System, postgres: PostgresServer
+) -> None:
+    uri = postgres.uri("later")
+    p = system.pipeline(program(uri))
+    p.send("t", {"id": 1, "v": "a", "n": "1.00"}, wait=False)
+    deadline = time.monotonic() + 60
+    while (found := p.get("/views/m/connectors/pg/stats").json())["health"]["status"] == "Healthy":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert 'database "later" does not exist' in found["health"]["description"]
+    with psycopg.connect(postgres.uri("postgres"), autocommit=True) as db:
+        db.execute("CREATE DATABASE later")
+
+    p.send("t", {"id": 2, "v": "b", "n": None})
+    assert as_text(rows(uri)) == expected(p)
+    assert p.get("/views/m/connectors/pg/stats").json()["health"]["status"] == "Healthy"
+    p.stop()
+
+
 def test_a_server_that_cannot_be_reached_makes_the_reset_wait(
     system: System, postgres: PostgresServer
 ) -> None:
@@ -158,6 +178,8 @@ def test_a_server_that_cannot_be_reached_makes_the_reset_wait(
     p = system.pipeline(program(uri))
     p.send("t", {"id": 1, "v": "a", "n": "1.00"})
     postgres.stop()
+    audit = p.post("/views/m/connectors/pg/audit")
+    assert audit.status_code == 503 and "refused" in audit.json()["message"], audit.text
     answer = p.reset("m", "pg")
     assert answer.status_code == 200, answer.text
     time.sleep(0.2)

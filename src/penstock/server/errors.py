@@ -3,7 +3,8 @@
     UserError(code="UnknownPipelineName") ──► 404 {"message", "error_code", "details"}
 
 The status follows from the error's class, unless its code is in the contract's table under another
-one. An exception outside the tree is a bug: 500, with the traceback in the log and not in the body.
+one; what may succeed later is never a 500. An exception outside the tree is a bug: 500, with the
+traceback in the log and not in the body.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ _STATUS_OF_CODE: dict[str, int] = {
 
 def status_of(error: PenstockError) -> int:
     """The HTTP status of an error."""
-    if error.code in _STATUS_OF_CODE:
-        return _STATUS_OF_CODE[error.code]
+    status = _STATUS_OF_CODE.get(error.code)
+    if status is not None and not (status == 500 and isinstance(error, TransientError)):
+        return status
     for kind, status in _STATUS_OF_CLASS:
         if isinstance(error, kind):
             return status

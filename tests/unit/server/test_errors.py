@@ -43,6 +43,8 @@ from penstock.server.oidc import Identity
         (PenstockError("m"), 500),
         (EnterpriseFeature("m"), 501),
         (TransientError("m"), 503),
+        (TransientError("m", code="OutputTransportError"), 503),
+        (UserError("m", code="OutputTransportError"), 500),
         (ValueError("m"), 500),
     ],
 )
