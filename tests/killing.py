@@ -1,12 +1,14 @@
 """A process that is killed at the n-th change that it makes to files, whoever makes it: our code,
-SQLite's, DuckDB's, Arrow's threads.
+SQLite's, DuckDB's, Arrow's threads; or in which that call fails.
 
     killed_at(work, folder, n) ─► fork ─► work() … │ n-th call that changes a file ─► SIGKILL
+    failed_at(work, folder, n) ─► fork ─► work() … │ n-th call that changes or syncs one ─► -1
 
 The child asks the kernel (seccomp, ptrace) to stop it before each system call that may change a
 file. Between two of them what is on disk stays as it is, so the states that are tried are all that
 a kill can leave, but for a single write torn in two. A sync changes nothing that survives a kill
-of the process alone, and is not counted.
+of the process alone, and is not counted then. A call that fails does so with ENOSPC, or with EIO
+where it takes no room, and is not made; those after it are.
 
 To be used in a process of one thread, as every fork should be. Linux on x86-64 only.
 
@@ -16,6 +18,7 @@ Source: man 2 ptrace, seccomp.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import signal
@@ -24,7 +27,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-_TRACEME, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 7, 0x4200, 0x420E
+_TRACEME, _POKE, _CONT, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 6, 7, 0x4200, 0x420E
+#: where the registers of a stopped process are: its answer, the number of its system call
+_RAX, _ORIG_RAX = 80, 120
 #: new threads and processes are traced too, the filter's stops are told, no tracee outlives us
 _OPTIONS = 0x2 | 0x4 | 0x8 | 0x80 | 0x100000
 _WALL, _EVENT_SECCOMP = 0x40000000, 7
@@ -40,6 +45,9 @@ _NAMES = {85: 0, 76: 0, 82: 1, 264: 3, 316: 3, 86: 1, 265: 3, 88: 1, 266: 2, 87:
           258: 1, 84: 0}  # fmt: skip
 #: the longest path that the kernel takes
 _PATH_MAX = 4096
+_SYNCS = {74: "fsync", 75: "fdatasync"}
+#: those that take no room: unlink, unlinkat, rmdir, and a sync
+_TAKES_NO_ROOM = {87, 263, 84, *_SYNCS}
 _TRACED = (*_WRITES, *_COPIES, *_OPENS, *_NAMES)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -76,29 +84,44 @@ def killed_at(work: Callable[[], None], folder: Path, at: int) -> int:
     """Run `work` in a child that is killed before its change number `at` (from 1) to a file or a
     name in `folder`, or to a relative name; how many changes there were before it ended. At most
     `at`, and `at` only if it was killed. Raises AssertionError if it fails by itself."""
+    return _disturbed_at(work, folder, at, _TRACED, is_killed=True)
+
+
+def failed_at(work: Callable[[], None], folder: Path, at: int) -> int:
+    """As `killed_at`, but that call, or sync, only fails; how many there were in all."""
+    return _disturbed_at(work, folder, at, (*_TRACED, *_SYNCS), is_killed=False)
+
+
+def _disturbed_at(
+    work: Callable[[], None], folder: Path, at: int, traced: tuple[int, ...], *, is_killed: bool
+) -> int:
     child = os.fork()
     if child == 0:
-        _in_child(work)
+        _in_child(work, traced)
     _, status = os.waitpid(child, 0)
     if not os.WIFSTOPPED(status):
         raise OSError("this system does not let a process be traced")
     _ptrace(_SETOPTIONS, child, _OPTIONS)
     _ptrace(_CONT, child, 0)
-    count, known, is_killed = 0, {child}, False
+    count, known, is_dead = 0, {child}, False
     while True:
         pid, status = os.waitpid(-1, _WALL)
         if not os.WIFSTOPPED(status):
             if pid != child:
                 continue
-            assert is_killed or status == 0, f"the process ended with status {status}"
+            assert is_dead or status == 0, f"the process ended with status {status}"
             return count
         sent = 0
         if status >> 16 == _EVENT_SECCOMP:
-            if not is_killed and _is_change(pid, folder):
+            if not is_dead and (number := _change(pid, folder)) is not None:
                 count += 1
-                if count == at:
-                    is_killed = True
+                if count == at and is_killed:
+                    is_dead = True
                     os.kill(child, signal.SIGKILL)
+                elif count == at:
+                    answer = errno.EIO if number in _TAKES_NO_ROOM else errno.ENOSPC
+                    _ptrace(_POKE, pid, -1, _ORIG_RAX)
+                    _ptrace(_POKE, pid, -answer, _RAX)
         elif status >> 16 == 0 and pid in known:
             sent = os.WSTOPSIG(status)
         known.add(pid)
@@ -117,11 +140,11 @@ def in_child(work: Callable[[], None]) -> None:
     assert status == 0, f"the process ended with status {status}"
 
 
-def _in_child(work: Callable[[], None]) -> None:
+def _in_child(work: Callable[[], None], traced: tuple[int, ...]) -> None:
     try:
         _ptrace(_TRACEME, 0, 0)
         os.kill(os.getpid(), signal.SIGSTOP)
-        _stop_at(_TRACED)
+        _stop_at(traced)
     except OSError:
         os._exit(1)
     _run(work)
@@ -148,9 +171,14 @@ def _stop_at(numbers: tuple[int, ...]) -> None:
             raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _is_change(pid: int, folder: Path) -> bool:
+def _change(pid: int, folder: Path) -> int | None:
+    """The number of the system call if it changes, or syncs, something in `folder`."""
     call = _Call()
     _ptrace(_GET_SYSCALL_INFO, pid, ctypes.addressof(call), ctypes.sizeof(call))
+    return int(call.number) if _is_change(pid, call, folder) else None
+
+
+def _is_change(pid: int, call: _Call, folder: Path) -> bool:
     number = call.number
     if number in _NAMES:
         return _is_in(pid, call.args[_NAMES[number]], folder)

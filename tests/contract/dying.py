@@ -26,7 +26,7 @@ from tests.contract.test_sinks import batch, marker, reset, rows
 from tests.killing import in_child, is_possible, killed_at
 from tests.system import fault_targets
 
-TARGETS = {**fault_targets.TARGETS, "csv": CsvFileTarget}
+TARGETS: dict[str, Any] = {**fault_targets.TARGETS, "csv": CsvFileTarget}
 STAGES = ("events", "swept", "went on", "reset")
 WITHOUT_THREADS = ("file", "csv", "parquet", "sqlite")
 

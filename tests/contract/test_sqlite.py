@@ -267,3 +267,23 @@ def test_a_row_there_very_often_is_counted_not_compared(tmp_path: Path) -> None:
 
     assert target.look() == same
     sink.close()
+
+
+def test_a_file_that_can_be_read_only_for_the_moment_is_tried_again(tmp_path: Path) -> None:
+    """SQLite reads only where it cannot open the index of its log, for want of room say."""
+    target = SqliteTarget(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.close()
+    index = target.path.with_name(target.path.name + "-shm")
+    index.mkdir()
+    later = target.sink()
+    with pytest.raises(SinkUnavailable, match="readonly"):
+        later.validate()
+    index.rmdir()
+    later.open()
+    later.validate()
+    later.apply(batch((rows(2), 1)), marker(1, 2, 2))
+
+    assert target.look() == rows(1, 2)
+    later.close()

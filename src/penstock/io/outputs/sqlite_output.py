@@ -294,6 +294,11 @@ class SqliteSink(Sink):
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
+    def _may_write(self) -> bool:
+        """Whether the file may be written for all we know. If SQLite thinks otherwise, it could
+        not open a file beside it just now, for want of room say, and reads only."""
+        return all(os.access(p, os.W_OK) for p in (self._path, self._path.absolute().parent))
+
     @contextmanager
     def _errors(self, call: str) -> Iterator[None]:
         try:
@@ -301,7 +306,7 @@ class SqliteSink(Sink):
         except sqlite3.Error as e:
             code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             message = f"sqlite_output: {call} of {self._where}: {e}"
-            if code in _PASSING:
+            if code in _PASSING or (code == sqlite3.SQLITE_READONLY and self._may_write()):
                 raise SinkUnavailable(message) from e
             if code == sqlite3.SQLITE_ERROR:
                 raise  # a statement that SQLite does not understand is our mistake
