@@ -277,6 +277,16 @@ def test_a_failing_checkpoint_is_reported_and_the_older_one_stays(world: World, 
     world.verify()
 
 
+def test_checkpoints_are_taken_by_themselves_as_often_as_is_asked_for(world: World) -> None:
+    world.runtime["fault_tolerance"] = {"model": "at_least_once", "checkpoint_interval_secs": 0.05}
+    p = world.start()
+    world.settle(world.send(1, 2, 3))
+    wait_until(lambda: p.checkpoints()[0]["processed_records"] == 3)
+    world.crash()
+    world.start()
+    world.verify()
+
+
 def test_older_checkpoints_and_files_that_nobody_names_are_removed(world: World) -> None:
     world.exactly_once()
     p = world.start()
