@@ -76,7 +76,11 @@ class RereadingStage(Stage):
             if not shown.is_success:
                 self.ensure_up()
                 return False
-            rows = [json.loads(line) for line in shown.text.splitlines()]
+            try:
+                rows = [json.loads(line) for line in shown.text.splitlines()]
+            except ValueError:  # an answer that ends with a word of the process's death
+                self.ensure_up()
+                return False
             if Counter((r["k"], r["v"]) for r in rows) != Counter(r[:2] for r in self.versions[-1]):
                 self.ensure_up()
                 return False
