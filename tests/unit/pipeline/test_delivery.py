@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -174,6 +175,29 @@ def test_a_reset_repairs_whatever_was_done_to_the_target(bench: Bench) -> None:
     assert bench.target.rows == bench.total
     done = bench.resets.find(record.token)
     assert done is not None and done.state == "done" and done.rows == 3
+
+
+def test_what_happens_to_a_reset_is_told_in_the_log_line_by_line(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = bench.output()
+    bench.send((1, "a"))
+    bench.settle(out)
+    bench.target.failures = [("begin", False)]
+    with caplog.at_level(logging.INFO, "penstock.pipeline"):
+        record = out.request_reset()
+        bench.settle(out)
+        with out.locked():  # its last line is written under the lock
+            told = [m for m in caplog.messages if " endpoint=t.out0 " in f"{m} "]
+
+    assert [m.split()[0] for m in told] == [
+        "reset_accepted", "cut_taken", "sink_unavailable", "sink_opened",
+        "cut_taken", "snapshot_published",
+    ]  # fmt: skip
+    assert told[0].startswith(
+        f"reset_accepted endpoint=t.out0 generation={record.generation} token={record.token} "
+    )
+    assert told[2].endswith('error="begin failed"')
 
 
 def test_readers_see_the_old_contents_or_the_new_and_nothing_else(bench: Bench) -> None:
