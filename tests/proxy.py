@@ -30,6 +30,7 @@ class Direction:
         self._open = threading.Event()
         self._open.set()
         self._drop: bytes | None = None
+        self._skip = 0
         self._repeat: bytes | None = None
         self._fired = fired
 
@@ -40,10 +41,11 @@ class Direction:
     def release(self) -> None:
         self._open.set()
 
-    def drop(self, after: bytes = b"") -> None:
-        """Swallow the next chunk that contains `after`, and cut its connection; once."""
+    def drop(self, after: bytes = b"", *, skip: int = 0) -> None:
+        """Swallow the next chunk that contains `after`, or the one `skip` such chunks later, and
+        cut its connection; once."""
         with self._lock:
-            self._drop = after
+            self._drop, self._skip = after, skip
 
     def repeat(self, after: bytes = b"") -> None:
         """Pass the next chunk that contains `after` twice; once."""
@@ -56,7 +58,9 @@ class Direction:
     def outcome(self, data: bytes) -> bytes | None:
         """What passes instead of `data`; None: nothing, and the connection is cut."""
         with self._lock:
-            if self._drop is not None and self._drop in data:
+            if self._drop is not None and self._drop in data and self._skip > 0:
+                self._skip -= 1
+            elif self._drop is not None and self._drop in data:
                 self._drop = None
                 self._fired.set()
                 return None

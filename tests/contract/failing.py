@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from penstock.errors import TransientError
@@ -27,8 +28,9 @@ from tests.killing import failed_at, in_child, is_possible
 ATTEMPTS = 4
 
 
-def patient_life(target: Target, report: Path) -> None:
-    """The life of a sink of which a call may fail; what must hold holds."""
+def patient_life(target: Target, make_sink: Callable[[], Sink]) -> list[str]:
+    """The life of a sink of which a call may fail, and what failed; AssertionError if something
+    does not hold that must."""
     sink: Sink | None = None
     before: Rows = rows()
     failures = []
@@ -37,7 +39,7 @@ def patient_life(target: Target, report: Path) -> None:
         for attempt in range(ATTEMPTS):
             try:
                 if sink is None:
-                    sink = target.sink()
+                    sink = make_sink()
                     sink.validate()
                 if event is None:
                     sink.sweep(LAST.generation)
@@ -56,7 +58,7 @@ def patient_life(target: Target, report: Path) -> None:
                 sink = None
         before = (event or LAST).contents
         assert target.look() == before, f"{failures}: {target.look()} is there"
-    report.write_text(json.dumps(failures))
+    return failures
 
 
 def problems(kind: str, where: Path, every: int) -> tuple[int, int, list[str]]:
@@ -70,11 +72,14 @@ def problems(kind: str, where: Path, every: int) -> tuple[int, int, list[str]]:
         folder = where / "target"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        count = failed_at(lambda: patient_life(TARGETS[kind](folder), report), folder, at)
+        count = failed_at(lambda: play_on(TARGETS[kind](folder)), folder, at)
         failures = json.loads(report.read_text())
         in_child(lambda: look(TARGETS[kind](folder)))
         left = json.loads(report.read_text())
         return count, left, failures
+
+    def play_on(target: Target) -> None:
+        report.write_text(json.dumps(patient_life(target, target.sink)))
 
     def look(target: Target) -> None:
         report.write_text(json.dumps(things(target)))
