@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def test_a_copy_is_audited_planned_reset_and_called_off_by_commands(
     p = system.pipeline(program(sqlite_connector(db), file_connector(out)))
     p.send("t", *(row(i) for i in range(12)))
 
-    def run(command: str, *options: str) -> tuple[int, str]:
+    def run(command: str, *options: str, **environment: str) -> tuple[int, str]:
         arguments = [command, p.name, "m", "db", "--url", system.url, *options]
-        result = CliRunner().invoke(main, arguments, env={"COLUMNS": "120"})
+        result = CliRunner().invoke(main, arguments, env={"COLUMNS": "120", **environment})
         return result.exit_code, result.output
 
     code, text = run("audit")
@@ -47,8 +48,12 @@ def test_a_copy_is_audited_planned_reset_and_called_off_by_commands(
 
     damage(db)
     out.write_text("garbage")
-    code, text = run("reset", "--watch", "--also", "m.file")
+    code, text = run("reset", "--watch", "--also", "m.file", FORCE_COLOR="1")
     assert code == 0 and "m.db: done" in text and "m.file: done" in text, text
+    # on a terminal a bar each: rows of all, how fast, how long, what is left
+    bars = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    for name in ("m.db", "m.file"):
+        assert re.search(rf"{name} done .* 12/12 +rows .*\d:\d\d:\d\d +left +0:00:00", bars), bars
     assert rows(db) == expected(p)
 
     code, text = run("reset", "--cancel")
