@@ -17,7 +17,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from penstock.data.types import INTEGERS, Kind
+from penstock.data.types import INTEGERS, NUMBERS, Kind
 from penstock.functions.casts import cast_can_fail
 from penstock.plan.expressions import (
     And,
@@ -196,6 +196,22 @@ def can_fail(expr: Expr) -> bool:
     if isinstance(expr, Cast) and cast_can_fail(expr.operand.type, expr.type, expr.safe):
         return True
     return any(can_fail(e) for e in parts(expr))
+
+
+#: what fails for large numbers alone
+_OVERFLOWING = frozenset(("+", "-", "*", "unary-", "ABS"))
+
+
+def is_risky(expr: Expr) -> bool:
+    """Whether a row of sensible size can make `expr` raise: a divisor of zero, a text that is no
+    number. Sums, products and casts between numbers fail for what is too large, which is not."""
+    match expr:
+        case Call(function=f) if f.can_fail and f.name not in _OVERFLOWING:
+            return True
+        case Cast(operand=e, type=t) if cast_can_fail(e.type, t, expr.safe):
+            if not {e.type.kind, t.kind} <= NUMBERS:
+                return True
+    return any(is_risky(e) for e in parts(expr))
 
 
 #: functions that look at every character, or at all elements

@@ -42,7 +42,7 @@ from penstock.plan.nodes import (
     Values,
     Window,
 )
-from penstock.plan.rewrite import conjuncts, parts
+from penstock.plan.rewrite import conjuncts, is_risky, parts
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import Outer, descend, has, outers
 from penstock.sql.bind.report import unsupported
@@ -84,8 +84,8 @@ def selection(query: Node, *, counts: bool = False) -> Selection | None:
                 node = node.input
             case Filter(predicate=predicate):
                 terms = conjuncts(predicate)
-                on = [p for p in terms if has(p, Outer)] + on
-                plain = [p for p in terms if not has(p, Outer)] + plain
+                own, joining = apart(terms)
+                on, plain = joining + on, own + plain
                 node = node.input
             case Distinct() if not counts:
                 node = node.input
@@ -95,6 +95,17 @@ def selection(query: Node, *, counts: bool = False) -> Selection | None:
     if condition is not None:
         node = Filter(node.schema, node, condition)
     return Selection(node, outputs, tuple(on))
+
+
+def apart(terms: Sequence[Expr]) -> tuple[list[Expr], list[Expr]]:
+    """(what the rows of a sub-query are; what says which of them belong to an outer row). What can
+    fail behind one of the latter is among them: it is asked of rows that belong to one."""
+    own: list[Expr] = []
+    joining: list[Expr] = []
+    for p in terms:
+        is_joining = has(p, Outer) or (joining and is_risky(p))
+        (joining if is_joining else own).append(p)
+    return own, joining
 
 
 def substituted(e: Expr, columns: Sequence[Expr]) -> Expr:

@@ -31,7 +31,7 @@ from penstock.plan.nodes import (
     UnionAll,
 )
 from penstock.plan.rewrite import can_fail, conjuncts
-from penstock.sql.bind import build, clock, marks, reached, scalars, semijoins
+from penstock.sql.bind import build, clock, gates, marks, reached, scalars, semijoins
 from penstock.sql.bind.decorrelate import (
     lift,
     same,
@@ -69,6 +69,8 @@ class Frame:
     _tellers: dict[int, tuple[Node, Node]] = field(default_factory=dict)
     #: what holds where the expression that is being lowered is reached
     _reaching: tuple[Expr, ...] = ()
+    #: whether the condition that is being lowered has dropped rows already
+    _has_dropped: bool = False
 
     @property
     def width(self) -> int:
@@ -98,8 +100,9 @@ class Frame:
             self.node = Project(Schema(fields), self.node, (*refs, *fresh))
         return positions
 
-    def keep(self, condition: Expr) -> None:
-        """Keep the rows for which `condition` is TRUE; its sub-queries become joins."""
+    def keep(self, condition: Expr, *, of_some: bool = False) -> None:
+        """Keep the rows for which `condition` is TRUE; its sub-queries become joins.
+        `of_some`: what stands before it in the text has dropped rows of the frame."""
         plain: list[Expr] = []
         tests: list[Expr] = []
         #: what can fail, behind a test that may keep it from being reached
@@ -115,23 +118,26 @@ class Frame:
                 tests.append(c)
             else:
                 (late if tests and can_fail(c) else plain).append(c)
-        for group in (
-            [c for c in plain if not has(c, *JOINED)],
-            [c for c in plain if has(c, *JOINED)],
-        ):
-            if group:
-                lowered = self.value(build.and_(group))
-                self.node = Filter(self.node.schema, self.node, lowered)
+        self._has_dropped = of_some
+        self._filter([c for c in plain if not has(c, *JOINED)])
+        self._filter([c for c in plain if has(c, *JOINED)])
         for e, op, limit in passing:
             self._pass(e, op, limit)
+            self._has_dropped = True
         for test in tests:
             if isinstance(test, Not):
                 semijoins.drop(self, test.operand)
             else:
                 semijoins.keep(self, test)
-        if late:
-            lowered = self.value(build.and_(late))
+            self._has_dropped = True
+        self._filter(late)
+        self._has_dropped = False
+
+    def _filter(self, conditions: Sequence[Expr]) -> None:
+        if conditions:
+            lowered = self.value(build.and_(conditions))
             self.node = Filter(self.node.schema, self.node, lowered)
+            self._has_dropped = True
 
     def _pass(self, e: Expr, op: str, limit: Expr) -> None:
         """Keep the rows for which `e op limit`, as the time in `limit` moves on."""
@@ -233,14 +239,23 @@ class Frame:
         ]
         return lifted, on
 
+    def asked(self, query: Node) -> Node:
+        """`query`, of which what can fail is evaluated only while some row comes to it."""
+        if self.is_reached_by_all() or not gates.query_is_risky(query):
+            return query
+        rows = self.node
+        if self._reaching:
+            rows = Filter(rows.schema, rows, build.and_(self._reaching))
+        return gates.behind(query, gates.gate(rows))
+
     def is_reached_by_all(self) -> bool:
         """Whether every row comes to the expression that is being lowered."""
-        return not self._reaching
+        return not (self._reaching or self._has_dropped)
 
     def is_for_all(self, query: Node, on: Sequence[Expr] = ()) -> bool:
         """Whether a sub-query, joined by `on`, is asked for all rows: not if it can fail, where
         some do not come to it."""
-        fails = bool(self._reaching) and (any(map(can_fail, on)) or reached.query_can_fail(query))
+        fails = bool(self._reaching) and (any(map(can_fail, on)) or gates.query_can_fail(query))
         return not fails
 
     def asking(self, columns: Sequence[int], query: Node, on: Sequence[Expr] = ()) -> Node:

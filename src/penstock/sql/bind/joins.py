@@ -46,7 +46,7 @@ def joined(kind: JoinKind, left: Node, right: Node, conditions: Sequence[Expr], 
         return Join(schema, kind, left, right, (), (), residual, span=span)
     inner = Schema((*left.schema.fields, *right.schema.fields))
     matches = Join(inner, JoinKind.INNER, left, right, (), (), residual, span=span)
-    found = kept(matches, asks)
+    found = kept(matches, asks, of_some=residual is not None)
     branches: list[Node] = []
     if kind in (JoinKind.LEFT, JoinKind.FULL):
         branches.append(_unmatched(left, found, 0, schema))
@@ -58,12 +58,13 @@ def joined(kind: JoinKind, left: Node, right: Node, conditions: Sequence[Expr], 
     return UnionAll(schema, (widened, *branches), span=span)
 
 
-def kept(node: Node, conditions: Sequence[Expr]) -> Node:
-    """The rows of `node` for which all conditions hold, with their columns and no others."""
+def kept(node: Node, conditions: Sequence[Expr], *, of_some: bool = False) -> Node:
+    """The rows of `node` for which all conditions hold, with their columns and no others.
+    `of_some`: another condition has dropped some before."""
     if not conditions:
         return node
     frame = Frame(node, Scope())
-    frame.keep(build.and_(conditions))
+    frame.keep(build.and_(conditions), of_some=of_some)
     return pick(frame.node, range(len(node.schema)))
 
 

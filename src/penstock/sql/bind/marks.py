@@ -8,6 +8,7 @@ IN knows three answers: besides the mark it needs to know whether there are rows
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
@@ -15,7 +16,7 @@ from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, Distinct, Filter, Join, JoinKind, Node, Project
-from penstock.plan.rewrite import columns_of, remap
+from penstock.plan.rewrite import columns_of, is_risky, remap
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import same
 from penstock.sql.bind.forms import Exists, In, outers
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def exists(frame: Frame, e: Exists) -> Expr:
-    return _found(frame, *frame.rows(e.query)[:2], e.span)
+    return _found(frame, *frame.rows(frame.asked(e.query))[:2], e.span)
 
 
 def _found(frame: Frame, query: Node, on: Sequence[Expr], span: Span | None) -> Expr:
@@ -38,6 +39,7 @@ def _found(frame: Frame, query: Node, on: Sequence[Expr], span: Span | None) -> 
 
 def is_in(frame: Frame, e: In) -> Expr:
     operands = [frame.only_reached(frame.value(x)) for x in e.operands]
+    e = replace(e, query=frame.asked(e.query))
     if len(operands) > 1:
         return _in_rows(frame, e, operands)
     operand = operands[0]
@@ -45,7 +47,7 @@ def is_in(frame: Frame, e: In) -> Expr:
     if e.type.nullable:
         rows, nulls = counts(frame, e.query)
     query, on, values = frame.rows(e.query)
-    found = _found(frame, query, [*equal(operands, values, e.span), *on], e.span)
+    found = _found(frame, query, matching(equal(operands, values, e.span), on, values), e.span)
     if rows is None or nulls is None:
         return found
     unknown = build.call(">", [nulls, zero()], e.span)
@@ -62,7 +64,7 @@ def is_in(frame: Frame, e: In) -> Expr:
 def _in_rows(frame: Frame, e: In, operands: Sequence[Expr]) -> Expr:
     """IN over several columns: TRUE where a row is equal, else NULL where one may be."""
     query, on, values = frame.rows(e.query)
-    found = _found(frame, query, [*equal(operands, values, e.span), *on], e.span)
+    found = _found(frame, query, matching(equal(operands, values, e.span), on, values), e.span)
     if not e.type.nullable:
         return found
     query, on, values = frame.rows(e.query)  # over the frame as it is now
@@ -135,6 +137,14 @@ def counts(frame: Frame, query: Node) -> tuple[Expr, Expr]:
 
 def equal(a: Sequence[Expr], b: Sequence[Expr], span: Span | None) -> list[Expr]:
     return [build.call("=", [x, y], span) for x, y in zip(a, b, strict=True)]
+
+
+def matching(equal: list[Expr], on: Sequence[Expr], values: Sequence[Expr]) -> list[Expr]:
+    """When an inner row answers for an outer one: those `equal`, and the sub-query's own `on`. What
+    can fail of the inner row is no key of a join, which is computed of rows without a partner."""
+    if on and any(map(is_risky, values)):
+        return [*on, build.is_truth(build.and_(equal), True, None)]
+    return [*equal, *on]
 
 
 def zero() -> Literal:

@@ -6,8 +6,8 @@
     COALESCE(x, <q>)               … where x IS NULL
 
 What the text does not come to must not fail (contract 10.4): a sub-query that can is evaluated over
-the domain of the rows that reach it (`frame`). One that cannot fail is asked for all rows, which
-needs no copy of the conditions.
+the domain of the rows that reach it (`frame`), or only while there are such rows (`gates`). One
+that cannot fail is asked for all rows, which needs no copy of the conditions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from penstock.plan.expressions import And, Case, Coalesce, Expr, Or
-from penstock.plan.nodes import Node
-from penstock.plan.rewrite import can_fail, expressions, inputs
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import SUBQUERIES, has
 
@@ -50,8 +48,3 @@ def _goes_on(e: Expr, before: Expr) -> Expr:
     if isinstance(e, Coalesce):
         return build.is_null(before, None)
     return build.is_truth(before, isinstance(e, Or), None, negated=True)
-
-
-def query_can_fail(query: Node) -> bool:
-    """Whether some row can make an expression of `query` raise."""
-    return any(map(can_fail, expressions(query))) or any(map(query_can_fail, inputs(query)))

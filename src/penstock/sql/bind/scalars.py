@@ -43,7 +43,9 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
         above = _above(frame, e.query) if exact else None
         if above is not None:
             return replace(above, type=e.type, span=e.span)
-        query = e.query if exact else _counted(e.query, 0, e.span)
+        query = frame.asked(e.query)
+        if not exact:
+            query = _counted(query, 0, e.span)
         at = frame.attach(JoinKind.INNER, query)
         return replace(frame.column(at), span=e.span) if exact else _single(frame, at, e.span)
     by_key = grouped(e.query)
@@ -74,7 +76,7 @@ def _above(frame: Frame, query: Node) -> Expr | None:
         return substituted(value, query.rows[0])
     if frame.is_reached_by_all():
         return None
-    at = frame.attach(JoinKind.INNER, query)
+    at = frame.attach(JoinKind.INNER, frame.asked(query))
     return substituted(value, [frame.column(at + i) for i in range(len(query.schema))])
 
 

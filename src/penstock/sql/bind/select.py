@@ -31,8 +31,9 @@ from penstock.plan.rewrite import conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.decorrelate import apart
 from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
-from penstock.sql.bind.forms import Aggregated, Grouped, Outer, Windowed, descend, find, has
+from penstock.sql.bind.forms import Aggregated, Grouped, Windowed, descend, find, has
 from penstock.sql.bind.frame import Frame
 from penstock.sql.bind.grouping import Grouping, grouped_union, grouping, has_sets, plain
 from penstock.sql.bind.report import BindError, Poisoned, did_you_mean, unsupported
@@ -183,12 +184,11 @@ class Select:
         for term in logic_terms(where, "AND"):
             terms += conjuncts(self._attempt(term, lambda e: binder.condition(e, "WHERE")))
         # what mentions the query around this one stays on top, where `decorrelate` looks for it
-        for group in (
-            [c for c in terms if not has(c, Outer)],
-            [c for c in terms if has(c, Outer)],
-        ):
-            if group:
-                self.frame.keep(build.and_(group))
+        own, joining = apart(terms)
+        if own:
+            self.frame.keep(build.and_(own))
+        if joining:
+            self.frame.keep(build.and_(joining), of_some=bool(own))
 
     # the select list
 

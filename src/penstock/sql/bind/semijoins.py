@@ -7,6 +7,7 @@ WHERE k NOT IN (SELECT x …)     ──►   Join anti(…), where NULLs on eit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.plan.expressions import Expr
@@ -22,24 +23,27 @@ def keep(frame: Frame, test: Expr) -> None:
     """Keep the rows for which `test`, an Exists or In, is TRUE."""
     kind = JoinKind.SEMI
     if isinstance(test, Exists):
-        query, on, _ = frame.rows(test.query)
+        query, on, _ = frame.rows(frame.asked(test.query))
         _half_join(frame, kind, query, on)
         return
     assert isinstance(test, In)
     operands = [frame.value(e) for e in test.operands]
+    test = replace(test, query=frame.asked(test.query))
     query, on, values = frame.rows(test.query)
-    _half_join(frame, kind, query, [*marks.equal(operands, values, test.span), *on])
+    equal = marks.equal(operands, values, test.span)
+    _half_join(frame, kind, query, marks.matching(equal, on, values))
 
 
 def drop(frame: Frame, test: Expr) -> None:
     """Keep the rows for which `test`, an Exists or In, is FALSE."""
     kind = JoinKind.ANTI
     if isinstance(test, Exists):
-        query, on, _ = frame.rows(test.query)
+        query, on, _ = frame.rows(frame.asked(test.query))
         _half_join(frame, kind, query, on)
         return
     assert isinstance(test, In)
     operands = [frame.value(e) for e in test.operands]
+    test = replace(test, query=frame.asked(test.query))
     nullable = any(e.type.nullable for e in operands) or any(
         t.nullable for t in test.query.schema.types
     )
@@ -57,7 +61,7 @@ def drop(frame: Frame, test: Expr) -> None:
     if nullable and not is_simple:
         # among the rows of one outer row, "equal or unknown" is a residual like any other
         equal = [build.is_truth(build.and_(equal), False, test.span, negated=True)]
-    _half_join(frame, kind, query, [*equal, *on])
+    _half_join(frame, kind, query, marks.matching(equal, on, values))
 
 
 def _half_join(frame: Frame, kind: JoinKind, query: Node, on: Sequence[Expr]) -> None:
