@@ -92,9 +92,7 @@ class AdHoc:
                 texts = [cure(db, text) for text in texts]
             for text in texts[:-1]:
                 db.execute(text).fetchall()
-            if statements[-1].type == duckdb.StatementType.SELECT:
-                return _named(db.sql(texts[-1]).to_arrow_table())
-            return _named(db.execute(texts[-1]).to_arrow_table())
+            return _named(db.sql(texts[-1]).to_arrow_table())
 
     def _refusal(self, error: duckdb.Error) -> UserError:
         """What DuckDB says, except that it knows nothing of relations the query does not name."""

@@ -158,7 +158,7 @@ class Exists(Expr):
 @dataclass(frozen=True, slots=True)
 class Quantified(Expr):
     """`left op ANY|SOME|ALL (query | items)`. Exactly one of `query` and `items` is given;
-    `quantifier` is ANY (also for SOME) or ALL."""
+    `quantifier` is ANY (also for SOME) or ALL; with one item, `op` may be [NOT] LIKE."""
 
     op: str
     left: Expr

@@ -290,17 +290,19 @@ class ExpressionBinder:
     def _quantified(self, e: ast.Quantified) -> Expr:
         if e.query is not None:
             return self._subquery(e)
-        left = self.bind(e.left)
         items = [self.bind(x) for x in e.items]
         if len(items) == 1 and items[0].type.kind is Kind.ARRAY:
             return self._of_array(e)
+        if e.op not in _OPERATORS:
+            return self.bind(_compared(e, e.items[0]))
+        left = self.bind(e.left)
         tests = [build.call(e.op, [left, item], e.span) for item in items]
         return (build.and_ if e.quantifier == "ALL" else build.or_)(tests, e.span)
 
     def _of_array(self, e: ast.Quantified) -> Expr:
         """left op ANY (array): ARRAY_EXISTS(array, x -> left op x); op ALL: no x for which NOT."""
         x = ast.Identifier(e.span, "$x")
-        test: ast.Expr = ast.Binary(e.span, e.op, e.left, ast.ColumnRef(e.span, (x,)))
+        test = _compared(e, ast.ColumnRef(e.span, (x,)))
         is_all = e.quantifier == "ALL"
         if is_all:
             test = ast.Unary(e.span, "NOT", test)
@@ -308,6 +310,14 @@ class ExpressionBinder:
         name = ast.Identifier(e.span, "array_exists")
         found = self.bind(ast.FunctionCall(e.span, name, args))
         return build.not_(found, e.span) if is_all else found
+
+
+def _compared(e: ast.Quantified, item: ast.Expr) -> ast.Expr:
+    """`left op item`."""
+    if e.op in _OPERATORS:
+        return ast.Binary(e.span, e.op, e.left, item)
+    negation, _, kind = e.op.rpartition(" ")
+    return ast.Like(e.span, kind, e.left, item, None, bool(negation))
 
 
 def row_items(e: ast.Expr) -> tuple[ast.Expr, ...]:

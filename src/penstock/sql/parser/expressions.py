@@ -253,7 +253,7 @@ class ExpressionParser(TypeParser):
         return ast.InList(self.span_from(start), left, items, negated)
 
     def _query_or_list(self) -> tuple[ast.Query | None, tuple[ast.Expr, ...]]:
-        """`(query)` or `(e, …)`."""
+        """`(query)`, in more parentheses perhaps, or `(e, …)`."""
         self.expect("(")
         inside = self.starts[self.i]
         query: ast.Query | None = None
@@ -263,8 +263,9 @@ class ExpressionParser(TypeParser):
         else:
             items = self.expressions()
             first = items[0]
-            if isinstance(first, ast.ScalarSubquery) and self.key in _QUERY_CONTINUES:
-                query = self.query_after(first.query, inside)
+            if isinstance(first, ast.ScalarSubquery) and len(items) == 1:  # a query in parentheses
+                continues = self.key in _QUERY_CONTINUES
+                query = self.query_after(first.query, inside) if continues else first.query
         self.expect(")")
         return query, items
 
@@ -278,13 +279,17 @@ class ExpressionParser(TypeParser):
         return ast.Like(self.span_from(start), kind, left, pattern, escape, negated)
 
     def _like_some(self, kind: str, left: ast.Expr, start: int, negated: bool) -> ast.Expr:
-        """`a LIKE ANY (p, q)` is `a LIKE p OR a LIKE q`; ALL: AND."""
-        op = "AND" if self.key == "ALL" else "OR"
+        """`a LIKE ANY (p, q)` is `a LIKE p OR a LIKE q`; ALL: AND. One pattern may be an array."""
+        quantifier = "ALL" if self.key == "ALL" else "ANY"
         self.advance()
         query, patterns = self._query_or_list()
         if query is not None:
             raise self.refuse(f"{kind} takes a list of patterns here, not a query")
         span = self.span_from(start)
+        if len(patterns) == 1:
+            op = f"NOT {kind}" if negated else kind
+            return ast.Quantified(span, op, left, quantifier, None, patterns)
+        op = "AND" if quantifier == "ALL" else "OR"
         tests: list[ast.Expr] = [ast.Like(span, kind, left, p, None, negated) for p in patterns]
         return reduce(lambda a, b: ast.Binary(span, op, a, b), tests)
 
