@@ -41,6 +41,7 @@ from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
 from penstock.circuit.ops.partnered import Partnered
 from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin, ordered_columns
+from penstock.circuit.ops.session import Session
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
@@ -51,7 +52,7 @@ from penstock.circuit.spec import AggregateSpec, Bound, Order, Told, WindowSpec
 from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
 from penstock.data.types import Schema
-from penstock.errors import Conflict
+from penstock.errors import Conflict, RuntimeSqlError
 from penstock.state.snapshot import Snapshot
 from penstock.state.spill import Spill
 from penstock.state.spine import Spine
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from penstock.circuit.unrolled import Unrolled
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | TopK
+_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | TopK | Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +341,18 @@ class Circuit:
             found = self._add(node)
         self._windows[found.node] = nodes
         return found
+
+    def session(
+        self,
+        stream: Stream,
+        partition: Sequence[int],
+        time: int,
+        gap: int,
+        schema: Schema,
+        told: Callable[[RuntimeSqlError, Batch], Exception] | None = None,
+    ) -> Stream:
+        """The rows with the first time and the end of their session (see `ops.session`)."""
+        return self._add(Session(stream.node, tuple(partition), time, gap, schema, told))
 
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""

@@ -8,7 +8,7 @@ reported    … knows the relation and the row's values:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.circuit.spec import AggregateSpec, Told, WindowSpec
@@ -77,6 +77,11 @@ def told(calls: Sequence[AggregateSpec | WindowSpec], schema: Schema, relation: 
         return reported(error, relation, rows, rows.schema)
 
     return tell
+
+
+def told_of_row(schema: Schema, relation: str) -> Callable[[RuntimeSqlError, Batch], Exception]:
+    """What is said of a row of `schema` that something else than an expression fails for."""
+    return lambda error, rows: reported(error, relation, rows, schema)
 
 
 def _row(column: Column, row: int) -> Column:

@@ -19,7 +19,7 @@ from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.spec import AggregateSpec, Bound, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
-from penstock.compile.failures import told
+from penstock.compile.failures import told, told_of_row
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
 from penstock.compile.spread import MapFunction, spread
 from penstock.data.batch import Batch
@@ -45,6 +45,7 @@ from penstock.plan.nodes import (
     Node,
     Project,
     Scan,
+    Session,
     SortKey,
     TopK,
     UnionAll,
@@ -163,6 +164,11 @@ class RelationCompiler:
                 return self.circuit.window(
                     self.stream(node.input), node.partition, _order(node.order), calls,
                     node.schema, told(calls, node.input.schema, self.view),
+                )  # fmt: skip
+            case Session():
+                return self.circuit.session(
+                    self.stream(node.input), node.partition, node.time, node.gap, node.schema,
+                    told_of_row(node.input.schema, self.view),
                 )  # fmt: skip
             case Line():
                 source = self.stream(node.input)

@@ -248,17 +248,24 @@ class WindowCall:
 @dataclass(frozen=True, slots=True)
 class Window(Node):
     """The input's columns, then one per call: its value for the row among those of its partition
-    in `order` (ties are broken by the remaining columns).
-
-    `session`: it is a step of finding sessions with this gap, in units of the order's column, whose
-    reader does not tell a neighbour that is the gap away, or more, from none; MAX is of the times
-    that sessions begin with, MIN of those that they end with, the gap after the last."""
+    in `order` (ties are broken by the remaining columns)."""
 
     input: Node
     partition: tuple[int, ...]
     order: tuple[SortKey, ...]
     calls: tuple[WindowCall, ...]
-    session: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session(Node):
+    """The input's columns, then two: the first time of the row's session, and the last one and
+    `gap` (µs). The sessions of a partition are its times, split where the next one is that far away
+    or more. `time`, a TIMESTAMP, is never NULL in a row."""
+
+    input: Node
+    partition: tuple[int, ...]
+    time: int
+    gap: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     Scan,
+    Session,
     SortKey,
     TopK,
     UnionAll,
@@ -63,7 +64,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return ()
         case Filter() | Project() | Aggregate() | Distinct() | TopK() | Window() | Hop() | Unnest():
             return (node.input,)
-        case Line() | LateRows():
+        case Session() | Line() | LateRows():
             return (node.input,)
         case Join() | AsofJoin() | Difference():
             return (node.left, node.right)
@@ -146,6 +147,8 @@ def describe(node: Node) -> str:
             return _top(node)
         case Window():
             return _window(node)
+        case Session():
+            return _session(node)
         case Unnest():
             text = f"Unnest {column_names(node.input.schema.names)[node.column]}"
             return f"{text} with ordinality" if node.ordinality else text
@@ -236,6 +239,14 @@ def _hop(node: Hop) -> str:
     if node.slide != node.size:
         text += f" slide {node.slide} µs"
     return f"{text} offset {node.offset} µs" if node.offset else text
+
+
+def _session(node: Session) -> str:
+    names = column_names(node.input.schema.names)
+    text = f"Session {names[node.time]} gap {node.gap} µs"
+    if node.partition:
+        text += f" partition by {', '.join(names[p] for p in node.partition)}"
+    return text
 
 
 def _window(node: Window) -> str:

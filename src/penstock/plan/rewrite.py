@@ -47,6 +47,7 @@ from penstock.plan.nodes import (
     Line,
     Node,
     Project,
+    Session,
     TopK,
     UnionAll,
     Unnest,
@@ -55,7 +56,7 @@ from penstock.plan.nodes import (
 )
 
 _ONE_INPUT = (
-    Filter, Project, Aggregate, Distinct, TopK, Window, Hop, Unnest, Line, LateRows,
+    Filter, Project, Aggregate, Distinct, TopK, Window, Session, Hop, Unnest, Line, LateRows,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import INSERT, InputBatch
 from penstock.data.build import batch_from_rows, batch_to_rows
-from penstock.errors import SqlError
+from penstock.errors import RuntimeSqlError, SqlError
 from penstock.sql.program import compile_program, explain
 
 TABLE = "CREATE TABLE t (id INT, ts TIMESTAMP);\n"
@@ -130,6 +130,28 @@ def test_rows_less_than_the_gap_apart_share_a_session(minutes: int) -> None:
 
     assert plain == session_oracle(gap, by_parity=False)
     assert keyed == session_oracle(gap, by_parity=True)
+
+
+def test_a_session_that_would_end_after_all_years_names_the_row() -> None:
+    last = dt.datetime(9999, 12, 31)
+    plan = compile_program(
+        f"{TABLE} CREATE VIEW v AS SELECT window_end FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), "
+        "INTERVAL '2' DAY))"
+    )
+    batch = batch_from_rows(plan.tables[0].schema, [(1, last - dt.timedelta(days=1)), (2, last)])
+    ops = np.full(len(batch), INSERT, np.uint8)
+    with pytest.raises(RuntimeSqlError, match=r"view v: the end of a session .* ts = 2534022144"):
+        compile_circuit(plan).step({"t": [InputBatch(batch.schema, batch.columns, ops)]})
+
+
+def test_a_correlated_session_is_of_each_row_by_itself() -> None:
+    query = (
+        "SELECT o.id, COUNT(*), MAX(s.window_end) FROM t o, LATERAL (SELECT * FROM TABLE(SESSION("
+        "TABLE (SELECT ts FROM t i WHERE i.id <= o.id), DESCRIPTOR(ts), INTERVAL '3' MINUTE))) s "
+        "WHERE o.id IN (2, 4) GROUP BY o.id"
+    )
+    ends = [micros(at(t)) for t in ("12:07:59", "12:10:30")]
+    assert rows_of(query) == [(2, 2, ends[0]), (4, 4, ends[1])]
 
 
 WINDOWS = "TABLE(HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '4' MINUTE, INTERVAL '10' MINUTE))"

@@ -36,6 +36,7 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     Project,
+    Session,
     TopK,
     UnionAll,
     Unnest,
@@ -269,6 +270,12 @@ class _Lift:
                 return replace(
                     node, schema=self._schema(node), input=self.node(below), column=column
                 )
+            case Session(input=below):
+                return replace(
+                    node, schema=self._schema(node), input=self.node(below),
+                    partition=(*range(self.width), *self._moved(node.partition)),
+                    time=node.time + self.width,
+                )  # fmt: skip
             case Unnest(input=below, column=column, keep=keep):
                 return replace(
                     node,

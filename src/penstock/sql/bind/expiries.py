@@ -31,6 +31,7 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     ProgramPlan,
+    Session,
     TopK,
     Window,
 )
@@ -88,10 +89,13 @@ def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[E
             yield from _columns(node, input, partition, known)
             yield from _frames(node, known)
             line = known.of(input, node.order[0].column) if node.order else None
-            if line is not None and node.session is not None:
-                yield from _sessions(node, line, node.session, known)
-            elif line is not None:
+            if line is not None:
                 yield Expiry(node, 0, node.order[0].column, line, in_order=True)
+        case Session(input=input, partition=partition):
+            yield from _columns(node, input, partition, known)
+            # the rows of a session go together, when it has ended for good
+            end = len(node.schema) - 1
+            yield from _columns(node, node, (end,), known)
         case AsofJoin(left=left, right=right, times=(a, b)):
             yield from _keys(node, known)
             line, both = known.of(right, b), least(known.of(left, a), known.of(right, b))
@@ -133,20 +137,6 @@ def _frames(node: Window, known: Waterlines) -> Iterator[Expiry]:
             yield Expiry(node, 0, column, line, -2 * reach)
 
 
-def _sessions(node: Window, line: Node, gap: int, known: Waterlines) -> Iterator[Expiry]:
-    """`line`: that of the times, and of rows of which more than the time is known."""
-    time, width = node.order[0].column, len(node.input.schema)
-    kind = node.calls[0].kind
-    if kind == "MIN":
-        # the rows of a session go together, when it has ended for good
-        end = known.of(node, width)
-        if end is not None:
-            yield Expiry(node, 0, width, end)
-    else:
-        # neighbours see each other across the gap, and are seen by those whose next one may change
-        yield Expiry(node, 0, time, line, -gap if kind == "MAX" else -2 * gap)
-
-
 def _keys(node: Join | AsofJoin, known: Waterlines) -> Iterator[Expiry]:
     for a, b in node.keys:
         line = known.of_equal(node, a, b)
@@ -179,7 +169,7 @@ def _is_of_use(e: Expiry) -> bool:
     """Whether a value of the line is one of the column, and none can fail: it is not by LATENESS
     that a pipeline has to compute `t - 1` of a line that no row is on."""
     types = inputs(e.node)[e.input].schema.types
-    if isinstance(e.node, Window):
+    if isinstance(e.node, Window | Session):
         types = e.node.schema.types
     column = types[e.column].with_nullable(False)
     if e.line.schema.types[0].with_nullable(False) != column:

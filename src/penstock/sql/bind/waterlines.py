@@ -22,7 +22,7 @@ from dataclasses import replace
 from penstock.data.types import FLOATS, NUMBERS, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.bounds import bounds_of
-from penstock.plan.expressions import Call, Cast, Coalesce, Expr, InputRef, Literal
+from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -38,6 +38,7 @@ from penstock.plan.nodes import (
     Node,
     Project,
     Scan,
+    Session,
     TablePlan,
     TopK,
     UnionAll,
@@ -133,6 +134,8 @@ class Waterlines:
                 return self.of(below, column) if column in partition else None
             case Window():
                 return self._window(node, column)
+            case Session():
+                return self._session(node, column)
             case Unnest(input=below, keep=keep):
                 return self.of(below, keep[column]) if column < len(keep) else None
             case Hop():
@@ -177,8 +180,6 @@ class Waterlines:
 
     def of_function(self, below: Node, e: Expr) -> Node | None:
         """That of an expression over `below`."""
-        if isinstance(below, Window) and below.session is not None:
-            e = _never_null(e)
         column = _growing(e)
         line = None if column is None else self.of(below, column)
         if line is None or isinstance(e, InputRef):
@@ -189,7 +190,7 @@ class Waterlines:
 
     def _window(self, node: Window, column: int) -> Node | None:
         if column >= len(node.input.schema):
-            return self._session_end(node)
+            return None
         line = self.of(node.input, column)
         if column in node.partition:
             return line
@@ -202,17 +203,14 @@ class Waterlines:
             else c.frame.end is not None and c.frame.end <= 0 and c.kind != "LAST_VALUE"
             for c in node.calls
         )
-        if looks_back or node.session is None:
-            return line if looks_back else None
-        # a change ahead shows as far as the gap
-        return _moved(line, -node.session) if node.calls[-1].kind == "LEAD" else None
+        return line if looks_back else None
 
-    def _session_end(self, node: Window) -> Node | None:
-        """That of the ends of sessions, which end the gap after the last of their times: one that
-        changes does not end before the first time that may come, neither before nor after that."""
-        if node.session is None or node.calls[0].kind != "MIN":
-            return None
-        return _moved(self.of(node.input, node.order[0].column), node.session)
+    def _session(self, node: Session, column: int) -> Node | None:
+        """That of a partition, or of the ends of sessions: one that changes ends behind the first
+        time that may come or go, before and after that."""
+        if column in node.partition:
+            return self.of(node.input, column)
+        return self.of(node.input, node.time) if column == len(node.schema) - 1 else None
 
     def _hop(self, node: Hop, column: int) -> Node | None:
         width = len(node.input.schema)
@@ -281,11 +279,6 @@ def least(a: Node | None, b: Node | None) -> Node | None:
     )  # fmt: skip
     value = build.call("LEAST", list(references(both.schema)), None)
     return Project(Schema((Field(_NAME, value.type),)), both, (value,))
-
-
-def _never_null(e: Expr) -> Expr:
-    """What COALESCE is of a start or an end of a session, which every row has."""
-    return e.args[0] if isinstance(e, Coalesce) else e
 
 
 def _growing(e: Expr) -> int | None:

@@ -23,6 +23,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     Scan,
+    Session,
     TopK,
     Window,
 )
@@ -49,7 +50,7 @@ def _keys(node: Node, tables: Mapping[str, tuple[int, ...]]) -> list[Key]:
     match node:
         case Scan(relation=name):
             return [frozenset(tables[name])] if name in tables else []
-        case Filter() | Frontier() | TopK() | Window():
+        case Filter() | Frontier() | TopK() | Window() | Session():
             return _keys(node.input, tables)
         case Distinct():
             return [frozenset(range(len(node.schema)))]

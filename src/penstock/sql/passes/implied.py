@@ -21,6 +21,7 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     Project,
+    Session,
     TopK,
     Window,
 )
@@ -69,7 +70,7 @@ def holding(node: Node) -> list[Expr]:
     match node:
         case Filter():
             return [*conjuncts(node.predicate), *holding(node.input)]
-        case Distinct() | Frontier() | TopK() | Window():
+        case Distinct() | Frontier() | TopK() | Window() | Session():
             return holding(node.input)
         case Join(kind=JoinKind.INNER | JoinKind.LEFT | JoinKind.SEMI | JoinKind.ANTI):
             return holding(node.left)

@@ -33,6 +33,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     Scan,
+    Session,
     TopK,
     UnionAll,
     Unnest,
@@ -101,6 +102,8 @@ class _Narrower:
                 return self._unnest(node, want)
             case Window():
                 return self._window(node, want)
+            case Session():
+                return self._session(node, want)
             case Distinct() | TopK():
                 source, moves = self.narrow(node.input, range(len(node.schema)))
                 assert moves == _same(len(node.schema)), (
@@ -218,6 +221,22 @@ class _Narrower:
         fields = (*source.schema.fields, *node.schema.fields[width:])
         kept = replace(node, schema=Schema(fields), input=source, column=moves[node.column])
         return kept, {**moves, **windows}
+
+    def _session(self, node: Session, want: list[int]) -> tuple[Node, Moves]:
+        width = len(node.input.schema)
+        if all(c < width for c in want):
+            return self.narrow(node.input, want)
+        needed = {*(c for c in want if c < width), *node.partition, node.time}
+        source, moves = self._narrow_input(node.input, needed)
+        bounds = {width + i: len(source.schema) + i for i in range(2)}
+        kept = replace(
+            node,
+            schema=Schema((*source.schema.fields, *node.schema.fields[width:])),
+            input=source,
+            partition=tuple(moves[p] for p in node.partition),
+            time=moves[node.time],
+        )
+        return kept, {**moves, **bounds}
 
     def _unnest(self, node: Unnest, want: list[int]) -> tuple[Node, Moves]:
         width = len(node.keep)

@@ -37,6 +37,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     Scan,
+    Session,
     TopK,
     UnionAll,
     Unnest,
@@ -114,7 +115,7 @@ class _Pusher:
             case Distinct():
                 below, above = _split(predicates, set(range(len(node.schema))))
                 return _filtered(replace(node, input=self.push(node.input, below)), above)
-            case TopK() | Window():
+            case TopK() | Window() | Session():
                 # a partition goes or stays as a whole
                 below, above = _split(predicates, set(node.partition))
                 return _filtered(replace(node, input=self.push(node.input, below)), above)

@@ -30,6 +30,7 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     Scan,
+    Session,
     TopK,
     Unnest,
     Window,
@@ -99,7 +100,7 @@ class _Distances:
                 return (*self.of(node.input), {width: 0, width + 1: node.size})
             case Project():
                 return _computed(node.exprs, self.of(node.input))
-            case Filter() | Frontier() | Distinct() | TopK() | Window():
+            case Filter() | Frontier() | Distinct() | TopK() | Window() | Session():
                 return self.of(node.input)
             case Aggregate():
                 return _moved(self.of(node.input), node.keys)

@@ -1,0 +1,374 @@
+"""SESSION windows: the rows of a key, split where nothing happened for a while.
+
+    times of a key    10:00 10:04 10:13 │ 10:32 10:36          gap 10 min
+    sessions          10:00 ─────────── 10:23   10:32 ─── 10:46
+    10:13 goes        10:00 10:04 │ …                          ends 10:14: its rows look different
+    10:02 comes       within one                               nothing but the row itself is told
+
+Sessions are kept beside the rows, so a change that moves no end of one reads none of its rows.
+After a delta, sessions are chains of `anchors`: times that came, the ends that sessions had, and
+the neighbours of times that went. Between two that follow each other there is an old stretch
+without a hole, or nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids, Sweep
+from penstock.circuit.expiry import Expiry
+from penstock.circuit.nearest import nearest
+from penstock.circuit.node import Node
+from penstock.circuit.ordering import RowOrder
+from penstock.circuit.segments import Changes
+from penstock.circuit.spec import Order
+from penstock.data.batch import Batch, Column
+from penstock.data.consolidate import added_up, consolidate
+from penstock.data.gather import concat, filter_batch, take_column
+from penstock.data.order import sorted_by_words
+from penstock.data.types import TIMESTAMP, Field, Schema
+from penstock.errors import RuntimeSqlError
+from penstock.state.ordered import OrderedSpine
+from penstock.state.parts import Part
+from penstock.state.ranges import TOP, U64, Places, between
+
+Mask = npt.NDArray[np.bool_]
+_TIME = TIMESTAMP.with_nullable(False)
+_SIGN = np.uint64(1 << 63)
+#: the last microsecond of 9999
+_LAST = 253_402_300_799_999_999
+#: no distance of two times is longer
+_LONGEST = 1 << 62
+
+
+class Session(Node):
+    """The input's rows, each with the first time of its session and the end: the last time and the
+    gap. Times, in µs, are never NULL.
+
+    Reference:   the times of each key in order; a session goes on as long as the next time is less
+                 than the gap away.
+    Incremental: the sessions that hold or are near to times that come or go, before and after: the
+                 rows of those that differ, and the delta's rows in the others.
+    State: the rows by key in order of time; the sessions by key in order of their first time.
+    Cost:  O(log n) a time of the delta and the rows at just that time; the rows of each session
+           that begins or ends elsewhere, as they all look different.
+    """
+
+    def __init__(
+        self,
+        source: Node,
+        partition: tuple[int, ...],
+        time: int,
+        gap: int,
+        schema: Schema,
+        told: Callable[[RuntimeSqlError, Batch], Exception] | None = None,
+    ) -> None:
+        super().__init__(schema, (source,))
+        self._partition, self._time, self._told = partition, time, told
+        self._meaning = partition, time, gap
+        self._gap = min(gap, _LONGEST)
+        fields = source.schema.fields
+        timed = Field(fields[time].name, _TIME)
+        self._kept = Schema((*fields[:time], timed, *fields[time + 1 :]))
+        self._rows, self._order = self._empty(), RowOrder(len(fields), (Order(time),))
+        key, width = tuple(range(len(partition))), len(partition)
+        bounds = (Field("$first", _TIME), Field("$end", _TIME))
+        whole = Schema((*(self._kept.fields[p] for p in partition), *bounds))
+        self._sessions = OrderedSpine(whole, key, ((width, False, True),))
+        self._session_order = RowOrder(len(whole), (Order(width),))
+        #: by columns of the partition, and by the end of a session
+        self.expiry = Expiry()
+        self._rows.is_over = lambda rows: self.expiry.mask({p: rows.columns[p] for p in partition})
+        self._sessions.is_over = lambda rows: self.expiry.mask(
+            dict(zip(partition, rows.columns, strict=False))
+        )
+        self._sweep, self._count = Sweep(), 0
+
+    def _empty(self) -> OrderedSpine:
+        return OrderedSpine(self._kept, self._partition, ((self._time, False, True),))
+
+    def step(self) -> Batch | None:
+        delta = self.inputs[0].delta
+        assert delta is not None
+        self._forget()
+        fresh = self._empty()
+        fresh.insert(self._bare(delta))
+        changes = Changes.of(fresh, self._partition)
+        if not len(changes.at):
+            return None
+        keys = changes.keys_at(changes.key)
+        at, old = between(self._rows, keys, changes.at, changes.at)
+        among, new = between(fresh, keys, changes.at, changes.at)
+        was_at, was = _there(at, old)
+        now_at, now = _there(np.concatenate((at, among)), concat((old, new)))
+        less = Batch(was.schema, was.columns, -was.weights)
+        place, shown = added_up(np.concatenate((now_at, was_at)), concat((now, less)))
+        before, after = np.zeros(len(changes.at), bool), np.zeros(len(changes.at), bool)
+        before[was_at] = True
+        after[now_at] = True
+        self._rows.insert(self._bare(delta))
+        self._count += len(delta)
+
+        times = Times(changes.key, _value(changes.at.c))
+        touched, held = self._touched(changes, times, after & ~before)
+        gone = np.flatnonzero(before & ~after)
+        beside = self._beside(changes, times, gone, held)
+        found = Stretches.of_chains(
+            touched, times.take(gone), (times.take(np.flatnonzero(after & ~before)), *beside),
+            self._gap,
+        )  # fmt: skip
+        ended, begun = touched.differing(found)
+        self._check_ends(found, begun, changes)
+        self._keep(changes, touched.take(ended), found.take(begun))
+
+        into_old, into_new = touched.holding(times), found.holding(times)
+        stays = np.ones(len(found.at) + 1, bool)
+        stays[begun] = stays[-1] = False
+        moves = np.zeros(len(touched.at) + 1, bool)
+        moves[ended] = True
+        calm, moved = stays[into_new[place]], moves[into_old[place]]
+        parts = [
+            self._told_of(filter_batch(shown, calm), found, into_new[place[calm]], 1),
+            self._told_of(filter_batch(shown, moved), touched, into_old[place[moved]], 1),
+            self._all_of(touched, ended, changes, -1),
+            self._all_of(found, begun, changes, 1),
+        ]
+        return consolidate(concat(parts))
+
+    def parameters(self) -> tuple[Any, ...]:
+        return self._meaning
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"rows": self._rows, "sessions": self._sessions}
+
+    def state_rows(self) -> int:
+        return len(self._rows) + len(self._sessions)
+
+    # what there is
+
+    def _bare(self, rows: Batch) -> Batch:
+        """`rows` with a time that is never NULL."""
+        time = rows.columns[self._time]
+        assert time.valid is None or time.valid.all(), "a row without a time"
+        columns = list(rows.columns)
+        columns[self._time] = Column(_TIME, time.values)
+        return Batch(self._kept, tuple(columns), rows.weights, rows.consolidated)
+
+    def _touched(self, changes: Changes, times: Times, come: Mask) -> tuple[Stretches, Stretches]:
+        """(the sessions that times are in or near to; for each time the one that it is in, or less
+        than the gap behind: an empty one where there is none)."""
+        keys, c = changes.keys_at(changes.key), changes.at.c
+        at, rows = self._nearest(keys, c, ahead=False)
+        held = self._read(times.key, at, rows)
+        is_near = (at >= 0) & (times.at < held.last + self._gap)
+        fresh = np.flatnonzero(come)
+        keys = tuple(take_column(k, fresh) for k in keys)
+        at, rows = self._nearest(keys, c[fresh], ahead=True)
+        later = self._read(times.key[fresh], at, rows)
+        ahead = np.flatnonzero((at >= 0) & (later.at - times.at[fresh] < self._gap))
+        near = held.take(np.flatnonzero(is_near)).joined(later.take(ahead))
+        return near.distinct(), held
+
+    def _nearest(self, keys: tuple[Column, ...], c: U64, *, ahead: bool) -> tuple[Ids, Batch]:
+        at = Places(c, np.full(len(c), TOP))
+        return nearest(self._sessions, self._session_order, keys, at, ahead=ahead)
+
+    def _read(self, key: Ids, at: Ids, rows: Batch) -> Stretches:
+        """The sessions in rows `at`, those of -1 empty and before all times."""
+        first, end = (np.append(c.values, -_LONGEST)[at] for c in rows.columns[-2:])
+        return Stretches(key, first, end - self._gap)
+
+    def _beside(
+        self, changes: Changes, times: Times, gone: Ids, held: Stretches
+    ) -> tuple[Times, Times]:
+        """The times next to those at `gone`, which are gone, in what was their session."""
+        keys = tuple(take_column(k, gone) for k in changes.keys_at(changes.key))
+        at = changes.at.take(gone)
+        found = []
+        for ahead in (False, True):
+            row, rows = nearest(self._rows, self._order, keys, at, ahead=ahead)
+            there = np.flatnonzero(row >= 0)
+            time = rows.columns[self._time].values[row[there]]
+            mine = held.take(gone[there])
+            inside = (time >= mine.at) & (time <= mine.last)
+            found.append(Times(times.key[gone[there[inside]]], time[inside]))
+        return found[0], found[1]
+
+    def _keep(self, changes: Changes, ended: Stretches, begun: Stretches) -> None:
+        both = ended.joined(begun)
+        bounds = (Column(_TIME, both.at), Column(_TIME, both.last + self._gap))
+        weights = np.ones(len(both.at), np.int64)
+        weights[: len(ended.at)] = -1
+        columns = (*changes.keys_at(both.key), *bounds)
+        self._sessions.insert(Batch(self._sessions.schema, columns, weights))
+
+    def _check_ends(self, found: Stretches, begun: Ids, changes: Changes) -> None:
+        late = np.flatnonzero(found.last[begun] > _LAST - self._gap)
+        if not len(late):
+            return
+        error = RuntimeSqlError("the end of a session is outside the years 1 to 9999", row=0)
+        if self._told is None:
+            raise error
+        one = found.take(begun[late[:1]])
+        at = _places(one.last)
+        _, rows = between(self._rows, changes.keys_at(one.key), at, at)
+        raise self._told(error, rows) from error
+
+    # what is told
+
+    def _all_of(self, sessions: Stretches, which: Ids, changes: Changes, sign: int) -> Batch:
+        """The rows there are now in the times of `sessions` at `which`, as of those."""
+        mine = sessions.take(which)
+        found = between(self._rows, changes.keys_at(mine.key), _places(mine.at), _places(mine.last))
+        at, rows = _there(*found)
+        return self._told_of(rows, mine, at, sign)
+
+    def _told_of(self, rows: Batch, sessions: Stretches, at: Ids, sign: int) -> Batch:
+        """Row i as one of session at[i]."""
+        bounds = (Column(_TIME, sessions.at[at]), Column(_TIME, sessions.last[at] + self._gap))
+        columns = zip((*rows.columns, *bounds), self.schema.types, strict=True)
+        typed = tuple(c.with_type(t) for c, t in columns)
+        return Batch(self.schema, typed, sign * rows.weights)
+
+    # what nothing will ask for again
+
+    def _forget(self) -> None:
+        """Take out the sessions that have ended for good, with their rows, if they may be many."""
+        if not self.expiry.is_known or not self._sweep.is_due(self._count):
+            return
+        sessions = self._sessions.snapshot().batch()
+        over = self.expiry.mask({len(self._kept) + 1: sessions.columns[-1]})
+        if over is None or not over.any():
+            self._sweep.is_worth_it(self._count, self._count)
+            return
+        gone = filter_batch(sessions, over)
+        first, end = (c.values for c in gone.columns[-2:])
+        low, high = _places(first), _places(end - self._gap)
+        _, rows = _there(*between(self._rows, gone.columns[:-2], low, high))
+        total = len(self._rows)
+        if self._sweep.is_worth_it(total - len(rows), total):
+            self._rows.insert(Batch(rows.schema, rows.columns, -rows.weights))
+            self._sessions.insert(Batch(gone.schema, gone.columns, -gone.weights))
+            total -= len(rows)
+        self._count = total
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times of keys, which are numbered: int64[n] each."""
+
+    key: Ids
+    at: Ids
+
+    def take(self, at: Ids) -> Times:
+        return Times(self.key[at], self.at[at])
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches(Times):
+    """Times `at` to `last` of a key each, both included; those of one key are apart."""
+
+    last: Ids
+
+    def take(self, at: Ids) -> Stretches:
+        return Stretches(self.key[at], self.at[at], self.last[at])
+
+    def joined(self, other: Stretches) -> Stretches:
+        both = zip((self.key, self.at, self.last), (other.key, other.at, other.last), strict=True)
+        return Stretches(*(np.concatenate(pair) for pair in both))
+
+    def distinct(self) -> Stretches:
+        """Each once, in order."""
+        order, _ = _in_order(self)
+        found = self.take(order)
+        again = (found.key[1:] == found.key[:-1]) & (found.at[1:] == found.at[:-1])
+        return found.take(np.flatnonzero(np.append(True, ~again)[: len(order)]))
+
+    def holding(self, times: Times) -> Ids:
+        """For each time the number of the stretch (of these, in order) that it is in, else -1."""
+        order, kind = _in_order(self, times)
+        known = np.cumsum(kind == 0) - 1
+        asked = kind == 1
+        found = np.empty(len(times.at), np.int64)
+        found[order[asked] - len(self.at)] = known[asked]
+        return self._inside(times, found)
+
+    def _inside(self, times: Times, at: Ids) -> Ids:
+        """at[i] where time i is in the stretch of that number, -1 elsewhere."""
+        if not len(self.at):
+            return np.full(len(at), -1)
+        is_in = (at >= 0) & (self.key[at] == times.key) & (times.at <= self.last[at])
+        return np.where(is_in, at, -1)
+
+    def differing(self, other: Stretches) -> tuple[Ids, Ids]:
+        """Which of these are not in `other`, and which of `other` not in these; both in order."""
+        order, kind = _in_order(self, other)
+        n = len(self.at)
+        both = self.joined(other).take(order)
+        pair = np.flatnonzero(
+            (kind[:-1] == 0) & (kind[1:] == 1) & (both.key[1:] == both.key[:-1])
+            & (both.at[1:] == both.at[:-1]) & (both.last[1:] == both.last[:-1])
+        )  # fmt: skip
+        mine, theirs = np.ones(n, bool), np.ones(len(other.at), bool)
+        mine[order[pair]] = False
+        theirs[order[pair + 1] - n] = False
+        return np.flatnonzero(mine), np.flatnonzero(theirs)
+
+    @staticmethod
+    def of_chains(old: Stretches, gone: Times, more: tuple[Times, ...], gap: int) -> Stretches:
+        """What becomes of `old` stretches without holes when times are `gone`. The anchors are
+        their ends, if those are still there, and `more`: what came, what is beside what is gone."""
+        anchors = _joined((Times(old.key, old.at), Times(old.key, old.last), *more))
+        order, kind = _in_order(old, gone, anchors)
+        all_ = _joined((old, gone, anchors)).take(order)
+        in_old, lost = np.cumsum(kind == 0) - 1, np.cumsum(kind == 1)
+        again = np.append(False, (all_.key[1:] == all_.key[:-1]) & (all_.at[1:] == all_.at[:-1]))
+        # behind an equal one that is gone, or an anchor
+        drops = again & np.append(False, kind[:-1] > 0)
+        kept = np.flatnonzero((kind == 2) & ~drops[: len(kind)])
+        all_, lost = all_.take(kept), lost[kept]
+        mine = old._inside(all_, in_old[kept])
+        whole = (mine[1:] >= 0) & (mine[1:] == mine[:-1]) & (lost[1:] == lost[:-1])
+        goes_on = (all_.key[1:] == all_.key[:-1]) & (whole | (np.diff(all_.at) < gap))
+        first = np.flatnonzero(np.append(True, ~goes_on)[: len(kept)])
+        last = np.append(first[1:], len(kept))[: len(first)] - 1
+        return Stretches(all_.key[first], all_.at[first], all_.at[last])
+
+
+def _joined(parts: tuple[Times, ...]) -> Times:
+    return Times(np.concatenate([p.key for p in parts]), np.concatenate([p.at for p in parts]))
+
+
+def _in_order(*parts: Times) -> tuple[Ids, Ids]:
+    """(positions of all of `parts` by key and time, those of earlier parts first; their parts)."""
+    both = _joined(parts)
+    kind = np.repeat(np.arange(len(parts)), [len(p.at) for p in parts])
+    order = sorted_by_words((both.key.view(np.uint64), _code(both.at), kind.view(np.uint64)))
+    return order, kind[order]
+
+
+def _there(place: Ids, rows: Batch) -> tuple[Ids, Batch]:
+    """Rows of places in normal form without those that are owed."""
+    place, rows = added_up(place, rows)
+    positive = rows.weights > 0
+    if positive.all():
+        return place, rows
+    return place[positive], filter_batch(rows, positive)
+
+
+def _places(time: Ids) -> Places:
+    return Places(_code(time), np.zeros(len(time), np.uint64))
+
+
+def _code(time: Ids) -> U64:
+    """Times as places have them."""
+    return time.view(np.uint64) ^ _SIGN
+
+
+def _value(c: U64) -> Ids:
+    return (c ^ _SIGN).view(np.int64)

@@ -1,0 +1,122 @@
+"""Sessions equal their definition after any history, and cost what a change touches."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import penstock.data.hash as hashing
+from penstock.circuit import Circuit
+from penstock.circuit.ops import session
+from penstock.data.build import batch_to_rows
+from penstock.data.types import INTEGER, TIMESTAMP, VARCHAR, Field, Schema, schema
+from tests.examples import examples
+from tests.oracle.drive import as_input, as_one_step, run, table
+from tests.oracle.relational import Bag
+
+ROWS = schema(k=INTEGER, t=TIMESTAMP, v=VARCHAR)
+_TIME = TIMESTAMP.with_nullable(False)
+OUT = Schema((*ROWS.fields, Field("start", _TIME), Field("end", _TIME)))
+LONG = "a string that does not fit a view "
+EPOCH = dt.datetime(1970, 1, 1)
+
+
+def at(micros: int) -> dt.datetime:
+    return EPOCH + dt.timedelta(microseconds=micros)
+
+
+def micros(row: Any) -> Any:
+    return row[0], (row[1] - EPOCH) // dt.timedelta(microseconds=1), row[2]
+
+
+def oracle(rows: Bag, partition: tuple[int, ...], gap: int) -> Bag:
+    """From the definition: the times of each key in order, split where a gap is."""
+    out: Bag = Counter()
+
+    def key(row: Any) -> Any:
+        return [(row[p] is not None, row[p]) for p in partition]
+
+    there = sorted((micros(r) for r, w in rows.items() if w > 0), key=lambda r: (str(key(r)), r[1]))
+    for _, mine in groupby(there, key):
+        found: list[list[Any]] = []
+        for row in mine:
+            if not found or row[1] - found[-1][-1][1] >= gap:
+                found.append([])
+            found[-1].append(row)
+        for one in found:
+            for row in one:
+                weight = rows[(row[0], at(row[1]), row[2])]
+                out[(*row, one[0][1], one[-1][1] + gap)] += weight
+    return out
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, list[Any]]]:
+    """Rows come and go, some go before they come; in the end none is owed."""
+    span = draw(st.sampled_from([6, 16, 40]))
+    row = st.tuples(
+        st.sampled_from([1, 1, 2, None]), st.integers(0, span).map(at),
+        st.sampled_from(["a", LONG + "1", None]),
+    )  # fmt: skip
+    pool = draw(st.lists(row, min_size=1, max_size=30))
+    weights = st.sampled_from([1, 1, 1, 2, -1, -1, -2])
+    delta = st.lists(st.tuples(st.sampled_from(pool), weights), max_size=12)
+    steps = draw(st.lists(st.fixed_dictionaries({"t": delta}), min_size=1, max_size=5))
+    return [*steps, {"t": [(row, -w) for row, w in table(steps, "t").items() if w < 0]}]
+
+
+@pytest.fixture(params=[hashing.ALL_BITS, 0b1], ids=["true", "colliding"], autouse=True)
+def _hashes(request: pytest.FixtureRequest) -> Any:
+    before, hashing._test_mask = hashing._test_mask, request.param
+    yield
+    hashing._test_mask = before
+
+
+@given(
+    history=histories(),
+    gap=st.sampled_from([1, 2, 3, 5]),
+    partition=st.sampled_from([(0,), (), (0, 2), (1,)]),
+)
+@settings(
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    database=None,
+)  # fmt: skip
+def test_sessions_are_what_they_are_defined_to_be(
+    history: Any, gap: int, partition: tuple[int, ...]
+) -> None:
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.session(streams["t"], partition, 1, gap, OUT)
+
+    expected = oracle(table(history, "t"), partition, gap)
+    assert run({"t": ROWS}, build, history)[0] == expected
+    assert run({"t": ROWS}, build, as_one_step(history))[0] == expected
+
+
+def test_a_change_within_a_session_reads_none_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    between = session.between
+
+    def counting(*args: Any) -> Any:
+        at, rows = between(*args)
+        read.append(len(rows))
+        return at, rows
+
+    monkeypatch.setattr(session, "between", counting)
+    circuit = Circuit()
+    circuit.sink("out", circuit.session(circuit.source("t", ROWS), (0,), 1, 10, OUT))
+    circuit.step({"t": [as_input(ROWS, [((1, at(4 * i), "v"), 1) for i in range(400)])]})
+    read.clear()
+
+    inside = [((1, at(801), "new"), 1), ((1, at(400), "v"), -1)]
+    change = circuit.step({"t": [as_input(ROWS, inside)]})["out"]
+
+    assert sum(read) < 10
+    assert sorted(w for _, w in batch_to_rows(change)) == [-1, 1]
