@@ -18,13 +18,14 @@ Invariants (kernels compare rows by their bytes, so these make equal rows equal 
 * floats hold one NaN (the positive quiet one) and never -0.0;
 * unused bytes of a string view are zero.
 
-Batches are values: nobody writes to the arrays of a batch once it is built.
+Batches are values: nobody writes to the arrays of a batch once it is built, nor to its fields
+(`value`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +37,17 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Weights = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass_transform(eq_default=False, frozen_default=True)
+def value(cls: type[T]) -> type[T]:
+    """A dataclass that is frozen for the type checker alone: with `frozen` it takes 1.3 µs to make
+    one instead of 0.3, and a step makes some hundreds."""
+    return dataclass(slots=True, eq=False)(cls)
+
+
+@value
 class Column:
     """One column of `n` values. `valid` is None when no row is NULL."""
 
@@ -48,7 +57,8 @@ class Column:
     heaps: tuple[Heap, ...] = ()
 
     def __len__(self) -> int:
-        return int(self.values.shape[0])
+        rows: int = self.values.shape[0]
+        return rows
 
     @property
     def has_nulls(self) -> bool:
@@ -59,7 +69,7 @@ class Column:
         return self if type is self.type else Column(type, self.values, self.valid, self.heaps)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Batch:
     """Rows of one schema with weights. `consolidated`: no two rows equal, no weight zero."""
 
@@ -69,7 +79,8 @@ class Batch:
     consolidated: bool = False
 
     def __len__(self) -> int:
-        return int(self.weights.shape[0])
+        rows: int = self.weights.shape[0]
+        return rows
 
     def column(self, name: str) -> Column:
         return self.columns[self.schema.index(name)]
