@@ -52,17 +52,22 @@ def range_words(type: SqlType) -> tuple[np.uint64, np.uint64, np.uint64, np.uint
 
 
 @inlined
-def _add(sums: Any, at: Any, w0: Any, w1: Any, w2: Any) -> Any:
-    s0 = sums[at, 0] + w0
-    carry = _ONE if s0 < w0 else _ZERO
-    s1 = sums[at, 1] + w1
-    carry1 = _ONE if s1 < w1 else _ZERO
-    s1 = s1 + carry
-    if s1 < carry:
+def added(s0: Any, s1: Any, s2: Any, w0: Any, w1: Any, w2: Any) -> Any:
+    """The three words of (s0, s1, s2) + (w0, w1, w2)."""
+    t0 = s0 + w0
+    carry = _ONE if t0 < w0 else _ZERO
+    t1 = s1 + w1
+    carry1 = _ONE if t1 < w1 else _ZERO
+    t1 = t1 + carry
+    if t1 < carry:
         carry1 = _ONE
-    sums[at, 0] = s0
-    sums[at, 1] = s1
-    sums[at, 2] = sums[at, 2] + w2 + carry1
+    return t0, t1, s2 + w2 + carry1
+
+
+@inlined
+def _add(sums: Any, at: Any, w0: Any, w1: Any, w2: Any) -> Any:
+    """sums[at] += (w0, w1, w2)."""
+    sums[at, 0], sums[at, 1], sums[at, 2] = added(sums[at, 0], sums[at, 1], sums[at, 2], w0, w1, w2)
 
 
 @inlined
@@ -77,12 +82,11 @@ def _product(a: Any, b: Any) -> Any:
 
 
 @inlined
-def _add_scaled(sums: Any, at: Any, low: Any, high: Any, weight: Any) -> Any:
-    """sums[at] += (low, high) · weight."""
+def scaled(low: Any, high: Any, weight: Any) -> Any:
+    """The three words of (low, high) · weight."""
     negative = (high >> _TOP) != _ZERO
     if weight == 1:
-        _add(sums, at, low, high, _ALL if negative else _ZERO)
-        return
+        return low, high, _ALL if negative else _ZERO
     if negative:
         low = ~low + _ONE
         high = ~high + (_ONE if low == _ZERO else _ZERO)
@@ -102,7 +106,14 @@ def _add_scaled(sums: Any, at: Any, low: Any, high: Any, weight: Any) -> Any:
         p1 = ~p1 + c
         c = _ONE if (p1 == _ZERO and c == _ONE) else _ZERO
         p2 = ~p2 + c
-    _add(sums, at, p0, p1, p2)
+    return p0, p1, p2
+
+
+@inlined
+def _add_scaled(sums: Any, at: Any, low: Any, high: Any, weight: Any) -> Any:
+    """sums[at] += (low, high) · weight."""
+    w0, w1, w2 = scaled(low, high, weight)
+    _add(sums, at, w0, w1, w2)
 
 
 @kernel("void(int64[::1], int64[::1], int64[::1], uint64[:, ::1], int64[::1])")

@@ -19,6 +19,11 @@ def all_set(mask: npt.NDArray[Any]) -> bool:
     return b"\0" not in mask.tobytes()
 
 
+def any_set(mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether a byte of `mask` is True."""
+    return b"\1" in mask.tobytes()
+
+
 def positions(mask: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Where `mask` (any numbers, one dimension) is not 0, ascending."""
     found: npt.NDArray[np.int64] = mask.nonzero()[0]

@@ -50,7 +50,7 @@ def value_codes(column: Column) -> tuple[U64, ...]:
         return (np.where(negative, ~bits, bits | _SIGN),)
     if kind in UNSIGNED or kind in (Kind.BOOLEAN, Kind.NULL):
         return (v.astype(np.uint64),)
-    return (v.astype(np.int64).view(np.uint64) ^ _SIGN,)
+    return (v.astype(np.int64, copy=False).view(np.uint64) ^ _SIGN,)
 
 
 def order_codes(column: Column, descending: bool = False, nulls_first: bool = True) -> U64:

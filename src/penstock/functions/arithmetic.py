@@ -50,9 +50,9 @@ def _sub64(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _mul64(a: Array, b: Array) -> tuple[Array, Array]:
     out = a * b
-    small = (np.abs(a) < 1 << 31) & (np.abs(b) < 1 << 31) & (a != _MIN64) & (b != _MIN64)
-    if small.all():
-        return out, np.zeros(out.shape, dtype=np.bool_)
+    # -2³¹ .. 2³¹ - 1 are 0 .. 2³² - 1 from there, and others are more, however they wrap
+    if int(((a + _HALF64) | (b + _HALF64)).view(np.uint64).max(initial=0)) < 1 << 32:
+        return out, _NONE
     divisor = np.where((a == 0) | (a == -1), 1, a)
     exact = np.where(a == 0, out == 0, out // divisor == b) & (out % divisor == 0)
     return out, np.where(a == -1, b == _MIN64, ~exact)
@@ -74,6 +74,9 @@ def _mul_u64(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 _MIN64 = np.iinfo(np.int64).min
+_HALF64 = np.int64(1 << 31)
+#: no row is bad
+_NONE = np.zeros(1, np.bool_)
 _SIGNED64 = {"+": _add64, "-": _sub64, "*": _mul64}
 _UNSIGNED64 = {"+": _add_u64, "-": _sub_u64, "*": _mul_u64}
 _UFUNC = {"+": np.add, "-": np.subtract, "*": np.multiply}

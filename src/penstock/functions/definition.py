@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Array, Column
+from penstock.data.masks import any_set
 from penstock.data.types import INTEGER, Kind, SqlType
 from penstock.errors import RuntimeSqlError
 
@@ -206,7 +207,7 @@ def define_typed(names: str | Sequence[str], *signatures: str) -> Callable[[Reso
 
 def fail_where(bad: Array, args: Sequence[Column], message: str) -> None:
     """Raise RuntimeSqlError for the first row of `bad` whose arguments are all non-NULL."""
-    if not bad.any():
+    if not any_set(bad):
         return
     for column in args:
         if column.valid is not None:

@@ -138,11 +138,10 @@ class GroupTable:
 
     def _find(self, keys: Sequence[Column], n: int, *, inserts: bool) -> I64:
         hashes = hash_columns(keys, n=n)
-        rows = np.arange(n)
-        ids = self._under(hashes, keys, rows, inserts)
+        ids = self._under(hashes, keys, None, inserts)
         if is_exact(keys, [c.column() for c in self._columns]):
             return ids
-        wrong = self._mismatches(keys, rows, ids)
+        wrong = self._mismatches(keys, np.arange(n), ids)
         while len(wrong):
             # another key sits under this hash: look under the next of the chain
             hashes[wrong] = hashes[wrong] * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)
@@ -150,14 +149,15 @@ class GroupTable:
             wrong = wrong[self._mismatches(keys, wrong, ids[wrong])]
         return ids
 
-    def _under(self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool) -> I64:
+    def _under(self, hashes: U64, keys: Sequence[Column], rows: I64 | None, inserts: bool) -> I64:
+        """Hash i is that of row rows[i] of `keys`, or of row i."""
         n = len(hashes)
         if are_looked_up_in_ranges(n) and not (inserts and self._are_new):
             return self._under_in_ranges(hashes, keys, rows, inserts)
         return self._under_at_once(hashes, keys, rows, inserts)
 
     def _under_in_ranges(
-        self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool
+        self, hashes: U64, keys: Sequence[Column], rows: I64 | None, inserts: bool
     ) -> I64:
         """The same, of many rows: threads look, and what they do not find one inserts."""
         ids, scratch = np.empty(len(hashes), np.int64), np.empty(len(hashes), np.int64)
@@ -171,11 +171,14 @@ class GroupTable:
         if inserts:
             new = np.flatnonzero(ids < 0)
             if len(new):
-                ids[new] = self._under_at_once(hashes[new], keys, rows[new], inserts)
+                at = new if rows is None else rows[new]
+                ids[new] = self._under_at_once(hashes[new], keys, at, inserts)
             self._are_new = 2 * len(new) > len(ids)
         return ids
 
-    def _under_at_once(self, hashes: U64, keys: Sequence[Column], rows: I64, inserts: bool) -> I64:
+    def _under_at_once(
+        self, hashes: U64, keys: Sequence[Column], rows: I64 | None, inserts: bool
+    ) -> I64:
         n = len(hashes)
         if inserts:
             self._make_room(n)
@@ -185,7 +188,7 @@ class GroupTable:
         made = self._count - before
         self._are_new = 2 * made > n
         if made:
-            at = rows[first[:made]]
+            at = first[:made] if rows is None else rows[first[:made]]
             for column, key in zip(self._columns, keys, strict=True):
                 column.append(take_column(key, at))
         return ids

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Array, Batch, Column
+from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.build import empty_batch
-from penstock.data.gather import compact_heaps, concat, take
+from penstock.data.gather import compact_heaps, concat, concat_columns, take
 from penstock.data.hash import hash_columns
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema, SqlType
@@ -98,25 +98,23 @@ class Log:
         """Have all that came in the columns."""
         if not self._new:
             return
-        n = self._taken
-        batch, hashes = self._new[0]
-        if len(self._new) > 1:
-            batch = packed([b for b, _ in self._new])
-            known = [h for _, h in self._new if h is not None]
-            hashes = np.concatenate(known) if len(known) == len(self._new) else None
+        n, new = self._taken, self._new
+        batches = [b for b, _ in new]
         self._new = []
         if not n:
+            batch = batches[0] if len(new) == 1 else packed(batches)
             self._columns = [_Growing(c) for c in batch.columns]
             self._weights = batch.weights
         else:
-            for own, more in zip(self._columns, batch.columns, strict=True):
-                own.extend(more, n)
-            self._weights = _extended(self._weights, n, batch.weights)
-        if hashes is not None and self._hashed == n:
-            self._k = _extended(self._k, n, hashes)
-            self._hashed += len(batch)
-        self._taken += len(batch)
-        self._is_plain = self._is_plain and is_plain(batch)
+            for i, own in enumerate(self._columns):
+                own.extend([b.columns[i] for b in batches], n)
+            self._weights = _extended(self._weights, n, [b.weights for b in batches])
+        known = [h for _, h in new if h is not None]
+        if len(known) == len(new) and self._hashed == n:
+            self._k = _extended(self._k, n, known)
+            self._hashed = self._count
+        self._taken = self._count
+        self._is_plain = self._is_plain and all_positive(self._weights[n : self._taken])
         self._rows = None
 
     def rows(self) -> Batch:
@@ -167,7 +165,7 @@ class Log:
                 for c in keys
             ]
             hashes = hash_columns(new, KEY_SEED, n=n - self._hashed)
-            self._k = _extended(self._k, self._hashed, hashes)
+            self._k = _extended(self._k, self._hashed, [hashes])
             self._hashed = n
         if len(self._next) < n:
             room = 1 << max(6, (n - 1).bit_length())
@@ -192,21 +190,23 @@ class _Growing:
         #: heaps and rows at the beginning that are not made one with others again
         self.merged = (len(self.heaps), len(column))
 
-    def extend(self, column: Column, n: int) -> None:
-        """Append `column` to the first `n` values."""
-        if column.type.nullable and not self.type.nullable:
+    def extend(self, columns: Sequence[Column], n: int) -> None:
+        """Append `columns` to the first `n` values."""
+        if self.type.is_view and len(columns) > 1:
+            columns = [compact_heaps(concat_columns(columns))]
+        if not self.type.nullable and any(c.type.nullable for c in columns):
             self.type = self.type.with_nullable(True)
-        self.values = _extended(self.values, n, column.values)
-        if column.valid is not None or self.valid is not None:
+        self.values = _extended(self.values, n, [c.values for c in columns])
+        if self.valid is not None or any(c.valid is not None for c in columns):
             before = np.ones(n, np.uint8) if self.valid is None else self.valid
-            more = np.ones(len(column), np.uint8) if column.valid is None else column.valid
+            more = [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
             self.valid = _extended(before, n, more)
-        for heap in column.heaps:
+        for heap in columns[0].heaps:
             if heap.id not in self.known:
                 self.known.add(heap.id)
                 self.heaps.append(heap)
         if len(self.heaps) - self.merged[0] > SMALL_HEAPS:
-            self._compact(n + len(column))
+            self._compact(n + len(columns[0]))
 
     def first(self, n: int) -> Column:
         valid = None if self.valid is None else self.valid[:n]
@@ -227,7 +227,11 @@ class _Growing:
 
 def is_plain(batch: Batch) -> bool:
     """Whether rows only come."""
-    return not len(batch) or int(batch.weights.min()) > 0
+    return all_positive(batch.weights)
+
+
+def all_positive(weights: Weights) -> bool:
+    return not len(weights) or int(weights.min()) > 0
 
 
 def packed(batches: Sequence[Batch]) -> Batch:
@@ -241,16 +245,16 @@ def _after(valid: U8 | None, start: int) -> U8 | None:
     return None if valid is None else valid[start:]
 
 
-def _extended(array: Any, n: int, more: Any) -> Any:
-    """The first `n` entries of `array` and behind them `more`, in `array` itself if there is room:
-    never in the memory of a batch, which has none."""
-    stop = n + len(more)
+def _extended(array: Any, n: int, more: Sequence[Any]) -> Any:
+    """The first `n` entries of `array` and behind them those of `more`, in `array` itself if there
+    is room: never in the memory of a batch, which has none."""
+    stop = n + sum(map(len, more))
     if len(array) < stop:
         room = max(LEAST_ROOM, 1 << (stop - 1).bit_length())
         grown = np.empty((room, *array.shape[1:]), array.dtype)
         grown[:n] = array[:n]
         array = grown
-    array[n:stop] = more
+    np.concatenate(more, out=array[n:stop])
     return array
 
 

@@ -226,6 +226,9 @@ def _words(
             words.append(code)
         else:
             valid = columns[i].valid
+            if valid is None and is_exact:
+                words += [np.full(n, int(nulls_first), np.uint64), code]
+                break
             is_null = np.zeros(n, bool) if valid is None else valid == 0
             if is_exact:
                 words.append((is_null ^ nulls_first).astype(np.uint64))

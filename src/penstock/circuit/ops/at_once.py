@@ -24,7 +24,7 @@ from penstock.circuit.dense import Ids
 from penstock.circuit.ops.accumulate import Accumulator, Count, ExactSum, GroupedRows
 from penstock.circuit.ops.aggregate_call import Call
 from penstock.circuit.ops.extremum import Extremum
-from penstock.circuit.wide import _add_scaled, _is_within, inlined, mean
+from penstock.circuit.wide import _is_within, added, inlined, mean, scaled
 from penstock.data.batch import Column, Weights
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set
@@ -75,17 +75,17 @@ class CallsAtOnce:
         new ones. None if a value does not fit its type."""
         groups = len(rows.touched)
         told = self._told
-        words = np.empty((2 * groups, 1 + 4 * len(told)), np.uint64)
-        values = np.empty((len(told), 2 * groups, 2), np.uint64)
+        words = np.empty((1 + 4 * len(told), 2 * groups), np.uint64)
+        values = np.empty((len(told), 2, 2 * groups), np.uint64)
         valid = np.empty((len(told), 2 * groups), np.uint8)
         held = []
         for i, best in enumerate(self._best):
             counted = self._calls[i].counted(rows)
             if best is not None:
                 v, known = values[i], valid[i]
-                self._show(best, rows.touched, v[:groups], known[:groups])
+                self._show(best, rows.touched, v[:, :groups], known[:groups])
                 best.add(counted)
-                self._show(best, rows.touched, v[groups:], known[groups:])
+                self._show(best, rows.touched, v[:, groups:], known[groups:])
             else:
                 held.append(self._tell(i, counted, told[i]))
         places, weights, row = np.empty((3, 2 * groups), np.int64)
@@ -97,7 +97,8 @@ class CallsAtOnce:
         if count < 0:
             return None
         columns = (
-            _column(type, values[i, :count], valid[i, :count]) for i, type in enumerate(self._types)
+            _column(type, values[i, :, :count], valid[i, :count])
+            for i, type in enumerate(self._types)
         )
         return places[:count], row[:count], tuple(columns), weights[:count]
 
@@ -106,10 +107,10 @@ class CallsAtOnce:
         """Write the values of `groups` where the kernel compares them: 0 for NULL."""
         column = best.read(groups)
         if best.result.is_wide:
-            words[:] = column.values
+            words[:] = column.values.T
         else:
-            words[:, 0] = column.values.astype(np.int64, copy=False).view(np.uint64)
-            words[:, 1] = 0
+            words[0] = column.values.astype(np.int64, copy=False).view(np.uint64)
+            words[1] = 0
         valid[:] = 1 if column.valid is None else column.valid
 
     def _tell(self, call: int, counted: GroupedRows, told: npt.NDArray[np.uint64]) -> Any:
@@ -151,7 +152,13 @@ def _shown_type(accumulator: Accumulator) -> SqlType:
 
 
 def _column(type: SqlType, words: npt.NDArray[np.uint64], valid: Any) -> Column:
-    values = words if type.is_wide else words[:, 0].astype(type.dtype)
+    """`words` uint64[2, n], the low ones first."""
+    if type.is_wide:
+        values = np.ascontiguousarray(words.T)
+    elif type.dtype.itemsize == 8:
+        values = words[0].view(type.dtype)
+    else:
+        values = words[0].astype(type.dtype)
     return Column(type, values, None if all_set(valid) else valid)
 
 
@@ -173,36 +180,39 @@ def _take_in(
     signs: Any,
     row: Any,
 ) -> int:
-    """`CallsAtOnce.take_in`. A row of `words` are the totals of a group before, in the second half
-    after: of all rows, and four a call, its own count and the sum."""
+    """`CallsAtOnce.take_in`. A column of `words` are the totals of a group before, in the second
+    half after: of all rows, and four a call, its own count and the sum."""
     groups, eight = touched.shape[0], np.uint64(8)
     # nothing here depends on anything, so that many groups are fetched at the same time
     for j in range(groups):
-        words[j, 0] = np.uint64(totals[touched[j]])
+        words[0, j] = np.uint64(totals[touched[j]])
     for c in range(told.shape[0]):
         first = 1 + 4 * c
         if told[c, _COUNTS] != _ZERO:
+            counts = told[c, _COUNTS]
             for j in range(groups):
-                words[j, first] = load_u64(told[c, _COUNTS] + eight * np.uint64(touched[j]))
+                words[first, j] = load_u64(counts + eight * np.uint64(touched[j]))
+                words[first, groups + j] = words[first, j]
         if told[c, _SUMS] != _ZERO:
+            sums = told[c, _SUMS]
             for j in range(groups):
-                at = told[c, _SUMS] + np.uint64(24) * np.uint64(touched[j])
-                words[j, first + 1] = load_u64(at)
-                words[j, first + 2] = load_u64(at + eight)
-                words[j, first + 3] = load_u64(at + np.uint64(16))
+                at = sums + np.uint64(24) * np.uint64(touched[j])
+                words[first + 1, j] = words[first + 1, groups + j] = load_u64(at)
+                words[first + 2, j] = words[first + 2, groups + j] = load_u64(at + eight)
+                words[first + 3, j] = words[first + 3, groups + j] = load_u64(at + np.uint64(16))
+    after = words[0, groups:]
     for j in range(groups):
-        for k in range(words.shape[1]):
-            words[groups + j, k] = words[j, k]
+        after[j] = words[0, j]
     for i in range(slots.shape[0]):
-        words[groups + slots[i], 0] += np.uint64(weights[i])
+        after[slots[i]] += np.uint64(weights[i])
     for c in range(told.shape[0]):
         first, weight_at, value_at = 1 + 4 * c, told[c, _WEIGHTS], told[c, _VALUES]
         if told[c, _COUNTS] != _ZERO:
+            count = words[first, groups:]
             for i in range(slots.shape[0]):
-                weight = load_u64(weight_at + eight * np.uint64(i))
-                words[groups + slots[i], first] += weight
+                count[slots[i]] += load_u64(weight_at + eight * np.uint64(i))
         if told[c, _SUMS] != _ZERO:
-            sums = words[groups:, first + 1 : first + 4]
+            s0, s1, s2 = words[first + 1], words[first + 2], words[first + 3]
             is_wide = told[c, _IS_WIDE] != _ZERO
             for i in range(slots.shape[0]):
                 at = eight * np.uint64(i)
@@ -212,78 +222,81 @@ def _take_in(
                     high = ~_ZERO if np.int64(low) < 0 else _ZERO
                     if is_wide:
                         high = load_u64(value_at + at + at + eight)
-                    _add_scaled(sums, slots[i], low, high, weight)
+                    p0, p1, p2 = scaled(low, high, weight)
+                    j = groups + slots[i]
+                    s0[j], s1[j], s2[j] = added(s0[j], s1[j], s2[j], p0, p1, p2)
     for j in range(groups):
-        totals[touched[j]] = np.int64(words[groups + j, 0])
-    for c in range(told.shape[0]):
-        first = 1 + 4 * c
-        if told[c, _COUNTS] != _ZERO:
-            for j in range(groups):
-                at = told[c, _COUNTS] + eight * np.uint64(touched[j])
-                store_u64(at, words[groups + j, first])
-        if told[c, _SUMS] != _ZERO:
-            for j in range(groups):
-                at = told[c, _SUMS] + np.uint64(24) * np.uint64(touched[j])
-                store_u64(at, words[groups + j, first + 1])
-                store_u64(at + eight, words[groups + j, first + 2])
-                store_u64(at + np.uint64(16), words[groups + j, first + 3])
+        totals[touched[j]] = np.int64(after[j])
     # the values of all rows, and which of two rows show
     for j in range(groups):
-        was, is_now = np.int64(words[j, 0]) > 0, np.int64(words[groups + j, 0]) > 0
+        was, is_now = np.int64(words[0, j]) > 0, np.int64(after[j]) > 0
         places[j] = np.int64(was != is_now)
     for c in range(told.shape[0]):
         first = 1 + 4 * c
-        counted = first if told[c, _COUNTS] != _ZERO else 0
-        is_sum, is_mean = told[c, _SUMS] != _ZERO, told[c, _AVERAGE] != _ZERO
-        least0, least1 = told[c, _RANGE], told[c, _RANGE + 1]
-        most0, most1 = told[c, _RANGE + 2], told[c, _RANGE + 3]
-        for at in range(2 * groups if told[c, _IS_SHOWN] == _ZERO else 0):
-            count = words[at, counted]
-            w0, w1, w2 = count, _ZERO, _ZERO
-            is_valid = not is_sum or np.int64(count) > 0
-            if is_sum:
-                w0, w1, w2 = words[at, first + 1], words[at, first + 2], words[at, first + 3]
-                if not is_valid:
+        v0, v1, known = values[c, 0], values[c, 1], valid[c]
+        if told[c, _COUNTS] != _ZERO:
+            counts = told[c, _COUNTS]
+            for j in range(groups):
+                store_u64(counts + eight * np.uint64(touched[j]), words[first, groups + j])
+        if told[c, _SUMS] != _ZERO:
+            sums = told[c, _SUMS]
+            for j in range(groups):
+                at = sums + np.uint64(24) * np.uint64(touched[j])
+                store_u64(at, words[first + 1, groups + j])
+                store_u64(at + eight, words[first + 2, groups + j])
+                store_u64(at + np.uint64(16), words[first + 3, groups + j])
+        count = words[first if told[c, _COUNTS] != _ZERO else 0]
+        if told[c, _IS_SHOWN] == _ZERO and told[c, _SUMS] == _ZERO:
+            for at in range(2 * groups):
+                v0[at], v1[at], known[at] = count[at], _ZERO, np.uint8(1)
+        elif told[c, _IS_SHOWN] == _ZERO:
+            s0, s1, s2 = words[first + 1], words[first + 2], words[first + 3]
+            is_mean = told[c, _AVERAGE] != _ZERO
+            least0, least1 = told[c, _RANGE], told[c, _RANGE + 1]
+            most0, most1 = told[c, _RANGE + 2], told[c, _RANGE + 3]
+            for at in range(2 * groups):
+                w0, w1, w2 = s0[at], s1[at], s2[at]
+                is_known = np.int64(count[at]) > 0
+                if not is_known:
                     w0, w1 = _ZERO, _ZERO
-                elif np.int64(words[at, 0]) > 0:
+                elif np.int64(words[0, at]) > 0:
                     if is_mean:
-                        w0, w1, w2 = mean(w0, w1, w2, count)
+                        w0, w1, w2 = mean(w0, w1, w2, count[at])
                     if at >= groups and not _is_within(w0, w1, w2, least0, least1, most0, most1):
                         return -1
-            values[c, at, 0], values[c, at, 1], valid[c, at] = w0, w1, np.uint8(is_valid)
+                v0[at], v1[at], known[at] = w0, w1, np.uint8(is_known)
         for j in range(groups):
             other = groups + j
-            if (
-                values[c, j, 0] != values[c, other, 0]
-                or values[c, j, 1] != values[c, other, 1]
-                or valid[c, j] != valid[c, other]
-            ):
-                places[j] = 1
+            differs = v0[j] != v0[other] or v1[j] != v1[other] or known[j] != known[other]
+            places[j] |= np.int64(differs)
     for i in range(slots.shape[0]):
         row[groups + slots[i]] = i
-    shown: int = _compact(touched.shape[0], words, values, valid, places, signs, row)
-    return shown
+    return _compact(groups, words[0], values, valid, places, signs, row)
 
 
 @inlined
 def _compact(
-    groups: Any, words: Any, values: Any, valid: Any, places: Any, signs: Any, row: Any
+    groups: Any, totals: Any, values: Any, valid: Any, places: Any, signs: Any, row: Any
 ) -> Any:
     """Move the rows that show to the front, old ones before new ones; how many they are. places[j]
     says whether the rows of group j differ; row[groups + j] is one of its rows in the delta."""
     for j in range(groups):
         differs = places[j] != 0
-        places[j] = np.int64(differs and np.int64(words[j, 0]) > 0)
-        places[groups + j] = np.int64(differs and np.int64(words[groups + j, 0]) > 0)
+        places[j] = np.int64(differs and np.int64(totals[j]) > 0)
+        places[groups + j] = np.int64(differs and np.int64(totals[groups + j]) > 0)
+    # `signs` is scratch until it is written: which rows show
     count = 0
     for at in range(2 * groups):
-        if places[at] != 0:
-            j = at - groups if at >= groups else at
-            for c in range(values.shape[0]):
-                values[c, count, 0] = values[c, at, 0]
-                values[c, count, 1] = values[c, at, 1]
-                valid[c, count] = valid[c, at]
-            sign = 1 if at >= groups else -1
-            places[count], signs[count], row[count] = j, sign, row[groups + j]
-            count += 1
+        signs[count] = at
+        count += places[at]
+    for c in range(values.shape[0]):
+        v0, v1, known = values[c, 0], values[c, 1], valid[c]
+        for i in range(count):
+            at = signs[i]
+            v0[i], v1[i], known[i] = v0[at], v1[at], known[at]
+    for i in range(count):
+        at = signs[i]
+        is_new = at >= groups
+        j = at - groups if is_new else at
+        places[i], signs[i], row[i] = j, 1 if is_new else -1, row[groups + j]
     return count

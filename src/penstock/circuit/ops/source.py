@@ -25,6 +25,9 @@ from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
+#: by what a row does to a table without a key
+_WEIGHT_OF = np.array([-1, 1])
+
 
 class Source(Node):
     """A multiset of rows.
@@ -53,9 +56,8 @@ class Source(Node):
         return self.name, self.schema
 
     def _weighted(self, batch: InputBatch) -> Batch:
-        assert not (batch.ops == UPDATE).any(), "UPDATE needs a table with a primary key"
-        weights = np.where(batch.ops == INSERT, 1, -1).astype(np.int64)
-        return Batch(self.schema, batch.columns, weights)
+        assert UPDATE not in batch.ops.tobytes(), "UPDATE needs a table with a primary key"
+        return Batch(self.schema, batch.columns, _WEIGHT_OF.take(batch.ops))
 
 
 class Inlet(Node):
