@@ -194,7 +194,10 @@ class OrderedSpine(Spine):
 
 
 def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:
-    """Positions in order of (k, c, d, r). Most rows are told apart by k and c alone."""
+    """Positions in order of (k, c, d, r). Most rows are told apart by k and c alone, or by k and d
+    where c is whether a value is NULL, and none or all are."""
+    if (c == c[0]).all():
+        c, d = d, c
     order = sorted_by_words((k, c))
     tied = (k[order[1:]] == k[order[:-1]]) & (c[order[1:]] == c[order[:-1]])
     if tied.any():

@@ -11,8 +11,8 @@ that come on top of them meanwhile are merged among themselves.
 `insert_later` puts rows into a log (`penstock.state.log`) that is sorted into a run in the
 background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
 side of a join whose other side rests, a view that nobody asks for) pays for appends only, and the
-longer nobody looks the longer the log may become, as what is sorted together needs no merge. While
-rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that somebody will
+longer nobody looks the longer the log may become, as what is sorted together needs no merge, and the
+more runs of like size are merged at a time, which each row is then less often. While rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that somebody will
 look at, but not before the next step: where some go, which a log would only collect, it inserts
 in the background.
 
@@ -57,6 +57,8 @@ U64 = npt.NDArray[np.uint64]
 
 #: a run is merged into its lower neighbour when that is less than this many times larger
 RATIO = 3
+#: as many runs of like size are merged at a time where nobody looks
+FAN = 8
 #: a run of fewer rows is sorted anew with those that come, not merged with them
 SMALL_ROWS = 2048
 #: merges of more rows than this happen in the background
@@ -98,6 +100,8 @@ class Spine:
         self._is_held = False
         #: a log is sorted when it is this many times LOG_ROWS long
         self._patience = 1
+        #: whether a log became long and nobody looked since
+        self._rests = False
         #: the insertion that is under way: whoever touches the runs waits for it
         self._inserting: Future[Any] | None = None
         #: whether somebody looked; for the owner, who may set it back
@@ -191,12 +195,12 @@ class Spine:
             self._insert(self._taken_log().rows(), None)
 
     def _note_read(self) -> None:
-        self.was_read, self._patience = True, 1
+        self.was_read, self._patience, self._rests = True, 1, False
 
     def _sort(self) -> None:
         """Have the log sorted in the background."""
         self._settle()
-        log = self._taken_log()
+        log, self._rests = self._taken_log(), True
         if self._patience < MOST_PATIENCE and 2 * log.nbytes <= PATIENT_BYTES:
             self._patience *= 2
         self._total_weight += log.weight()
@@ -450,7 +454,8 @@ class Spine:
 
     def _unbalanced(self, first: int) -> tuple[int, int]:
         """Where runs lie, from `first` on, that are not being merged and of which each is no more
-        than RATIO times larger than the next: the lowest such, all together."""
+        than RATIO times larger than the next: the lowest such that are enough, all together."""
+        least = FAN if self._rests else 2
         runs, busy = self._runs, {id(r) for m in self._merging for r in m.group}
         for start in range(first, len(runs) - 1):
             stop = start + 1
@@ -460,7 +465,7 @@ class Spine:
                 if id(runs[stop]) in busy:
                     break
                 stop += 1
-            if stop > start + 1:
+            if stop - start >= least:
                 return start, stop
         return 0, 0
 
