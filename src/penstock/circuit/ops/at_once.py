@@ -271,7 +271,8 @@ def _take_in(
             places[j] |= np.int64(differs)
     for i in range(slots.shape[0]):
         row[groups + slots[i]] = i
-    return _compact(groups, words[0], values, valid, places, signs, row)
+    shown: int = _compact(groups, words[0], values, valid, places, signs, row)
+    return shown
 
 
 @inlined
