@@ -10,11 +10,12 @@ that come on top of them meanwhile are merged among themselves.
 
 `insert_later` puts rows into a log (`penstock.state.log`) that is sorted into a run in the
 background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
-side of a join whose other side rests, a view that nobody asks for) pays for appends only, and the
-longer nobody looks the longer the log may become, as what is sorted together needs no merge, and the
-more runs of like size are merged at a time, which each row is then less often. While rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that somebody will
-look at, but not before the next step: where some go, which a log would only collect, it inserts
-in the background.
+side of a join whose other side rests, a view that nobody asks for) pays for appends only. The
+longer nobody looks the longer the log may become, as what is sorted together needs no merge, and
+the more runs of like size are merged at a time, each row then less often. While rows only come,
+keys are looked up in the log as it is. `insert_soon` is for rows that somebody will look at, but
+not before the next step: where some go, which a log would only collect, it inserts in the
+background.
 
 Invariants: the sum of all runs and the log is the integral; runs are immutable, so a snapshot is
 the list of them; look-ups compare the real keys of every hash match.
