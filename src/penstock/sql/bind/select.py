@@ -27,7 +27,7 @@ from penstock.data.types import Field, Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import Aggregate, Distinct, Node, Project, SortKey, TopK
-from penstock.plan.rewrite import conjuncts
+from penstock.plan.rewrite import columns_of, conjuncts, is_risky, remap
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
@@ -353,6 +353,11 @@ class Select:
         schema = Schema(tuple(Field(n, e.type) for n, e in outputs))
         exprs = [e for _, e in outputs]
         n = len(s.distinct_on)
+        if n or ((limit is not None or offset) and not s.distinct):
+            sorted_by = {x.expr for x in sort}
+            late = {e for e in exprs if is_risky(e) and columns_of(e) and e not in sorted_by}
+            if late:
+                return self._computed_late(outputs, late, sort, limit, offset)
         self._check_distinct_on(sort[:n], sort[n:])
         positions = []
         for e in (x.expr for x in sort):
@@ -372,6 +377,27 @@ class Select:
         if extra:
             node = Project(schema, node, references(wide)[: len(schema)])
         return node
+
+    def _computed_late(
+        self,
+        outputs: list[tuple[str, Expr]],
+        late: set[Expr],
+        sort: list[Sort],
+        limit: int | None,
+        offset: int,
+    ) -> Node:
+        """A limit or DISTINCT ON, and above it the `late` ones of `outputs`, which could fail for a
+        row that it drops."""
+        early = [(n, e) for n, e in outputs if e not in late]
+        read = sorted(set().union(*map(columns_of, late)))
+        early += [(f"$l{i}", self.frame.column(i)) for i in read]
+        below = self._finish(early, sort, limit, offset)
+        place = {e: i for i, (_, e) in reversed([*enumerate(early)])}
+        columns = references(below.schema)
+        at = {i: place[self.frame.column(i)] for i in read}
+        exprs = [remap(e, at) if e in late else columns[place[e]] for _, e in outputs]
+        schema = Schema(tuple(Field(n, e.type) for n, e in outputs))
+        return Project(schema, below, tuple(exprs), span=self.syntax.span)
 
     def _check_distinct_on(self, first_of: Sequence[Sort], order: Sequence[Sort]) -> None:
         """ORDER BY begins with the expressions of DISTINCT ON, in some order."""
