@@ -4,7 +4,7 @@
     tag ‖ code              numbers, dates and so on, as in `penstock.data.nested`
     tag ‖ bytes             text and binary
     tag ‖ array or map      whose children are VARIANTs themselves, encoded as in `nested`
-    tag ‖ double ‖ s ‖ i    a DECIMAL: i · 10^-s with the least s ≥ 0, behind its value as a double
+    tag ‖ double ‖ s ‖ i    a DECIMAL of scale s: i · 10^-s, behind its value as a double
 
 So equal bytes mean equal type and value, and bytes order by type first and then by value (decimals
 exactly as far as a double tells them apart). Rows become maps from field name to value.
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,6 @@ import numpy.typing as npt
 from penstock.data.batch import Column
 from penstock.data.build import constant_column
 from penstock.data.gather import concat_columns, take_column
-from penstock.data.kernel import kernel
 from penstock.data.nested import Mask, Offsets, explode, fields, from_ordered_bytes, implode
 from penstock.data.nested import ordered_bytes as ordered
 from penstock.data.types import (
@@ -58,34 +56,6 @@ _ORDER = (
 TAGS: dict[Kind, int] = {k: i for i, k in enumerate(_ORDER, 1)}
 VARIANT_ARRAY = array_of(VARIANT)
 VARIANT_MAP = map_of(VARIANT, VARIANT)
-
-
-@kernel("void(uint64[:, ::1], uint8[::1])")
-def _normalise(values: Any, scales: Any) -> None:
-    """Divide the magnitudes by ten while that is exact and the scale is above zero."""
-    for i in range(values.shape[0]):
-        lo, hi = values[i, 0], values[i, 1]
-        negative = hi >> np.uint64(63) != 0
-        if negative:
-            lo, hi = ~lo + np.uint64(1), ~hi + np.uint64(lo == 0)
-        scale: Any = scales[i]
-        if lo == 0 and hi == 0:
-            scale = np.uint8(0)
-        while scale > 0:
-            q1 = hi // np.uint64(10)
-            r = hi - q1 * np.uint64(10)
-            part = (r << np.uint64(32)) | (lo >> np.uint64(32))
-            qh = part // np.uint64(10)
-            r = part - qh * np.uint64(10)
-            part = (r << np.uint64(32)) | (lo & np.uint64(0xFFFFFFFF))
-            ql = part // np.uint64(10)
-            if part - ql * np.uint64(10) != 0:
-                break
-            hi, lo = q1, (qh << np.uint64(32)) | ql
-            scale -= np.uint8(1)
-        if negative:
-            lo, hi = ~lo + np.uint64(1), ~hi + np.uint64(lo == 0)
-        values[i, 0], values[i, 1], scales[i] = lo, hi, scale
 
 
 def tags(column: Column) -> npt.NDArray[np.uint8]:
@@ -139,7 +109,6 @@ def _tagged(tag: int, column: Column) -> Column:
 def _decimal_code(column: Column) -> npt.NDArray[np.uint8]:
     values = np.array(column.values, np.uint64, order="C")
     scales = np.full(len(values), column.type.scale or 0, np.uint8)
-    _normalise(values, scales)
     negative = values[:, 1] >> np.uint64(63) != 0
     # magnitudes, as a small negative number is two large words
     low = np.where(negative, ~values[:, 0] + np.uint64(1), values[:, 0])

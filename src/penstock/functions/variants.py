@@ -36,6 +36,7 @@ from penstock.data.types import (
     Kind,
     SqlType,
     array_of,
+    decimal,
     map_of,
 )
 from penstock.data.variant import (
@@ -204,8 +205,13 @@ def _whole(values: Column) -> Array:
     for group in groups(values):
         if group.kind in FLOATS:
             ok[group.rows] = np.trunc(group.values.values) == group.values.values
-        elif group.kind in INTEGERS or group.kind is Kind.DECIMAL:
-            ok[group.rows] = group.values.type.scale in (None, 0)
+        elif group.kind is Kind.DECIMAL:
+            type = group.values.type
+            cut = safe_cast(type, decimal(38, 0), group.values)
+            same = safe_cast(cut.type, type, cut).values == group.values.values
+            ok[group.rows] = same.all(axis=1)
+        elif group.kind in INTEGERS:
+            ok[group.rows] = True
     return ok
 
 

@@ -154,7 +154,7 @@ def test_values_of_one_type_are_in_order() -> None:
 def test_rows_become_maps_and_children_are_wrapped() -> None:
     type = row_of(b=array_of(INTEGER), a=map_of(VARCHAR, decimal(5, 2)))
     column = wrap(column_from_python(type, [([1, None], {"k": Decimal("1.10")}), None]))
-    assert column_to_python(column) == ['{"a":{"k":1.1},"b":[1,null]}', None]
+    assert column_to_python(column) == ['{"a":{"k":1.10},"b":[1,null]}', None]
     assert column.type == VARIANT
 
 
