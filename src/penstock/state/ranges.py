@@ -236,13 +236,22 @@ def search(
     """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""
     longest: Any = 0
     for i in range(start.shape[0]):
-        longest = max(longest, stop[i] - start[i])
+        # what comes last is behind the last row; nobody waits for that but once for a whole key
+        last, x, y = stop[i] - 1, at_c[i], at_d[i]
+        is_last = last >= start[i] and (
+            c[last] < x or (c[last] == x and (d[last] < y or (behind and d[last] == y)))
+        )
+        out[i] = stop[i] if is_last else -1
+        longest = max(longest, 0 if is_last else stop[i] - start[i])
     if longest > FAR_ROWS:
         # each look of a search waits for memory and for the one before it: those of many searches
         # are waited for at the same time
         left = stop - start
         for i in range(start.shape[0]):
-            out[i] = start[i]
+            if out[i] < 0:
+                out[i] = start[i]
+            else:
+                left[i] = 0
         while longest > 0:
             for i in range(start.shape[0]):
                 half = left[i] >> 1
@@ -257,8 +266,12 @@ def search(
     if c.shape[0] > CACHED_ROWS:
         # so are the middles that short ones begin with
         for i in range(start.shape[0]):
-            out[i] = np.int64(c[min((start[i] + stop[i]) >> 1, c.shape[0] - 1)])
+            if out[i] < 0:
+                m = min((start[i] + stop[i]) >> 1, c.shape[0] - 1)
+                out[i] = np.int64(c[m] | np.uint64(1 << 63))
     for i in range(start.shape[0]):
+        if out[i] >= 0:
+            continue
         a, b = start[i], stop[i]
         x, y = at_c[i], at_d[i]
         while a < b:
