@@ -12,10 +12,10 @@ that come on top of them meanwhile are merged among themselves.
 background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
 side of a join whose other side rests, a view that nobody asks for) pays for appends only. The
 longer nobody looks the longer the log may become, as what is sorted together needs no merge, and
-the more runs of like size are merged at a time, each row then less often. While rows only come,
-keys are looked up in the log as it is. `insert_soon` is for rows that somebody will look at, but
-not before the next step: where some go, which a log would only collect, it inserts in the
-background.
+where rows only come the more runs of like size are merged at a time, each row then less often.
+While rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that
+somebody will look at, but not before the next step: where some go, which a log would only collect,
+it inserts in the background.
 
 Invariants: the sum of all runs and the log is the integral; runs are immutable, so a snapshot is
 the list of them; look-ups compare the real keys of every hash match.
@@ -58,7 +58,7 @@ U64 = npt.NDArray[np.uint64]
 
 #: a run is merged into its lower neighbour when that is less than this many times larger
 RATIO = 3
-#: as many runs of like size are merged at a time where nobody looks
+#: as many runs of like size are merged at a time where nobody looks and rows only come
 FAN = 8
 #: a run of fewer rows is sorted anew with those that come, not merged with them
 SMALL_ROWS = 2048
@@ -103,6 +103,8 @@ class Spine:
         self._patience = 1
         #: whether a log became long and nobody looked since
         self._rests = False
+        #: whether rows only came, as their weights add up: what cancels out is not to wait for long
+        self._grows = True
         #: the insertion that is under way: whoever touches the runs waits for it
         self._inserting: Future[Any] | None = None
         #: whether somebody looked; for the owner, who may set it back
@@ -201,10 +203,13 @@ class Spine:
     def _sort(self) -> None:
         """Have the log sorted in the background."""
         self._settle()
-        log, self._rests = self._taken_log(), True
+        log = self._taken_log()
         if self._patience < MOST_PATIENCE and 2 * log.nbytes <= PATIENT_BYTES:
             self._patience *= 2
-        self._total_weight += log.weight()
+        weight = log.weight()
+        self._total_weight += weight
+        self._grows &= weight >= len(log)
+        self._rests = self._grows
         # a log is no thing for two threads, and making one batch of it is as long as ten steps
         self._sorting, self._being_sorted = _sorter.submit(self._run_of, log.parts()), log
 

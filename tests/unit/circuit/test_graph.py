@@ -251,8 +251,7 @@ def test_rows_that_come_and_go_do_not_pile_up(kind: str, monkeypatch: pytest.Mon
         step(circuit, *((r, -1) for r in rows), schema=wide)
     step(circuit, ((-1, 7), 1), schema=wide)
 
-    # of 24,000 changes: eight runs of like size are merged at a time where nobody looks
-    most = 10_000 if kind == "best" else 8_000
+    most = 10_000 if kind == "best" else 4_000
     assert max(s.state_rows for s in circuit.stats()) < most
     expected = {
         "aggregate": [((-1, 2, 14), 1)],
