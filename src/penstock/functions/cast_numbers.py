@@ -92,6 +92,10 @@ def decimal_to_integer(src: SqlType, dst: SqlType) -> Converter:
 
 
 _EXACT_TENS = 22  # 10^22 is the largest power of ten that is a double
+#: the bits of a DOUBLE that a REAL has not, and their value halfway between two REALs
+_REAL_CUT, _REAL_HALF = np.uint64((1 << 29) - 1), np.uint64(1 << 28)
+#: from here on down REALs have fewer bits
+_LEAST_REAL = 2.0**-126
 
 
 def _decimal_to_float(src: SqlType, dst: SqlType) -> Converter:
@@ -103,11 +107,16 @@ def _decimal_to_float(src: SqlType, dst: SqlType) -> Converter:
         if scale > _EXACT_TENS:
             exact = np.zeros_like(exact)
         out = signed / (10.0 ** min(scale, _EXACT_TENS))
+        if dst.kind is Kind.REAL:  # what looks halfway between two REALs may be beside it
+            low = out.view(np.uint64) & _REAL_CUT
+            exact &= (low != _REAL_HALF) & ((np.abs(out) > _LEAST_REAL) | (out == 0))
+            out = out.astype(np.float32)
         rest = np.flatnonzero(~exact)
         if len(rest):  # beyond 53 bits: read back from the digits, which rounds right
             digits = text.to_arrow(text_print.decimals(column.values[rest], scale))
-            out[rest] = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return Column(dst, out.astype(dst.dtype)), None
+            read = digits.cast(pa.from_numpy_dtype(dst.dtype))
+            out[rest] = read.to_numpy(zero_copy_only=False)
+        return Column(dst, out), None
 
     return convert
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from penstock.data.batch import Column
-from penstock.data.types import INTEGERS, Kind, SqlType
-from penstock.functions import calendar
-from penstock.functions.cast_numbers import decimal_to_integer, float_to_integer, number, rescaled
+from penstock.data.batch import Array, Column
+from penstock.data.types import INTEGERS, Kind, SqlType, decimal
+from penstock.functions import calendar, int128
+from penstock.functions.cast_numbers import decimal_to_integer, float_to_integer, number
 from penstock.functions.cast_parts import Bad, Converter, fixed, retype, then
 
 _DAY_US = 86_400_000_000
@@ -34,6 +34,7 @@ def datetime_cast(src: SqlType, dst: SqlType) -> Converter | None:
 
 
 _INT64 = SqlType(Kind.INT64)
+_WHOLE = decimal(38, 0)
 
 
 def _scaled_by(dst: SqlType, factor: int) -> Converter:
@@ -41,14 +42,31 @@ def _scaled_by(dst: SqlType, factor: int) -> Converter:
 
     def convert(column: Column) -> tuple[Column, Bad]:
         v = column.values
-        bad = (v > limit.max // factor) | (v < -(limit.max // factor))
+        bad = (v > limit.max // factor) | (v < -(-limit.min // factor))
         return Column(dst, np.where(bad, 0, v * factor).astype(dst.dtype)), bad
 
     return convert
 
 
 def _divided_by(dst: SqlType, divisor: int) -> Converter:
-    return fixed(dst, lambda v: np.sign(v) * (np.abs(v.astype(np.int64)) // divisor))
+    def convert(values: Array) -> Array:
+        wide = values.astype(np.int64)  # not np.abs: the least one has none
+        return np.asarray(wide // divisor + ((wide < 0) & (wide % divisor != 0)))
+
+    return fixed(dst, convert)
+
+
+def _times(src: SqlType, unit: int) -> Converter:
+    """A DECIMAL as whole numbers of what `unit` of it are, without the fraction."""
+
+    def convert(column: Column) -> tuple[Column, Bad]:
+        n, factor = len(column), np.array([[unit, 0]], np.uint64)
+        out, bad = np.zeros((n, 2), np.uint64), np.zeros(n, np.uint8)
+        values = np.ascontiguousarray(column.values)
+        int128.multiply(values, factor, src.scale or 0, 38, out, bad)
+        return Column(_WHOLE, out), bad.view(np.bool_)
+
+    return convert
 
 
 def number_to_scaled(src: SqlType, dst: SqlType, unit: int) -> Converter:
@@ -56,21 +74,8 @@ def number_to_scaled(src: SqlType, dst: SqlType, unit: int) -> Converter:
     if src.kind in INTEGERS:
         return then(number(src, _INT64), _scaled_by(dst, unit))
     if src.kind is Kind.DECIMAL:
-        size = len(str(unit)) - 1
-        if 10**size == unit:
-            shifted = SqlType(Kind.DECIMAL, precision=38, scale=max((src.scale or 0) - size, 0))
-
-            def shift(column: Column) -> tuple[Column, Bad]:
-                scale = (src.scale or 0) - size
-                values = column.values
-                if scale < 0:
-                    values, bad = rescaled(
-                        values, 0, SqlType(Kind.DECIMAL, precision=38, scale=-scale), 0
-                    )
-                    return Column(shifted, values), bad
-                return Column(shifted, values), None
-
-            return then(shift, then(decimal_to_integer(shifted, _INT64), _scaled_by(dst, 1)))
+        whole = then(decimal_to_integer(_WHOLE, _INT64), _scaled_by(dst, 1))
+        return then(_times(src, unit), whole)
     double = SqlType(Kind.DOUBLE)
 
     def times(column: Column) -> tuple[Column, Bad]:

@@ -237,12 +237,15 @@ def whole_units(unit: str, a: Column, b: Column) -> Array:
             return np.asarray(b.values - a.values)
         # what is too far for INTEGER stays too far, and does not wrap
         return np.asarray(np.clip(microseconds(b) - microseconds(a), -(2**31), 2**31) * 1000)
-    x, y = microseconds(a), microseconds(b)
     if unit in MONTHS:
-        months = calendar.months_between(x, y)
+        months = calendar.months_between(microseconds(a), microseconds(b))
         return np.asarray(np.sign(months) * (np.abs(months) // MONTHS[unit]))
-    span = y - x
-    return np.asarray(np.sign(span) * (np.abs(span) // MICROSECONDS[unit]))
+    size = MICROSECONDS[unit]
+    if a.type.kind is Kind.TIME:
+        span, size = b.values - a.values, size * 1000
+    else:
+        span = microseconds(b) - microseconds(a)
+    return np.asarray(np.sign(span) * (np.abs(span) // size))
 
 
 @define_typed(["TIMESTAMPDIFF", "DATEDIFF"], "{}(unit, datetime, datetime)")

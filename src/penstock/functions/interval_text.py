@@ -67,7 +67,9 @@ def printer(interval: SqlType) -> Callable[[Column], Column]:
     def spell(column: Column) -> Column:
         values = column.values.astype(np.int64)
         signs = text.from_arrow(pa.array(["+", "-"]).take(pa.array((values < 0).astype(np.int8))))
-        return joined(signs, *pieces(np.abs(values)), type=VARCHAR)
+        # the size as uint64: the least one has it there too
+        size = np.where(values < 0, -values, values).view(np.uint64)
+        return joined(signs, *pieces(size), type=VARCHAR)
 
     return spell
 

@@ -181,11 +181,11 @@ def difference(types: Types, literals: Literals) -> Overload | None:
     if last not in MICROSECONDS:
         return None
     short = SqlType(Kind.INTERVAL_SHORT, unit=qualifier)
-    return Overload(
-        (a, b, VARCHAR),
-        short,
-        lambda args, n: Column(short, microseconds(args[0]) - microseconds(args[1])),
-    )
+
+    def distance(args: Sequence[Column], n: int) -> Column:
+        return Column(short, whole_units("MICROSECOND", args[1], args[0]))
+
+    return Overload((a, b, VARCHAR), short, distance)
 
 
 def _scale_kernel(op: str, t: SqlType, swapped: bool) -> Kernel:

@@ -150,7 +150,8 @@ def _instructions(item: Item) -> list[tuple[int, ...]]:
     if isinstance(item, Text):
         out: list[tuple[int, ...]] = []
         for byte in item.text.encode():
-            blank = chr(byte).isspace()
+            # not isspace: the bytes of à and Å have one that Latin-1 takes for a blank
+            blank = byte in b" \t\n\v\f\r"
             out.append((BLANKS, 0, 0, 0, 0, 0) if blank else (LITERAL, byte, 0, 0, 0, 0))
         return out
     name = item.name
