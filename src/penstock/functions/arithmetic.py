@@ -22,7 +22,7 @@ from penstock.functions.definition import (
     define_typed,
     fail_where,
 )
-from penstock.functions.numeric_types import operand_types
+from penstock.functions.numeric_types import has_room, operand_types
 
 _VERB = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "division",
          "%": "remainder"}  # fmt: skip
@@ -212,7 +212,9 @@ def _binary(op: str) -> Callable[[Types, Literals], Overload | None]:
         if found is None:
             return None
         a, b, out = found
-        return Overload((a, b), out, _kernel(op, a, b, out), can_fail=out.kind not in FLOATS)
+        is_decimal = out.kind is Kind.DECIMAL
+        can_fail = out.kind not in FLOATS and not (is_decimal and has_room(op, a, b, out))
+        return Overload((a, b), out, _kernel(op, a, b, out), can_fail=can_fail)
 
     return resolver
 

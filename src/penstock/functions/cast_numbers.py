@@ -15,6 +15,7 @@ from penstock.data.batch import Array, Column
 from penstock.data.types import FLOATS, INTEGERS, Kind, SqlType
 from penstock.functions import int128, text, text_parse, text_print
 from penstock.functions.cast_parts import Bad, Converter, fixed
+from penstock.functions.coercion import holds_all
 
 
 def _integer_to_integer(dst: SqlType) -> Converter:
@@ -55,9 +56,14 @@ def rescaled(values: Array, src_scale: int, dst: SqlType, mode: int) -> tuple[Ar
     return out, bad.view(np.bool_)
 
 
-def _integer_to_decimal(dst: SqlType) -> Converter:
+def _integer_to_decimal(src: SqlType, dst: SqlType) -> Converter:
+    is_retyped = dst.scale == 0 and holds_all(src, dst)
+
     def convert(column: Column) -> tuple[Column, Bad]:
-        out, bad = rescaled(_widen(column.values), 0, dst, int128.TRUNCATE)
+        wide = _widen(column.values)
+        if is_retyped:
+            return Column(dst, wide), None
+        out, bad = rescaled(wide, 0, dst, int128.TRUNCATE)
         return Column(dst, out), bad
 
     return convert
@@ -158,5 +164,5 @@ def number(src: SqlType, dst: SqlType) -> Converter:
             return _decimal_to_float(src, dst)
         return fixed(dst, lambda v: v.astype(dst.dtype))
     if s in INTEGERS:
-        return _integer_to_decimal(dst)
+        return _integer_to_decimal(src, dst)
     return _decimal_to_decimal(src, dst) if s is Kind.DECIMAL else _float_to_decimal(src, dst)

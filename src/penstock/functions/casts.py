@@ -39,7 +39,7 @@ from penstock.functions.cast_times import (
     to_number,
     within_calendar,
 )
-from penstock.functions.coercion import DATETIMES, INTERVALS
+from penstock.functions.coercion import DATETIMES, EXACT, INTERVALS, holds_all
 from penstock.functions.definition import Kernel
 from penstock.functions.interval_units import unit_size
 from penstock.functions.nested_casts import masked_converter, nested_converter
@@ -129,6 +129,8 @@ def cast_can_fail(src: SqlType, dst: SqlType, safe: bool) -> bool:
     if s in INTEGERS and d in INTEGERS:
         a, b = np.iinfo(src.dtype), np.iinfo(dst.dtype)
         return bool(a.min < b.min or a.max > b.max)
+    if s in EXACT and d is Kind.DECIMAL:
+        return not holds_all(src, dst)
     return True
 
 

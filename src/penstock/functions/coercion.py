@@ -45,6 +45,19 @@ def as_decimal(t: SqlType) -> SqlType:
     return t if t.kind is Kind.DECIMAL else decimal(_DIGITS[t.kind], 0)
 
 
+def holds_all(src: SqlType, dst: SqlType) -> bool:
+    """Whether DECIMAL `dst` has room before the point for all values of an exact numeric type.
+    What does not fit behind it is cut off (sql-reference 1.5), so rounding makes none longer."""
+    src = as_decimal(src)
+    return whole_digits(dst) >= whole_digits(src)
+
+
+def whole_digits(t: SqlType) -> int:
+    """Digits of a DECIMAL before the point; below zero where even some behind it are 0."""
+    assert t.precision is not None and t.scale is not None
+    return t.precision - t.scale
+
+
 def common_integer(a: SqlType, b: SqlType) -> SqlType:
     """The wider of two integer types; of equal width the unsigned one."""
     rank = {k: i for i, k in enumerate(kind for pair in zip(SIGNED, UNSIGNED, strict=True)

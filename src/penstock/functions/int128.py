@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from penstock.data.kernel import kernel
+from penstock.data.words import high_and_low
 
 U = np.uint64
 _M32, _S32 = U(0xFFFFFFFF), U(32)
@@ -31,34 +32,27 @@ _TOP = U(1) << U(63)
 #: 10^k as (low, high) words, k = 0 .. 38
 POW10 = np.array([[10**k & (2**64 - 1), 10**k >> 64] for k in range(39)], dtype=np.uint64)
 
+#: 10^k is below 2^63 for k below this
+_WORD_DIGITS = 19
+
 _W = "uint64[:, ::1]"
 FINE, ZERO_DIVISOR, OUT_OF_RANGE = 0, 1, 2
 TRUNCATE, HALF_UP, HALF_EVEN, FLOOR, CEIL = 0, 1, 2, 3, 4
 
 _jit: Any = njit(cache=True, nogil=True, error_model="numpy")
+#: a call costs as much as all of its arithmetic, as every word comes back through memory
+_inlined: Any = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 
-@_jit
-def _mul64(a, b):  # type: ignore[no-untyped-def]
-    """64 × 64 → (high, low)."""
-    a0, a1, b0, b1 = a & _M32, a >> _S32, b & _M32, b >> _S32
-    p00, p01, p10, p11 = a0 * b0, a0 * b1, a1 * b0, a1 * b1
-    mid = (p00 >> _S32) + (p01 & _M32) + (p10 & _M32)
-    return (
-        p11 + (p01 >> _S32) + (p10 >> _S32) + (mid >> _S32),
-        (p00 & _M32) | (mid << _S32),
-    )
-
-
-@_jit
+@_inlined
 def _mul128(a1, a0, b1, b0):  # type: ignore[no-untyped-def]
     """128 × 128 → four words, high first."""
-    h00, r0 = _mul64(a0, b0)
+    h00, r0 = high_and_low(a0, b0)
     if a1 == _0 and b1 == _0:
         return _0, _0, h00, r0
-    h01, l01 = _mul64(a0, b1)
-    h10, l10 = _mul64(a1, b0)
-    h11, l11 = _mul64(a1, b1)
+    h01, l01 = high_and_low(a0, b1)
+    h10, l10 = high_and_low(a1, b0)
+    h11, l11 = high_and_low(a1, b1)
     r1 = h00 + l01
     c = U(r1 < l01)
     r1 += l10
@@ -135,7 +129,7 @@ def _divmod256(n3, n2, n1, n0, d1, d0):  # type: ignore[no-untyped-def]
     return q3, q2, q1, q0, r1, r0
 
 
-@_jit
+@_inlined
 def _magnitude(hi, lo):  # type: ignore[no-untyped-def]
     """(negative?, |v| high, |v| low)."""
     if hi & _TOP:
@@ -144,7 +138,7 @@ def _magnitude(hi, lo):  # type: ignore[no-untyped-def]
     return False, hi, lo
 
 
-@_jit
+@_inlined
 def _store(out, i, negative, hi, lo):  # type: ignore[no-untyped-def]
     if negative:
         lo = ~lo + _1
@@ -153,7 +147,7 @@ def _store(out, i, negative, hi, lo):  # type: ignore[no-untyped-def]
     out[i, 1] = hi
 
 
-@_jit
+@_inlined
 def _less4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     if a3 != b3:
         return a3 < b3
@@ -164,7 +158,7 @@ def _less4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     return a0 < b0
 
 
-@_jit
+@_inlined
 def _sub4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     r0 = a0 - b0
     c = U(a0 < b0)
@@ -177,7 +171,7 @@ def _sub4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     return a3 - b3 - c2, r2, r1, r0
 
 
-@_jit
+@_inlined
 def _add4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     r0 = a0 + b0
     c = U(r0 < a0)
@@ -192,7 +186,7 @@ def _add4(a3, a2, a1, a0, b3, b2, b1, b0):  # type: ignore[no-untyped-def]
     return a3 + b3 + c2, r2, r1, r0
 
 
-@_jit
+@_inlined
 def _finish(out, bad, i, negative, n3, n2, n1, n0, down, precision):  # type: ignore[no-untyped-def]
     """Truncate by 10^down, check against 10^precision, store; returns 1 for a bad row."""
     if down > 0:
@@ -211,11 +205,32 @@ def _finish(out, bad, i, negative, n3, n2, n1, n0, down, precision):  # type: ig
 def add(a, ka, b, kb, negate, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = (a·10^ka ± b·10^kb) / 10^down; `negate` subtracts."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
+    limit1, limit0 = POW10[precision, 1], POW10[precision, 0]
+    ta, tb = POW10[ka, 0], POW10[kb, 0]
+    is_short = down == 0 and ka < _WORD_DIGITS and kb < _WORD_DIGITS
     for i in range(out.shape[0]):
         xn, x1, x0 = _magnitude(a[i * sa, 1], a[i * sa, 0])
         yn, y1, y0 = _magnitude(b[i * sb, 1], b[i * sb, 0])
         if negate:
             yn = not yn
+        if is_short and (x1 | y1) == _0:
+            # either is below 2^64 · 10^18, so their sum has 128 bits
+            p1, p0 = high_and_low(x0, ta)
+            q1, q0 = high_and_low(y0, tb)
+            if xn == yn:
+                r0 = p0 + q0
+                r1 = p1 + q1 + U(r0 < p0)
+                negative = xn
+            else:
+                negative = p1 < q1 or (p1 == q1 and p0 < q0)
+                if negative:
+                    p1, p0, q1, q0 = q1, q0, p1, p0
+                r0 = p0 - q0
+                r1 = p1 - q1 - U(p0 < q0)
+                negative = negative != xn
+            if r1 < limit1 or (r1 == limit1 and r0 < limit0):
+                _store(out, i, negative, r1, r0)
+                continue
         p3, p2, p1, p0 = _mul128(x1, x0, POW10[ka, 1], POW10[ka, 0])
         q3, q2, q1, q0 = _mul128(y1, y0, POW10[kb, 1], POW10[kb, 0])
         if xn == yn:
@@ -235,9 +250,15 @@ def add(a, ka, b, kb, negate, down, precision, out, bad):  # type: ignore[no-unt
 def multiply(a, b, down, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = a·b / 10^down, truncated."""
     sa, sb, count = int(a.shape[0] > 1), int(b.shape[0] > 1), 0
+    limit1, limit0 = POW10[precision, 1], POW10[precision, 0]
     for i in range(out.shape[0]):
         xn, x1, x0 = _magnitude(a[i * sa, 1], a[i * sa, 0])
         yn, y1, y0 = _magnitude(b[i * sb, 1], b[i * sb, 0])
+        if down == 0 and (x1 | y1) == _0:
+            r1, r0 = high_and_low(x0, y0)
+            if r1 < limit1 or (r1 == limit1 and r0 < limit0):
+                _store(out, i, xn != yn, r1, r0)
+                continue
         r3, r2, r1, r0 = _mul128(x1, x0, y1, y0)
         count += _finish(out, bad, i, xn != yn, r3, r2, r1, r0, down, precision)
     return count
@@ -299,9 +320,19 @@ def modulo(a, ka, b, kb, down, precision, out, bad):  # type: ignore[no-untyped-
 def compare(a, ka, b, kb, out):  # type: ignore[no-untyped-def]
     """out[i] = -1, 0 or 1: the order of a·10^ka and b·10^kb."""
     sa, sb = int(a.shape[0] > 1), int(b.shape[0] > 1)
+    ta, tb = POW10[ka, 0], POW10[kb, 0]
+    is_short = ka < _WORD_DIGITS and kb < _WORD_DIGITS
     for i in range(out.shape[0]):
         xn, x1, x0 = _magnitude(a[i * sa, 1], a[i * sa, 0])
         yn, y1, y0 = _magnitude(b[i * sb, 1], b[i * sb, 0])
+        if is_short and (x1 | y1) == _0 and xn == yn:
+            p1, p0 = high_and_low(x0, ta)
+            q1, q0 = high_and_low(y0, tb)
+            greater = p1 > q1 or (p1 == q1 and p0 > q0)
+            less = p1 < q1 or (p1 == q1 and p0 < q0)
+            order = np.int8(greater) - np.int8(less)
+            out[i] = -order if xn else order
+            continue
         p3, p2, p1, p0 = _mul128(x1, x0, POW10[ka, 1], POW10[ka, 0])
         q3, q2, q1, q0 = _mul128(y1, y0, POW10[kb, 1], POW10[kb, 0])
         if xn != yn:
@@ -318,8 +349,15 @@ def compare(a, ka, b, kb, out):  # type: ignore[no-untyped-def]
 def rescale(a, up, down, mode, precision, out, bad):  # type: ignore[no-untyped-def]
     """out = a·10^up / 10^down, the discarded digits rounded by `mode`."""
     count = 0
+    limit1, limit0 = POW10[precision, 1], POW10[precision, 0]
+    times, is_short = POW10[up, 0], down == 0 and up < _WORD_DIGITS
     for i in range(out.shape[0]):
         negative, x1, x0 = _magnitude(a[i, 1], a[i, 0])
+        if is_short and x1 == _0:
+            r1, r0 = high_and_low(x0, times)
+            if r1 < limit1 or (r1 == limit1 and r0 < limit0):
+                _store(out, i, negative, r1, r0)
+                continue
         r3, r2, r1, r0 = _mul128(x1, x0, POW10[up, 1], POW10[up, 0])
         if down > 0:
             d1, d0 = POW10[down, 1], POW10[down, 0]

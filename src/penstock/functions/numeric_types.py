@@ -8,7 +8,7 @@ floats     any float makes the result a float      DECIMAL + REAL      → DOUBL
 from __future__ import annotations
 
 from penstock.data.types import INTEGERS, NUMBERS, STRINGS, Kind, SqlType, decimal
-from penstock.functions.coercion import MAX_PRECISION, as_decimal, common_number
+from penstock.functions.coercion import MAX_PRECISION, as_decimal, common_number, whole_digits
 
 #: fraction digits a product or quotient keeps, however wide its integer part
 _KEPT_SCALE = 6
@@ -50,6 +50,14 @@ def decimal_result(op: str, a: SqlType, b: SqlType) -> SqlType:
         return _keep_some_fraction(p1 + p2, s1 + s2)
     scale = max(6, s1 + p2 + 1)
     return _keep_some_fraction(whole1 + s2 + scale, scale)
+
+
+def has_room(op: str, a: SqlType, b: SqlType, out: SqlType) -> bool:
+    """Whether DECIMAL `out` has the digits before the point for every `a op b`."""
+    whole1, whole2, whole = whole_digits(a), whole_digits(b), whole_digits(out)
+    if op in "+-":
+        return whole > max(whole1, whole2)
+    return op == "*" and whole >= whole1 + whole2
 
 
 def operand_types(op: str, a: SqlType, b: SqlType) -> tuple[SqlType, SqlType, SqlType] | None:

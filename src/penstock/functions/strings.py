@@ -45,6 +45,11 @@ def char_length(s: Column, n: int) -> Column:
     return Column(INTEGER, text_kernels.code_points(s).astype(np.int32))
 
 
+def replaced_length(args: Sequence[Column], n: int) -> Column:
+    """CHAR_LENGTH(REPLACE(s, old, new))."""
+    return Column(INTEGER, text_search.replaced_lengths(*args).astype(np.int32))
+
+
 @define("ASCII", [STRING], INTEGER)
 def ascii_(s: Column, n: int) -> Column:
     return Column(INTEGER, text_kernels.first_code_points(s))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.data.batch import Array, Column
 from penstock.data.kernel import kernel
@@ -204,6 +205,49 @@ def replaced(column: Column, old: Column, new: Column, type: SqlType) -> Column:
         _replace(*source, *what, *by, ends, out)
     views, heaps = make_views(out, ends, None)
     return Column(type, views, None, heaps)
+
+
+@kernel(
+    "void(uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], int64[::1])"
+)
+def _replaced_lengths(
+    data: Any, offsets: Any, old: Any, olds: Any, new: Any, news: Any, out: Any
+) -> None:
+    ss, so = np.int64(offsets.shape[0] > 2), np.int64(olds.shape[0] > 2)
+    sn = np.int64(news.shape[0] > 2)
+    for i in range(out.shape[0]):
+        begin, end = offsets[i * ss], offsets[i * ss + 1]
+        q, m = olds[i * so], olds[i * so + 1] - olds[i * so]
+        size, found, longer = np.int64(0), np.int64(0), np.int64(0)
+        for j in range(begin, end):
+            size += np.int64((data[j] & np.uint8(0xC0)) != np.uint8(0x80))
+        for j in range(news[i * sn], news[i * sn + 1]):
+            longer += np.int64((new[j] & np.uint8(0xC0)) != np.uint8(0x80))
+        for j in range(q, q + m):
+            longer -= np.int64((old[j] & np.uint8(0xC0)) != np.uint8(0x80))
+        if m == 1:
+            mark = old[q]
+            for j in range(begin, end):
+                found += np.int64(data[j] == mark)
+        elif m > 1:
+            at = begin
+            while at + m <= end:
+                k = np.int64(0)
+                while k < m and data[at + k] == old[q + k]:
+                    k += 1
+                if k == m:
+                    found += 1
+                    at += m
+                else:
+                    at += 1
+        out[i] = size + found * longer
+
+
+def replaced_lengths(column: Column, old: Column, new: Column) -> npt.NDArray[np.int64]:
+    """The length of each string of `replaced` in code points, without the strings."""
+    out = np.empty(max(len(column), len(old), len(new)), np.int64)
+    _replaced_lengths(*flat(column), *flat(old), *flat(new), out)
+    return out
 
 
 #: what stands for % and _ in a pattern given to `like`: bytes that UTF-8 never has

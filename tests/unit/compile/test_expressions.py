@@ -254,3 +254,27 @@ def test_costly_operands_are_left_for_the_rows_that_need_them_unless_one_before_
     assert cheapest_first([search, cheap]) == [cheap, search]
     assert cheapest_first([fails, search, cheap]) == [fails, cheap, search]
     assert cheapest_first([search, fails, cheap]) == [search, fails, cheap]
+
+
+_words = st.text(st.sampled_from("abc€ßa"), max_size=30)
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), _words), min_size=1, max_size=5),
+    st.one_of(st.none(), st.text(st.sampled_from("ab€"), max_size=2)),
+    st.one_of(st.none(), st.text(st.sampled_from("b€x"), max_size=3)),
+)
+def test_the_length_of_what_is_replaced_needs_no_string(
+    texts: list[str | None], old: str | None, new: str | None
+) -> None:
+    literals = [Literal(VARCHAR.with_nullable(x is None), x) for x in (old, new)]
+    made = call("CHAR_LENGTH", call("REPLACE", TEXT, *literals))
+    batch = batch_from_rows(S, [(1, 1, t, 1.0) for t in texts])
+
+    def length(t: str | None) -> int | None:
+        if t is None or old is None or new is None:
+            return None
+        return len(t.replace(old, new) if old else t)
+
+    assert column_to_python(compile_expression(made, S)(batch)) == [length(t) for t in texts]

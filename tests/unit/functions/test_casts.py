@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import math
 import uuid
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
+from decimal import localcontext as decimal_context
 from typing import Any
 
 import pytest
@@ -232,3 +233,30 @@ def test_the_matrix_of_casts(
 ) -> None:
     assert can_cast(source, target, explicit=True) is explicit
     assert can_cast(source, target, explicit=False) is implicit
+
+
+_EXACT_LIMITS = {TINYINT: -(2**7), BIGINT: -(2**63), UBIGINT: 2**64 - 1}
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    st.one_of(
+        st.sampled_from(list(_EXACT_LIMITS)),
+        st.builds(decimal, st.integers(20, 38), st.integers(0, 20)),
+    ),
+    st.builds(decimal, st.integers(1, 38), st.integers(0, 38)).filter(
+        lambda t: (t.scale or 0) <= (t.precision or 0)
+    ),
+)
+def test_a_cast_to_decimal_fails_only_if_it_says_that_it_can(
+    source: SqlType, target: SqlType
+) -> None:
+    longest = _EXACT_LIMITS.get(source)
+    if longest is None:
+        assert source.precision is not None
+        longest = Decimal(10**source.precision - 1).scaleb(-(source.scale or 0))
+    if not cast_can_fail(source, target, safe=False):
+        unit = Decimal(1).scaleb(-(target.scale or 0))
+        with decimal_context(prec=80):
+            expected = Decimal(longest).quantize(unit, ROUND_DOWN)
+        assert cast(longest, source, target) == expected

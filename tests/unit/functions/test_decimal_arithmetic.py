@@ -36,7 +36,14 @@ def typed_value(draw: st.DrawFn) -> tuple[SqlType, int]:
     precision = draw(st.integers(1, 38))
     scale = draw(st.integers(0, precision))
     limit = 10**precision - 1
-    edges = st.sampled_from([0, 1, -1, limit, -limit, limit // 3])
+    word = 1 << 64  # what fits one is multiplied and compared by itself
+    edges = st.sampled_from(
+        [
+            x
+            for x in (0, 1, -1, limit, -limit, limit // 3, word, word - 1, 1 - word)
+            if abs(x) <= limit
+        ]
+    )
     return decimal(precision, scale), draw(st.one_of(edges, st.integers(-limit, limit)))
 
 
@@ -68,10 +75,27 @@ def test_every_operator_is_exact_up_to_truncation(
     exact = reference(op, Fraction(x, 10 ** (a.scale or 0)), Fraction(y, 10 ** (b.scale or 0)))
     expected = truncate(exact * 10**scale)
     if abs(expected) >= 10**precision:
+        assert function.can_fail
         with pytest.raises(RuntimeSqlError, match="does not fit"):
             function.kernel(args, 1)
     else:
         assert unscaled(function.kernel(args, 1).values) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("op", "left", "right", "can_fail"),
+    [
+        ("*", decimal(3, 3), decimal(19, 0), False),
+        ("*", decimal(19, 2), decimal(20, 0), True),
+        ("+", decimal(37, 5), decimal(37, 5), False),
+        ("-", decimal(38, 0), decimal(1, 0), True),
+        ("%", decimal(5, 2), decimal(5, 2), True),
+    ],
+)
+def test_a_result_with_room_for_all_does_not_fail(
+    op: str, left: SqlType, right: SqlType, can_fail: bool
+) -> None:
+    assert resolve(op, [left, right]).can_fail is can_fail
 
 
 @settings(max_examples=examples(200), deadline=None)
