@@ -32,7 +32,7 @@ from penstock.data.kernel import kernel
 Floats = npt.NDArray[np.float64]
 
 #: a function that is compiled into the kernels that call it
-inlined = numba.njit(nogil=True)
+inlined = numba.njit(nogil=True, forceinline=True)
 
 #: finite values from here on are scaled: 2**63 copies of what is below do not overflow
 HUGE = 2.0**900

@@ -17,9 +17,11 @@ import numpy as np
 
 from penstock.data.kernel import kernel
 from penstock.data.types import UNSIGNED, Kind, SqlType
+from penstock.data.words import high_and_low
 
-#: a function that is compiled into the kernels that call it
-inlined = numba.njit(nogil=True)
+#: a function that is compiled into the kernels that call it: a call costs as much as all of its
+#: arithmetic, as every word comes back through memory
+inlined = numba.njit(nogil=True, forceinline=True)
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -73,12 +75,8 @@ def _add(sums: Any, at: Any, w0: Any, w1: Any, w2: Any) -> Any:
 @inlined
 def _product(a: Any, b: Any) -> Any:
     """(low, high) words of a·b."""
-    a0, a1 = a & _LOW, a >> _HALF
-    b0, b1 = b & _LOW, b >> _HALF
-    low = a0 * b0
-    mid = a1 * b0 + (low >> _HALF)
-    mid1 = a0 * b1 + (mid & _LOW)
-    return (mid1 << _HALF) | (low & _LOW), a1 * b1 + (mid >> _HALF) + (mid1 >> _HALF)
+    high, low = high_and_low(a, b)
+    return low, high
 
 
 @inlined

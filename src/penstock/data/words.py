@@ -1,6 +1,6 @@
 """The whole product of two 64-bit words, for kernels: one instruction where numba has four.
 
-    high_and_low(a, b)      (high, low) with high·2^64 + low = a·b, all of them uint64
+high_and_low(a, b)      (high, low) with high·2^64 + low = a·b, all of them uint64
 """
 
 from __future__ import annotations

@@ -207,9 +207,7 @@ def replaced(column: Column, old: Column, new: Column, type: SqlType) -> Column:
     return Column(type, views, None, heaps)
 
 
-@kernel(
-    "void(uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], int64[::1])"
-)
+@kernel("void(uint8[::1], int64[::1], uint8[::1], int64[::1], uint8[::1], int64[::1], int64[::1])")
 def _replaced_lengths(
     data: Any, offsets: Any, old: Any, olds: Any, new: Any, news: Any, out: Any
 ) -> None:
