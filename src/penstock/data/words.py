@@ -17,7 +17,7 @@ _WIDE = ir.IntType(128)
 
 @intrinsic
 def _high_and_low(typingctx: Any, a: Any, b: Any) -> Any:
-    pair = types.UniTuple(types.uint64, 2)
+    pair: Any = types.UniTuple(types.uint64, 2)  # type: ignore[no-untyped-call]
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         product = builder.mul(*(builder.zext(x, _WIDE) for x in args))
