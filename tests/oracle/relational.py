@@ -25,6 +25,10 @@ def distinct(a: Bag) -> Bag:
     return Counter({row: 1 for row, weight in a.items() if weight > 0})
 
 
+def intersection(a: Bag, b: Bag) -> Bag:
+    return Counter({row: min(w, b[row]) for row, w in a.items() if min(w, b[row]) > 0})
+
+
 def matches(left: Row, right: Row, keys: Sequence[tuple[int, int]], safe: Sequence[bool]) -> bool:
     return all(
         left[i] == right[j] and (s or left[i] is not None)

@@ -42,6 +42,8 @@ OF_ONE = {
     "filtered": "SELECT t, COUNT(*) FILTER (WHERE x > 1) AS n FROM b GROUP BY t",
     "distinct": "SELECT DISTINCT t, x FROM a",
     "except": "SELECT t, x FROM a EXCEPT SELECT t, x FROM b",
+    "as often as both": "SELECT t, x FROM a INTERSECT ALL SELECT t, x FROM b",
+    "left over": "SELECT t, x FROM a EXCEPT ALL SELECT t, x FROM b",
     "top": "SELECT t, x FROM a QUALIFY ROW_NUMBER() OVER (PARTITION BY t ORDER BY x DESC) <= 2",
     "peers": "SELECT t, x FROM a QUALIFY RANK() OVER (PARTITION BY t ORDER BY x) <= 2",
     "in a time": "SELECT x, RANK() OVER (PARTITION BY t ORDER BY x) AS r, "

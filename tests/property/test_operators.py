@@ -170,6 +170,13 @@ def test_whole_rows_among_others(kind: str, history: Any) -> None:
     check({"t": T, "u": T}, build, history, expected)
 
 
+@given(histories("t", "u"))
+@quick
+def test_rows_as_often_as_both_relations_have_them(history: Any) -> None:
+    expected = oracle.intersection(table(history, "t"), table(history, "u"))
+    check({"t": T, "u": T}, lambda c, s: c.intersection(s["t"], s["u"], T), history, expected)
+
+
 @given(histories("t"))
 @quick
 def test_a_relation_joined_with_itself(history: Any) -> None:

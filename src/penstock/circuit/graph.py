@@ -35,6 +35,7 @@ from penstock.circuit.ops.enforced import Enforced
 from penstock.circuit.ops.fixpoint import Fixpoint, FixpointOutput
 from penstock.circuit.ops.flatmap import FlatMap
 from penstock.circuit.ops.frontier import Frontier
+from penstock.circuit.ops.intersection import Intersection
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from penstock.circuit.unrolled import Unrolled
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | TopK | Session
+_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | Intersection | TopK | Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,10 @@ class Circuit:
     def positive(self, stream: Stream) -> Stream:
         """Each row as often as its weight is positive: of a difference, what is left over."""
         return self._add(Positive(stream.node))
+
+    def intersection(self, left: Stream, right: Stream, schema: Schema) -> Stream:
+        """Each row, of `schema`, as often as both streams have it; NULL equals NULL."""
+        return self._add(Intersection(left.node, right.node, schema))
 
     def topk(
         self,

@@ -5,7 +5,7 @@
     ORDER BY ts RANGE 10 PRECEDING  rows whose ts is less than its waterline - 20
     ORDER BY ts … ROWS, LAG, RANK   the same, but for the last ones that later rows look back at
     SESSION                         rows of sessions that end before the waterline of the time
-    DISTINCT, EXCEPT                rows that have a column behind its waterline
+    DISTINCT, EXCEPT, INTERSECT     rows that have a column behind its waterline
     ON l.day = r.day                rows of both sides, days behind both waterlines
     ASOF l.t >= r.t                 l behind the waterline of r.t; r behind both, but for the last
     ON … AND l.t >= r.t - 10        rows l whose t is less than (waterline of r.t) - 10
