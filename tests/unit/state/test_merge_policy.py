@@ -1,0 +1,145 @@
+"""How many runs of a spine are merged at a time: few of them where somebody looks or rows go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import Future
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from penstock.data.batch import Batch
+from penstock.data.build import batch_from_rows, batch_to_rows
+from penstock.data.types import BIGINT, schema
+from penstock.state import spine as spine_module
+from penstock.state.spine import FAN, MOST_PATIENCE, RATIO, Spine
+
+SCHEMA = schema(k=BIGINT)
+LOG_ROWS = 16
+#: of a log that nobody looks at
+LONG = LOG_ROWS * MOST_PATIENCE
+
+
+class Watched(Spine):
+    """Notes how many runs are merged at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(SCHEMA, (0,))
+        self.widths: list[int] = []
+
+    def _unbalanced(self, first: int) -> tuple[int, int]:
+        start, stop = super()._unbalanced(first)
+        if stop:
+            self.widths.append(stop - start)
+        return start, stop
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(r) for r in self.sorted_runs()]
+
+
+@pytest.fixture(autouse=True)
+def _in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorts are over when they are asked for, and logs are short."""
+
+    def submit(work: Any, *args: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args))
+        return done
+
+    monkeypatch.setattr(spine_module._sorter, "submit", submit)
+    monkeypatch.setattr(spine_module, "LOG_ROWS", LOG_ROWS)
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 0)
+
+
+def rows(first: int, n: int, sign: int = 1) -> Batch:
+    return batch_from_rows(SCHEMA, [(first + i,) for i in range(n)], [sign] * n)
+
+
+def falls(sizes: list[int]) -> bool:
+    return all(a > RATIO * b for a, b in pairwise(sizes))
+
+
+def test_where_rows_only_come_and_nobody_looks_many_runs_are_merged_at_a_time() -> None:
+    spine, most = Watched(), 0
+    for i in range(200):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS))
+        most = max(most, len(spine.sizes))
+    assert set(spine.widths) == {FAN}
+    assert most < 3 * FAN, "runs of the sizes of a log, of eight and of sixty-four"
+    assert counted(spine) == Counter({(k,): 1 for k in range(200 * LOG_ROWS)})
+
+
+def test_where_rows_cancel_out_runs_are_merged_as_soon_as_they_are_alike() -> None:
+    spine, most = Watched(), 0
+    for i in range(200):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS))
+        if i:
+            spine.insert_later(rows((i - 1) * LOG_ROWS, LOG_ROWS, -1))
+        most = max(most, len(spine))
+    assert max(spine.widths) < FAN and falls(spine.sizes)
+    assert most <= 4 * LONG, "rows that are gone pile up"
+    assert counted(spine) == Counter({(199 * LOG_ROWS + i,): 1 for i in range(LOG_ROWS)})
+
+
+def test_rows_that_begin_to_go_end_the_waiting() -> None:
+    spine = Watched()
+    for i in range(20):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS))
+    assert not falls(spine.sizes) and not spine.widths
+    for i in range(20):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS, -1))
+    assert spine.widths and falls(spine.sizes)
+    assert len(spine) <= 3 * LONG
+    assert not counted(spine)
+
+
+@pytest.mark.parametrize("look", ["probe", "snapshot"])
+def test_a_reader_ends_the_waiting(look: str) -> None:
+    spine = Watched()
+    for i in range(20):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS))
+    waiting = spine.sizes
+    assert not falls(waiting) and not spine.widths
+    if look == "probe":
+        spine.probe(rows(0, 1).columns, 1)
+    else:
+        spine.snapshot()
+    # what was sorted meanwhile brings the others along
+    for i in range(20, 24):
+        spine.insert_later(rows(i * LOG_ROWS, LOG_ROWS))
+        spine.probe(rows(0, 1).columns, 1)
+    assert falls(spine.sizes) and len(spine.sizes) < len(waiting)
+    assert counted(spine) == Counter({(k,): 1 for k in range(24 * LOG_ROWS)})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_runs_and_rows_are_bounded_whoever_comes_goes_and_looks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    spine, there, most = Watched(), Counter[Any](), 0
+    for i in range(300):
+        kind, n = rng.integers(0, 12), int(rng.integers(1, 2 * LOG_ROWS))
+        if kind == 0:
+            spine.probe(rows(0, 1).columns, 1)
+        elif kind == 1:
+            spine.snapshot()
+        elif kind < 4 + seed:
+            gone = sorted(there)[:n]
+            delta = batch_from_rows(SCHEMA, gone, [-1] * len(gone))
+            (spine.insert if kind == 2 else spine.insert_later)(delta)
+            there -= Counter(gone)
+        else:
+            come = rows(i * 100, n)
+            (spine.insert if kind == 11 else spine.insert_later)(come)
+            there.update(row for row, _ in batch_to_rows(come))
+        most = max(most, there.total())
+        assert len(spine) <= 3 * most + 4 * LONG
+        # so many of a size, and sizes up to that of all
+        assert len(spine.sizes) <= FAN * (1 + np.log(1 + most / LOG_ROWS) / np.log(RATIO))
+    assert counted(spine) == there
+
+
+def counted(spine: Spine) -> Counter[Any]:
+    return Counter(dict(batch_to_rows(spine.snapshot().batch())))
