@@ -4,7 +4,8 @@
                            kept │    gone    │ kept ║ changes are here, or where time is NULL
 
 What is behind the line can change no more; rows beyond it look back at `last` rows at most, and
-those before all times (NULLS FIRST) ahead at `first`.
+those before all times (NULLS FIRST) ahead at `first`: rows, or values of some columns (`LAG …
+IGNORE NULLS`), of each of which there are as many then.
 
 A row's neighbours may be in any run of a spine, so merges cannot tell which rows are deep: all of
 it is looked at each time that it may have doubled. Cost: amortised O(log n) a row.
@@ -30,10 +31,17 @@ class Passed:
     order's first column."""
 
     def __init__(
-        self, rows: Spine, partition: Sequence[int], order: RowOrder, first: int, last: int
+        self,
+        rows: Spine,
+        partition: Sequence[int],
+        order: RowOrder,
+        first: int,
+        last: int,
+        values: Sequence[int] = (),
     ) -> None:
+        """`values`: columns of which as many values count instead of rows."""
         self._rows, self._partition, self._order = rows, tuple(partition), order
-        self._first, self._last = first, last
+        self._first, self._last, self._values = first, last, tuple(values)
         self.expiry = Expiry()
         self._sweep = Sweep()
         #: rows that may be there: those at the last look and the changes since
@@ -69,8 +77,14 @@ class Passed:
         found = self._order.settled(place, behind)
         begins = np.searchsorted(found.place, found.place, "left")
         ends = np.searchsorted(found.place, found.place, "right")
-        up_to = np.concatenate((np.zeros(1, np.int64), np.cumsum(found.rows.weights)))
-        at = np.arange(len(found.place))
-        before, behind_it = up_to[at] - up_to[begins], up_to[ends] - up_to[at + 1]
-        deep = (before >= self._first) & (behind_it >= self._last)
+        at, deep = np.arange(len(found.place)), np.ones(len(found.place), bool)
+        for column in self._values or (None,):
+            counted, valid = found.rows.weights, None
+            if column is not None:
+                valid = found.rows.columns[column].valid
+            if valid is not None:
+                counted = counted * valid
+            up_to = np.concatenate((np.zeros(1, np.int64), np.cumsum(counted)))
+            before, behind_it = up_to[at] - up_to[begins], up_to[ends] - up_to[at + 1]
+            deep &= (before >= self._first) & (behind_it >= self._last)
         return take(found.rows, np.flatnonzero(deep))

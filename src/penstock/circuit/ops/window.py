@@ -82,9 +82,9 @@ class Window(Node):
         #: which rows are too many rows away from all that may change, by the first column of the
         #: order; None if rows see others however far away
         self.passed: Passed | None = None
-        if isinstance(self._reach, _Rows) and not self._reach.values:
-            reach = self._reach.rows
-            self.passed = Passed(self._rows, partition, self._order, reach, reach)
+        if isinstance(self._reach, _Rows):
+            reach, values = self._reach.rows, self._reach.values
+            self.passed = Passed(self._rows, partition, self._order, reach, reach, values)
 
     def _spine(self, schema: Schema) -> OrderedSpine:
         return OrderedSpine(schema, self._partition, self._order.directions)
