@@ -100,7 +100,13 @@ class Counts:
 
 
 class Count(Accumulator):
-    """COUNT: the sum of the weights. `rows`: the operator's, for a call that counts every row."""
+    """COUNT.
+
+    Reference:   the number of rows of the group that the call counts.
+    Incremental: plus the weights of the delta.
+    State: a number per group; that of `rows`, the operator's, for a call that counts every row.
+    Cost:  O(|delta|).
+    """
 
     def __init__(self, result: SqlType, rows: Counts | None = None) -> None:
         self.result = result
@@ -145,8 +151,14 @@ class Count(Accumulator):
 
 
 class ExactSum(Accumulator):
-    """SUM and AVG of integers and decimals (see `penstock.circuit.wide`). `rows`: the operator's,
-    for a call that counts every row."""
+    """SUM and AVG of integers and decimals, in 192 bits (see `penstock.circuit.wide`).
+
+    Reference:   Σ value · weight over the group, over Σ weight for AVG; NULL without a value.
+    Incremental: plus the same of the delta; what does not fit the result is an error when read.
+    State: a sum and a count per group; that of `rows`, the operator's, for a call that counts
+           every row.
+    Cost:  O(|delta|).
+    """
 
     def __init__(self, result: SqlType, average: bool, rows: Counts | None = None) -> None:
         self.result = result
@@ -221,9 +233,15 @@ class ExactSum(Accumulator):
 
 
 class FloatSum(Accumulator):
-    """SUM and AVG of REAL and DOUBLE: exact (`penstock.circuit.floating`), rounded when read.
+    """SUM and AVG of REAL and DOUBLE.
 
-    `specials`: the numbers of NaN, +∞ and -∞ in each group, which no sum would give back."""
+    Reference:   Σ value · weight over the group, over Σ weight for AVG, rounded once; NULL without
+                 a value.
+    Incremental: plus the same of the delta, exactly (`penstock.circuit.floating`).
+    State: a sum in parts and a count per group; `specials`: how many of its values are NaN, +∞ and
+           -∞, which no sum would give back.
+    Cost:  O(|delta|).
+    """
 
     def __init__(self, result: SqlType, average: bool) -> None:
         self._result = result

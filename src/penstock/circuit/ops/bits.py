@@ -5,6 +5,8 @@
 A bit of BIT_AND is set where as many rows have it as there are, one of BIT_OR where any has it;
 BIT_XOR needs only whether their number is odd.
 
+Reference:   the bits of all values of the group together; NULL without one.
+Incremental: counts of each bit, from which the word of a touched group is read anew.
 State: a count per bit of the type and group; for BIT_XOR one word.
 Cost:  O(|delta| · bits); for BIT_XOR O(|delta|).
 """

@@ -2,6 +2,8 @@
 
     rows (value, keys …) of a group  ──►  sorted by the keys, then by the value  ──►  one array
 
+Reference:   the values of the group, each as often as it is there, in the order of the keys.
+Incremental: the arrays of touched groups are made anew from their rows.
 State: every row of every group, in a spine by the group's serial; rows of groups that were dropped
 go with the next merges.
 Cost:  O(|delta|), and all rows of a touched group twice: an array is one value, emitted anew.

@@ -15,6 +15,8 @@ cached row is used up are the group's first rows read back from the spine. Retra
 before their insertion leave a negative total; a group with one before its best row is in debt and
 is read back until that is settled.
 
+Reference:   the first row of the group in the order of the columns; NULL without one.
+Incremental: the delta against the best row that is known; the group's first rows if that went.
 State: every row of every group, in a spine; one row and its weight per group.
 Cost:  O(|delta|), the spine is sorted behind the scenes; O(log n) for groups whose best row went.
 """

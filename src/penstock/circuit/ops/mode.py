@@ -3,6 +3,8 @@
     delta of x  ──►  how often each (group, x) is there, before and after
                 ──►  delta of rows (n, x)  ──►  the best by n DESC, x (`ops.extremum`)
 
+Reference:   the least of the values that are there most often; NULL without one.
+Incremental: counts of the delta's values before and after, as rows of which the best is kept.
 State: a count per value and group; a row (n, x) for each in a spine.
 Cost:  O(|delta|) look-ups; O(log n) for groups whose most frequent value changed its count.
 """

@@ -11,6 +11,8 @@ All are the same few sums over the rows where every argument is non-NULL, read d
     REGR_SXX    x  x   n
     REGR_SYY    y  y   n
 
+Reference:   n·Σab - Σa·Σb over the group, divided as the table says; NULL where that is by zero.
+Incremental: the sums, from which what a touched group shows is read anew.
 State: Σa, Σb, Σa·b and a count per group (`penstock.circuit.moments`, `.float_moments`).
 Cost:  O(|delta|).
 """

@@ -29,7 +29,13 @@ _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 class OrderedArrange(Arrange):
-    """Keep a stream, without a key, in the order of one column."""
+    """Keep a stream, without a key, in the order of one column.
+
+    Reference:   the stream.
+    Incremental: its change.
+    State: its rows in the order of the column.
+    Cost:  O(|delta|), sorted and merged behind the scenes.
+    """
 
     def __init__(self, source: Node, column: int) -> None:
         self.column = column
