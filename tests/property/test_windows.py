@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import uuid
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -27,6 +28,7 @@ from penstock.data.types import (
     DOUBLE,
     INTEGER,
     UBIGINT,
+    UUID,
     VARCHAR,
     Field,
     Schema,
@@ -454,6 +456,15 @@ WIDE_FRAMES = {
 }
 
 
+def wide_row(p: int, o: int | None, x: int | None, f: float) -> tuple[Any, ...]:
+    """With strings that begin alike, decimals and UUIDs that fit no word, in another order."""
+    if x is None:
+        return (p, o, x, f, None, None, None)
+    text = (LONG + "é")[: 2 * abs(x)] + str(x)
+    number = uuid.UUID(int=(x * 0x9E3779B97F4A7C15F39CC0605CEDC835) % 2**128)
+    return (p, o, x, f, text, Decimal(x * 10**20 - x), number)
+
+
 @pytest.mark.parametrize("which", WIDE_FRAMES)
 def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
     which: str, monkeypatch: pytest.MonkeyPatch
@@ -470,7 +481,7 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
         return found
 
     monkeypatch.setattr(totals.Totals, "between", counting)
-    t = schema(p=INTEGER, o=INTEGER, x=INTEGER, f=DOUBLE)
+    t = schema(p=INTEGER, o=INTEGER, x=INTEGER, f=DOUBLE, s=VARCHAR, m=decimal(30, 2), u=UUID)
     frame, rng = WIDE_FRAMES[which], np.random.default_rng(7)
     specs = [
         WindowSpec(kind, args, result_of(kind, t.types[args[0]] if args else NUMBER), frame)
@@ -484,6 +495,7 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
             ("SUM", (3,)),
             ("AVG", (3,)),
             ("MIN", (3,)),
+            *((kind, (i,)) for kind in ("MIN", "MAX") for i in (4, 5, 6)),
         )
     ]
     # few order values, so that rows are peers; NULLs; rows that come and go, one before it came
@@ -493,15 +505,15 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
         step = []
         for _ in range(size):
             p, o, x = (int(v) for v in rng.integers((0, 0, -9), (2, 150, 10)))
-            there.append((p, None if o == 9 else o, None if x == 0 else x, x / 4))
+            there.append(wide_row(p, None if o == 9 else o, None if x == 0 else x, x / 4))
             step.append((there[-1], 1))
         if size < 60:
             step.append((there.pop(int(rng.integers(len(there) - 4))), -1))
         steps.append({"t": step})
     steps += [
-        {"t": [((0, 70, 5, 0.5), -1)]},
-        {"t": [((0, 71, 4, math.inf), 1)]},
-        {"t": [((0, 70, 5, 0.5), 1)]},
+        {"t": [(wide_row(0, 70, 5, 0.5), -1)]},
+        {"t": [(wide_row(0, 71, 4, math.inf), 1)]},
+        {"t": [(wide_row(0, 70, 5, 0.5), 1)]},
     ]
     order = [(1, which.endswith("around"), True)]
     fields = tuple(Field(f"w{i}", s.result) for i, s in enumerate(specs))
@@ -516,14 +528,24 @@ def test_totals_of_wide_frames_are_looked_up_and_are_those_of_their_rows(
         assert sum(skipped) > 0
 
 
-#: of x = 0, 2, 4 …: the total up to x = 40,000 from x = 28,000 on
-LAST = {"SUM": sum(range(28_000, 40_001, 2)), "MIN": 28_000, "MAX": 40_000}
+def text_of(x: int) -> str:
+    return f"what is called {x:05}"
+
+
+#: of x = 0, 2, 4 …: the total up to x = 40,000 from x = 28,000 on, of that or of text
+LAST = {
+    ("SUM", 1): sum(range(28_000, 40_001, 2)),
+    ("MIN", 1): 28_000,
+    ("MAX", 1): 40_000,
+    ("MIN", 2): text_of(28_000),
+    ("MAX", 2): text_of(40_000),
+}
 
 
 @pytest.mark.parametrize("unit", ["ROWS", "RANGE"])
-@pytest.mark.parametrize("kind", LAST)
+@pytest.mark.parametrize(("kind", "column"), LAST)
 def test_a_row_that_comes_last_does_not_read_its_wide_frame(
-    unit: str, kind: str, monkeypatch: pytest.MonkeyPatch
+    unit: str, kind: str, column: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if hashing._test_mask != hashing.ALL_BITS:
         return  # keys whose hashes may be another's are read: what it costs says nothing
@@ -536,17 +558,18 @@ def test_a_row_that_comes_last_does_not_read_its_wide_frame(
         return found
 
     monkeypatch.setattr(ranges, "_found", counting)
-    t = schema(p=INTEGER, x=INTEGER)
+    t = schema(p=INTEGER, x=INTEGER, s=VARCHAR)
     frame = Frame(unit, -6000 if unit == "ROWS" else -12_000, 0)
-    spec = WindowSpec(kind, (1,), NUMBER.with_nullable(True), frame)
+    result = VARCHAR if column == 2 else NUMBER.with_nullable(True)
+    spec = WindowSpec(kind, (column,), result, frame)
     circuit = Circuit()
     out = Schema((*t.fields, Field("w", spec.result)))
     stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
     circuit.sink("out", stream)
-    circuit.step({"t": [as_input(t, [((1, 2 * i), 1) for i in range(20_000)])]})
+    circuit.step({"t": [as_input(t, [((1, x, text_of(x)), 1) for x in range(0, 40_000, 2)])]})
     read.clear()
 
-    change = circuit.step({"t": [as_input(t, [((1, 40_000), 1)])]})["out"]
+    change = circuit.step({"t": [as_input(t, [((1, 40_000, text_of(40_000)), 1)])]})["out"]
 
-    assert batch_to_rows(change) == [((1, 40_000, LAST[kind]), 1)]
+    assert batch_to_rows(change) == [((1, 40_000, text_of(40_000), LAST[kind, column]), 1)]
     assert sum(read) < 20

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
-from penstock.circuit.extremes import has_one_word
 from penstock.circuit.float_frames import FloatSums, floats_of
 from penstock.circuit.frames import frame_totals
 from penstock.circuit.moments import wide_values
@@ -430,10 +429,7 @@ def are_looked_up(calls: Sequence[WindowSpec], order: tuple[Order, ...], rows: S
     for call in calls:
         if call.frame is None or not call.frame.is_bounded or len(call.args) > 1:
             return False
-        if call.kind == "COUNT":
-            continue
-        type = rows.types[call.args[0]]
-        if not (has_one_word(type) if call.kind in EXTREMES else call.kind in ("SUM", "AVG")):
+        if call.kind not in EXTREMES | {"COUNT", "SUM", "AVG"}:
             return False
     reach = reach_of(tuple(calls), order, rows)
     if isinstance(reach, _Within):
