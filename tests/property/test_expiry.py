@@ -64,8 +64,8 @@ OF_ONE = {
     "MAX(x) OVER (PARTITION BY k ORDER BY t) AS m, LAG(NULLIF(x, 2), 2) IGNORE NULLS OVER "
     "(PARTITION BY k ORDER BY t) AS l, AVG(x) OVER (PARTITION BY k ORDER BY t ROWS BETWEEN "
     "UNBOUNDED PRECEDING AND 2 PRECEDING) AS a FROM n",
-    "values far back": "SELECT x, LAG(NULLIF(x, 2), 9) IGNORE NULLS OVER (PARTITION BY k ORDER BY t) "
-    "AS l FROM a",
+    "values far back": "SELECT x, LAG(NULLIF(x, 2), 9) IGNORE NULLS OVER (PARTITION BY k ORDER BY "
+    "t) AS l FROM a",
     "values far ahead": "SELECT x, LEAD(NULLIF(x, 2), 9) IGNORE NULLS OVER (ORDER BY t DESC) AS l "
     "FROM n",
     "short of it": "SELECT x, SUM(x) OVER (PARTITION BY k ORDER BY t RANGE BETWEEN UNBOUNDED "
@@ -125,6 +125,15 @@ OF_SESSIONS = {
 OF_ONE_SIDE = {
     "left, range": "SELECT a.t, b.t AS u, b.x FROM a LEFT JOIN b ON a.k = b.k AND a.t >= b.t",
 }
+#: what is derived at a time is of that time, whatever comes; one view reads the other
+OF_ROUNDS = {
+    "reached": "DECLARE RECURSIVE VIEW r (t INT, k INT, x INT); CREATE VIEW r AS "
+    "SELECT t, k, x FROM a UNION SELECT r.t, r.k, b.x FROM r JOIN b ON r.t = b.t AND r.x = b.k",
+    "counted": "SELECT t, COUNT(*) AS n, MAX(x) AS m FROM r GROUP BY t",
+    "one by the other": "DECLARE RECURSIVE VIEW p (k INT, t INT); DECLARE RECURSIVE VIEW q (k INT, "
+    "t INT); CREATE VIEW p AS SELECT k, t FROM a UNION SELECT k, t FROM q; CREATE VIEW q AS "
+    "SELECT x AS k, t FROM b UNION SELECT p.k + 1, p.t FROM p JOIN n ON p.t = n.t AND p.k < 3",
+}
 #: one arrangement of `a` for two joins, of which only one lets its rows go
 SHARED = {
     "shared": "SELECT a.x, c.x AS y FROM a JOIN b ON a.t = b.t AND a.k > b.k "
@@ -134,10 +143,17 @@ SHARED = {
 PROGRAMS = {
     "one": OF_ONE, "two": OF_TWO, "windows": OF_WINDOWS, "shared": SHARED, "side": OF_ONE_SIDE,
     **{name: {name: query} for name, query in OF_TIMES.items()}, "near": OF_NEAR,
-    "latest": OF_LATEST,
+    "latest": OF_LATEST, "rounds": OF_ROUNDS,
 }  # fmt: skip
 #: nothing may be forgotten of these
-KEEPS = ("SELECT k, SUM(x) AS s FROM a GROUP BY k", "SELECT a.x FROM a JOIN b ON a.k = b.k")
+KEEPS = (
+    "SELECT k, SUM(x) AS s FROM a GROUP BY k",
+    "SELECT a.x FROM a JOIN b ON a.k = b.k",
+    "DECLARE RECURSIVE VIEW r (t INT); CREATE VIEW r AS SELECT t FROM a UNION SELECT t - 1 FROM r "
+    "WHERE t > 0",
+    "DECLARE RECURSIVE VIEW r (t INT, x INT); CREATE VIEW r AS SELECT t, x FROM a UNION "
+    "SELECT r.t, b.x FROM r JOIN b ON r.x = b.k",
+)
 
 
 @pytest.fixture
@@ -150,7 +166,10 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_of(queries: Iterable[str]) -> ProgramPlan:
-    views = (f"CREATE VIEW v{i} AS {query};\n" for i, query in enumerate(queries))
+    views = (
+        f"{query};\n" if query.startswith("DECLARE") else f"CREATE VIEW v{i} AS {query};\n"
+        for i, query in enumerate(queries)
+    )
     plan = compile_program(TABLES + "".join(views))
     return replace(plan, expiries=find_expiries(plan, lag=0))
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.circuit import Circuit
+from penstock.circuit import Circuit, dense
 from penstock.circuit.ops import fixpoint
 from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
@@ -334,3 +334,18 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
         patch.setattr(fixpoint, "FEW_ROWS", -(10**9))
         assert told(1_000_000) < 50
         assert told(1) > 400
+
+
+def test_rows_that_came_and_went_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (8,))
+    plan = compile_program(TABLES + CLOSURE)
+    circuit = compile_circuit(plan)
+    schema = {t.name: t.schema for t in plan.tables}["edge"]
+    (paths,) = (n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint))
+    sizes = []
+    for i in range(60):
+        come, go = [((i, i + 1), 1)], [((i - 3, i - 2), -1)] if i > 2 else []
+        circuit.step({"edge": [as_input(schema, come + go)]})
+        sizes.append(len(paths._members["path"]))
+    assert len(snapshot(circuit, "path")) == 6
+    assert max(sizes) < 30, "60 edges, 170 paths have been there"

@@ -63,7 +63,10 @@ if TYPE_CHECKING:
     from penstock.circuit.unrolled import Unrolled
 
 #: operators that LATENESS lets forget rows
-_FORGETFUL = Join | AsofJoin | Partnered | Aggregate | Positive | Intersection | TopK | Session
+_FORGETFUL = (
+    Join | AsofJoin | Partnered | Aggregate | Positive | Intersection | TopK | Session
+    | FixpointOutput
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,17 +287,24 @@ class Circuit:
     def expire(self, stream: Stream, side: int, column: int, line: Stream, shift: int = 0) -> None:
         """What `stream`'s operator remembers of rows of its input `side` whose `column` is less
         than the value of `line` and `shift` is never asked for again (see `expiry`)."""
+        self.expire_by(self.expiries(stream, side, column), line, shift)
+
+    def expire_by(
+        self, expiries: Sequence[tuple[Expiry, int]], line: Stream, shift: int = 0
+    ) -> None:
+        """The same of operators of this circuit or of one in it, as that one's `expiries` say."""
+        self._expiring += ((line.node, expiry, column, shift) for expiry, column in expiries)
+
+    def expiries(self, stream: Stream, side: int, column: int) -> list[tuple[Expiry, int]]:
+        """What lets `stream`'s operator forget rows of its input `side` by their `column`, and by
+        which column of what it keeps."""
         node = stream.node
         if node in self._windows:
-            for expiry, own in expiries_of(self._windows[node], column):
-                self._expiring.append((line.node, expiry, own, shift))
-            return
+            return list(expiries_of(self._windows[node], column))
         assert isinstance(node, _FORGETFUL), "it forgets nothing"
         if isinstance(node, Join | AsofJoin | Partnered):
-            expiry = node.expiries[side]
-        else:
-            expiry = node.expiry
-        self._expiring.append((line.node, expiry, column, shift))
+            return [(node.expiries[side], column)]
+        return [(node.expiry, column)]
 
     def passes(self, stream: Stream) -> bool:
         """Whether `stream`'s operator keeps rows in order of which changes see the nearest only."""

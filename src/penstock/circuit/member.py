@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Touched, add_totals, grown
+from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
+from penstock.circuit.expiry import Expiry
 from penstock.data.batch import Batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
@@ -20,8 +21,8 @@ Seen = tuple[int, npt.NDArray[np.int64]]
 
 
 class Member:
-    """One recursive relation: of every row ever derived how many derivations it has, and whether
-    the body sees it now.
+    """One recursive relation: of every row how many derivations it has, and whether the body sees
+    it now. Rows of which nothing is left are dropped once they are many, and those that are over.
 
     Where rounds start from rows that are given (none, or those that earlier rounds left), these
     are its base: `start`, `settle` round after round, `end`."""
@@ -34,7 +35,10 @@ class Member:
         #: rows that the body sees
         self.size = 0
         self._touched = Touched()
+        self._sweep = Sweep()
         self._changes = Changes(self)
+        #: which rows neither lose nor find a derivation any more, by column
+        self.expiry = Expiry()
         self._withdrawn: list[Ids] = []
         #: all that the body was told in this step
         self.told: list[Batch] = []
@@ -46,6 +50,25 @@ class Member:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def forget(self) -> None:
+        """Drop the rows without a derivation and those that are over, if they are many: between
+        two steps."""
+        count = len(self._table)
+        if not self._sweep.is_due(count):
+            return
+        self._reserve()
+        in_use = (self._totals[:count] != 0) | (self._seen[:count] != 0) | (self._base[:count] != 0)
+        over = self.expiry.mask(dict(enumerate(self._table.keys())))
+        kept = np.flatnonzero(in_use if over is None else in_use & ~over)
+        if not self._sweep.is_worth_it(len(kept), count):
+            return
+        self._table, ids = renumbered(self._table, kept)
+        self._totals, self._seen, self._base = (
+            moved(array, kept, ids) for array in (self._totals, self._seen, self._base)
+        )
+        self.size, self._off = int(self._seen.sum()), None
+        self._changes.renumbered()
 
     def withdraw(self, derivations: Batch) -> Batch:
         """Rows that lost a derivation are gone, for now."""

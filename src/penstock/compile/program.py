@@ -16,7 +16,7 @@ import numpy as np
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.unrolled import Streams
 from penstock.compile.expressions import compile_expressions
-from penstock.compile.recursion import Body, components, is_recursive
+from penstock.compile.recursion import Body, components, is_recursive, scanned
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
 from penstock.data.types import VARCHAR, VARIANT, Schema
@@ -24,7 +24,7 @@ from penstock.errors import RuntimeSqlError
 from penstock.functions.connector_metadata import METADATA
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
-from penstock.plan.nodes import Lateness, ProgramPlan, TablePlan, ViewPlan
+from penstock.plan.nodes import Expiry, Lateness, ProgramPlan, Scan, TablePlan, ViewPlan
 from penstock.plan.rewrite import parts, transform
 
 
@@ -48,6 +48,9 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     for component in components(plan.all_views):
         if is_recursive(component):
             relations.relations.update(_cycle(component, relations, plan))
+            for expiry in plan.expiries:
+                if isinstance(expiry.node, Scan) and expiry.node.relation in relations.relations:
+                    relations.stream(expiry.node)  # whoever reads it
         else:
             (view,) = component
             relations.view = view.name
@@ -96,9 +99,19 @@ def _cycle(
     def again(circuit: Circuit, outer: Streams, members: Streams) -> Streams:
         return queries(inside.beside(circuit, lambda node: body.inlet(node, outer)), members)
 
-    inside = RelationCompiler(body.circuit, outside.text, body.inlet)
+    inside = RelationCompiler(body.circuit, outside.text, body.inlet, outside)
+    names = {view.name for view in component}
+    if body.is_monotone:
+        # others derive everything anew
+        inside.forget(e for e in plan.expiries if _is_within(e, names))
     found = queries(inside, body.relations)
     return body.finish(outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows)
+
+
+def _is_within(expiry: Expiry, members: set[str]) -> bool:
+    """Whether something in the body of a cycle may be forgotten, by a line from outside of it. What
+    the members are themselves is kept outside, too."""
+    return not isinstance(expiry.node, Scan) and not members & scanned(expiry.line).keys()
 
 
 def record_defaults(

@@ -56,7 +56,7 @@ def components(views: Sequence[ViewPlan]) -> list[tuple[ViewPlan, ...]]:
     def visit(name: str) -> None:
         number[name] = low[name] = len(number)
         stack.append(name)
-        for other in _scanned(by_name[name].query):
+        for other in scanned(by_name[name].query):
             if other not in by_name:
                 continue
             if other not in number:
@@ -77,10 +77,10 @@ def components(views: Sequence[ViewPlan]) -> list[tuple[ViewPlan, ...]]:
 
 
 def is_recursive(component: Sequence[ViewPlan]) -> bool:
-    return len(component) > 1 or component[0].name in _scanned(component[0].query)
+    return len(component) > 1 or component[0].name in scanned(component[0].query)
 
 
-def _scanned(query: Node) -> dict[str, None]:
+def scanned(query: Node) -> dict[str, None]:
     """The relations that `query` reads, in order."""
     found: dict[str, None] = {}
     seen: set[int] = set()

@@ -65,8 +65,10 @@ class RelationCompiler:
         circuit: Circuit,
         text: str,
         known: Callable[[Node], Stream | None] | None = None,
+        lines: RelationCompiler | None = None,
     ) -> None:
-        """`known`: the stream of a node that is computed elsewhere."""
+        """`known`: the stream of a node that is computed elsewhere. `lines`: who computes those by
+        which something may be forgotten, for all of its steps (this one, if not said)."""
         self.circuit = circuit
         self.text = text
         self.relations: dict[str, Stream] = {}
@@ -74,6 +76,7 @@ class RelationCompiler:
         self.punctual: dict[str, Stream] = {}
         self.view = ""
         self._known = known or (lambda node: None)
+        self._lines = lines or self
         #: whether it is in a recursion, whose rounds see into joins
         self._is_nested = known is not None
         self._nodes = Interner()
@@ -105,8 +108,9 @@ class RelationCompiler:
     def _expire(self, node: Node, stream: Stream) -> None:
         for expiry in self._expiries.get(id(node), ()):
             if not expiry.in_order:
-                line = self.stream(expiry.line)
-                self.circuit.expire(stream, expiry.input, expiry.column, line, expiry.shift)
+                by = self.circuit.expiries(stream, expiry.input, expiry.column)
+                line = self._lines.stream(expiry.line)
+                self._lines.circuit.expire_by(by, line, expiry.shift)
             elif self.circuit.passes(stream):
                 self.circuit.expire_passed(stream, expiry.column, self.stream(expiry.line))
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from penstock.circuit.expiry import Expiry
 from penstock.circuit.member import Member, Seen
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
@@ -99,7 +100,14 @@ class Fixpoint(Node):
         self.is_pending = True
         self.changes: dict[str, Batch] = {}
 
+    def expiry_of(self, member: str) -> Expiry:
+        """Which rows of a member are over. Rounds that begin anew derive them anew, so that of a
+        body that is not monotone nothing is forgotten."""
+        return self._members[member].expiry if self._monotone else Expiry()
+
     def step(self) -> Batch | None:
+        for member in self._members.values():
+            member.forget()
         fed = {
             name: source.delta
             for name, source in zip(self._inlets, self.inputs, strict=True)
@@ -237,6 +245,8 @@ class FixpointOutput(Node):
         super().__init__(schema, (fixpoint,))
         self._fixpoint = fixpoint
         self._member = member
+        #: which of the member's rows neither come nor go any more, by column
+        self.expiry = fixpoint.expiry_of(member)
 
     def is_due(self) -> bool:
         return self._member in self._fixpoint.changes

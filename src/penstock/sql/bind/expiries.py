@@ -6,6 +6,7 @@
     ORDER BY ts … ROWS, LAG, RANK   the same, but for the last ones that later rows look back at
     SESSION                         rows of sessions that end before the waterline of the time
     DISTINCT, EXCEPT, INTERSECT     rows that have a column behind its waterline
+    recursive views                 the same
     ON l.day = r.day                rows of both sides, days behind both waterlines
     ASOF l.t >= r.t                 l behind the waterline of r.t; r behind both, but for the last
     ON … AND l.t >= r.t - 10        rows l whose t is less than (waterline of r.t) - 10
@@ -31,6 +32,7 @@ from penstock.plan.nodes import (
     JoinKind,
     Node,
     ProgramPlan,
+    Scan,
     Session,
     TopK,
     Window,
@@ -53,12 +55,41 @@ def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
         {t.name: t for t in program.tables}, {v.name: v for v in program.all_views}, lag
     )
     found: list[Expiry] = []
+    cycles = _recursive(program)
     for node, readers in _readers(program):
+        if isinstance(node, Scan) and node.relation not in cycles:
+            continue
         own = {
             (e.input, e.column, e.line, e.shift, e.in_order): e for e in _of(node, readers, known)
         }
         found += filter(_is_of_use, own.values())
     return tuple(found)
+
+
+def _recursive(program: ProgramPlan) -> set[str]:
+    """The views that read themselves, by whatever way."""
+    views = {v.name: v.query for v in program.all_views}
+    reads: dict[str, set[str]] = {}
+    for name, query in views.items():
+        reads[name], below, seen = set(), [query], set[int]()
+        while below:
+            node = below.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            below += inputs(node)
+            if isinstance(node, Scan) and node.relation in views:
+                reads[name].add(node.relation)
+    found = set()
+    for name in views:
+        left, reached = [name], set[str]()
+        while left:
+            new = reads[left.pop()] - reached
+            reached |= new
+            left += new
+        if name in reached:
+            found.add(name)
+    return found
 
 
 def _readers(program: ProgramPlan) -> list[tuple[Node, list[Node | None]]]:
@@ -77,6 +108,8 @@ def _readers(program: ProgramPlan) -> list[tuple[Node, list[Node | None]]]:
 
 def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[Expiry]:
     match node:
+        case Scan():
+            yield from _columns(node, node, range(len(node.schema)), known)
         case Aggregate(input=input, keys=keys):
             yield from _columns(node, input, keys, known)
         case Distinct(input=input):
@@ -168,9 +201,8 @@ def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expi
 def _is_of_use(e: Expiry) -> bool:
     """Whether a value of the line is one of the column, and none can fail: it is not by LATENESS
     that a pipeline has to compute `t - 1` of a line that no row is on."""
-    types = inputs(e.node)[e.input].schema.types
-    if isinstance(e.node, Window | Session):
-        types = e.node.schema.types
+    whole = isinstance(e.node, Window | Session | Scan)
+    types = (e.node if whole else inputs(e.node)[e.input]).schema.types
     column = types[e.column].with_nullable(False)
     if e.line.schema.types[0].with_nullable(False) != column:
         return False

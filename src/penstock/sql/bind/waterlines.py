@@ -8,7 +8,8 @@ A waterline is a relation of one row and one column that never falls. It goes th
 where every change of the output has the column of a change of the input, or something that only
 grows with it (sql-reference 4.3): copies, monotone functions, grouping keys, equated columns of
 joins and times of ASOF joins (the lesser of two lines), columns that a join keeps above one of the
-other side, partitions, and windows that look back in the column's order.
+other side, partitions, and windows that look back in the column's order. A recursive view has, in
+a column that it hands on as it is, that of what it begins with: no round has a change behind it.
 
     WITH ('emit_final' = 'd')     Frontier d < waterline     rows come out when they are final
     ts WATERMARK INTERVAL …       Frontier ts <= line        rows are let in when time has passed
@@ -62,6 +63,8 @@ _OF_TIMES = ("FLOOR", "TIME_TRUNC")
 _EXACT = NUMBERS - FLOATS
 _DATED = frozenset((Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ))
 _NAME = "$line"
+#: of a column of a view that is asked for while it is looked for: whatever the other branches say
+_ITSELF = Values(Schema(()), ())
 
 
 def final_rows(view: ViewPlan, column: int, line: Node) -> Node:
@@ -105,17 +108,26 @@ class Waterlines:
         self._lag = lag
         self._tables = tables
         self._views = views
-        self._entered: set[str] = set()
+        #: relations and columns whose lines are looked for, and how often one asked for itself
+        self._entered: set[tuple[str, int]] = set()
+        self._assumed = 0
         self._found: dict[tuple[int, int], Node | None] = {}
         self._keep: list[Node] = []  # ids in `_found` stay taken as long as their objects live
 
     def of(self, node: Node, column: int) -> Node | None:
         """That of a column of `node`; None where it has none."""
         key = id(node), column
-        if key not in self._found:
-            self._keep.append(node)
-            self._found[key] = self._of(node, column)
-        return self._found[key]
+        if key in self._found:
+            return self._found[key]
+        before = self._assumed
+        line = self._of(node, column)
+        if not self._entered:
+            line = None if line is _ITSELF else line
+        elif before != self._assumed:
+            return line  # and what was assumed may turn out otherwise
+        self._keep.append(node)
+        self._found[key] = line
+        return line
 
     def _of(self, node: Node, column: int) -> Node | None:
         match node:
@@ -156,7 +168,7 @@ class Waterlines:
         return None
 
     def of_view(self, view: ViewPlan, column: int) -> Node | None:
-        return self._relation(Scan(view.schema, view.name), column)
+        return self.of(Scan(view.schema, view.name), column)
 
     def of_equal(self, node: Join | AsofJoin, a: int, b: int) -> Node | None:
         """Of columns of the two sides that are equal."""
@@ -170,13 +182,17 @@ class Waterlines:
         for late, behind, _ in relation.lateness:
             if late == column:
                 return line_of(scan, column, behind, self._lag)
-        if isinstance(relation, TablePlan) or name in self._entered:
-            return None  # of a cycle of views nothing is known
-        self._entered.add(name)
+        if isinstance(relation, TablePlan):
+            return None
+        key = name, column
+        if key in self._entered:
+            self._assumed += 1
+            return _ITSELF
+        self._entered.add(key)
         try:
             return self.of(relation.query, column)
         finally:
-            self._entered.discard(name)
+            self._entered.discard(key)
 
     def of_function(self, below: Node, e: Expr) -> Node | None:
         """That of an expression over `below`."""
@@ -184,6 +200,9 @@ class Waterlines:
         line = None if column is None else self.of(below, column)
         if line is None or isinstance(e, InputRef):
             return line
+        if line is _ITSELF:
+            # what is moved in each round goes anywhere
+            return line if isinstance(e, Cast) and e.type.same_as(e.operand.type) else None
         value = InputRef(line.schema.types[0], 0, _NAME)
         moved = transform(e, lambda x: value if isinstance(x, InputRef) else x)
         return Project(Schema((Field(_NAME, moved.type),)), line, (moved,))
@@ -217,7 +236,7 @@ class Waterlines:
         if column < width:
             return self.of(node.input, column)
         line = self.of(node.input, node.column) if node.slide <= node.size else None
-        if line is None:
+        if line is None or line is _ITSELF:
             return None
         # the first window that what is still to come may be in
         windows = Hop(
@@ -262,6 +281,8 @@ def _moved(line: Node | None, by: int) -> Node | None:
     """A waterline further on by so many units, where that can be said without computing it."""
     if line is None or not by:
         return line
+    if line is _ITSELF:
+        return None
     return replace(line, behind=line.behind - by) if isinstance(line, Line) else None
 
 
@@ -269,8 +290,10 @@ def least(a: Node | None, b: Node | None) -> Node | None:
     """The lesser of two waterlines, which is there once both are."""
     if a is None or b is None:
         return None
-    if a is b or a == b:
+    if a is b or a == b or b is _ITSELF:
         return a
+    if a is _ITSELF:
+        return b
     if isinstance(a, Line) and isinstance(b, Line) and replace(a, behind=b.behind) == b:
         return a if a.behind > b.behind else b
     both = Join(
