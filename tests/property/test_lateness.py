@@ -102,6 +102,23 @@ def test_a_view_may_be_late_as_well_and_the_schema_shows_it() -> None:
     assert field["lateness"] == "2"
 
 
+def test_what_is_late_in_a_recursive_view_is_not_seen_by_others() -> None:
+    plan = compile_program(
+        """
+        CREATE TABLE t (n BIGINT); DECLARE RECURSIVE VIEW v (n BIGINT, d INT); LATENESS v.n 2;
+        CREATE MATERIALIZED VIEW v AS
+            SELECT n, 0 AS d FROM t UNION SELECT n, d + 1 FROM v WHERE d < 2;
+        CREATE MATERIALIZED VIEW w AS SELECT n, COUNT(*) AS c FROM v GROUP BY n;
+        """
+    )
+    circuit = compile_circuit(plan)
+    for n in (10, 7, 8):
+        circuit.step({"t": [as_input(plan.tables[0].schema, [((n,), 1)])]})
+    counts = batch_to_rows(circuit.snapshot("w").batch())
+    assert sorted(row for row, _ in counts) == [(8, 3), (10, 3)]
+    assert circuit.late_records == 3
+
+
 @pytest.mark.parametrize(
     ("column", "values", "kept"),
     [

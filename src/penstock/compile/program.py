@@ -48,17 +48,15 @@ def compile_circuit(plan: ProgramPlan, materialize: Iterable[str] = ()) -> Circu
     for component in components(plan.all_views):
         if is_recursive(component):
             relations.relations.update(_cycle(component, relations, plan))
-            for expiry in plan.expiries:
-                if isinstance(expiry.node, Scan) and expiry.node.relation in relations.relations:
-                    relations.stream(expiry.node)  # whoever reads it
         else:
             (view,) = component
             relations.view = view.name
-            stream = relations.stream(view.query)
+            relations.relations[view.name] = relations.stream(view.query)
+        for view in component:
             if view.lateness:
+                stream = relations.relations[view.name]
                 stream = circuit.punctual(stream, bounds(view.lateness))
-                relations.punctual[view.name] = stream
-            relations.relations[view.name] = stream
+                relations.relations[view.name] = relations.punctual[view.name] = stream
         for view in component:
             if view.kind != "local":
                 keeps = view.kind == "materialized" or view.name in kept
@@ -105,12 +103,16 @@ def _cycle(
         # others derive everything anew
         inside.forget(e for e in plan.expiries if _is_within(e, names))
     found = queries(inside, body.relations)
-    return body.finish(outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows)
+    streams = body.finish(outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows)
+    for e in plan.expiries:
+        if isinstance(e.node, Scan) and e.node.relation in names:
+            line = outside.stream(e.line)
+            outside.circuit.expire(streams[e.node.relation], 0, e.column, line, e.shift)
+    return streams
 
 
 def _is_within(expiry: Expiry, members: set[str]) -> bool:
-    """Whether something in the body of a cycle may be forgotten, by a line from outside of it. What
-    the members are themselves is kept outside, too."""
+    """Whether an operator in the body of a cycle may forget, by a line from outside of it."""
     return not isinstance(expiry.node, Scan) and not members & scanned(expiry.line).keys()
 
 

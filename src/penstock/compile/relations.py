@@ -94,6 +94,8 @@ class RelationCompiler:
     def forget(self, expiries: Iterable[Expiry]) -> None:
         """What may be forgotten of nodes that are compiled after this."""
         for expiry in expiries:
+            if isinstance(expiry.node, Scan):
+                continue  # a recursive view, which is no operator here
             self._expiries.setdefault(id(self._nodes.intern(expiry.node)), []).append(expiry)
 
     def stream(self, node: Node) -> Stream:

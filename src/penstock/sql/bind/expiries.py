@@ -55,41 +55,14 @@ def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
         {t.name: t for t in program.tables}, {v.name: v for v in program.all_views}, lag
     )
     found: list[Expiry] = []
-    cycles = _recursive(program)
     for node, readers in _readers(program):
-        if isinstance(node, Scan) and node.relation not in cycles:
+        if isinstance(node, Scan) and node.relation not in known.recursive:
             continue
         own = {
             (e.input, e.column, e.line, e.shift, e.in_order): e for e in _of(node, readers, known)
         }
         found += filter(_is_of_use, own.values())
     return tuple(found)
-
-
-def _recursive(program: ProgramPlan) -> set[str]:
-    """The views that read themselves, by whatever way."""
-    views = {v.name: v.query for v in program.all_views}
-    reads: dict[str, set[str]] = {}
-    for name, query in views.items():
-        reads[name], below, seen = set(), [query], set[int]()
-        while below:
-            node = below.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            below += inputs(node)
-            if isinstance(node, Scan) and node.relation in views:
-                reads[name].add(node.relation)
-    found = set()
-    for name in views:
-        left, reached = [name], set[str]()
-        while left:
-            new = reads[left.pop()] - reached
-            reached |= new
-            left += new
-        if name in reached:
-            found.add(name)
-    return found
 
 
 def _readers(program: ProgramPlan) -> list[tuple[Node, list[Node | None]]]:

@@ -108,6 +108,7 @@ class Waterlines:
         self._lag = lag
         self._tables = tables
         self._views = views
+        self.recursive = recursive(views)
         #: relations and columns whose lines are looked for, and how often one asked for itself
         self._entered: set[tuple[str, int]] = set()
         self._assumed = 0
@@ -180,7 +181,8 @@ class Waterlines:
         if relation is None:
             return None
         for late, behind, _ in relation.lateness:
-            if late == column:
+            # what is late is dropped where a recursive view is read from outside, and not within
+            if late == column and name not in self.recursive:
                 return line_of(scan, column, behind, self._lag)
         if isinstance(relation, TablePlan):
             return None
@@ -275,6 +277,31 @@ class Waterlines:
             if line is not None:
                 return line
         return None
+
+
+def recursive(views: Mapping[str, ViewPlan]) -> set[str]:
+    """The views that read themselves, by whatever way."""
+    reads: dict[str, set[str]] = {}
+    for name, view in views.items():
+        reads[name], below, seen = set(), [view.query], set[int]()
+        while below:
+            node = below.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            below += inputs(node)
+            if isinstance(node, Scan) and node.relation in views:
+                reads[name].add(node.relation)
+    found = set()
+    for name in views:
+        left, reached = [name], set[str]()
+        while left:
+            new = reads[left.pop()] - reached
+            reached |= new
+            left += new
+        if name in reached:
+            found.add(name)
+    return found
 
 
 def _moved(line: Node | None, by: int) -> Node | None:
