@@ -2,7 +2,8 @@
 
 Input is made before the clock starts. Event time is 10 ms an event. Environment variables:
 `NEXMARK_EVENTS` (1,000,000), `NEXMARK_STEP` events a step (40,000: what Feldera's own runs take at
-a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,1000,10000,100000).
+a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,1000,10000,100000),
+`NEXMARK_JSON` (300,000; 0: none).
 
     nexmark/q4                     events/s, all events in steps of NEXMARK_STEP
     nexmark/q4/p50, p99            milliseconds a step
@@ -11,6 +12,9 @@ a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,10
     nexmark/q4/state               bytes that the operators keep, an event
     nexmark/q4/peak                the process's largest resident memory until now, its input too
     nexmark/q4/delta-1000/p50,p99  ms of the step thread's processor for 1,000 events more
+    nexmark/q4/two-workers         events/s with two workers; peer: one, the figure above
+    nexmark/q4/from-json           events/s over NEXMARK_JSON events (300,000), generating them and
+                                   parsing their JSON in the clock
 
     nexmark/all                    events/s of one program with all the queries as views, over
                                    3,000,000 events at most, two workers; peer: one worker, step
@@ -34,6 +38,7 @@ import pyarrow as pa
 
 from bench.figure import Figure, higher_is_better, without_peer
 from bench.nexmark_events import tables
+from bench.nexmark_input import Lines
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.arrow import column_from_arrow
@@ -69,7 +74,10 @@ def run(only: str | None) -> Iterator[Figure]:
     made = tables(events + sum(more))
     cuts = np.append(np.arange(0, events, size), events)
     cuts = np.append(cuts, events + np.cumsum(more, dtype=np.int64))
-    use_threads(int(os.environ.get("NEXMARK_WORKERS", "1")))
+    workers = int(os.environ.get("NEXMARK_WORKERS", "1"))
+    use_threads(workers)
+    few = min(events, int(os.environ.get("NEXMARK_JSON", "300000")))
+    lines: Lines | None = None
     load_kernels()  # as a worker process does before anybody asks
     for query in wanted:
         try:
@@ -77,7 +85,21 @@ def run(only: str | None) -> Iterator[Figure]:
         except SqlError as e:
             yield without_peer(f"nexmark/{query}", 0, str(e))
             continue
-        yield from _figures(query, plan, input_batches(plan, made, cuts), events, more)
+        steps = input_batches(plan, made, cuts)
+        for figure in _figures(query, plan, steps, events, more):
+            yield figure
+            if figure.bench == f"nexmark/{query}":
+                one = figure.value
+        if workers == 1:
+            use_threads(2)
+            took, *_ = _bulk(query, plan, steps[: len(steps) - len(more)])
+            use_threads(1)
+            name = f"nexmark/{query}/two-workers"
+            yield higher_is_better(name, events / sum(took), "events/s", "one worker", one)
+        if few:
+            lines = lines or Lines(steps[: -(-few // size)], min(few, events))
+            rate = lines.rate(plan, query, _side_input(plan))
+            yield without_peer(f"nexmark/{query}/from-json", rate, "events/s")
     if all_too:
         plan = compile_program(PROGRAM)
         few = min(-(-events // size), max(1, MOST_OF_ALL // size))
@@ -149,18 +171,8 @@ def _side_input(plan: ProgramPlan) -> InputBatch:
 def _figures(
     query: str, plan: ProgramPlan, steps: Steps, events: int, more: list[int]
 ) -> Iterator[Figure]:
-    warm = compile_circuit(plan)
-    for step in steps[:2]:
-        warm.step(step)
-    circuit = compile_circuit(plan)
-    circuit.step({"side_input": [_side_input(plan)]})
     bulk = len(steps) - len(more)
-    took, thread, process = [], time.thread_time(), time.process_time()
-    for step in steps[:bulk]:
-        started = time.perf_counter()
-        circuit.step(step)[query]  # what the view changed, as its readers get it
-        took.append(time.perf_counter() - started)
-    thread, process = time.thread_time() - thread, time.process_time() - process
+    took, thread, process, circuit = _bulk(query, plan, steps[:bulk])
     name = f"nexmark/{query}"
     yield without_peer(name, events / sum(took), "events/s")
     for p in (50, 99):
@@ -179,6 +191,22 @@ def _figures(
         for p in (50, 99):
             value = float(np.percentile(took, p)) * 1e3
             yield without_peer(f"{name}/delta-{delta}/p{p}", value, "ms")
+
+
+def _bulk(query: str, plan: ProgramPlan, steps: Steps) -> tuple[list[float], float, float, Circuit]:
+    """All `steps`: seconds of each by the clock, of the thread's and the process's processor in
+    all, and the circuit after them. The code is warm before."""
+    warm = compile_circuit(plan)
+    for step in steps[:2]:
+        warm.step(step)
+    circuit = compile_circuit(plan)
+    circuit.step({"side_input": [_side_input(plan)]})
+    took, thread, process = [], time.thread_time(), time.process_time()
+    for step in steps:
+        started = time.perf_counter()
+        circuit.step(step)[query]  # what the view changed, as its readers get it
+        took.append(time.perf_counter() - started)
+    return took, time.thread_time() - thread, time.process_time() - process, circuit
 
 
 def _state_bytes(circuit: Circuit) -> int:
