@@ -15,8 +15,13 @@ from typing import Any, cast
 import numpy as np
 from numba.extending import register_jitable
 
+from penstock.data.pointers import load_u64
+from penstock.data.words import trailing_zeros
+
 #: compiled into the kernels that call it
-helper = cast(Callable[[Callable[..., Any]], Callable[..., Any]], register_jitable)
+helper = cast(
+    Callable[[Callable[..., Any]], Callable[..., Any]], register_jitable(forceinline=True)
+)
 
 #: kinds of values; a STRING's bytes are those between its quotes, ESCAPED has escapes in them
 MISSING, NULL, FALSE, TRUE, INTEGER, NUMBER, STRING, ESCAPED, NESTED = range(9)
@@ -33,12 +38,37 @@ def space(data: Any, at: Any, end: Any) -> Any:
     return at
 
 
+#: each byte of a word
+_ONES, _TOPS = np.uint64(0x0101_0101_0101_0101), np.uint64(0x8080_8080_8080_8080)
+_QUOTES, _BACKSLASHES, _BLANKS = (np.uint64(_c) * _ONES for _c in (34, 92, 32))
+
+
+@helper
+def _plain(data: Any, at: Any, end: Any) -> Any:
+    """The first byte from `at` on that is a quote, a backslash, a control character or not ASCII;
+    fewer than eight before the end are not looked at."""
+    base = np.uint64(data.ctypes.data)
+    while at + 8 <= end:
+        word = load_u64(base + np.uint64(at))
+        quotes, backslashes = word ^ _QUOTES, word ^ _BACKSLASHES
+        # a byte below what is taken from it has its top bit set, and may set those behind it
+        found = (quotes - _ONES) & ~quotes | (backslashes - _ONES) & ~backslashes
+        found = (found | (word - _BLANKS) & ~word | word) & _TOPS
+        if found != np.uint64(0):
+            return at + np.int64(trailing_zeros(found) >> np.uint64(3))
+        at += 8
+    return at
+
+
 @helper
 def string(data: Any, at: Any, end: Any) -> Any:
     """From behind the opening quote: behind the closing one, whether it has escapes, how it is."""
     escaped = False
     code = 0
     while at < end:
+        at = _plain(data, at, end)
+        if at >= end:
+            break
         b = data[at]
         if b == 34:
             return at + 1, escaped, code

@@ -28,5 +28,15 @@ def _high_and_low(typingctx: Any, a: Any, b: Any) -> Any:
     return pair(types.uint64, types.uint64), codegen
 
 
+@intrinsic
+def _trailing_zeros(typingctx: Any, a: Any) -> Any:
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), codegen
+
+
 #: (high, low) of a product
 high_and_low: Callable[[Any, Any], tuple[Any, Any]] = cast(Any, _high_and_low)
+trailing_zeros: Callable[[Any], Any] = cast(Any, _trailing_zeros)
