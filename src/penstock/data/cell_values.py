@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from penstock.data.heap import Heap
 from penstock.data.kernel import kernel
+from penstock.data.pointers import load_u64, store_u64
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -222,6 +223,8 @@ def _strings(
 ) -> None:
     """String views (layout in `batch`); the long ones are copied into `heap`."""
     filled = 0
+    base, room = np.uint64(data.ctypes.data), np.uint64(heap.ctypes.data)
+    eight, half = np.uint64(8), np.uint64(32)
     for i in range(out.shape[0]):
         if kinds[i] < 2:
             continue
@@ -231,16 +234,31 @@ def _strings(
         at = starts[i]
         size = stops[i] - at
         w0, w1 = np.uint64(size), np.uint64(0)
-        for j in range(min(size, 4)):
-            w0 |= np.uint64(data[at + j]) << np.uint64(32 + 8 * j)
-        if size <= 12:
+        p = base + np.uint64(at)
+        if size > 12:
+            w0 |= load_u64(p) << half
+            w1 = np.uint64(heap_id) | (np.uint64(filled) << half)
+            # the last eight bytes may overlap those before
+            q, last, k = room + np.uint64(filled), np.uint64(size - 8), np.uint64(0)
+            while k < last:
+                store_u64(q + k, load_u64(p + k))
+                k += eight
+            store_u64(q + last, load_u64(p + last))
+            filled += size
+        elif at + 16 <= data.shape[0]:
+            low, high = load_u64(p), load_u64(p + eight)
+            if size < 8:
+                low &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
+                high = np.uint64(0)
+            else:
+                high &= (np.uint64(1) << np.uint64(8 * size - 64)) - np.uint64(1)
+            w0 |= low << half
+            w1 = (low >> half) | (high << half)
+        else:
+            for j in range(min(size, 4)):
+                w0 |= np.uint64(data[at + j]) << np.uint64(32 + 8 * j)
             for j in range(4, size):
                 w1 |= np.uint64(data[at + j]) << np.uint64(8 * (j - 4))
-        else:
-            w1 = np.uint64(heap_id) | (np.uint64(filled) << np.uint64(32))
-            for j in range(size):
-                heap[filled + j] = data[at + j]
-            filled += size
         out[i, 0], out[i, 1] = w0, w1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -191,3 +192,35 @@ def test_doubtful_records_among_many_keep_their_place() -> None:
             expected.append((INSERT, i))
     assert [(op, values[0]) for op, values in found] == expected
     assert UPDATE not in {op for op, _ in found}
+
+
+@pytest.mark.parametrize("special", [b"", b"\\n", b"\\u00e9", "é".encode(), "😀".encode()])
+@pytest.mark.parametrize("behind", [b"", b" " * 20])
+def test_strings_are_read_whole_whatever_their_length_and_where_they_stand(
+    special: bytes, behind: bytes
+) -> None:
+    """Eight bytes are looked at at a time, and fewer before the end of what was fed."""
+    parser = make_parser({"name": "json", "config": {"update_format": "raw"}}, schema(s=VARCHAR))
+    texts = [
+        b"abcdefghijklmnopqrstu"[:before] + special + b"ABCDEFGHIJKLMNOPQ"[:after]
+        for before in range(18)
+        for after in (0, 1, 7, 8, 9, 12)
+    ]
+
+    for text in texts:
+        parsed = parser.feed(b'{"s":"' + text + b'"}' + behind)
+        (batch,), errors = parsed.batches, parsed.errors
+        assert column_to_python(batch.columns[0]) == [json.loads(b'"' + text + b'"')]
+        assert not errors
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"\n", b"\x01", b"\x1f", b"\\x", b"\xff", b"\xc3(", b"\xed\xa0\x80"]
+)
+def test_a_byte_that_no_string_has_is_found_wherever_it_stands(wrong: bytes) -> None:
+    parser = make_parser({"name": "json", "config": {"update_format": "raw"}}, schema(s=VARCHAR))
+
+    for before in range(18):
+        parsed = parser.feed(b'{"s":"' + b"a" * before + wrong + b"a" * 9 + b'"}\n{"s":"b"}\n')
+        assert [column_to_python(b.columns[0]) for b in parsed.batches] == [["b"]]
+        assert len(parsed.errors) == 1
