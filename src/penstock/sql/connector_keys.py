@@ -136,7 +136,8 @@ ATTRIBUTES = (
     "name", "transport", "format", "index", "mode", "send_snapshot", "soft_delete", "paused",
     "labels", "start_after", "max_queued_records", "max_queued_bytes", "max_batch_size",
     "max_worker_batch_size", "enable_output_buffer", "max_output_buffer_time_millis",
-    "max_output_buffer_size_records", "preprocessor", "postprocessor",
+    "max_output_buffer_size_records", "preprocessor", "postprocessor", "on_overflow",
+    "on_lost_marker",
 )  # fmt: skip
 
 

@@ -50,6 +50,8 @@ _COUNTS = (
 )  # fmt: skip
 #: how an output begins and whether it can be reset (spec reset, section 2)
 MODES = ("follow", "snapshot_and_follow")
+#: what an output does when its queue is full, and with a target that forgot what was written (ours)
+POLICIES = {"on_overflow": ("reset",), "on_lost_marker": ("reset", "fail")}
 GENERATION = "ConnectorGenerationError"
 #: the type of a warning
 INVALID = "Invalid configuration"
@@ -142,7 +144,7 @@ def _connector(
         )
     if isinstance(entry.get("name"), str):
         label = f"connector {name} of {owner.noun} {owner.name}"
-    for check in (_transport, _format, _attributes, _extensions):
+    for check in (_transport, _format, _attributes, _redis_keys, _extensions):
         problems += check(entry, label, owner)
     problems += [Problem(m, INVALID, True) for m in odd_keys(entry, label, owner.is_table)]
     return ConnectorPlan(owner.name, name, entry), problems
@@ -224,6 +226,7 @@ def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[
             yield Problem(
                 f'{label}: "send_snapshot": true contradicts "mode": "follow"; drop one', GENERATION
             )
+    yield from _policies(entry, label, owner)
     if "labels" in given and not _is_strings(entry["labels"]):
         yield wrong("labels", "an array of strings")
     if "start_after" in given:
@@ -237,6 +240,43 @@ def _attributes(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[
             yield wrong("index", "the name of an index")
     if entry.get("soft_delete") is True and (not owner.is_table or owner.has_key):
         yield Problem(f"{label}: soft_delete is for tables without a primary key")
+
+
+def _policies(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    for key, known in POLICIES.items():
+        if entry.get(key) is None:
+            continue
+        if owner.is_table:
+            yield Problem(f"{label}: {key} is an attribute of output connectors", GENERATION)
+        elif entry[key] not in known:
+            expected = " or ".join(f'"{v}"' for v in known)
+            yield Problem(f"{key} of {label} is {expected}, or left out", GENERATION)
+    if entry.get("on_overflow") == "reset" and not owner.is_table and not _sends_snapshots(entry):
+        yield Problem(
+            f'{label}: "on_overflow": "reset" owes a snapshot, which mode follow never sends: add '
+            '"mode": "snapshot_and_follow", or leave on_overflow out',
+            GENERATION,
+        )
+
+
+def _sends_snapshots(entry: Mapping[str, Any]) -> bool:
+    return entry.get("send_snapshot") is True or entry.get("mode") == "snapshot_and_follow"
+
+
+def _redis_keys(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
+    """Keys without a prefix are not to be told from others', and a snapshot removes keys."""
+    transport = entry.get("transport")
+    if not isinstance(transport, dict) or transport.get("name") != "redis_output":
+        return
+    config = transport.get("config") or {}
+    if not isinstance(config, dict) or config.get("key_prefix") not in (None, ""):
+        return
+    if _sends_snapshots(entry):
+        yield Problem(
+            f"{label} sends snapshots, which remove the keys that the view has not: give its "
+            'transport a "key_prefix" that is its own, or use "mode": "follow"',
+            GENERATION,
+        )
 
 
 def _extensions(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:

@@ -72,6 +72,9 @@ def test_a_malformed_declaration_is_refused(entries: Any, message: str) -> None:
         ("labels", ["a", 1], "must be an array of strings"),
         ("start_after", 1, "must be a label or an array of labels"),
         ("index", 1, "must be the name of an index"),
+        ("on_overflow", "drop", 'on_overflow of connector a of view v is "reset", or left out'),
+        ("on_overflow", "reset", "which mode follow never sends"),
+        ("on_lost_marker", "panic", 'is "reset" or "fail", or left out'),
         ("soft_delete", True, "soft_delete is for tables without a primary key"),
         ("preprocessor", [], "a preprocessor stands on a table only"),
         ("postprocessor", [], "must be an array of one object"),
@@ -85,6 +88,20 @@ def test_a_generic_attribute_of_the_wrong_type_is_refused(
 
     (found,) = problems([entry])
     assert message in found
+
+
+def test_redis_keys_without_a_prefix_of_their_own_send_no_snapshots() -> None:
+    bare = {"connection_string": "redis://h"}
+    for config, mode, refused in (
+        (bare, {"mode": "snapshot_and_follow"}, 1),
+        (bare | {"key_prefix": ""}, {"send_snapshot": True}, 1),
+        (bare | {"key_prefix": "v:"}, {"send_snapshot": True}, 0),
+        (bare, {"mode": "follow"}, 0),
+    ):
+        transport = {"name": "redis_output", "config": config}
+        entry = {"name": "a", "transport": transport, "format": {"name": "json"}, **mode}
+        found = [p for p in problems([entry]) if 'give its transport a "key_prefix"' in p]
+        assert len(found) == refused, (config, mode)
 
 
 def test_two_connectors_of_one_relation_may_not_share_a_name() -> None:
