@@ -185,6 +185,17 @@ class KafkaServer:
     def delete(self, name: str) -> None:
         self.admin.delete_topics([name], operation_timeout=30)[name].result(30)
 
+    def cut_short(self, topic: str, partition: int) -> None:
+        """Take away the second half of a partition's bytes, as an election of a broker that lacks
+        them does; only while stopped."""
+        data = self._folder / "data"
+        for file in (data / f"{topic}-{partition}").iterdir():
+            if file.suffix == ".log":
+                os.truncate(file, file.stat().st_size // 2)
+            elif file.suffix in (".index", ".timeindex", ".snapshot"):
+                file.unlink()
+        (data / ".kafka_cleanshutdown").unlink(missing_ok=True)
+
     def partitions(self, name: str) -> int:
         return len(self.admin.list_topics(name, timeout=30).topics[name].partitions)
 

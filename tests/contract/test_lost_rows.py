@@ -16,6 +16,7 @@ import redis
 from confluent_kafka import Consumer, TopicPartition
 
 from penstock.io.contracts import RESTORED, Sink, SinkUnavailable
+from penstock.io.kafka.reading import End
 from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
 from tests.contract.lake_targets import (
     AppendedDeltaTarget,
@@ -27,7 +28,7 @@ from tests.contract.redis_targets import RedisTarget
 from tests.contract.target import Target
 from tests.contract.targets import JsonFileTarget, PostgresTarget, SqliteTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
-from tests.kafka_server import KafkaServer
+from tests.kafka_server import KafkaServer, running_kafka
 from tests.servers import RedisServer
 
 
@@ -66,6 +67,29 @@ def test_no_delta_is_added_to_a_target_that_has_lost_one(
     reset(anew, rows(1, 2, 3), 2, step=3)
     anew.apply(batch((rows(4), 1)), marker(2, 4, 4))
     assert target.look() == rows(1, 2, 3, 4)
+    anew.close()
+
+
+@pytest.mark.parametrize("kind", [SqliteTarget, PostgresTarget, DuckDbTarget])
+def test_no_delta_is_added_to_a_table_that_was_dropped_with_its_marker_left(
+    kind: type[Target], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The next delta would make it anew, with nothing else in it."""
+    target = kind(request.getfixturevalue(kind.server) if kind.server else tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
+    target.remove()
+
+    with pytest.raises(SinkUnavailable, match="lost"):
+        sink.apply(batch((rows(3), 1)), marker(1, 3, 3))
+    assert target.look() is None
+    sink.close()
+    anew = target.sink()
+    anew.validate()
+    assert anew.marker() == replace(marker(1, 2, 2), phase=RESTORED)
+    reset(anew, rows(1, 2, 3), 2, step=3)
+    assert target.look() == rows(1, 2, 3)
     anew.close()
 
 
@@ -155,7 +179,7 @@ def test_no_delta_is_added_to_a_topic_that_is_shorter_than_it_was(
     reset(sink, rows(1), 1)
     sink.apply(batch((rows(2), 1)), marker(1, 2, 2))
     writer = sink._writer  # type: ignore[attr-defined]
-    writer._state = replace(writer._state, ends=(0, 1000))
+    writer._state = replace(writer._state, ends=(End(0), End(1000)))
     with pytest.raises(SinkUnavailable, match=r"lost .* partition 1 ended at 1000"):
         sink.apply(batch((rows(3), 1)), marker(1, 3, 3))
     sink.close()
@@ -175,13 +199,96 @@ def test_no_delta_is_added_to_a_topic_that_is_shorter_than_it_was(
 
 def _pretend_that_it_was_longer(kafka: KafkaServer, topic: str) -> None:
     """What is left after an election: the state of a longer topic than there is."""
+
+    def longer(told: dict[str, Any]) -> None:
+        told["ends"][1] += 10
+
+    _change_state(kafka, topic, longer)
+
+
+def _change_state(
+    kafka: KafkaServer, topic: str, change: Callable[[dict[str, Any]], object]
+) -> None:
     group = Consumer(kafka.client(**{"group.id": f"penstock.{topic}"}))
     (found,) = group.committed([TopicPartition(topic, 0)], timeout=30)
     told = json.loads(found.metadata)
-    told["ends"][1] += 10
-    longer = TopicPartition(topic, 0, 0, json.dumps(told))
-    group.commit(offsets=[longer], asynchronous=False)
+    change(told)
+    changed = TopicPartition(topic, 0, found.offset, json.dumps(told))
+    group.commit(offsets=[changed], asynchronous=False)
     group.close()
+
+
+def test_no_delta_is_added_to_a_topic_that_was_made_anew_while_nobody_looked(
+    kafka: KafkaServer,
+) -> None:
+    """It may be longer than the one before it; brokers forget a removed topic's group later."""
+    target = KafkaLogTarget(kafka)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.close()
+    _change_state(kafka, target.topic, lambda told: told.update(topic="another one's"))
+
+    sink = target.sink()
+    told = sink.marker()
+    assert told is not None and told.phase == RESTORED
+    reset(sink, rows(1, 2), 2, step=2)
+    sink.close()
+    sink = target.sink()
+    assert sink.marker() == marker(2, 2, 2)
+    sink.close()
+
+
+def test_the_ends_of_more_partitions_than_a_text_holds_are_offsets_of_the_group(
+    kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.io.kafka.state._MOST_BYTES", 100)
+    target = KafkaLogTarget(kafka)
+    sink = target.sink()
+    reset(sink, rows(1, 2, 3), 1)
+    sink.close()
+    sink = target.sink()
+    assert sink.marker() == marker(1, 1, 3)
+    group = Consumer(kafka.client(**{"group.id": f"penstock.{target.topic}"}))
+    both = [TopicPartition(target.topic, p) for p in range(2)]
+    ends = [tp.offset for tp in group.committed(both, timeout=30)]
+    # two records of ours in each at least: the snapshot's beginning and its end
+    assert min(ends) >= 2
+    both[1].offset = ends[1] + 10
+    group.commit(offsets=both[1:], asynchronous=False)
+    group.close()
+    sink.close()
+    sink = target.sink()
+    told = sink.marker()
+    assert told is not None and told.phase == RESTORED
+    sink.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [KafkaLogTarget, KafkaUpsertTarget])
+def test_no_delta_is_added_to_a_partition_that_others_have_filled_up_again(
+    kind: type[KafkaLogTarget],
+) -> None:
+    """Its end tells nothing then; what its new leader says of the one before does."""
+    with running_kafka() as kafka:
+        target, whole = kind(kafka), kind(kafka)
+        for one in (target, whole):
+            sink = one.sink()
+            reset(sink, rows(*range(20)), 1)
+            sink.close()
+        kafka.stop()
+        kafka.cut_short(target.topic, 1)
+        kafka.start()
+        many = ({"key": b"k%d" % i, "value": b"{}", "partition": 1} for i in range(200))
+        kafka.produce(target.topic, *many)
+
+        sink = target.sink()
+        told = sink.marker()
+        assert told is not None and told.phase == RESTORED
+        sink.close()
+        sink = whole.sink()
+        assert sink.marker() == marker(1, 1, 20)
+        sink.apply(batch((rows(50), 1)), marker(1, 2, 21))
+        sink.close()
 
 
 @pytest.mark.parametrize("kind", [JsonFileTarget, ParquetFolderTarget, DeltaTarget])

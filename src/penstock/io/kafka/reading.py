@@ -33,6 +33,13 @@ _ELECTING = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_
 PartKey = tuple[str, ...]
 
 
+class End(NamedTuple):
+    """The offset after a partition's last record, and the epoch of its leader (-1: unknown)."""
+
+    offset: int
+    epoch: int = -1
+
+
 class Piece(NamedTuple):
     """Records, and where each of them is."""
 
@@ -65,12 +72,12 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
     Raises SinkUnavailable if a transaction stays open for TRY_S."""
     from confluent_kafka import IsolationLevel
 
-    ends = latest_offsets(cluster, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
+    ends = latest_ends(cluster, topic, partitions, IsolationLevel.READ_UNCOMMITTED)
     until = time.monotonic() + TRY_S
     while True:
-        decided = latest_offsets(cluster, topic, partitions, IsolationLevel.READ_COMMITTED)
-        if all(decided[p] >= end for p, end in ends.items()):
-            return ends
+        decided = latest_ends(cluster, topic, partitions, IsolationLevel.READ_COMMITTED)
+        if all(decided[p].offset >= end.offset for p, end in ends.items()):
+            return {p: end.offset for p, end in ends.items()}
         if time.monotonic() > until:
             raise SinkUnavailable(
                 f"topic '{topic}': a transaction has been open for {TRY_S:.0f} s, and no reader of "
@@ -80,7 +87,7 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
         time.sleep(0.005)
 
 
-def latest_offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, int]:
+def latest_ends(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, End]:
     """Where each partition ends for readers of that isolation level."""
     from confluent_kafka.admin import OffsetSpec
 
@@ -92,12 +99,18 @@ def latest_offsets(cluster: Cluster, topic: str, partitions: int, isolation: Any
             wanted, isolation_level=isolation, request_timeout=TRY_S
         )
         try:
-            return {tp.partition: f.result(TRY_S + 1).offset for tp, f in futures.items()}
+            found = {tp.partition: f.result(TRY_S + 1) for tp, f in futures.items()}
+            return {p: End(r.offset, epoch_of(r)) for p, r in found.items()}
         except cluster.kafka.KafkaException as e:
             # a topic that was just made is not known everywhere yet
             if e.args[0].name() not in _ELECTING or time.monotonic() > until:
                 raise cluster.translated("looking for the topic's end", e.args[0]) from e
         time.sleep(0.05)
+
+
+def epoch_of(told: Any) -> int:
+    """The leader's epoch that came with an offset; -1 if none did."""
+    return -1 if told.leader_epoch is None else int(told.leader_epoch)
 
 
 def scan(

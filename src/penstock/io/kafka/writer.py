@@ -12,8 +12,9 @@ that writes the records, is read in one request, and disappears with the topic. 
 transactional id per topic, `penstock.<topic>`, so that all who ever write to the topic exclude
 each other; whether one may is decided by the state that it finds (`io.outputs.fencing`).
 
-Records that a partition has lost (an unclean leader election, a cluster restored from a copy) are
-noticed by where it ends: the state tells where it did, the group being on another partition.
+What a partition has lost (an unclean leader election, a cluster restored from a copy) is noticed
+before anything is added to it (`losses`): the state, the group being on another partition, tells
+which topic it was, where each partition ended and under which leader.
 
 After a lost reply nothing is guessed: the next claim settles the transaction, and the state says
 whether it got through. Brokers forget the offsets of a group without commits after
@@ -43,13 +44,14 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import PenstockError
 from penstock.io.contracts import RESTORED, SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
+from penstock.io.kafka.losses import ends_now, lost, place
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
-from penstock.io.kafka.reading import Piece, ends_of, latest_offsets, scan
+from penstock.io.kafka.reading import End, Piece, ends_of, epoch_of, scan
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic, is_another
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError, Producer
+    from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
@@ -170,7 +172,7 @@ class TopicWriter:
             if found.error is not None:
                 raise kafka.KafkaException(found.error)
         try:
-            state = TopicState.from_text(found.metadata)
+            state = TopicState.from_group(found.metadata, self._group_ends)
         except (ValueError, KeyError, TypeError) as e:
             raise SinkRejected(
                 f"consumer group 'penstock.{self.topic.name}' has an offset of topic "
@@ -182,7 +184,19 @@ class TopicWriter:
             return state
         # the marker tells it from now on; the next write may be as short as it is
         marker = None if state.marker is None else replace(state.marker, phase=RESTORED)
-        return replace(state, marker=marker, ends=())
+        return replace(state, marker=marker, topic="", ends=())
+
+    def _group_ends(self, partitions: int) -> list[End]:
+        """Where the group says that they ended."""
+        assert self._consumer is not None, "open first"
+        kafka = self._cluster.kafka
+        asked = [kafka.TopicPartition(self.topic.name, p) for p in range(partitions)]
+        with self._cluster.errors("reading where the topic ended"):
+            found = self._consumer.committed(asked, timeout=STABLE_S)
+            for tp in found:
+                if tp.error is not None:
+                    raise kafka.KafkaException(tp.error)
+        return [End(max(0, tp.offset), epoch_of(tp)) for tp in found]
 
     def scan(self) -> Callable[[], Iterator[Piece]]:
         """Makes iterators over the records that are committed now, in pieces; empty if there is no
@@ -256,20 +270,16 @@ class TopicWriter:
         """The client goes on in a topic that was deleted and made anew, or that lost records, as if
         nothing had happened. A look at the topic takes a millisecond or two."""
         claimed = self.topic.id
-        lost = "it was deleted"
+        what = "it was deleted"
         if self.topic.count_partitions() is not None and not is_another(self.topic.id, claimed):
-            lost = self._lost(self._state)
-        if lost:
+            what = self._lost(self._state)
+        if what:
             raise SinkUnavailable(
-                f"topic '{self.topic.name}' has lost what was written to it: {lost}"
+                f"topic '{self.topic.name}' has lost what was written to it: {what}"
             )
 
     def _lost(self, state: TopicState) -> str:
-        return state.lost(self._ends(len(state.ends))) if state.ends else ""
-
-    def _ends(self, partitions: int) -> Mapping[int, int]:
-        uncommitted = self._cluster.kafka.IsolationLevel.READ_UNCOMMITTED
-        return latest_offsets(self._cluster, self.topic.name, partitions, uncommitted)
+        return lost(self._cluster, self.topic, state, self.new_consumer)
 
     def claim(self) -> TopicState:
         """Make sure that the topic is claimed; its state, which nobody else changes then without
@@ -311,11 +321,12 @@ class TopicWriter:
                 self._flush(producer)  # only then it is known who went where
                 self._produce(producer, write.tail(counts), None)
             self._flush(producer)
-            ends = self._ends(self.topic.partitions)
-            state = replace(state, ends=tuple(ends[p] for p in sorted(ends)))
-            offset = self._cluster.kafka.TopicPartition(self.topic.name, 0, 0, state.to_text())
+            ends = ends_now(self._cluster, self.topic.name, self.topic.partitions)
+            state = replace(
+                state, topic=self.topic.id, ends=tuple(end for _, end in sorted(ends.items()))
+            )
             group = self._consumer.consumer_group_metadata()
-            producer.send_offsets_to_transaction([offset], group, TRY_S)
+            producer.send_offsets_to_transaction(self._offsets(state), group, TRY_S)
             self._finish(producer)
             return state
         except self._cluster.kafka.KafkaException as e:
@@ -324,6 +335,12 @@ class TopicWriter:
             # the records could not be made; what was sent of them is void
             self._abort(producer)
             raise
+
+    def _offsets(self, state: TopicState) -> list[TopicPartition]:
+        text, ends = state.to_group()
+        texts = (text, *repeat("", len(ends) - 1))
+        places = enumerate(zip(ends, texts, strict=True))
+        return [place(self._cluster, self.topic.name, p, end, text) for p, (end, text) in places]
 
     def _flush(self, producer: Producer) -> None:
         """Wait for the records to be delivered, as long as a broker can be reached."""

@@ -25,7 +25,7 @@ Not here: when statements run and what errors mean (`duckdb_output`), files (`du
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ from penstock.data.arrow import to_arrow
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.types import BINARIES, INTEGERS, STRINGS, Kind, Schema, SqlType
-from penstock.io.contracts import Marker, SinkRejected
+from penstock.io.contracts import RESTORED, Marker, SinkRejected
 from penstock.io.outputs.arrow_stage import ArrowStage
 from penstock.io.outputs.duckdb_file import Connection, run
 from penstock.io.outputs.identifiers import quoted
@@ -137,16 +137,10 @@ class DuckDbTable:
         """Column name → type of the target as it is; None if there is no such table.
 
         Raises SinkRejected if it is a view, or its columns or keys are not the connector's."""
-        kind = run(
-            db,
-            "SELECT table_type FROM information_schema.tables WHERE table_catalog = "
-            "current_database() AND lower(table_schema) = lower(?) "
-            "AND lower(table_name) = lower(?)",
-            (self._schema_name, self.name),
-        )
+        kind = self._kind(db)
         if not kind:
             return None
-        if kind[0][0] == "VIEW":
+        if kind == "VIEW":
             raise self._unfit("is a view; name a table")
         found = {
             str(name).lower(): str(type)
@@ -311,7 +305,8 @@ class DuckDbTable:
     # the marker
 
     def read_marker(self, db: Connection) -> Marker | None:
-        """The marker of this target; None if there is none."""
+        """The marker of this target; None if there is none. Without the table it tells what was
+        lost with it."""
         known = run(
             db,
             "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() "
@@ -326,7 +321,21 @@ class DuckDbTable:
             'WHERE "table" = ?',
             (self.name.lower(),),
         )
-        return Marker(**dict(zip(_MARKER_FIELDS, stored[0], strict=True))) if stored else None
+        if not stored:
+            return None
+        marker = Marker(**dict(zip(_MARKER_FIELDS, stored[0], strict=True)))
+        return marker if self._kind(db) else replace(marker, phase=RESTORED)
+
+    def _kind(self, db: Connection) -> str:
+        """ "BASE TABLE" or "VIEW"; "" if there is neither."""
+        found = run(
+            db,
+            "SELECT table_type FROM information_schema.tables WHERE table_catalog = "
+            "current_database() AND lower(table_schema) = lower(?) "
+            "AND lower(table_name) = lower(?)",
+            (self._schema_name, self.name),
+        )
+        return str(found[0][0]) if found else ""
 
     def write_marker(self, db: Connection, marker: Marker, stored: Marker | None) -> None:
         """`stored`: what `read_marker` found in this transaction."""

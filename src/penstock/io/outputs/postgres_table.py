@@ -10,11 +10,11 @@ Not here: its rows (`postgres_rows`, `postgres_log`), when statements run and wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.data.types import Schema
-from penstock.io.contracts import Marker, SinkRejected
+from penstock.io.contracts import RESTORED, Marker, SinkRejected
 from penstock.io.outputs.identifiers import quoted
 from penstock.io.outputs.postgres_types import created_type, fits
 
@@ -258,7 +258,8 @@ class PostgresTable:
         db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (name,))
 
     def read_marker(self, db: Connection) -> Marker | None:
-        """The marker of this target; None if there is none."""
+        """The marker of this target; None if there is none. Without the table it tells what was
+        lost with it."""
         if self._oid(db, MARKER_TABLE) is None:
             return None
         stored = db.execute(
@@ -269,7 +270,8 @@ class PostgresTable:
         if stored is None:
             return None
         values = dict(zip(_MARKER_FIELDS, stored, strict=True))
-        return Marker(**(values | {"digest": int(values["digest"])}))
+        marker = Marker(**(values | {"digest": int(values["digest"])}))
+        return marker if self.oid(db) is not None else replace(marker, phase=RESTORED)
 
     def write_marker(self, db: Connection, marker: Marker) -> None:
         if self._oid(db, MARKER_TABLE) is None:

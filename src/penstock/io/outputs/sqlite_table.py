@@ -21,10 +21,10 @@ Not here: when statements run (`sqlite_output`).
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 from penstock.data.types import BINARIES, FLOATS, INTEGERS, Kind, Schema, SqlType
-from penstock.io.contracts import Marker, SinkRejected
+from penstock.io.contracts import RESTORED, Marker, SinkRejected
 from penstock.io.outputs.identifiers import quoted, text_literal
 
 MARKER_TABLE = "__penstock_marker"
@@ -272,7 +272,8 @@ class SqliteTable:
     # the marker
 
     def read_marker(self, db: sqlite3.Connection) -> Marker | None:
-        """The marker of this target; None if there is none."""
+        """The marker of this target; None if there is none. Without the table it tells what was
+        lost with it."""
         known = db.execute(
             "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (MARKER_TABLE,)
         ).fetchone()
@@ -286,7 +287,13 @@ class SqliteTable:
         if row is None:
             return None
         values = dict(zip(_MARKER_FIELDS, row, strict=True))
-        return Marker(**(values | {"digest": int(values["digest"])}))
+        marker = Marker(**(values | {"digest": int(values["digest"])}))
+        there = db.execute(
+            "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ? "
+            "COLLATE NOCASE",
+            (self.name,),
+        ).fetchone()
+        return marker if there is not None else replace(marker, phase=RESTORED)
 
     def write_marker(self, db: sqlite3.Connection, marker: Marker) -> None:
         integers = ("generation", "step", "rows")
