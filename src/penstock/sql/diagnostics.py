@@ -96,6 +96,20 @@ def message(
     )
 
 
+def alike(name: str, known: Iterable[str], share: float, most: int = 1) -> list[str]:
+    """Those of `known`, in any case, that `name` may be a misspelling of, likely ones first: with
+    the same letters in another order, then where `share` of both agree.
+
+    >>> alike("nit", ["int", "unit"], 0.7, 2)
+    ['int', 'unit']
+    """
+    folded, by_fold = name.lower(), {k.lower(): k for k in known}
+    letters = sorted(folded)
+    found = [k for k in by_fold if len(k) == len(letters) > 2 and sorted(k) == letters]
+    found += get_close_matches(folded, list(by_fold), n=most, cutoff=share)
+    return [by_fold[k] for k in dict.fromkeys(found)][:most]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean x?)` for the closest of `known`, or the empty string.
 
@@ -104,6 +118,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["customer", "orders"])
     ''
     """
-    by_fold = {k.lower(): k for k in known}
-    close = get_close_matches(name.lower(), list(by_fold), n=1, cutoff=0.7)
-    return f" (did you mean {by_fold[close[0]]}?)" if close else ""
+    close = alike(name, known, 0.7)
+    return f" (did you mean {close[0]}?)" if close else ""

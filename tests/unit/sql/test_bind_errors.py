@@ -58,6 +58,26 @@ def test_an_equality_of_rows_says_what_its_place_takes_instead(statement: str, a
         ("CREATE VIEW w AS SELECT 1 FROM t a, [t] a", "two tables named a"),
         ("CREATE VIEW w AS SELECT [b + 1] FROM t", "arguments of types (BOOLEAN, INTEGER)"),
         ("CREATE VIEW w AS SELECT [FLOR(1)] FROM t", "did you mean FLOOR"),
+        ("CREATE VIEW w AS SELECT [COUN(*)] FROM t", "no function named coun; did you mean COUNT?"),
+        ("CREATE VIEW w AS SELECT [CAOLESCE(id, 1)] FROM t", "did you mean COALESCE?"),
+        (
+            "CREATE VIEW w AS SELECT [TIEMSTAMPDIFF(DAY, NOW(), NOW())] FROM t",
+            "did you mean TIMESTAMPDIFF?",
+        ),
+        (
+            "CREATE VIEW w AS SELECT [ROW_NUMBE() OVER (ORDER BY id)] FROM t",
+            "did you mean ROW_NUMBER?",
+        ),
+        ("CREATE VIEW w AS SELECT [distinc] id FROM t", "did you mean DISTINCT?"),
+        (
+            "CREATE VIEW w AS SELECT b.id FROM t LFET JOIN t AS b ON [t.id] = b.id",
+            "is the alias lfet to be LEFT?",
+        ),
+        (
+            "CREATE VIEW w AS SELECT id FROM t WHERE 1 IN (SELECT 1 FROM t AS u WHERE [tt.id] > 1)",
+            "did you mean t?",
+        ),
+        ("CREATE TABLE w (a [NIT])", "there is no type nit; did you mean int?"),
         ("CREATE VIEW w AS VALUES (1), ([6/0])", "division by zero"),
         ("CREATE TABLE d (a INT DEFAULT LENGTH('abc') + [1/0])", "division by zero"),
         ("CREATE VIEW w AS SELECT id FROM t WHERE [SUM(n)] > 1", "HAVING filters groups"),

@@ -30,7 +30,7 @@ def at(m: CompilerMessage) -> str:
         ("CREATE VIEW v AS SELECT a FROM t WERE a = 1", "1:34-1:37",
          "found 'WERE', expected WHERE (did you mean WHERE?)"),
         ("CREATE VIEW v AS SELECT a FROM t GROUPBY a", "1:34-1:40",
-         "found 'GROUPBY', expected GROUP (did you mean GROUP?)"),
+         "found 'GROUPBY', expected GROUP BY (did you mean GROUP BY?)"),
         ("CREATE TABEL t (a INT)", "1:8-1:12",
          "found 'TABEL', expected TABLE, VIEW, MATERIALIZED VIEW, LOCAL VIEW, TYPE, FUNCTION, "
          "AGGREGATE or INDEX (did you mean TABLE?)"),
@@ -40,7 +40,7 @@ def at(m: CompilerMessage) -> str:
         ("CREATE VIEW v AS SELECT", "1:24-1:24", "found end of input, expected an expression"),
         ("CREATE VIEW v AS SELECT FROM t", "1:25-1:28", "found 'FROM', expected a select item"),
         ("CREATE VIEW v AS SELECT (a FROM t", "1:28-1:31",
-         "found 'FROM', expected ')', ',' or an operator"),
+         "found 'FROM', expected ')', ',' or an operator (is a ')' missing before it?)"),
         ("CREATE VIEW v AS SELECT a)", "1:26-1:26", "found ')' without a '(' before it"),
         ("CREATE VIEW v AS SELECT a +", "1:28-1:28",
          "found end of input, expected an expression"),
@@ -245,3 +245,54 @@ def test_only_sql_errors_escape_from_random_words(text: str) -> None:
             parse(text)
         except SqlError as e:
             assert e.messages
+
+
+@pytest.mark.parametrize(
+    ("query", "where", "what"),
+    [
+        ("SELECT ACST(a AS INT) FROM t", "8-11",
+         "found 'ACST', expected CAST (did you mean CAST?)"),
+        ("SELECT SUBSTRNG(a FROM 1) FROM t", "8-15",
+         "found 'SUBSTRNG', expected SUBSTRING (did you mean SUBSTRING?)"),
+        ("SELECT a FROM t WHERE a NAD b", "25-27",
+         "found 'NAD', expected ';' or the end (did you mean AND?)"),
+        ("SELECT ACSE WHEN a THEN b END FROM t", "8-11",
+         "found 'ACSE', expected CASE (did you mean CASE?)"),
+        ("SELECT a FROM t WHERE b > TIMESTAAMP '2020-01-01'", "27-36",
+         "found 'TIMESTAAMP', expected TIMESTAMP (did you mean TIMESTAMP?)"),
+        ("SELECT a FROM t CRROSS JOIN UNNEST(b) AS u (c)", "17-22",
+         "found 'CRROSS', expected CROSS (did you mean CROSS?)"),
+        ("SELECT a FROM t, NUNEST(b) AS u (c)", "18-23",
+         "found 'NUNEST', expected UNNEST (did you mean UNNEST?)"),
+        ("SELECT SUM(a) OVER (PARTITIO BY b) FROM t", "21-28",
+         "found 'PARTITIO', expected PARTITION (did you mean PARTITION?)"),
+        ("SELECT a FROM t WHERE EXIST (SELECT 1 FROM u)", "23-27",
+         "found 'EXIST', expected EXISTS (did you mean EXISTS?)"),
+        ("SELECT a FROM (SELCT a, b FROM t)", "16-20",
+         "found 'SELCT', expected SELECT (did you mean SELECT?)"),
+        ("SELECT a b c FROM t", "12-12",
+         "found 'c', expected ';' or the end (is a ',' missing before it?)"),
+        ("SELECT a t.b FROM t", "10-10",
+         "found 't', expected ',' (is a ',' missing before it?)"),
+        ("SELECT f(a FROM t", "12-15",
+         "found 'FROM', expected ')', ',' or an operator (is a ')' missing before it?)"),
+        ("SELECT a FROM t WHERE b IN 1, 2)", "28-28",
+         "found '1', expected '(' (is a '(' missing before it?)"),
+        # an operator is missing, and no word is misspelt
+        ("SELECT a FROM t WHERE t.a orders.b", "27-32", "found 'orders', expected ';' or the end"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_keyword_or_a_missing_mark_is_named(query: str, where: str, what: str) -> None:
+    with pytest.raises(SqlError) as caught:
+        parse_query(query)
+    (found,) = caught.value.messages
+
+    assert (f"{found.start_column}-{found.end_column}", found.message) == (where, what)
+
+
+def test_a_misspelt_constraint_is_named() -> None:
+    (found,) = messages("CREATE TABLE t (a INT NOT NUL, b INT)")
+
+    assert (at(found), found.message) == (
+        "1:27-1:29", "found 'NUL', expected NULL (did you mean NULL?)",
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from penstock.data.types import VARCHAR, Kind
 from penstock.errors import Span
-from penstock.functions.aggregates import is_aggregate
+from penstock.functions.aggregates import aggregate_names, is_aggregate
 from penstock.functions.connector_metadata import METADATA
 from penstock.functions.definition import DEFINITIONS
 from penstock.functions.lambdas import LAMBDA_FUNCTIONS
@@ -40,10 +40,14 @@ _FORMS = {
 }  # fmt: skip
 _UNITS = frozenset(UNITS) | {"ISOWEEK", "DAYOFWEEK", "DAYOFYEAR", "ISODAYOFWEEK"}
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
+_BUILT_IN = {*DEFINITIONS, *_SHORT_NAMES, "IF"}
 #: what can be called by its name: operators and what stands behind other syntax cannot
+_UNCALLED = frozenset(("IS_DISTINCT", "IS_NOT_DISTINCT"))
 _CALLED = [
-    n for n in DEFINITIONS if n.isidentifier() and n not in ("IS_DISTINCT", "IS_NOT_DISTINCT")
-]
+    *(n for n in DEFINITIONS if n.isidentifier() and n not in _UNCALLED),
+    *aggregate_names(), *windows.NAMES, *LAMBDA_FUNCTIONS, *sorted(_SHORT_NAMES), "IF", "NOW",
+    "CAST", "SAFE_CAST", "GROUPING", "GROUPING_ID", "ROLLUP", "CUBE",
+]  # fmt: skip
 
 
 def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
@@ -81,6 +85,13 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
         raise BindError(e.span, "PI is a constant: it is written without parentheses")
     if name in later.ELSEWHERE and e.name.name not in binder.functions:
         raise BindError(e.span, f"no function named {e.name.name}; write {later.ELSEWHERE[name]}")
+    if name not in _BUILT_IN and e.name.name not in binder.functions:
+        hint = did_you_mean(name, _CALLED, 0.7) or did_you_mean(e.name.name, binder.functions)
+        raise BindError(
+            e.span,
+            f"no function named {e.name.name}"
+            f"{hint or '; those of the program are declared before they are called'}",
+        )
     unit_at = _UNIT_AT.get(name, len(e.args))
     # before the others, so that an exchanged unit and value are told apart from a wrong name
     units = {i: _time_unit(a, name) for i, a in enumerate(e.args) if i == unit_at}
@@ -102,13 +113,6 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
             raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
         test = build.condition(args[0], "the first argument of IF")
         return build.case([(test, args[1])], args[2], e.span, name)
-    if name not in DEFINITIONS:
-        hint = did_you_mean(name, _CALLED, 0.7) or did_you_mean(e.name.name, binder.functions)
-        raise BindError(
-            e.span,
-            f"no function named {e.name.name}"
-            f"{hint or '; those of the program are declared before they are called'}",
-        )
     return build.call(name, args, e.span)
 
 

@@ -77,7 +77,8 @@ def _named(binder: ExpressionBinder, e: ast.ColumnRef) -> Expr:
             raise scope.unknown(qualifier, name, e.span)
     if qualifier is None and name in later.CLOCKS:
         raise unsupported(e.span, name.upper(), later.CLOCKS[name])
-    failure = binder.scope.unknown(qualifier, name, e.span)
+    around = [t for scope in binder.outer for t in scope.tables]
+    failure = binder.scope.unknown(qualifier, name, e.span, around)
     if qualifier is None and e.parts[0].quoted and "quotes)?" not in str(failure):
         text = name.replace("'", "''")
         raise BindError(e.span, f"{failure}; \" quotes names, text is written '{text}'")

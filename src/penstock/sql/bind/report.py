@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 
 from penstock.errors import CompilerMessage, Span
 from penstock.sql import diagnostics
@@ -45,15 +44,15 @@ def unsupported(span: Span | None, feature: str, instead: str = "") -> BindError
     return BindError(span, f"{feature} is not supported yet{hint}", NOT_SUPPORTED)
 
 
-def did_you_mean(name: str, known: Iterable[str], alike: float = 0.6) -> str:
-    """ "; did you mean x?" or nothing; `alike`: how much of both names must agree."""
+def did_you_mean(name: str, known: Iterable[str], share: float = 0.6) -> str:
+    """ "; did you mean x?" or nothing; `share`: how much of both names must agree."""
     candidates = list(known)
     for candidate in candidates:
         if candidate.lower() == name.lower() and candidate != name:
             if candidate == candidate.lower():
                 return f"; did you mean {candidate} (without quotes)?"
             return f'; did you mean "{candidate}" (with quotes)?'
-    close = get_close_matches(name, candidates, n=1, cutoff=alike)
+    close = diagnostics.alike(name, candidates, share)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -22,6 +22,9 @@ from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.rewrite import transform
 from penstock.sql import ast
 from penstock.sql.bind.report import BindError, did_you_mean
+from penstock.sql.diagnostics import alike
+
+_JOINS = ("LEFT", "RIGHT", "FULL", "INNER", "CROSS", "NATURAL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +74,26 @@ class Scope:
     def names(self, qualifier: str | None = None) -> list[str]:
         return [e.name for e in self.star(qualifier)]
 
-    def unknown(self, qualifier: str | None, name: str, span: Span | None) -> BindError:
-        """The error for a name that `find` did not find."""
+    def unknown(
+        self, qualifier: str | None, name: str, span: Span | None, around: Sequence[str] = ()
+    ) -> BindError:
+        """The error for a name that `find` did not find; `around`: tables of queries around."""
         if qualifier is None:
-            hint = did_you_mean(name, self.names()) or self._list_tables()
+            hint = did_you_mean(name, self.names()) or did_you_mean(name, ("DISTINCT",), 0.8)
+            hint = hint or self._list_tables()
             return BindError(span, f"there is no column {name} here{hint}")
         if qualifier not in self.tables:
-            hint = did_you_mean(qualifier, self.tables) or self._list_tables()
+            # a column too: it may be a field of it that is meant
+            hint = did_you_mean(qualifier, (*self.tables, *around))
+            hint = hint or did_you_mean(qualifier, self.names(), 0.8) or self._list_tables()
             return BindError(span, f"there is no table {qualifier} in this query's FROM{hint}")
         hint = did_you_mean(name, self.names(qualifier))
         return BindError(span, f"{qualifier} has no column {name}{hint}")
 
     def _list_tables(self) -> str:
+        for table in self.tables:  # FROM a LFET JOIN b
+            if meant := alike(table, _JOINS, 0.8):
+                return f"; is the alias {table} to be {meant[0]}?"
         return f"; FROM has {', '.join(self.tables)}" if self.tables else ""
 
     def joined(self, right: Scope, width: int, span: Span | None) -> Scope:

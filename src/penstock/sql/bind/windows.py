@@ -100,7 +100,8 @@ def bind_call(
             e.span, f"{name} OVER less than the whole partition",
             f"the dialect has {', '.join(_AGGREGATES)} there; group and join for others",
         )  # fmt: skip
-    raise BindError(e.span, f"{name} is no window function")
+    hint = did_you_mean(name, (*NAMES, *_AGGREGATES))
+    raise BindError(e.span, f"{name} is no window function{hint}")
 
 
 def _narrowed(

@@ -18,6 +18,7 @@ of one class, each knowing the ones above it in this list only:
     tables       FROM
     queries      SELECT, set operations, VALUES
     statements   DDL
+    meant        the misspelt keyword, or the mark that is missing, in what does not parse
 
 After an error the parser goes on behind the next `;`, so one compilation reports every wrong
 statement. Nothing but `SqlError` escapes.
@@ -34,6 +35,7 @@ from penstock.sql import ast
 from penstock.sql.diagnostics import message
 from penstock.sql.lexer import END, Tokens, tokenize
 from penstock.sql.parser.cursor import SyntaxFailure
+from penstock.sql.parser.meant import meant
 from penstock.sql.parser.statements import StatementParser
 
 ERROR_TYPE = "Error parsing SQL"
@@ -83,7 +85,8 @@ def parse_statements(text: str) -> Parsed:
             if parser.key not in (";", END):
                 raise parser.unfinished()
             statements.append(statement)
-        except SyntaxFailure as failure:
+        except SyntaxFailure as raised:
+            failure = meant(parser, raised, first, StatementParser.statement)
             parser.skip_to(";")
             lost |= _declared(tokens, first, parser.i)
             if not _has_lexical_error(tokens, first, parser.i):
@@ -100,7 +103,8 @@ def parse_query(text: str) -> ast.Query:
         parser.accept(";")
         if parser.key != END:
             raise parser.unfinished()
-    except SyntaxFailure as failure:
+    except SyntaxFailure as raised:
+        failure = meant(parser, raised, 0, StatementParser.query)
         _raise_if_any(tokens, [] if tokens.errors else [failure])
         raise AssertionError("unreachable") from None
     _raise_if_any(tokens, [])
@@ -115,7 +119,8 @@ def parse_expression(text: str) -> ast.Expr:
         expr = parser.guarded(parser.expression)
         if parser.key != END:
             raise parser.unfinished()
-    except SyntaxFailure as failure:
+    except SyntaxFailure as raised:
+        failure = meant(parser, raised, 0, StatementParser.expression)
         _raise_if_any(tokens, [] if tokens.errors else [failure])
         raise AssertionError("unreachable") from None
     _raise_if_any(tokens, [])

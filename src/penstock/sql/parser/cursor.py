@@ -34,12 +34,6 @@ RESERVED = frozenset(
     )
 )
 
-#: Words that can follow a complete item of a query: what a misspelt alias may have meant.
-CLAUSES = words(
-    """FROM WHERE GROUP HAVING ORDER LIMIT OFFSET FETCH UNION EXCEPT INTERSECT QUALIFY WINDOW JOIN
-    INNER LEFT RIGHT FULL CROSS NATURAL USING AND BETWEEN LIKE"""
-)
-
 #: Singular, upper-case name of every spelling of a time unit.
 UNITS = {
     **{
@@ -57,10 +51,12 @@ UNITS = {
 class SyntaxFailure(Exception):
     """Ends the parse of one statement. Never leaves the parser."""
 
-    def __init__(self, span: Span, what: str) -> None:
+    def __init__(self, span: Span, what: str, told: bool = False) -> None:
         super().__init__(what)
         self.span = span
         self.what = what
+        #: it is known what is meant, and the message says it
+        self.told = told
 
 
 class Cursor:
@@ -73,8 +69,6 @@ class Cursor:
         self.ends = tokens.ends
         self.i = 0
         self.key = self.keys[0]
-        #: the last token that was taken for an alias without AS, and perhaps should not have been
-        self.implicit_alias = -1
 
     # -- moving
 
@@ -135,7 +129,7 @@ class Cursor:
 
     def failure(self, *expected: str) -> SyntaxFailure:
         """`found …, expected …` about the token at hand."""
-        told = self._pasted() or self._misread_alias()
+        told = self._pasted()
         if told is not None:
             return told
         words = [e for e in expected if e[:1].isupper()]
@@ -152,20 +146,9 @@ class Cursor:
 
     def _pasted(self) -> SyntaxFailure | None:
         what = written_elsewhere(self.keys, self.i)
-        return SyntaxFailure(self.here(), f"found {self.shown(self.i)}: {what}") if what else None
-
-    def _misread_alias(self) -> SyntaxFailure | None:
-        """`SELECT a FORM t`: the error shows at `t`, but it is FORM that is wrong."""
-        at = self.i - 1
-        if at != self.implicit_alias:
+        if not what:
             return None
-        hint = did_you_mean(self.keys[at], CLAUSES)
-        if not hint:
-            return None
-        meant = hint.removeprefix(" (did you mean ").removesuffix("?)")
-        return SyntaxFailure(
-            Span(self.starts[at], self.ends[at]), f"found {self.shown(at)}, expected {meant}{hint}"
-        )
+        return SyntaxFailure(self.here(), f"found {self.shown(self.i)}: {what}", told=True)
 
     def refuse(self, what: str, start: int | None = None) -> SyntaxFailure:
         """A failure in words, about the token at hand or from `start` on."""
@@ -173,17 +156,12 @@ class Cursor:
 
     def unfinished(self) -> SyntaxFailure:
         """Something follows where the statement should end."""
-        told = self._pasted() or self._misread_alias()
+        told = self._pasted()
         if told is not None:
             return told
         if self.key == ")":
             return self.refuse("found ')' without a '(' before it")
-        hint = (
-            did_you_mean(self.key, CLAUSES)
-            if self.key[0].isalpha() and self.key not in CLAUSES
-            else ""
-        )
-        return self.refuse(f"found {self.shown(self.i)}, expected ';' or the end{hint}")
+        return self.refuse(f"found {self.shown(self.i)}, expected ';' or the end")
 
     def guarded(self, parse: Callable[[], T]) -> T:
         """Run `parse`; nesting beyond Python's stack is an error of the program."""
@@ -232,7 +210,6 @@ class Cursor:
         if self.accept("AS"):
             return self.identifier("a name for it")
         if implicit and self.is_name:
-            self.implicit_alias = self.i
             return self.any_identifier()
         return None
 
