@@ -15,6 +15,7 @@ import pytest
 from penstock.data.types import BIGINT, VARCHAR, schema
 from penstock.errors import UserError
 from penstock.io.contracts import InputContext
+from penstock.io.inputs import url_input
 from penstock.io.inputs.empty_input import EmptyInput
 from penstock.io.inputs.file_input import FileInput
 from penstock.io.inputs.url_input import UrlInput
@@ -256,6 +257,15 @@ def test_a_url_is_read_to_its_end(site: Site, intake: KeepingIntake) -> None:
     assert [r[0] for r in intake.rows] == list(range(5000))
     assert intake.ended.is_set()
     assert intake.errors == []
+
+
+def test_what_came_meanwhile_is_parsed_at_once(site: Site, intake: KeepingIntake) -> None:
+    """A connection gives a few kilobytes at a time, and each parsing costs some 100 µs besides."""
+    download = url_input._Download(url_input._Resource(site.url))
+    until(lambda: None in list(download._queue.queue))
+
+    assert download.next(intake) == site.body
+    assert download.next(intake) is None
 
 
 @pytest.mark.parametrize("has_ranges", [True, False])

@@ -33,7 +33,9 @@ from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
 
 MAX_ATTEMPTS = 10
 _FIRST_RETRY_S = 0.2
-_QUEUED_CHUNKS = 8
+_QUEUED_CHUNKS = 32
+#: bytes that are parsed at a time if they are there: the more, the less a row costs
+_PIECE_BYTES = 1 << 20
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 #: where an answer begins in the resource, and how long that is ("*": not said)
 _RANGE = re.compile(r"bytes\s+(?:(\d+)-\d+|\*)/(\d+|\*)$")
@@ -183,6 +185,8 @@ class _Download:
     def __init__(self, resource: _Resource) -> None:
         self._resource = resource
         self._queue: queue.Queue[bytes | Exception | None] = queue.Queue(_QUEUED_CHUNKS)
+        #: what `next` found behind the bytes it gave
+        self._last: list[Exception | None] = []
         self._dropped = threading.Event()
         threading.Thread(target=self._read, name="url_input", daemon=True).start()
 
@@ -206,17 +210,27 @@ class _Download:
             timer.cancel()
 
     def next(self, intake: Intake) -> bytes | None:
-        """The next bytes, None at the end of the resource."""
-        while True:
+        """The next bytes, all that came meanwhile; None at the end of the resource."""
+        data: list[bytes] = []
+        while not self._last and sum(map(len, data)) < _PIECE_BYTES:
             if intake.stopping:
                 raise Intake.Stopped
             try:
-                item = self._queue.get(timeout=POLL_S)
+                item = self._queue.get(timeout=POLL_S, block=not data)
             except queue.Empty:
+                if data:
+                    break
                 continue
-            if isinstance(item, Exception):
-                raise item
-            return item
+            if isinstance(item, bytes):
+                data.append(item)
+            else:
+                self._last.append(item)
+        if data:
+            return b"".join(data)
+        (last,) = self._last
+        if last is not None:
+            raise last
+        return None
 
     def _read(self) -> None:
         try:
