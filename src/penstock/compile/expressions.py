@@ -50,6 +50,7 @@ from penstock.plan.expressions import (
     Cast,
     Coalesce,
     Expr,
+    Fails,
     InList,
     InputRef,
     IsNull,
@@ -130,6 +131,8 @@ class _Compiler:
                 return self._case(expr)
             case Coalesce():
                 return self._coalesce(expr)
+            case Fails():
+                return self._fails(expr)
             case LambdaCall():
                 operand, body = self.compile(expr.operand), self.compile(expr.body)
                 return lambda_call(expr, operand, body, references(expr.body))
@@ -217,6 +220,26 @@ class _Compiler:
             if len(left):
                 pieces.append((left, _on_rows(otherwise, frame, left, last_refs)))
             return scatter(type, frame.n, pieces)
+
+        return evaluate
+
+    def _fails(self, expr: Fails) -> Evaluator:
+        operands, needed = [self.compile(a) for a in expr.args], references(expr)
+
+        def evaluate(frame: Frame) -> Column:
+            failing = np.zeros(frame.n, dtype=np.uint8)
+            left: list[Rows] = [np.arange(frame.n)]
+            while left:  # once around unless rows fail, and those are found by halves
+                rows = left.pop()
+                try:
+                    for operand in operands:
+                        _on_rows(operand, frame, rows, needed)
+                except RuntimeSqlError:
+                    if len(rows) == 1:
+                        failing[rows] = 1
+                    else:
+                        left += np.array_split(rows, 2)
+            return Column(_NEVER_NULL, failing)
 
         return evaluate
 

@@ -107,6 +107,13 @@ class InList(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Fails(Expr):
+    """Whether to compute one of `args` raises; never NULL, and never raises itself."""
+
+    args: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LambdaVar(Expr):
     """Parameter `index` of the lambda at nesting depth `level` (0: the outermost)."""
 

@@ -26,6 +26,7 @@ from penstock.plan.expressions import (
     Cast,
     Coalesce,
     Expr,
+    Fails,
     InList,
     InputRef,
     IsNull,
@@ -122,6 +123,8 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     match expr:
         case Call(args=args) | And(args=args) | Or(args=args) | Coalesce(args=args):
             return args
+        case Fails(args=args):
+            return args
         case Cast(operand=operand) | Not(operand=operand) | IsNull(operand=operand):
             return (operand,)
         case Case(branches=branches, otherwise=otherwise):
@@ -139,7 +142,7 @@ def with_parts(expr: Expr, new: Sequence[Expr]) -> Expr:
         return expr
     changes: dict[str, Any]
     match expr:
-        case Call() | And() | Or() | Coalesce():
+        case Call() | And() | Or() | Coalesce() | Fails():
             changes = {"args": tuple(new)}
         case Cast() | Not() | IsNull():
             changes = {"operand": new[0]}
@@ -191,7 +194,7 @@ def columns_of(expr: Expr) -> set[int]:
 
 
 def can_fail(expr: Expr) -> bool:
-    """Whether some row can make `expr` raise."""
+    """Whether some row can make `expr` raise, or another where it stands says so (Fails)."""
     if isinstance(expr, Call) and expr.function.can_fail:
         return True
     if isinstance(expr, Cast) and cast_can_fail(expr.operand.type, expr.type, expr.safe):
@@ -207,6 +210,8 @@ def is_risky(expr: Expr) -> bool:
     """Whether a row of sensible size can make `expr` raise: a divisor of zero, a text that is no
     number. Sums, products and casts between numbers fail for what is too large, which is not."""
     match expr:
+        case Fails():
+            return False
         case Call(function=f) if f.can_fail and f.name not in _OVERFLOWING:
             return True
         case Cast(operand=e, type=t) if cast_can_fail(e.type, t, expr.safe):

@@ -25,6 +25,7 @@ from penstock.plan.expressions import (
     Cast,
     Coalesce,
     Expr,
+    Fails,
     InList,
     InputRef,
     IsNull,
@@ -89,6 +90,8 @@ def _format(expr: Expr, names: Sequence[str]) -> tuple[str, int]:
         case InList(operand=operand, items=items, negated=negated):
             left = _within(operand, _PREDICATE, names)
             return f"{left} {'NOT ' * negated}IN ({_listed(items, names)})", _PREDICATE
+        case Fails(args=args):
+            return f"FAILS({_listed(args, names)})", _ATOM
         case LambdaVar(name=name):
             return name, _ATOM
         case LambdaCall(function=function, operand=operand, body=body, params=params):

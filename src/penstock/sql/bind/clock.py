@@ -21,6 +21,7 @@ from penstock.data.types import BOOLEAN, FLOATS, TIMESTAMP, Field, Kind, Schema
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import CLOCK, Node, Project, Scan
 from penstock.plan.rewrite import can_fail, columns_of, inputs, parts
+from penstock.sql.bind import build
 from penstock.sql.bind.forms import JOINED, Now, Outer, descend, has
 from penstock.sql.bind.moments import as_moments
 
@@ -61,11 +62,30 @@ def temporal(p: Expr) -> tuple[Expr, str, Expr] | None:
     op = p.function.name
     if has(a, Now):
         a, b, op = b, a, _MIRRORED[op]
+    a, b = _row_alone(a, b)
     if has(a, *JOINED) or has(a, Outer) or not columns_of(a):
         return None
     if not has(b, Now) or columns_of(b) or has(b, Outer) or len(set(_joined(b))) > 1:
         return None
     return a, op, b
+
+
+def _row_alone(a: Expr, b: Expr) -> tuple[Expr, Expr]:
+    """`a` and `b` as they are compared, with distances that a row says on the side of the row.
+
+    ts, NOW() - d   ──►   ts + d, NOW()
+    """
+    while isinstance(b, Call) and b.function.name in ("+", "-") and len(b.args) == 2:
+        moment, distance = b.args
+        if b.function.name == "+" and has(distance, Now):
+            moment, distance = distance, moment
+        if not columns_of(distance) or distance.type.kind is not Kind.INTERVAL_SHORT:
+            break
+        if not has(moment, Now) or {a.type.kind, moment.type.kind} != {Kind.TIMESTAMP}:
+            break
+        op = "-" if b.function.name == "+" else "+"
+        a, b = build.call(op, [a, distance], a.span), moment
+    return a, b
 
 
 #: the other side of a comparison

@@ -184,9 +184,9 @@ def _reads_inner(e: Expr) -> bool:
 def _empties(node: Aggregate) -> list[Expr]:
     """What the columns of a keyless Aggregate hold over no rows."""
     return [
-        Literal(t.with_nullable(True), None)
-        if c.function.result.nullable
-        else Literal(BIGINT.with_nullable(False), 0)
+        Literal(BIGINT.with_nullable(False), 0)
+        if c.function.is_count
+        else Literal(t.with_nullable(True), None)
         for t, c in zip(node.schema.types, node.calls, strict=True)
     ]
 

@@ -30,8 +30,9 @@ from penstock.plan.nodes import (
     Project,
     UnionAll,
 )
-from penstock.plan.rewrite import can_fail, conjuncts
+from penstock.plan.rewrite import can_fail
 from penstock.sql.bind import build, clock, gates, marks, reached, scalars, semijoins
+from penstock.sql.bind.conditions import kept_by
 from penstock.sql.bind.decorrelate import (
     lift,
     same,
@@ -50,6 +51,7 @@ from penstock.sql.bind.forms import (
 )
 from penstock.sql.bind.moments import from_and_to
 from penstock.sql.bind.scope import Scope
+from penstock.sql.passes.gates import gate
 from penstock.sql.passes.join_keys import references
 
 
@@ -108,7 +110,7 @@ class Frame:
         #: what can fail, behind a test that may keep it from being reached
         late: list[Expr] = []
         passing: list[tuple[Expr, str, Expr]] = []
-        for c in (side for term in conjuncts(condition) for side in from_and_to(term)):
+        for c in (side for term in kept_by(condition) for side in from_and_to(term)):
             found = clock.temporal(c)
             if found is not None:
                 passing.append(found)
@@ -241,12 +243,12 @@ class Frame:
 
     def asked(self, query: Node) -> Node:
         """`query`, of which what can fail is evaluated only while some row comes to it."""
-        if self.is_reached_by_all() or not gates.query_is_risky(query):
+        if self.is_reached_by_all() or not gates.query_can_fail(query):
             return query
         rows = self.node
         if self._reaching:
             rows = Filter(rows.schema, rows, build.and_(self._reaching))
-        return gates.behind(query, gates.gate(rows))
+        return gates.behind(query, gate(rows))
 
     def is_reached_by_all(self) -> bool:
         """Whether every row comes to the expression that is being lowered."""

@@ -3,11 +3,12 @@
     TIMESTAMPDIFF(MINUTE, ts, NOW()) < 10     ──►    ts > NOW() - INTERVAL '10' MINUTE
     TIMESTAMPDIFF(HOUR, NOW(), ts) >= 2       ──►    ts >= NOW() + INTERVAL '2' HOUR
     TIMESTAMPDIFF(DAY, ts, NOW()) = 0         ──►    … >= 0 AND … <= 0, each as above
+    (NOW() - ts) HOURS < INTERVAL '10' HOUR   ──►    ts > NOW() - INTERVAL '10' HOUR
 
-Whole units are cut off toward zero, so `< 10` and `<= 10` are ten and eleven of them. Units of
-months have no fixed length: the moment that is so many of them away is looked up in the calendar.
-A moment that is further away than INTEGER counts units of is compared as what it is, where
-TIMESTAMPDIFF by itself is an error.
+Whole units are cut off toward zero by TIMESTAMPDIFF, so `< 10` and `<= 10` are ten and eleven of
+them. Units of months have no fixed length: the moment that is so many of them away is looked up in
+the calendar. A moment that is further away than INTEGER counts units of is compared as what it is,
+where TIMESTAMPDIFF by itself is an error.
 """
 
 from __future__ import annotations
@@ -47,18 +48,19 @@ def as_moments(p: Call) -> Call | None:
         difference, count, op = count, difference, _MIRRORED[op]
     if not isinstance(count, Literal) or not isinstance(count.value, int):
         return None
-    if not isinstance(difference, Call) or difference.function.name not in _DIFFERENCES:
+    found = _difference(difference)
+    if found is None or difference.type.kind is not count.type.kind:
         return None
-    unit, start, end = difference.args
-    name = canonical_unit(str(unit.value)) if isinstance(unit, Literal) else ""
-    size = MICROSECONDS.get(name) or MONTHS.get(name)
-    if size is None or has(start, Now) == has(end, Now):
+    start, end, name, size = found
+    if has(start, Now) == has(end, Now):
         return None
     if not all(x.type.kind in (Kind.DATE, Kind.TIMESTAMP) for x in (start, end)):
         return None
-    op, least = _whole(op, count.value)
+    least = count.value
+    if name:
+        op, least = _whole(op, least)
     span = least * size
-    if abs(span) > (_FURTHEST if name in MICROSECONDS else _FURTHEST_MONTHS):
+    if abs(span) > (_FURTHEST_MONTHS if name in MONTHS else _FURTHEST):
         return None
     start, end = (build.cast(x, TIMESTAMP, x.span) for x in (start, end))
     # end - start compared with span
@@ -70,9 +72,25 @@ def as_moments(p: Call) -> Call | None:
         limit = build.call("$MONTHS_AWAY", [clock, shift], p.span)
     else:
         limit = build.call("+", [clock, Literal(_MICROSECONDS, span)], p.span)
-    found = build.call(op, [moment, limit], p.span)
-    assert isinstance(found, Call)
-    return found
+    asked = build.call(op, [moment, limit], p.span)
+    assert isinstance(asked, Call)
+    return asked
+
+
+def _difference(e: Expr) -> tuple[Expr, Expr, str, int] | None:
+    """(start, end, unit, size) of `e`, which is how many whole units of that size, in microseconds
+    or months, lie between; no unit where it is the distance itself."""
+    if not isinstance(e, Call) or len(e.args) != 3:
+        return None
+    if e.function.name == "-" and e.type.kind is Kind.INTERVAL_SHORT:
+        end, start, _ = e.args
+        return start, end, "", 1
+    unit, start, end = e.args
+    if e.function.name not in _DIFFERENCES or not isinstance(unit, Literal):
+        return None
+    name = canonical_unit(str(unit.value))
+    size = MICROSECONDS.get(name) or MONTHS.get(name)
+    return None if size is None else (start, end, name, size)
 
 
 def _whole(op: str, n: int) -> tuple[str, int]:

@@ -27,10 +27,11 @@ from penstock.data.types import Field, Schema
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import Aggregate, Distinct, Node, Project, SortKey, TopK
-from penstock.plan.rewrite import columns_of, conjuncts, is_risky, remap
+from penstock.plan.rewrite import columns_of, is_risky, remap
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog
+from penstock.sql.bind.conditions import kept_by
 from penstock.sql.bind.decorrelate import apart
 from penstock.sql.bind.expressions import ExpressionBinder, logic_terms
 from penstock.sql.bind.forms import Aggregated, Grouped, Windowed, descend, find, has
@@ -182,7 +183,7 @@ class Select:
         binder = self._binder("WHERE")
         terms: list[Expr] = []
         for term in logic_terms(where, "AND"):
-            terms += conjuncts(self._attempt(term, lambda e: binder.condition(e, "WHERE")))
+            terms += kept_by(self._attempt(term, lambda e: binder.condition(e, "WHERE")))
         # what mentions the query around this one stays on top, where `decorrelate` looks for it
         own, joining = apart(terms)
         if own:

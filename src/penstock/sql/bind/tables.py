@@ -13,11 +13,11 @@ from dataclasses import replace
 from penstock.errors import Span
 from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import JoinKind, Node
-from penstock.plan.rewrite import conjuncts
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.asof import asof_join
 from penstock.sql.bind.catalog import Catalog, inside, renamed
+from penstock.sql.bind.conditions import kept_by
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import descend, outers
 from penstock.sql.bind.frame import Frame
@@ -150,7 +150,7 @@ def _on(join: ast.Join, both: Scope, catalog: Catalog, before: Scope) -> list[Ex
     if join.on is None:
         return []
     binder = ExpressionBinder(_without(before, both), aggregates="ON", catalog=catalog)
-    return conjuncts(binder.condition(join.on, "ON"))
+    return kept_by(binder.condition(join.on, "ON"))
 
 
 def _padded(kind: JoinKind, left: Scope, right: Scope, width: int, span: Span | None) -> Scope:

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from penstock.data.types import BIGINT, Field, Schema
 from penstock.functions.aggregates import resolve_aggregate
-from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.expressions import Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -33,7 +33,7 @@ from penstock.plan.nodes import (
 )
 from penstock.plan.rewrite import columns_of
 from penstock.sql.bind import build
-from penstock.sql.bind.forms import Windowed, descend
+from penstock.sql.bind.forms import Windowed, descend, has
 from penstock.sql.bind.frame import Frame
 
 _EVERYTHING = "everything"
@@ -49,7 +49,10 @@ def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
         return list(exprs)
     moves = _narrow(frame, [*exprs, *(x for call in found for x in _read_by(call))])
     calls = [_moved(call, moves) for call in found]
-    at = frame.add([x for call in calls for x in _read_by(call)], "$w")
+    read = [x for call in calls for x in _read_by(call)]
+    at = frame.add(read, "$w")
+    # what a window is over and an item computes as well is computed once
+    computed = {x: i for x, i in zip(read, at, strict=True) if not isinstance(x, Literal)}
     columns = iter(at)
     positions = [[next(columns) for _ in _read_by(call)] for call in calls]
     places: dict[Windowed, int] = {}
@@ -69,7 +72,10 @@ def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
     def rule(x: Expr) -> Expr | None:
         if isinstance(x, Windowed):
             return replace(frame.column(places[_moved(x, moves)]), span=x.span)
-        return replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
+        if isinstance(x, InputRef):
+            return replace(x, index=moves[x.index])
+        found = None if has(x, Windowed) else computed.get(_remapped(x, moves))
+        return None if found is None else replace(frame.column(found), span=x.span)
 
     return [descend(e, rule) for e in exprs]
 
@@ -103,11 +109,15 @@ def _bare(e: Expr) -> Expr:
     return descend(e, lambda x: build.TRUE if isinstance(x, Windowed) else None)
 
 
-def _moved(call: Windowed, moves: dict[int, int]) -> Windowed:
+def _remapped(e: Expr, moves: dict[int, int]) -> Expr:
     def rule(x: Expr) -> Expr | None:
         return replace(x, index=moves[x.index]) if isinstance(x, InputRef) else None
 
-    moved = descend(call, rule)
+    return descend(e, rule)
+
+
+def _moved(call: Windowed, moves: dict[int, int]) -> Windowed:
+    moved = _remapped(call, moves)
     assert isinstance(moved, Windowed)
     return moved
 

@@ -21,11 +21,17 @@ from dataclasses import dataclass, field
 from penstock.data.types import FLOATS, STRINGS, Field, Schema, SqlType
 from penstock.functions.coercion import key_type
 from penstock.plan.expressions import Call, Case, Cast, Expr, InputRef, Literal, conjunction
-from penstock.plan.nodes import Join, JoinKind, Node, Project
-from penstock.plan.rewrite import can_fail, columns_of, remap
+from penstock.plan.nodes import Aggregate, Join, JoinKind, Node, Project
+from penstock.plan.rewrite import can_fail, columns_of, is_risky, remap
+from penstock.sql.passes.gates import gate, without_failing
 
 _NULL_SAFE = ("is_not_distinct", "<=>")
 _HALF = (JoinKind.SEMI, JoinKind.ANTI)
+#: the joins of whose answer a row of the left side, or of the right one, is nothing without partner
+_NEEDS_PARTNER = (
+    (JoinKind.INNER, JoinKind.SEMI, JoinKind.RIGHT),
+    (JoinKind.INNER, JoinKind.SEMI, JoinKind.LEFT, JoinKind.ANTI),
+)
 #: beyond the columns of any relation
 _END = 1 << 30
 
@@ -83,6 +89,7 @@ def join_on(
         safe.append(is_null_safe)
         if a.type.kind in FLOATS and not is_null_safe:
             rest.append(p)
+    _ask_late(sides, kind)
     new_left, new_right = sides[0].build(), sides[1].build()
     at = len(new_left.schema)
     residual = conjunction(rest)
@@ -94,6 +101,24 @@ def join_on(
     if kind not in _HALF:
         wanted += range(at, at + len(right.schema))
     return pick(joined, wanted)
+
+
+def _ask_late(sides: tuple[_Side, _Side], kind: JoinKind) -> None:
+    """Rows whose key would fail wait until the other side has a row, where they are none of the
+    answer without one. Not for what only a number that is too large makes fail, but of one row."""
+    rows = sides[0].node, sides[1].node
+    for i, side in enumerate(sides):
+        if kind not in _NEEDS_PARTNER[i]:
+            continue
+        failing = [e for e in side.extra if is_risky(e) or (can_fail(e) and _is_one_row(side.node))]
+        if failing:
+            side.node = without_failing(side.node, failing, gate(rows[1 - i]))
+
+
+def _is_one_row(node: Node) -> bool:
+    while isinstance(node, Project):
+        node = node.input
+    return isinstance(node, Aggregate) and not node.keys
 
 
 def _guarded(key: Expr, before: Sequence[Expr], side: range) -> Expr:
