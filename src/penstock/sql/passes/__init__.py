@@ -1,7 +1,8 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ bound_ranks ─ drop_distinct
-               ─ window_ends ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
+    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ no_rows ─ bound_ranks
+               ─ drop_distinct ─ window_ends ─ prune_columns ─ merge_projects
+               ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -21,6 +22,7 @@ from penstock.sql.passes.distinct_rows import drop_distinct
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
 from penstock.sql.passes.merge_projects import merge_projects
+from penstock.sql.passes.no_rows import no_rows
 from penstock.sql.passes.partners import partners_from_pairs
 from penstock.sql.passes.prune_columns import prune_columns
 from penstock.sql.passes.push_filters import push_filters
@@ -30,8 +32,8 @@ from penstock.sql.passes.window_ends import window_ends
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, bound_ranks, drop_distinct, window_ends,
-    prune_columns, merge_projects, partners_from_pairs, share,
+    fold_constants, factor_conditions, push_filters, no_rows, bound_ranks, drop_distinct,
+    window_ends, prune_columns, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
 

@@ -11,14 +11,27 @@ perhaps no row reaches it. Other constants are evaluated once anyway, when a que
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import NUMBERS, Kind
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_can_fail, cast_kernel
 from penstock.functions.definition import Kernel
-from penstock.plan.expressions import And, Call, Cast, Expr, Literal, Not, Or
+from penstock.plan.expressions import (
+    And,
+    Call,
+    Case,
+    Cast,
+    Coalesce,
+    Expr,
+    IsNull,
+    Literal,
+    Not,
+    Or,
+)
 from penstock.plan.nodes import Filter, Join, Node, ProgramPlan, Project
-from penstock.plan.rewrite import transform, with_expressions
+from penstock.plan.rewrite import can_fail, transform, with_expressions
 from penstock.sql.passes.each_view import bottom_up
 
 _ARITHMETIC = frozenset("+-*/%")
@@ -48,18 +61,59 @@ def fold(node: Node) -> Node:
 def _rule(e: Expr) -> Expr:
     if isinstance(e, Call | Cast):
         return _computed(e)
+    if isinstance(e, Case):
+        return _decided(e)
+    if isinstance(e, Coalesce):
+        return _first_of(e)
+    if isinstance(e, IsNull) and isinstance(e.operand, Literal):
+        return Literal(e.type, (e.operand.value is None) is not e.negated, span=e.span)
     if isinstance(e, Not) and isinstance(e.operand, Literal) and e.operand.value is not None:
         return Literal(e.type, not e.operand.value, span=e.span)
     if isinstance(e, And | Or):
         decides = isinstance(e, Or)
         kept = [a for a in e.args if not _is(a, not decides)]
-        if any(_is(a, decides) for a in kept[:1]):
-            return Literal(e.type, decides, span=e.span)
+        at = next((i for i, a in enumerate(kept) if _is(a, decides)), None)
+        if at is not None:
+            if not any(map(can_fail, kept[:at])):
+                return Literal(e.type, decides, span=e.span)
+            kept = kept[: at + 1]  # what stands behind it is never looked at
         if len(kept) < len(e.args):
             if not kept:
                 return Literal(e.type, not decides, span=e.span)
             return kept[0] if len(kept) == 1 else type(e)(e.type, tuple(kept), span=e.span)
     return e
+
+
+def _decided(e: Case) -> Expr:
+    """A CASE without the branches that are never taken, or what it always is."""
+    branches: list[tuple[Expr, Expr]] = []
+    otherwise = e.otherwise
+    for test, result in e.branches:
+        if _is(test, True):
+            otherwise = result
+            break
+        if not isinstance(test, Literal):
+            branches.append((test, result))
+    if len(branches) == len(e.branches):
+        return e
+    if not branches and not otherwise.type.same_as(e.type):
+        return e
+    return Case(e.type, tuple(branches), otherwise, span=e.span) if branches else otherwise
+
+
+def _first_of(e: Coalesce) -> Expr:
+    """A COALESCE up to the first constant, without NULLs."""
+    args: list[Expr] = []
+    for a in e.args:
+        if not isinstance(a, Literal) or a.value is not None:
+            args.append(a)
+        if isinstance(a, Literal) and a.value is not None:
+            break
+    if not args or len(args) == len(e.args):
+        return e
+    if len(args) == 1:
+        return args[0] if args[0].type.same_as(e.type) else e
+    return replace(e, args=tuple(args))
 
 
 def _computed(e: Call | Cast) -> Expr:
@@ -78,6 +132,8 @@ def _computed(e: Call | Cast) -> Expr:
         operands, kernel = e.args, e.function.kernel
     if e.type.kind not in _FOLDED | {Kind.BOOLEAN}:
         return e
+    if e.type.nullable and any(map(_is_null, operands)) and not any(map(can_fail, operands)):
+        return Literal(e.type, None, span=e.span)
     columns = []
     for o in operands:
         if not isinstance(o, Literal) or o.value is None:
@@ -88,6 +144,10 @@ def _computed(e: Call | Cast) -> Expr:
     except (RuntimeSqlError, OverflowError):
         return e
     return e if value is None else Literal(e.type, value, span=e.span)
+
+
+def _is_null(e: Expr) -> bool:
+    return isinstance(e, Literal) and e.value is None
 
 
 def _is(e: Expr, value: bool) -> bool:

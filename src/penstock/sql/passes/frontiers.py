@@ -5,7 +5,10 @@
         Scan a ─ Scan b                 Scan b
 
 So a row that time has passed is not kept for a join, and makes no pairs that time takes away one by
-one. Nothing is moved into what somebody else reads as well: it would be computed twice.
+one. It goes below whatever a row goes through whole, and with it all that are alike: DISTINCT, the
+partitions that the time is part of, the elements of an array. A padded row has no time, so an outer
+join of such rows is an inner one. Nothing is moved into what somebody else reads as well: it would
+be computed twice.
 """
 
 from __future__ import annotations
@@ -15,8 +18,25 @@ from dataclasses import replace
 
 from penstock.data.types import Field, Schema
 from penstock.plan.expressions import Expr, InputRef
-from penstock.plan.nodes import Filter, Frontier, Join, JoinKind, Node, Project, UnionAll
+from penstock.plan.nodes import (
+    AsofJoin,
+    Difference,
+    Distinct,
+    Filter,
+    Frontier,
+    Hop,
+    Join,
+    JoinKind,
+    Node,
+    Project,
+    Session,
+    TopK,
+    UnionAll,
+    Unnest,
+    Window,
+)
 from penstock.plan.rewrite import can_fail, columns_of, inputs, remap, substitute, with_inputs
+from penstock.sql.passes.implied import without_padding
 from penstock.sql.passes.join_keys import pick, references
 
 _LEFT = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
@@ -47,16 +67,23 @@ def readers(query: Node) -> dict[int, int]:
 
 def _sunk(node: Node, time: Expr, frontier: Frontier, several: Collection[int]) -> Node | None:
     """`node` with the rows kept whose `time` passes, None if that is no gain."""
-    if id(node) in several or can_fail(time):
+    if id(node) in several or can_fail(time) or not columns_of(time):
         return None
+
+    def below(input: Node, time: Expr) -> Node:
+        return _sunk(input, time, frontier, several) or _kept(input, time, frontier)
+
     match node:
         case Filter():
-            below = _sunk(node.input, time, frontier, several)
-            return None if below is None else with_inputs(node, [below])
+            moved = _sunk(node.input, time, frontier, several)
+            return None if moved is None else with_inputs(node, [moved])
+        case Frontier():
+            moved = _sunk(node.input, time, frontier, several)
+            return None if moved is None else with_inputs(node, [moved, node.bound])
         case Project():
             time = substitute(time, node.exprs)
-            below = _sunk(node.input, time, frontier, several)
-            return None if below is None else with_inputs(node, [below])
+            moved = _sunk(node.input, time, frontier, several)
+            return None if moved is None else with_inputs(node, [moved])
         case UnionAll():
             branches = [_sunk(branch, time, frontier, several) for branch in node.inputs]
             if all(b is None for b in branches):
@@ -66,6 +93,19 @@ def _sunk(node: Node, time: Expr, frontier: Frontier, several: Collection[int]) 
                 for branch, b in zip(node.inputs, branches, strict=True)
             ]
             return with_inputs(node, kept)
+        case Distinct():
+            return with_inputs(node, [below(node.input, time)])
+        case Difference():
+            return with_inputs(node, [below(side, time) for side in (node.left, node.right)])
+        case TopK() | Window() | Session() if columns_of(time) <= set(node.partition):
+            return with_inputs(node, [below(node.input, time)])
+        case Hop() if max(columns_of(time)) < len(node.input.schema):
+            return with_inputs(node, [below(node.input, time)])
+        case Unnest() if max(columns_of(time)) < len(node.keep):
+            time = remap(time, dict(enumerate(node.keep)))
+            return with_inputs(node, [below(node.input, time)])
+        case AsofJoin() if max(columns_of(time)) < len(node.left.schema):
+            return replace(node, left=below(node.left, time))
         case Join():
             return _beside(node, time, frontier, several)
     return None
@@ -74,6 +114,7 @@ def _sunk(node: Node, time: Expr, frontier: Frontier, several: Collection[int]) 
 def _beside(node: Join, time: Expr, frontier: Frontier, several: Collection[int]) -> Node | None:
     width = len(node.left.schema)
     used = columns_of(time)
+    node = replace(node, kind=without_padding(node.kind, [time], width))
     if used and max(used) < width and node.kind in _LEFT:
         side = node.left
     elif used and min(used) >= width and node.kind in _RIGHT:

@@ -2,6 +2,7 @@
 
     t.k = u.k AND t.k > 5        u.k > 5 as well: fewer rows of u are kept and looked up
     t LEFT JOIN u … u.y > 5      no padded row passes, so the join is an inner one
+    t FULL JOIN u USING (k) … k > 5    t.k > 5 and u.k > 5, before the join
 
 Invariant: a row that is dropped by what is implied matches no row that the predicates keep.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.data.types import FLOATS, Kind
 from penstock.functions.registry import resolve
-from penstock.plan.expressions import Call, Cast, Expr, InList, InputRef, IsNull, Not
+from penstock.plan.expressions import Call, Cast, Coalesce, Expr, InList, InputRef, IsNull, Not
 from penstock.plan.nodes import (
     Distinct,
     Filter,
@@ -50,6 +51,41 @@ def transferred(predicates: Sequence[Expr], on: Iterable[Expr]) -> list[Expr]:
             for other in partners.get(column, ()):
                 found.append(transform(p, lambda e, o=other: _moved(e, o)))  # type: ignore[misc]
     return [p for p in dict.fromkeys(found) if p not in predicates]
+
+
+def merged(
+    predicates: Iterable[Expr], on: Iterable[Expr], width: int
+) -> tuple[list[Expr], list[Expr], list[Expr]]:
+    """(what the left rows of a FULL JOIN fulfil, what the right ones do, the rest) where
+    `predicates` are about COALESCE of a left and a right column that `on` equates: rows that meet
+    agree in it, and a padded one has that of its own side."""
+    equal = set[tuple[int, int]]()
+    for p in on:
+        if is_equality(p) and isinstance(p, Call):
+            a, b = p.args
+            if isinstance(a, InputRef) and isinstance(b, InputRef) and _alike(a, b):
+                equal |= {(a.index, b.index), (b.index, a.index)}
+
+    def side(p: Expr, is_right: bool) -> Expr:
+        def rule(e: Expr) -> Expr:
+            match e:
+                case Coalesce(args=(InputRef() as a, InputRef() as b)):
+                    if (a.index, b.index) in equal and (a.index < width) != (b.index < width):
+                        return b if (a.index < width) is is_right else a
+            return e
+
+        return transform(p, rule)
+
+    left, right, rest = list[Expr](), list[Expr](), list[Expr]()
+    for p in predicates:
+        of_left, of_right = side(p, False), side(p, True)
+        used = columns_of(of_left)
+        if can_fail(p) or not used or max(used) >= width or min(columns_of(of_right)) < width:
+            rest.append(p)
+        else:
+            left.append(of_left)
+            right.append(of_right)
+    return left, right, rest
 
 
 def pairs(node: Join) -> list[Expr]:

@@ -57,7 +57,7 @@ from penstock.plan.rewrite import (
 )
 from penstock.sql.passes.each_view import each_view
 from penstock.sql.passes.frontiers import readers, sunk
-from penstock.sql.passes.implied import holding, pairs, transferred, without_padding
+from penstock.sql.passes.implied import holding, merged, pairs, transferred, without_padding
 from penstock.sql.passes.join_keys import equality, join_on, pick
 from penstock.sql.passes.join_order import Keys, Region, in_order
 
@@ -184,6 +184,8 @@ class _Pusher:
             to_right, above = _split(predicates, columns)
             more, on = _split(on, set(range(width)))
             to_left += more
+        if node.kind is JoinKind.FULL:
+            to_left, to_right, above = merged(predicates, [*on, *pairs(node)], width)
         left = self.push(node.left, to_left)
         right = self.push(node.right, [remap(p, lambda i: i - width) for p in to_right])
         joined = join_on(node.kind, left, right, on, keys=node.keys, null_safe=node.null_safe)
@@ -224,6 +226,7 @@ class _Pusher:
         width = len(node.left.schema)
         to_left, rest = _split(predicates, set(range(width)))
         to_right, rest = _split(rest, set(range(width, len(node.schema))))
+        to_right += transferred([*to_left, *holding(node.left)], pairs(node))
         left = self.push(node.left, to_left)
         right = self.push(node.right, [remap(p, lambda i: i - width) for p in to_right])
         return _filtered(replace(node, left=left, right=right), rest)
