@@ -16,7 +16,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import take, take_column
 from penstock.data.hash import rows_equal
-from penstock.data.order import sort_indices
+from penstock.data.order import sort_and_compare, sort_indices
 from penstock.data.types import BIGINT
 
 _PLACE = BIGINT.with_nullable(False)
@@ -71,8 +71,7 @@ class RowOrder:
         columns = tuple(rows.columns[o.column] for o in self.order)
         directions = [(False, False), *((o.descending, o.nulls_first) for o in self.order)]
         place = Column(_PLACE, places)
-        ranks = sort_indices((place, *columns), directions)
-        peers = _equal_to_previous((place, *columns), ranks)
+        ranks, peers = sort_and_compare((place, *columns), directions)
         if not self.rest:
             return ranks, peers, peers
         tied = np.flatnonzero(peers | np.append(peers[1:], 0)[: len(peers)])
@@ -85,7 +84,8 @@ class RowOrder:
             directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
             again = sort_indices((set_of, *rest), directions)
             ranks[tied] = among[again]
-            same = peers & _equal_to_previous((place, *rows.columns), ranks)
+            at, every = np.flatnonzero(peers), (place, *rows.columns)
+            same[at] = rows_equal(every, ranks[at - 1], every, ranks[at])
         return ranks, peers, same
 
     def settled(self, places: Ids, rows: Batch) -> Settled:
@@ -94,19 +94,17 @@ class RowOrder:
         starts = np.flatnonzero(same == 0)
         if not len(starts):
             return Settled(rows, places, places, (starts, starts))
-        totals = np.add.reduceat(rows.weights[ranks], starts)
+        totals = rows.weights[ranks]
+        if len(starts) < len(ranks):
+            totals = np.add.reduceat(totals, starts)
         kept = np.flatnonzero(totals > 0)
-        peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
-        # numbered without those that are gone: DENSE_RANK counts
-        peer = np.cumsum(np.diff(peer, prepend=peer[:1]) != 0)
+        peer = np.arange(len(kept))
+        if peers.any():
+            peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
+            # numbered without those that are gone: DENSE_RANK counts
+            peer = np.cumsum(np.diff(peer, prepend=peer[:1]) != 0)
         chosen = ranks[starts[kept]]
         found = take(rows, chosen)
         batch = Batch(rows.schema, found.columns, totals[kept])
         less = np.flatnonzero(totals < 0)
         return Settled(batch, places[chosen], peer, (ranks[starts[less]], totals[less]))
-
-
-def _equal_to_previous(columns: tuple[Column, ...], ranks: Ids) -> Flags:
-    same = np.zeros(len(ranks), dtype=np.uint8)
-    same[1:] = rows_equal(columns, ranks[:-1], columns, ranks[1:])
-    return same

@@ -2,8 +2,8 @@
 
 changes      x      x  x                   x
 stretches    ├─┤    ├────┤                 ├─┤        a few rows behind the last change
-             ├─────►├────┤                            it goes on, and meets the next one:
-             ├───────────────┤                        they are one
+               ├───►├────┤                            it goes on, and meets the next one:
+                    ├────────┤                        they are one, and what came out of that goes
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import filter_batch, take_column
+from penstock.data.gather import concat, filter_batch, take_column
 from penstock.state.ranges import Places
 
 #: the piece of a stretch that is to be evaluated (again)
 NOT_YET = -1
+_NONE = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
 
 @dataclass(slots=True)
 class Stretches:
     """Parts of partitions that are evaluated anew, in order. `key` and row i of `keys`: the
-    partition; `low`: where it begins; `last`: its last change; `width`: rows to be read behind
-    that; `piece`: the number of what came out; `seed`: the row before it among `seeds`, or -1."""
+    partition; `low`: where it begins, or goes on; `last`: its last change; `width`: rows to be read
+    behind that; `piece`: the number of what came out; `seed`: the row before `low` among `seeds`,
+    or -1, and `was`: that before the changes. `done`: (stretch, piece) of what it has behind it."""
 
     key: Ids
     keys: tuple[Column, ...]
@@ -35,10 +37,28 @@ class Stretches:
     width: Ids
     piece: Ids
     seed: Ids
+    was: Ids
     seeds: Batch
+    done: tuple[Ids, Ids] = _NONE
+
+    def go_on(self, at: Ids, low: Places, seed: Ids, was: Ids, seeds: Batch) -> None:
+        """Those at `at` were evaluated up to before `low`, and go on from rows of `seeds`."""
+        of, pieces = self.done
+        self.done = np.append(of, at), np.append(pieces, self.piece[at])
+        self.piece[at] = NOT_YET
+        self.low.c[at], self.low.d[at] = low.c, low.d
+        known = len(self.seeds)
+        self.seed[at] = np.where(seed < 0, -1, known + seed)
+        self.was[at] = np.where(was < 0, -1, known + was)
+        self.seeds = concat((self.seeds, seeds))
+
+    @property
+    def final(self) -> Ids:
+        """The numbers of all pieces that stay."""
+        return np.append(self.done[1], self.piece)
 
     def joined(self, meeting: Ids) -> Stretches:
-        """With those at `meeting` and the ones after them made one."""
+        """With those at `meeting` and the ones after them made one, which are evaluated again."""
         if not len(meeting):
             return self
         n = len(self.key)
@@ -46,10 +66,14 @@ class Stretches:
         is_first[meeting + 1] = False
         first = np.flatnonzero(is_first)
         last = np.append(first[1:], n) - 1
+        of, pieces = self.done
+        stays = is_first[of]
+        done = (np.cumsum(is_first) - 1)[of[stays]], pieces[stays]
         return Stretches(
             self.key[first], tuple(take_column(k, first) for k in self.keys),
             self.low.take(first), self.last.take(last), np.maximum.reduceat(self.width, first),
-            np.where(first < last, NOT_YET, self.piece[first]), self.seed[first], self.seeds,
+            np.where(first < last, NOT_YET, self.piece[first]), self.seed[first], self.was[first],
+            self.seeds, done,
         )  # fmt: skip
 
 

@@ -78,14 +78,33 @@ def sort_indices(
     is (descending, nulls_first)."""
     if not columns:
         return np.arange(n or 0)
-    keys: list[npt.NDArray[np.uint64]] = []
+    return sorted_by_words(_keys(columns, directions))
+
+
+def sort_and_compare(
+    columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """The same of one column or more, and whether each row equals the one before it in them."""
+    keys = _keys(columns, directions)
+    order = sorted_by_words(keys)
+    equal = np.ones(len(order), np.uint8)
+    equal[:1] = 0
+    for key in keys:
+        ordered = key[order]
+        equal[1:] &= ordered[1:] == ordered[:-1]
+    return order, equal
+
+
+def _keys(columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]) -> list[U64]:
+    """Words by which rows are sorted, and equal where they are."""
+    keys: list[U64] = []
     for column, (descending, nulls_first) in zip(columns, directions, strict=True):
         if column.valid is not None:
             is_null = column.valid == 0
             keys.append((is_null ^ nulls_first).astype(np.uint64))
         words = (dense_ranks(column),) if column.type.is_view else value_codes(column)
         keys.extend(~w if descending else w for w in words)
-    return sorted_by_words(keys)
+    return keys
 
 
 def sorted_by_words(words: Sequence[U64]) -> npt.NDArray[np.int64]:

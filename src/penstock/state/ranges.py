@@ -235,6 +235,32 @@ def search(
 ) -> None:
     """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""
     longest: Any = 0
+    ascend = 0
+    for i in range(1, start.shape[0]):
+        same = start[i] == start[i - 1] and stop[i] == stop[i - 1]
+        above = at_c[i] > at_c[i - 1] or (at_c[i] == at_c[i - 1] and at_d[i] >= at_d[i - 1])
+        ascend += same and above
+    if 2 * ascend > start.shape[0]:
+        # near to the one before: steps of twice the size from there, then halves of the last
+        for i in range(start.shape[0]):
+            a, b, x, y = start[i], stop[i], at_c[i], at_d[i]
+            same = i > 0 and a == start[i - 1] and b == stop[i - 1]
+            if same and (x > at_c[i - 1] or (x == at_c[i - 1] and y >= at_d[i - 1])):
+                a, step = out[i - 1], 1
+                while a + step <= b:
+                    m = a + step - 1
+                    if c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y))):
+                        a, step = m + 1, 2 * step
+                    else:
+                        b = m
+            while a < b:
+                m = (a + b) >> 1
+                if c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y))):
+                    a = m + 1
+                else:
+                    b = m
+            out[i] = a
+        return
     for i in range(start.shape[0]):
         # what comes last is behind the last row; nobody waits for that but once for a whole key
         last, x, y = stop[i] - 1, at_c[i], at_d[i]

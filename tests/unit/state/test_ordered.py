@@ -133,8 +133,9 @@ def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(
     assert by_row(batch_to_rows(old.snapshot().batch())) == dict(rows)
 
 
+@pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("behind", [False, True])
-def test_many_searches_at_once_find_what_each_would(behind: bool) -> None:
+def test_many_searches_at_once_find_what_each_would(behind: bool, in_order: bool) -> None:
     rng = np.random.default_rng(5)
     n = 2 * ranges.FAR_ROWS
     c, d = (rng.integers(0, most, n).astype(np.uint64) for most in (n // 8, 4))
@@ -143,6 +144,12 @@ def test_many_searches_at_once_find_what_each_would(behind: bool) -> None:
     at_c, at_d = (rng.integers(0, most, 500).astype(np.uint64) for most in (n // 8 + 2, 5))
     edges = np.sort(rng.integers(0, n + 1, (500, 2)), axis=1)
     edges[:2] = [[0, n], [n, n]]
+    if in_order:
+        # of two parts, from the first place to the last, and one that is not in its turn
+        edges[:250], edges[250:] = [0, n // 3], [n // 3, n]
+        sorted_ = np.lexsort((at_d, at_c, edges[:, 0]))
+        at_c, at_d = at_c[sorted_], at_d[sorted_]
+        at_c[100], at_d[300] = 0, 0
     start, stop = (np.ascontiguousarray(edges[:, i]) for i in range(2))
     out = np.empty(500, np.int64)
 

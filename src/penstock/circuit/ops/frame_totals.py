@@ -104,7 +104,7 @@ class FrameTotals(Window):
             after = self._order.settled(np.concatenate((at, among)), concat((old, new)))
             if not len(after.owed[0]):
                 before = self._looked_up(felt, self._order.settled(at, old))
-                self._rows.insert(delta)
+                self._rows.insert(delta, *fresh.runs())
                 come = self._looked_up(felt, after)
                 gone = Batch(before.schema, before.columns, -before.weights)
                 return consolidate(concat((gone, come)))

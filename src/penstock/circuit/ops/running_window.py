@@ -6,8 +6,8 @@
     values                x 5   c 6   d 9         until they come to what they were: nothing behind
                                                   that row can look different
 
-A stretch begins at a change and is read in pieces: a few rows first, eight times as many each time
-that the values at its end are not what they were. Stretches that meet become one.
+A stretch begins at a change and is read in pieces: a few rows first, up to eight times as many each
+time that the values at its end are not what they were. Stretches that meet become one.
 
 LAST_VALUE, LEAD … IGNORE NULLS and frames from the row to the end of the partition are the same in
 the opposite order.
@@ -15,8 +15,8 @@ the opposite order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ from penstock.circuit.windows import BY_ROW, Elements
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, concat_columns, filter_batch, take, take_column
+from penstock.data.gather import concat, filter_batch, take, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
@@ -98,6 +98,11 @@ class RunningWindow(Node):
             fields += [Field(f"${i}.{j}", t) for j, t in enumerate(types)]
         self._kept = Schema((*rows.fields, *fields))
         self._shown: tuple[int, ...] = (*range(width), *(s.start for s in self._states))
+        hidden = set(range(width, width + len(fields))) - set(self._shown)
+        if any(c.kind in ("COPY", "COPIES LEFT") for c in forward):
+            hidden -= {width} if copies else set()
+        #: whether rows that are kept differ in what is shown
+        self._shows_all = not hidden
         # by the values too, so that what a row was meets where that is taken back
         self._kept_order = row_order.then(range(width, len(self._kept)))
         self._rows = OrderedSpine(self._kept, partition, row_order.directions)
@@ -133,7 +138,7 @@ class RunningWindow(Node):
                 break
             stretches = self._evaluated(stretches, todo, fresh, pieces)
         final = np.zeros(sum(len(p.is_same) for p in pieces), bool)
-        final[stretches.piece] = True
+        final[stretches.final] = True
         pieces = [p.only(final) for p in pieces]
         gone = concat([p.old for p in pieces])
         come = concat([p.new for p in pieces])
@@ -147,7 +152,7 @@ class RunningWindow(Node):
             change = self._difference(*(filter_batch(b, b.weights > 0) for b in (gone, come)))
         columns = (change.columns[i] for i in self._shown)
         typed = tuple(c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-        return consolidate(Batch(self.schema, typed, change.weights))
+        return consolidate(Batch(self.schema, typed, change.weights, self._shows_all))
 
     def parameters(self) -> tuple[Any, ...]:
         return self._parameters
@@ -183,7 +188,7 @@ class RunningWindow(Node):
         keys = changes.keys_at(key)
         width, piece = np.full(len(key), _FIRST), np.full(len(key), NOT_YET)
         row, seeds = self._before(keys, low)
-        return Stretches(key, keys, low, last, width, piece, row, seeds)
+        return Stretches(key, keys, low, last, width, piece, row, row.copy(), seeds)
 
     def _before(self, keys: tuple[Column, ...], at: Places) -> tuple[Ids, Batch]:
         """The last row before each place: (which of the rows, -1 if there is none; the rows)."""
@@ -225,22 +230,25 @@ class RunningWindow(Node):
             meets[at] = True
             borrow = stop.d == 0
             high.c[at], high.d[at] = stop.c - borrow.astype(np.uint64), stop.d - np.uint64(1)
-        seed = s.seed[todo]
-        piece = self._piece(keys, low, high, fresh, seed, s.seeds)
+        seeds = s.was[todo], s.seed[todo], s.seeds
+        piece, ends = self._piece(keys, low, high, fresh, *seeds)
         piece.start = sum(len(p.is_same) for p in pieces)
         pieces.append(piece)
-        goes_on = ~piece.is_same & (meets | ~is_end)
-        number = piece.start + np.arange(len(todo))
-        s.piece[todo] = np.where(goes_on, NOT_YET, number)
-        s.width[todo[goes_on & ~meets]] *= _MORE
-        return s.joined(todo[goes_on & meets])
+        s.piece[todo] = piece.start + np.arange(len(todo))
+        left = np.flatnonzero(~piece.is_same & (meets | ~is_end))
+        if len(left):
+            s.width[todo[left[~meets[left]]]] *= _MORE
+            at, rows = _rows_at(ends.rows, np.concatenate((ends.now[left], ends.was[left])))
+            now, was = at[: len(left)], at[len(left) :]
+            s.go_on(todo[left], _behind(high.take(left)), now, was, rows)
+        return s.joined(todo[left[meets[left]]])
 
     def _piece(
         self, keys: tuple[Column, ...], low: Places, high: Places, fresh: OrderedSpine,
-        seed: Ids, seeds: Batch,
-    ) -> Piece:  # fmt: skip
+        was: Ids, seed: Ids, seeds: Batch,
+    ) -> tuple[Piece, _Ends]:  # fmt: skip
         """All from `low` to `high`, as it was and as it is now."""
-        n, width = len(low), len(fresh.schema)
+        width = len(fresh.schema)
         at, kept = between(self._rows, keys, low, high)
         among, new = between(fresh, keys, low, high)
         before = self._kept_order.settled(at, kept)
@@ -251,10 +259,10 @@ class RunningWindow(Node):
         known = take_all(seeds, seed)
         values = self._values(elements, known, seed >= 0)
         now = self._kept_rows(elements, values)
-        is_same = self._is_same(n, before, (elements.place, now), (seed, seeds))
-        was, was_at = self._with_owed(before, at, kept)
+        ends = self._ends(before, (elements.place, now), was, seed, seeds)
+        old, old_at = self._with_owed(before, at, kept)
         now, now_at = self._with_owed(replace(after, rows=now, place=elements.place), place, both)
-        return Piece(was, was_at, now, now_at, is_same)
+        return Piece(old, old_at, now, now_at, self._is_same(ends)), ends
 
     def _values(
         self, e: Elements, seed: tuple[Column, ...], there: npt.NDArray[np.bool_]
@@ -279,29 +287,31 @@ class RunningWindow(Node):
         typed = (c.with_type(t) for c, t in zip(columns, self._kept.types, strict=True))
         return Batch(self._kept, tuple(typed), e.weights)
 
-    def _is_same(
-        self, n: int, before: Settled, after: tuple[Ids, Batch], seed: tuple[Ids, Batch]
-    ) -> npt.NDArray[np.bool_]:
-        """Whether what a row behind each of `n` pieces goes on from is what it was."""
+    def _ends(
+        self, before: Settled, after: tuple[Ids, Batch], was: Ids, seed: Ids, seeds: Batch
+    ) -> _Ends:
+        """What a row behind each piece goes on from: the last row of it, or the seed."""
         place, now = after
-        row, seeds = seed
         offset = len(before.rows) + len(now)
-        was = np.where(row < 0, -1, row + offset)
-        to_be = was.copy()
+        was = np.where(was < 0, -1, was + offset)
+        to_be = np.where(seed < 0, -1, seed + offset)
         last = _last_of_places(before.place)
         was[before.place[last]] = last
         last = _last_of_places(place)
         to_be[place[last]] = len(before.rows) + last
-        states = [c for s in self._states for c in s]
-        both = [
-            concat_columns((before.rows.columns[c], now.columns[c], seeds.columns[c]))
-            for c in states
-        ]
-        same = was == to_be
-        compared = np.flatnonzero((was >= 0) & (to_be >= 0) & ~same)
-        same[compared] = rows_equal(both, was[compared], both, to_be[compared]) != 0
-        found: npt.NDArray[np.bool_] = same
-        return found
+        return _Ends((before.rows, now, seeds), was, to_be)
+
+    def _is_same(self, ends: _Ends) -> npt.NDArray[np.bool_]:
+        """Whether what a row behind each piece goes on from is what it was."""
+        same: npt.NDArray[np.bool_] = ends.was == ends.now
+        compared = np.flatnonzero((ends.was >= 0) & (ends.now >= 0) & ~same)
+        if len(compared):
+            both = np.concatenate((ends.was[compared], ends.now[compared]))
+            at, rows = _rows_at(ends.rows, both)
+            states = [rows.columns[c] for s in self._states for c in s]
+            was, now = at[: len(compared)], at[len(compared) :]
+            same[compared] = rows_equal(states, was, states, now) != 0
+        return same
 
     def _with_owed(self, found: Settled, at: Ids, rows: Batch) -> tuple[Batch, Ids]:
         """What was found and what is owed, each with its place."""
@@ -317,6 +327,33 @@ class RunningWindow(Node):
         ]  # fmt: skip
         batch = Batch(self._kept, tuple(columns), totals)
         return concat((found.rows, batch)), np.concatenate((found.place, at[which]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The row behind which each piece goes on, before and `now`: its number in `rows`, one after
+    the other, or -1."""
+
+    rows: tuple[Batch, ...]
+    was: Ids
+    now: Ids
+
+
+def _rows_at(parts: Sequence[Batch], at: Ids) -> tuple[Ids, Batch]:
+    """The rows `at` of several batches one after the other: (position or -1, those rows)."""
+    found, position, before, count = [], np.full(len(at), -1), 0, 0
+    for part in parts:
+        mine = np.flatnonzero((at >= before) & (at < before + len(part)))
+        found.append(take(part, at[mine] - before))
+        position[mine] = count + np.arange(len(mine))
+        before, count = before + len(part), count + len(mine)
+    return position, concat(found)
+
+
+def _behind(at: Places) -> Places:
+    """The place behind each of `at`, none of which is the last of all."""
+    d = at.d + np.uint64(1)
+    return Places(at.c + (d == 0).astype(np.uint64), d)
 
 
 def is_running(calls: tuple[WindowSpec, ...], order: tuple[Order, ...]) -> bool:

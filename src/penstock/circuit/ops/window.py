@@ -108,7 +108,7 @@ class Window(Node):
         segments = self._reach.segments(self._rows, self._order, changes)
         at, old = between(self._rows, segments.keys, segments.low, segments.high)
         among, new = between(fresh, segments.keys, segments.low, segments.high)
-        self._rows.insert(delta)
+        self._rows.insert(delta, *fresh.runs())
         before = self._evaluate(segments, at, old)
         # what comes in place of rows that go is no tie of theirs to be sorted
         now = added_up(np.concatenate((at, among)), concat((old, new)))
