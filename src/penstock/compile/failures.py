@@ -14,8 +14,11 @@ from typing import Any
 from penstock.circuit.spec import AggregateSpec, Told, WindowSpec
 from penstock.data.batch import Batch, Column
 from penstock.data.build import column_to_python
-from penstock.data.types import Schema
+from penstock.data.types import BINARIES, NESTED, STRINGS, VARCHAR, Kind, Schema
+from penstock.data.variant import can_wrap, wrap
+from penstock.data.variant_json import to_json
 from penstock.errors import RuntimeSqlError
+from penstock.functions.casts import cast_kernel
 from penstock.functions.definition import Kernel
 from penstock.plan.expressions import Call, Cast, Expr
 
@@ -54,12 +57,16 @@ def reported(error: RuntimeSqlError, relation: str, batch: Batch, schema: Schema
     details: dict[str, Any] = dict(error.details or {})
     row = error.row or 0
     values = {
-        f.name: column_to_python(_row(c, row))[0]
+        f.name: (_spelled(_row(c, row)), c.type.kind in STRINGS)
         for f, c in zip(schema.fields, batch.columns, strict=True)
         if not f.name.startswith("$")  # the compiler's own, such as the row that has no FROM
     }
-    details |= {"relation": relation, "row": {k: _cut(str(v)) for k, v in values.items()}}
-    shown = ", ".join(f"{k} = {_cut(repr(v))}" for k, v in values.items())
+    whole = {k: "NULL" if v is None else _cut(v) for k, (v, _) in values.items()}
+    details |= {"relation": relation, "row": whole}
+    shown = ", ".join(
+        f"{k} = {_quoted(whole[k]) if is_text and v is not None else whole[k]}"
+        for k, (v, is_text) in values.items()
+    )
     where = f"view {relation}: " if relation else ""
     what = f" in `{details['expression']}`" if "expression" in details else ""
     whose = f" for the row {shown}" if shown else ""
@@ -82,6 +89,24 @@ def told(calls: Sequence[AggregateSpec | WindowSpec], schema: Schema, relation: 
 def told_of_row(schema: Schema, relation: str) -> Callable[[RuntimeSqlError, Batch], Exception]:
     """What is said of a row of `schema` that something else than an expression fails for."""
     return lambda error, rows: reported(error, relation, rows, schema)
+
+
+def _spelled(value: Column) -> str | None:
+    """The value of a column of one row as text: as CAST writes it, or in JSON; None for NULL."""
+    type = value.type.with_nullable(True)
+    if type.kind is Kind.NULL or (value.valid is not None and not value.valid[0]):
+        return None
+    if type.kind in BINARIES:
+        return f"x'{column_to_python(value)[0].hex()}'"
+    if type.kind in NESTED and can_wrap(type):
+        value = to_json(wrap(value))
+    elif type.kind not in STRINGS | NESTED:
+        value = cast_kernel(type, VARCHAR)([value], 1)
+    return str(column_to_python(value)[0])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _row(column: Column, row: int) -> Column:

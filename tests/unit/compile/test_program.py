@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -173,6 +176,31 @@ def test_a_failing_row_names_view_expression_and_values() -> None:
         "view v: division by zero in `amount / quantity` "
         "for the row customer = 2, amount = 5, quantity = 0"
     )
+
+
+def test_a_failing_row_is_shown_as_sql_writes_it() -> None:
+    columns = {
+        "i": "INT", "d": "DECIMAL(5, 2)", "f": "DOUBLE", "b": "BOOLEAN", "s": "VARCHAR",
+        "n": "VARCHAR", "x": "VARBINARY", "dt": "DATE", "tm": "TIME", "ts": "TIMESTAMP",
+        "z": "TIMESTAMP WITH TIME ZONE", "u": "UUID", "v": "VARIANT", "a": "DATE ARRAY",
+        "m": "MAP<VARCHAR, INT>", "r": "ROW(p INT, q VARCHAR NULL)",
+    }  # fmt: skip
+    listed = ", ".join(f"{name} {type}" for name, type in columns.items())
+    plan = compile_program(f"CREATE TABLE t ({listed}); CREATE VIEW w AS SELECT 1 / i AS c FROM t")
+    day, us = datetime.date(2020, 2, 29), 1_582_934_400_500_000
+    row = (
+        0, Decimal("1.50"), 0.5, True, "it's", None, b"\xab\x01", day, 3_723_000_000_000, us, us,
+        UUID(int=1), '{"k":[1,null]}', [day, None], {"k": 2}, (1, None),
+    )  # fmt: skip
+    with pytest.raises(RuntimeSqlError) as caught:
+        compile_circuit(plan).step({"t": inserts(plan.tables[0].schema, row)})
+    assert caught.value.message.endswith(
+        " for the row i = 0, d = 1.50, f = 0.5, b = TRUE, s = 'it''s', n = NULL, x = x'ab01', "
+        "dt = 2020-02-29, tm = 01:02:03, ts = 2020-02-29 00:00:00.5, "
+        "z = 2020-02-29 00:00:00.5+00:00, u = 00000000-0000-0000-0000-000000000001, "
+        'v = {"k":[1,null]}, a = ["2020-02-29",null], m = {"k":2}, r = {"p":1,"q":null}'
+    )
+    assert caught.value.details is not None and caught.value.details["row"]["n"] == "NULL"
 
 
 @pytest.mark.parametrize(
