@@ -16,7 +16,7 @@ import redis
 from confluent_kafka import Consumer, TopicPartition
 
 from penstock.io.contracts import RESTORED, Sink, SinkUnavailable
-from penstock.io.kafka.reading import End
+from penstock.io.kafka.ends import End
 from tests.contract.kafka_targets import KafkaLogTarget, KafkaUpsertTarget
 from tests.contract.lake_targets import (
     AppendedDeltaTarget,

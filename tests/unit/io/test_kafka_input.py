@@ -26,7 +26,7 @@ from penstock.pipeline.connectors import make_input
 from penstock.pipeline.pipeline import Pipeline
 from penstock.sql.program import compile_program
 from tests.examples import examples
-from tests.kafka_server import KafkaServer
+from tests.kafka_server import KafkaServer, running_kafka
 from tests.unit.io.conftest import KeepingIntake, until
 
 TABLE = schema(id=BIGINT, name=VARCHAR)
@@ -156,6 +156,31 @@ def test_a_topic_that_was_made_again_is_fatal_or_read_from_its_beginning(
 
     assert ids(intake) == [1, 2, 3]
     assert [fatal for _, fatal in intake.errors] == [False]
+
+
+@pytest.mark.slow
+def test_records_that_others_took_the_place_of_are_not_read_over(intake: KeepingIntake) -> None:
+    """A leader that lacked records has others at their offsets; a new leader alone is no matter."""
+    with running_kafka() as kafka:
+        topic = kafka.new_topic(2)
+        kafka.produce(topic, *(message(i, i % 2) for i in range(40)))
+        to_the_end(kafka, topic).run(intake)
+        position = intake.positions[-1]
+        assert position is not None and position["epochs"] == {"0": 0, "1": 0}
+        kafka.stop()
+        kafka.cut_short(topic, 1)
+        kafka.start()
+        kafka.produce(topic, *(message(100 + i, 1) for i in range(40)), message(200, 0))
+
+        strict = to_the_end(kafka, topic)
+        strict.resume(position)
+        with pytest.raises(PenstockError, match=r"partition 1 of .* has other records"):
+            strict.run(intake)
+        whole = to_the_end(kafka, topic, partitions=[0])
+        whole.resume(position)
+        intake.parsed = []
+        whole.run(intake)
+        assert ids(intake) == [200]
 
 
 def test_a_topic_that_is_made_again_while_it_is_read_is_read_from_its_beginning(

@@ -41,6 +41,7 @@ from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, 
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import parser_of, sleep
 from penstock.io.kafka.client import TRY_S, Cluster, client_options
+from penstock.io.kafka.ends import End, ends_now, overwritten
 from penstock.io.kafka.filters import HeaderFilter, header_filter
 from penstock.io.kafka.lockstep import Lockstep
 from penstock.io.kafka.metadata import RecordTelling
@@ -86,6 +87,7 @@ class KafkaInput(InputConnector):
         self._cluster = Cluster(given, f"topic '{self._topic}'")
         self._offsets: dict[int, int] | None = None
         self._topic_id: str | None = None
+        self._epochs: dict[int, int] = {}
 
     def validate(self) -> None:
         self._parser()
@@ -96,11 +98,12 @@ class KafkaInput(InputConnector):
         self._offsets = {int(p): int(o) for p, o in position["offsets"].items()}
         # a position of an earlier release has none
         self._topic_id = position.get("topic")
+        self._epochs = {int(p): int(e) for p, e in position.get("epochs", {}).items()}
 
     def run(self, intake: Intake) -> None:
         consumer = self._new_consumer()
         try:
-            _Reading(self, consumer, intake, self._offsets, self._topic_id).run()
+            _Reading(self, consumer, intake).run()
         finally:
             consumer.close()
 
@@ -125,21 +128,17 @@ class KafkaInput(InputConnector):
 class _Reading:
     """One `run`: from where the partitions begin to where they are now."""
 
-    def __init__(
-        self,
-        config: KafkaInput,
-        consumer: Consumer,
-        intake: Intake,
-        offsets: Mapping[int, int] | None,
-        topic_id: str | None,
-    ) -> None:
+    def __init__(self, config: KafkaInput, consumer: Consumer, intake: Intake) -> None:
         self._config, self._consumer, self._intake = config, consumer, intake
         self._cluster, self._topic = config._cluster, config._topic
         self._kafka = config._cluster.kafka
         self._values = ValueParser(config.context.format, config._parser())
         #: next offset of each partition that is being read
         self._next: dict[int, int] = {}
-        self._resumed, self._id = offsets, topic_id
+        self._resumed, self._id = config._offsets, config._topic_id
+        #: under which leader the last record of a partition was written: a later one that lacks
+        #: it is then found out, though it may have others at that offset
+        self._epochs = dict(config._epochs)
         self._ended: set[int] = set()
         self._lockstep = Lockstep() if config._is_in_lockstep else None
         self._held: set[int] = set()
@@ -184,10 +183,11 @@ class _Reading:
         now = self._identity()
         if is_another(now, self._id):
             self._report_another()
-            self._resumed = {}
+            self._resumed, self._epochs = {}, {}
         self._id = now
         if self._resumed is not None:
             known = {p: o for p, o in self._resumed.items() if p in partitions}
+            self._drop_overwritten(known)
             fresh = self._start_of([p for p in partitions if p not in known], "earliest")
             self._assign(known | fresh)
         else:
@@ -195,6 +195,26 @@ class _Reading:
             # whatever is in a topic that was not there came after we began
             is_new = self._was_missing and start == "latest"
             self._assign(self._start_of(partitions, "earliest" if is_new else start))
+
+    def _drop_overwritten(self, offsets: dict[int, int]) -> None:
+        """Partitions whose records before these offsets are not those that were read."""
+        read = {p: End(o, self._epochs[p]) for p, o in offsets.items() if p in self._epochs}
+        if not read:
+            return
+        now = ends_now(self._cluster, self._topic, max(read) + 1)
+        new = self._config._new_consumer
+        while (p := overwritten(self._cluster, self._topic, read, now, new)) is not None:
+            what = (
+                f"partition {p} of topic '{self._topic}' has other records before offset "
+                f"{offsets[p]} than were read of it (an unclean leader election?)"
+            )
+            if not self._config._skips_expired:
+                raise self._fatal(
+                    f"cannot go on: {what}. Set resume_earliest_if_data_expires, or start the "
+                    "pipeline from its beginning"
+                )
+            self._intake.error(f"kafka_input: going on at the oldest record: {what}", fatal=False)
+            del offsets[p], read[p], self._epochs[p]
 
     def _identity(self) -> str:
         """What tells the topic from another one of its name."""
@@ -273,7 +293,7 @@ class _Reading:
             self._consumer.incremental_unassign(
                 [self._kafka.TopicPartition(self._topic, p) for p in self._next]
             )
-            self._next, self._held, self._ended = {}, set(), set()
+            self._next, self._held, self._ended, self._epochs = {}, set(), set(), {}
             self._assign(starts)
         elif self._config._only is None:
             new = [p for p in self._list() if p not in self._next]
@@ -312,8 +332,12 @@ class _Reading:
     def _hand_on(self, messages: list[Message]) -> None:
         values: list[bytes] = []
         kept: list[Message] = []
+        for p, m in {m.partition(): m for m in messages}.items():
+            self._next[p] = m.offset() + 1
+            epoch = m.leader_epoch()
+            if epoch is not None:
+                self._epochs[p] = epoch
         for m in messages:
-            self._next[m.partition()] = m.offset() + 1
             value = m.value()
             if value is not None and self._passes(m):
                 values.append(value)
@@ -337,7 +361,8 @@ class _Reading:
 
     def _position(self) -> Position:
         offsets = {str(p): o for p, o in sorted(self._next.items())}
-        return {"offsets": offsets, "topic": self._id}
+        epochs = {str(p): e for p, e in sorted(self._epochs.items())}
+        return {"offsets": offsets, "topic": self._id, "epochs": epochs}
 
     def _note(self, m: Message, error: KafkaError) -> None:
         name = error.name()
@@ -372,7 +397,7 @@ class _Reading:
         self._intake.error(f"kafka_input: going on at the oldest record: {what}", fatal=False)
         if self._lockstep is not None:
             self._hand_on(self._lockstep.drain(p))
-        tp.offset = low
+        self._epochs.pop(p, None)
         self._consumer.incremental_unassign([self._kafka.TopicPartition(self._topic, p)])
         self._assign({p: low})
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from penstock.io.contracts import SinkUnavailable
 from penstock.io.kafka.client import TRY_S, Cluster
+from penstock.io.kafka.ends import latest_ends
 from penstock.io.kafka.records import END
 
 if TYPE_CHECKING:
@@ -29,15 +30,7 @@ if TYPE_CHECKING:
 BATCH = 10_000
 #: how long nothing may come of a topic that is not at its end
 QUIET_S = 60.0
-_ELECTING = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
 PartKey = tuple[str, ...]
-
-
-class End(NamedTuple):
-    """The offset after a partition's last record, and the epoch of its leader (-1: unknown)."""
-
-    offset: int
-    epoch: int = -1
 
 
 class Piece(NamedTuple):
@@ -85,32 +78,6 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
                 "kafka-transactions.sh"
             )
         time.sleep(0.005)
-
-
-def latest_ends(cluster: Cluster, topic: str, partitions: int, isolation: Any) -> dict[int, End]:
-    """Where each partition ends for readers of that isolation level."""
-    from confluent_kafka.admin import OffsetSpec
-
-    latest: Any = OffsetSpec.latest()
-    wanted = {cluster.kafka.TopicPartition(topic, p): latest for p in range(partitions)}
-    until = time.monotonic() + TRY_S
-    while True:
-        futures = cluster.admin().list_offsets(
-            wanted, isolation_level=isolation, request_timeout=TRY_S
-        )
-        try:
-            found = {tp.partition: f.result(TRY_S + 1) for tp, f in futures.items()}
-            return {p: End(r.offset, epoch_of(r)) for p, r in found.items()}
-        except cluster.kafka.KafkaException as e:
-            # a topic that was just made is not known everywhere yet
-            if e.args[0].name() not in _ELECTING or time.monotonic() > until:
-                raise cluster.translated("looking for the topic's end", e.args[0]) from e
-        time.sleep(0.05)
-
-
-def epoch_of(told: Any) -> int:
-    """The leader's epoch that came with an offset; -1 if none did."""
-    return -1 if told.leader_epoch is None else int(told.leader_epoch)
 
 
 def scan(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from penstock.io.contracts import Marker
-from penstock.io.kafka.reading import End
+from penstock.io.kafka.ends import End
 from penstock.io.outputs.fencing import marker_from_json, marker_to_json
 
 #: open snapshots remembered; more than one only while writers of one connector compete
@@ -61,17 +61,6 @@ class TopicState:
             if now < before:
                 return f"partition {partition} ended at {before} and ends at {now}"
         return ""
-
-    def led_anew(self, ends: Mapping[int, End]) -> dict[int, End]:
-        """Partitions whose leader is another by now, and where they ended: if the new one lacked
-        records, they may be filled up by now with others."""
-        return {
-            p: before
-            for p, before in enumerate(self.ends)
-            if p in ends
-            and -1 not in (before.epoch, ends[p].epoch)
-            and before.epoch < ends[p].epoch
-        }
 
     @staticmethod
     def from_group(text: str | None, ends_of: Callable[[int], Sequence[End]]) -> TopicState:

@@ -13,7 +13,7 @@ transactional id per topic, `penstock.<topic>`, so that all who ever write to th
 each other; whether one may is decided by the state that it finds (`io.outputs.fencing`).
 
 What a partition has lost (an unclean leader election, a cluster restored from a copy) is noticed
-before anything is added to it (`losses`): the state, the group being on another partition, tells
+before anything is added to it (`ends`): the state, the group being on another partition, tells
 which topic it was, where each partition ended and under which leader.
 
 After a lost reply nothing is guessed: the next claim settles the transaction, and the state says
@@ -44,9 +44,9 @@ from typing import TYPE_CHECKING, Any
 from penstock.errors import PenstockError
 from penstock.io.contracts import RESTORED, SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
-from penstock.io.kafka.losses import ends_now, lost, place
+from penstock.io.kafka.ends import End, ends_now, epoch_of, overwritten, place
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
-from penstock.io.kafka.reading import End, Piece, ends_of, epoch_of, scan
+from penstock.io.kafka.reading import Piece, ends_of, scan
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic, is_another
 
@@ -279,7 +279,15 @@ class TopicWriter:
             )
 
     def _lost(self, state: TopicState) -> str:
-        return lost(self._cluster, self.topic, state, self.new_consumer)
+        """In words; "" if nothing is known of it. The topic was just looked at."""
+        cluster, name, ends = self._cluster, self.topic.name, state.ends
+        if is_another(self.topic.id, state.topic):
+            return "it was deleted and made anew"
+        now = ends_now(cluster, name, len(ends)) if ends else {}
+        if shorter := state.lost(now):
+            return shorter
+        p = overwritten(cluster, name, dict(enumerate(ends)), now, self.new_consumer)
+        return "" if p is None else f"partition {p} has other records before {ends[p].offset}"
 
     def claim(self) -> TopicState:
         """Make sure that the topic is claimed; its state, which nobody else changes then without
