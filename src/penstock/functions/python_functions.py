@@ -29,6 +29,7 @@ import ast
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
@@ -37,13 +38,23 @@ import pyarrow as pa
 
 from penstock.data.arrow import arrow_type, column_from_arrow, column_to_arrow
 from penstock.data.batch import Column
-from penstock.data.types import SqlType
-from penstock.errors import RuntimeSqlError
+from penstock.data.types import Kind, SqlType
+from penstock.errors import RuntimeSqlError, UserError
+from penstock.functions import calendar
+from penstock.functions.casts import cast_kernel
 from penstock.functions.definition import Function, Kernel
 
 FILE = "udf.py"
 #: the columns of a call as what the Python function is given
 Spread = Callable[[Sequence[Column], int], list[pa.Array]]
+_MOMENTS = (calendar.FIRST_DAY * calendar.DAY_US, (calendar.LAST_DAY + 1) * calendar.DAY_US - 1)
+#: the least and the greatest value of types that have fewer than their bits
+_LIMITS = {
+    Kind.DATE: (calendar.FIRST_DAY, calendar.LAST_DAY),
+    Kind.TIME: (0, calendar.DAY_US * 1000 - 1),
+    Kind.TIMESTAMP: _MOMENTS,
+    Kind.TIMESTAMP_TZ: _MOMENTS,
+}
 
 
 class PythonFunctions:
@@ -95,7 +106,7 @@ class PythonFunctions:
                 namespace: dict[str, Any] = {"__name__": "udf"}
                 try:
                     exec(self._code, namespace)
-                except Exception as e:
+                except (Exception, SystemExit) as e:
                     raise _failure(FILE, e) from e
                 self._namespace = namespace
         function: Callable[..., Any] = self._namespace[name]
@@ -110,9 +121,8 @@ class PythonFunctions:
                 arrays = spread(args, n)
                 with self._calls:
                     answer = function(*arrays)
-                known = isinstance(answer, pa.Array | pa.ChunkedArray)
-                array = (answer if known else pa.array(answer)).cast(wanted)
-            except Exception as e:
+                array = _as_array(answer, wanted)
+            except (Exception, SystemExit) as e:  # exit() is not to end the server's thread
                 raise _failure(f"function {name}", e) from e
             if isinstance(array, pa.ChunkedArray):
                 array = array.combine_chunks()
@@ -120,9 +130,50 @@ class PythonFunctions:
                 raise RuntimeSqlError(f"function {name} answered {len(array)} rows for {n}")
             if array.null_count and not result.nullable:
                 raise RuntimeSqlError(f"function {name} answered NULL, but RETURNS NOT NULL")
-            return column_from_arrow(result, array)
+            try:
+                return _fitted(result, array)
+            except UserError as e:
+                raise RuntimeSqlError(f"function {name}: {e}") from None
 
         return kernel
+
+
+def _loose(t: SqlType) -> SqlType:
+    """`t` with texts and bytes of any length, as Arrow has them."""
+    kind = {Kind.CHAR: Kind.VARCHAR, Kind.BINARY: Kind.VARBINARY}.get(t.kind, t.kind)
+    has_length = kind in (Kind.VARCHAR, Kind.VARBINARY)
+    children = tuple(map(_loose, t.children))
+    return replace(t, kind=kind, precision=None if has_length else t.precision, children=children)
+
+
+def _fitted(result: SqlType, array: pa.Array) -> Column:
+    """The answer as a column: texts cut and padded as CAST does. Raises UserError for a day or
+    time that there is not."""
+    loose = _loose(result)
+    column = column_from_arrow(loose, array)
+    limits = _LIMITS.get(result.kind)
+    if limits is not None:
+        wrong = (column.values < limits[0]) | (column.values > limits[1])
+        if column.valid is not None:
+            wrong &= column.valid == 1
+        if wrong.any():
+            raise UserError(f"an answer is beyond what a {result.with_nullable(True)} can be")
+    if loose == result:
+        return column
+    fit = cast_kernel(loose, result)([column], len(column))
+    return Column(result, fit.values, column.valid, fit.heaps)
+
+
+def _as_array(answer: Any, wanted: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """What a function answers, as it is declared."""
+    if isinstance(answer, pa.Array | pa.ChunkedArray):
+        return answer.cast(wanted)
+    if not hasattr(answer, "__array__"):
+        answer = list(answer)  # it is read twice, perhaps
+    try:
+        return pa.array(answer, wanted)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array(answer).cast(wanted)  # another type, as numbers for a text
 
 
 def _whole_columns(args: Sequence[Column], n: int) -> list[pa.Array]:
@@ -153,7 +204,7 @@ def _whole(column: Column, n: int) -> pa.Array:
     )
 
 
-def _failure(what: str, e: Exception) -> RuntimeSqlError:
+def _failure(what: str, e: BaseException) -> RuntimeSqlError:
     lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == FILE]
     where = f" at {FILE} line {lines[-1]}" if lines else ""
     return RuntimeSqlError(f"{what}: {type(e).__name__}: {e}{where}")

@@ -39,6 +39,12 @@ def short(x):
 
 def nothing(x):
     return pa.nulls(len(x), pa.int32())
+
+def far(x):
+    return pa.array([10**7] * len(x), pa.int32()).cast(pa.date32())
+
+def leave(x):
+    raise SystemExit("enough")
 """
 TABLE = "CREATE TABLE t (x INT, s VARCHAR);"
 
@@ -63,6 +69,34 @@ def test_a_function_gets_columns_and_answers_one() -> None:
     ]
 
 
+def test_lists_of_every_type_come_back_as_they_were_given() -> None:
+    udf = "".join(f"def {name}(x):\n    return x.to_pylist()\n" for name in "abc")
+    plan = compile_program(
+        "CREATE TABLE t (k INT, u BIGINT UNSIGNED, m MAP<VARCHAR, INT>, r ROW(p INT, q DATE NULL));"
+        "CREATE FUNCTION a(x BIGINT UNSIGNED) RETURNS BIGINT UNSIGNED;"
+        "CREATE FUNCTION b(x MAP<VARCHAR, INT>) RETURNS MAP<VARCHAR, INT>;"
+        "CREATE FUNCTION c(x ROW(p INT, q DATE NULL)) RETURNS ROW(p INT, q DATE NULL);"
+        "CREATE VIEW v AS SELECT k, a(u) AS u, b(m) AS m, c(r) AS r FROM t",
+        udf,
+    )
+    given = [(1, 2**64 - 1, {"a": None, "b": 2}, (1, None)), (2, None, None, None)]
+    batch = batch_from_rows(plan.tables[0].schema, given)
+    ops = np.full(len(given), INSERT, np.uint8)
+    out = compile_circuit(plan).step({"t": [InputBatch(batch.schema, batch.columns, ops)]})["v"]
+    assert sorted(row for row, _ in batch_to_rows(out)) == given
+
+
+def test_an_answer_is_cut_and_padded_to_its_declared_length() -> None:
+    declare = (
+        "CREATE FUNCTION slug(s VARCHAR) RETURNS CHAR(3);"
+        "CREATE FUNCTION both(a VARCHAR, b VARCHAR) RETURNS VARCHAR(2);"
+    )
+    query = "SELECT slug(s) || '|' AS a, both(s, s) AS b FROM t"
+    assert rows(declare, query, [(1, "A")]) == [("a  |", "A")]
+    assert rows(declare, query, [(1, "ABCD")]) == [("abc|", "AB")]
+    assert rows(declare, query, [(1, None)]) == [(None, None)]
+
+
 def test_a_constant_argument_is_a_column_too_and_null_is_seen() -> None:
     declare = "CREATE FUNCTION both(a INT, b INT) RETURNS INT;"
     assert rows(declare, "SELECT both(x, 7) AS a FROM t", [(None, ""), (1, "")]) == [(7,), (1,)]
@@ -76,6 +110,9 @@ def test_a_constant_argument_is_a_column_too_and_null_is_seen() -> None:
         ("short(x INT) RETURNS INT", "short(x)", "answered 1 rows for 2"),
         ("nothing(x INT) RETURNS INT NOT NULL", "nothing(x)", "answered NULL"),
         ("slug(s VARCHAR) RETURNS INT", "slug(s)", "slug: ArrowInvalid"),
+        ("far(x INT) RETURNS DATE", "far(x)", "far: an answer is beyond what a DATE can be"),
+        ("slug(s VARCHAR) RETURNS VARIANT", "slug(s)", "slug: .* not JSON"),
+        ("leave(x INT) RETURNS INT", "leave(x)", "leave: SystemExit: enough"),
     ],
 )
 def test_what_goes_wrong_in_a_function_fails_the_step_and_names_it(
