@@ -602,3 +602,31 @@ def test_totals_that_all_change_are_read_once(monkeypatch: pytest.MonkeyPatch) -
 
     assert len(change) == 2 * n + 1
     assert sum(read) <= n + 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_totals_that_go_on_may_reach_others_that_went_on_before(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_window, "_FIRST", 2)
+    monkeypatch.setattr(running_window, "_MORE", 2)
+    t = schema(o=INTEGER.with_nullable(False), x=INTEGER.with_nullable(False))
+    total = WindowSpec("SUM", (1,), NUMBER, Frame("RANGE", None, 0))
+    specs = [total, replace(total, kind="COUNT", args=())]
+    rng = np.random.default_rng(seed)
+
+    def row(o: int) -> tuple[Any, int]:
+        return ((o, int(rng.integers(-1, 2))), 1)
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*t.fields, Field("s", NUMBER), Field("n", NUMBER)))
+        return c.window(streams["t"], (), [Order(0)], specs, out)
+
+    steps: list[dict[str, list[Any]]] = [{"t": [row(o) for o in range(300)]}]
+    for _ in range(3):
+        # some come to what they were a little later, some never
+        come = [row(int(o)) for o in rng.choice(300, 20, replace=False)]
+        gone = [((o + int(rng.integers(1, 9)), x), -1) for (o, x), _ in come[:15]]
+        steps.append({"t": [*come, *gone]})
+    once = run({"t": t}, build, as_one_step(steps))[0]
+    assert run({"t": t}, build, steps)[0] == once

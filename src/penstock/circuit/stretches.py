@@ -26,13 +26,15 @@ _NONE = np.zeros(0, np.int64), np.zeros(0, np.int64)
 @dataclass(slots=True)
 class Stretches:
     """Parts of partitions that are evaluated anew, in order. `key` and row i of `keys`: the
-    partition; `low`: where it begins, or goes on; `last`: its last change; `width`: rows to be read
-    behind that; `piece`: the number of what came out; `seed`: the row before `low` among `seeds`,
-    or -1, and `was`: that before the changes. `done`: (stretch, piece) of what it has behind it."""
+    partition; `low`: where it begins; `at`: where it goes on; `last`: its last change; `width`:
+    rows to be read behind that; `piece`: the number of what came out; `seed`: the row before `at`
+    among `seeds`, or -1, and `was`: that before the changes. `done`: (stretch, piece) of what it
+    has behind it."""
 
     key: Ids
     keys: tuple[Column, ...]
     low: Places
+    at: Places
     last: Places
     width: Ids
     piece: Ids
@@ -41,15 +43,15 @@ class Stretches:
     seeds: Batch
     done: tuple[Ids, Ids] = _NONE
 
-    def go_on(self, at: Ids, low: Places, seed: Ids, was: Ids, seeds: Batch) -> None:
-        """Those at `at` were evaluated up to before `low`, and go on from rows of `seeds`."""
+    def go_on(self, which: Ids, at: Places, seed: Ids, was: Ids, seeds: Batch) -> None:
+        """Some were evaluated up to before `at`, and go on there from rows of `seeds`."""
         of, pieces = self.done
-        self.done = np.append(of, at), np.append(pieces, self.piece[at])
-        self.piece[at] = NOT_YET
-        self.low.c[at], self.low.d[at] = low.c, low.d
+        self.done = np.append(of, which), np.append(pieces, self.piece[which])
+        self.piece[which] = NOT_YET
+        self.at.c[which], self.at.d[which] = at.c, at.d
         known = len(self.seeds)
-        self.seed[at] = np.where(seed < 0, -1, known + seed)
-        self.was[at] = np.where(was < 0, -1, known + was)
+        self.seed[which] = np.where(seed < 0, -1, known + seed)
+        self.was[which] = np.where(was < 0, -1, known + was)
         self.seeds = concat((self.seeds, seeds))
 
     @property
@@ -71,7 +73,8 @@ class Stretches:
         done = (np.cumsum(is_first) - 1)[of[stays]], pieces[stays]
         return Stretches(
             self.key[first], tuple(take_column(k, first) for k in self.keys),
-            self.low.take(first), self.last.take(last), np.maximum.reduceat(self.width, first),
+            self.low.take(first), self.at.take(first), self.last.take(last),
+            np.maximum.reduceat(self.width, first),
             np.where(first < last, NOT_YET, self.piece[first]), self.seed[first], self.was[first],
             self.seeds, done,
         )  # fmt: skip

@@ -188,7 +188,8 @@ class RunningWindow(Node):
         keys = changes.keys_at(key)
         width, piece = np.full(len(key), _FIRST), np.full(len(key), NOT_YET)
         row, seeds = self._before(keys, low)
-        return Stretches(key, keys, low, last, width, piece, row, row.copy(), seeds)
+        at = low.take(np.arange(len(low)))
+        return Stretches(key, keys, low, at, last, width, piece, row, row.copy(), seeds)
 
     def _before(self, keys: tuple[Column, ...], at: Places) -> tuple[Ids, Batch]:
         """The last row before each place: (which of the rows, -1 if there is none; the rows)."""
@@ -216,7 +217,7 @@ class RunningWindow(Node):
     ) -> Stretches:
         """The stretches after those at `todo` were evaluated; what came out goes to `pieces`."""
         keys = tuple(take_column(k, todo) for k in s.keys)
-        low, width = s.low.take(todo), s.width[todo]
+        low, width = s.at.take(todo), s.width[todo]
         end = ahead_of(self._rows, keys, s.last.take(todo), width)
         is_end = (end.c == TOP) & (end.d == TOP)
         high = self._last_of(end)
