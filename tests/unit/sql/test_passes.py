@@ -381,6 +381,13 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
          "WHERE ts > NOW()", ["Window", "Frontier ts > $bound", "Scan d", "Scan now"]),
         ("SELECT * FROM (SELECT p, RANK() OVER (PARTITION BY p ORDER BY ts) AS r, ts FROM d) "
          "WHERE ts > NOW()", ["Frontier ts > $bound", "Window", "Scan d", "Scan now"]),
+        # a value of groups that are NULL where there is none
+        ("SELECT x FROM a WHERE x > (SELECT 1.2 * AVG(w) FROM c WHERE c.k = a.k)",
+         ["Join inner", "Scan a", "Aggregate by $k0", "Scan c"]),
+        ("SELECT x FROM a WHERE x > (SELECT AVG(w) + COUNT(w) FROM c WHERE c.k = a.k)",
+         ["Filter x > ", "Join inner", "Scan a", "Aggregate by $k0", "Scan c"]),
+        ("SELECT x FROM a WHERE x > (SELECT COUNT(w) FROM c WHERE c.k = a.k)",
+         ["Filter x > ", "Join left", "Scan a", "Aggregate by $k0", "Scan c"]),
         # conditions in other words
         ("SELECT x, z FROM a JOIN b ON x = z OR x IS NULL AND z IS NULL",
          ["Join inner on x <=> z", "Scan a", "Scan b"]),

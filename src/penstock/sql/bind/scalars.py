@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from penstock.data.types import BIGINT, Field, Kind, Schema
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
-from penstock.plan.expressions import Expr, InputRef, Literal
+from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, JoinKind, Node, Project, Values
 from penstock.plan.rewrite import can_fail
 from penstock.sql.bind import build
@@ -120,9 +120,21 @@ def _grouped(frame: Frame, e: Scalar, found: Grouped) -> Expr:
         value = substituted(value, columns)
     else:
         value = frame.column(at + n, e.span)
-    if isinstance(found.empty, Literal) and found.empty.value is None and not is_above:
-        return value
+    if _is_null(found.empty):
+        return value  # of NULLs, where no group was joined, too
     # the first key is NULL only where no group was joined
     nothing = build.is_null(frame.column(at), e.span)
     chosen = build.case([(nothing, found.empty)], value, e.span)
     return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
+
+
+def _is_null(e: Expr) -> bool:
+    """Whether `e`, a constant, is NULL because something in it is."""
+    match e:
+        case Literal(value=value):
+            return value is None
+        case Call(function=f, args=args):
+            return f.strict and any(map(_is_null, args))
+        case Cast(operand=operand):
+            return Kind.VARIANT not in (e.type.kind, operand.type.kind) and _is_null(operand)
+    return False
