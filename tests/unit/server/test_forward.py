@@ -45,7 +45,7 @@ def test_connections_to_a_worker_that_has_ended_are_closed(
             server = await worker(path)
             await asyncio.gather(*(call(path) for _ in range(5)))
             server.close()
-            path.unlink()
+            path.unlink(missing_ok=True)
         last = await worker(tmp_path / "last.sock")
         await call(tmp_path / "last.sock")
         # those of the last: it listens, and both ends of one connection
