@@ -213,6 +213,24 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     assert run({"t": T}, build, as_one_step(history))[0] == expected
 
 
+def test_a_frame_of_the_row_itself_may_be_looked_up_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("FEW", "TIMES", "WIDE"):
+        monkeypatch.setattr(frame_totals, name, 0)
+    spec = WindowSpec("COUNT", (1,), NUMBER, Frame("ROWS", 0, 0))
+    row = (1, 7, 3, *[None] * (len(T.fields) - 3))
+    history = [{"t": [(row, 1)]}, {"t": [(row, 1)]}, {"t": [(row, -2)]}]
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*T.fields, Field("w0", spec.result)))
+        return c.window(streams["t"], (), [Order(2, False, False)], [spec], out)
+
+    for steps in (history[:1], history[:2], history):
+        expected = oracle.window(table(steps, "t"), (), [(2, False, False)], [spec])
+        assert run({"t": T}, build, steps)[0] == expected
+
+
 FRAMES = {
     "range": WindowSpec("SUM", (1,), INTEGER, Frame("RANGE", -5, 0)),
     "rows": WindowSpec("COUNT", (), NUMBER, Frame("ROWS", -3, 2)),

@@ -203,8 +203,9 @@ class FrameTotals(Window):
     def _parts(self, totals: Totals, low: Places, high: Places, rows: Ids) -> _Parts:
         """What is read, and what is not, for frames of rows from `low` to `high`, so many."""
         n = len(low)
-        of = np.arange(n)
-        read: list[_Range] = []
+        of, none = np.arange(n), np.zeros(0, np.int64)
+        # a frame of the row itself reads nothing besides
+        read: list[_Range] = [(none, low.take(none), high.take(none))]
         skipped: list[_Range] = []
         begin = totals.rank(of, low, behind=False) if self._by_row else rows
         end, has_end = Places(np.zeros(n, np.uint64), np.zeros(n, np.uint64)), np.zeros(n, bool)
