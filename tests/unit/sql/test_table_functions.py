@@ -140,7 +140,7 @@ def test_a_session_that_would_end_after_all_years_names_the_row() -> None:
     )
     batch = batch_from_rows(plan.tables[0].schema, [(1, last - dt.timedelta(days=1)), (2, last)])
     ops = np.full(len(batch), INSERT, np.uint8)
-    with pytest.raises(RuntimeSqlError, match=r"view v: the end of a session .* ts = 2534022144"):
+    with pytest.raises(RuntimeSqlError, match=r"view v: the end of a session .* ts = 9999-12-3"):
         compile_circuit(plan).step({"t": [InputBatch(batch.schema, batch.columns, ops)]})
 
 
