@@ -1,21 +1,15 @@
-"""Every answer has the shape that the published OpenAPI document says (contract 0.1, trap 8).
-
-`tests/data/openapi-structure.json` is the structure of that document, without its prose.
-"""
+"""Every answer has the shape that the published OpenAPI document says (contract 0.1, trap 8)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
+from tests.openapi import DOCUMENT, check_body, check_component
 from tests.system.conftest import Pipeline, System
 
-DOCUMENT = json.loads((Path(__file__).parent.parent / "data/openapi-structure.json").read_text())
 PROGRAM = """
 CREATE TABLE t (id INT NOT NULL PRIMARY KEY, v VARCHAR);
 CREATE MATERIALIZED VIEW m WITH ('connectors' = '[{"name": "c", "send_snapshot": true,
@@ -26,21 +20,6 @@ CREATE INDEX by_id ON m (id);
 """
 
 
-def closed(schema: Any) -> Any:
-    """OpenAPI's `nullable` as JSON Schema says it."""
-    if isinstance(schema, list):
-        return [closed(s) for s in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out = {k: closed(v) for k, v in schema.items() if k != "nullable"}
-    if schema.get("nullable"):
-        return {"anyOf": [out, {"type": "null"}]}
-    return out
-
-
-COMPONENTS = {"components": closed(DOCUMENT["components"])}
-
-
 def check(method: str, path: str, status: int, body: Any) -> None:
     """Raise if `body` is not what the document says of this answer."""
     answers = DOCUMENT["paths"][path][method]["responses"]
@@ -48,8 +27,7 @@ def check(method: str, path: str, status: int, body: Any) -> None:
     content = answers[str(status)].get("content", {}).get("application/json")
     if content is None or "schema" not in content:
         return
-    schema = {**COMPONENTS, **closed(content["schema"])}
-    jsonschema.Draft202012Validator(schema).validate(body)
+    check_body(content["schema"], body)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +126,31 @@ def test_programs_are_validated_without_a_pipeline(system: System) -> None:
     # what it defines elsewhere is no part of the question: the answer says what that must be
     program = "CREATE FUNCTION f(x INT) RETURNS INT; CREATE VIEW v AS SELECT f(1) AS y;"
     answer = system.http.post("/validate_program", json={"program_code": program}).json()
-    assert "def f(x):" in answer["Success"]["program_info"]["udf_stubs"]
+    info = answer["Success"]["program_info"]
+    assert "def f(x):" in info["udf_stubs"] and "dataflow" not in info
     for wrong in ({}, {"program_code": 1}, {"ir": "yes"}, {"runtime_version": 5}):
         body = {"program_code": "", **wrong} if wrong else wrong
         answer = system.http.post("/validate_program", json=body)
         assert answer.status_code == 400, wrong
         check("post", "/v0/validate_program", 400, answer.json())
+
+
+def test_a_validated_program_is_told_with_its_warnings_and_if_asked_with_its_dataflow(
+    system: System,
+) -> None:
+    program = (
+        "CREATE TABLE t (a INT, b INT); CREATE FUNCTION f(x INT) RETURNS INT;"
+        "CREATE VIEW v AS SELECT f(a) AS y FROM t WHERE a > 10;"
+    )
+    body = {"program_code": program, "ir": True, "runtime_version": "v0.337.0"}
+    answer = system.http.post("/validate_program", json=body).json()
+    check_component("ProgramInfo", answer["Success"]["program_info"])
+    assert set(answer["Success"]["program_info"]["dataflow"]["mir"]) >= {"t", "v"}
+    check_component("SqlCompilationInfo", answer["Success"]["info"])
+    (warning,) = answer["Success"]["info"]["messages"]
+    assert warning["warning"] and "column b of table t" in warning["message"]
+    refused = system.http.post("/validate_program", json={**body, "runtime_version": "newest"})
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "InvalidRuntimeVersion")
 
 
 def test_texts_and_bytes_have_exactly_the_content_types_that_clients_compare(

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 
 from penstock.errors import UserError
+from penstock.wire.program_config import is_runtime_version
 
 MAX_BODY_BYTES = 64 << 20
 
@@ -42,6 +43,16 @@ async def object_body(request: Request) -> dict[str, Any]:
     if not isinstance(body, Mapping):
         raise UserError("The request body must be a JSON object")
     return dict(body)
+
+
+def refuse_odd_version(body: Mapping[str, Any]) -> None:
+    """Raise unless `runtime_version` in a body, if there is one, may stand for a version."""
+    if not is_runtime_version(body.get("runtime_version")):
+        raise UserError(
+            "'runtime_version' must be null, vX.Y.Z or 40 hexadecimal digits",
+            code="InvalidRuntimeVersion",
+            details={"parameter": "runtime_version"},
+        )
 
 
 def flag(request: Request, name: str, default: bool) -> bool:

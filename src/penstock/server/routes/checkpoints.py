@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from penstock.errors import NotFound, UserError
 from penstock.server.answers import json_response
-from penstock.server.parameters import object_body
+from penstock.server.parameters import object_body, refuse_odd_version
 from penstock.server.site import Call, RouteTable
-from penstock.wire.program_config import is_runtime_version
 
 _SECONDS = 120.0
 
@@ -44,12 +43,7 @@ async def diff(call: Call) -> Response:
     code = body.get("program_code")
     if code is not None and not isinstance(code, str):
         raise UserError("'program_code' must be a string", details={"parameter": "program_code"})
-    if not is_runtime_version(body.get("runtime_version")):
-        raise UserError(
-            "'runtime_version' must be null, vX.Y.Z or 40 hexadecimal digits",
-            code="InvalidRuntimeVersion",
-            details={"parameter": "runtime_version"},
-        )
+    refuse_odd_version(body)
     if code is None and record.program_status != "Success":
         raise NotFound(
             f"The program of pipeline '{record.name}' is not compiled: it is "
