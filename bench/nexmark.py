@@ -75,7 +75,7 @@ def run(only: str | None) -> Iterator[Figure]:
     cuts = np.append(np.arange(0, events, size), events)
     cuts = np.append(cuts, events + np.cumsum(more, dtype=np.int64))
     workers = int(os.environ.get("NEXMARK_WORKERS", "1"))
-    use_threads(workers)
+    use_threads(workers, time.perf_counter)
     few = -(-int(os.environ.get("NEXMARK_JSON", "300000")) // size)
     lines = Lines(min(events, few * size), size)
     load_kernels()  # as a worker process does before anybody asks
@@ -102,7 +102,7 @@ def _one_and_two_workers(plan: ProgramPlan, steps: Steps) -> tuple[float, float]
     took = [0.0, 0.0]
     for step in [{"side_input": [_side_input(plan)]}, *steps]:
         for i, circuit in enumerate(circuits):
-            use_threads(i + 1)
+            use_threads(i + 1, time.perf_counter)
             started = time.perf_counter()
             circuit.step(step)
             took[i] += time.perf_counter() - started
@@ -171,7 +171,7 @@ def _of(
         if figure.bench == f"nexmark/{query}":
             one = figure.value
     if workers == 1:
-        use_threads(2)
+        use_threads(2, time.perf_counter)
         took = _bulk(query, plan, steps[: len(steps) - len(more)])[0]
         use_threads(1)
         name = f"nexmark/{query}/two-workers"

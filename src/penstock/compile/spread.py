@@ -3,30 +3,25 @@
     delta ──► rows 0 … n/2 ──► fn ─┐
          └──► the others   ──► fn ─┴─► one after the other
 
-Python functions of the user are called for a whole delta at once, from one thread. So is what takes
-less than `WORTH_S`, by what a row has taken so far: a comparison or two over some ten thousand rows
-is done before another thread has begun.
+Python functions of the user are called for a whole delta at once, from one thread. So is what is
+done before another thread has begun, such as a comparison or two over some ten thousand rows.
 
 Cost: a copy of what comes out.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
 from penstock.data.batch import Batch
 from penstock.data.gather import concat, slice_batch
-from penstock.data.parallel import in_ranges, is_spread
+from penstock.data.parallel import Gain, in_ranges, is_spread
 from penstock.errors import RuntimeSqlError
 from penstock.functions import python_functions
 from penstock.plan.expressions import Call, Expr, InputRef
 from penstock.plan.rewrite import parts
 
 MapFunction = Callable[[Batch], Batch]
-
-#: seconds of one thread that are worth handing half of to another
-WORTH_S = 1e-3
 
 
 def spread(fn: MapFunction, exprs: Iterable[Expr]) -> MapFunction:
@@ -35,31 +30,25 @@ def spread(fn: MapFunction, exprs: Iterable[Expr]) -> MapFunction:
     if all(isinstance(e, InputRef) for e in exprs) or any(map(_is_users, exprs)):
         return fn
 
-    #: what a row took when there were many
-    seconds_a_row: float | None = None
-
-    def measured(batch: Batch) -> Batch:
-        nonlocal seconds_a_row
-        began = time.thread_time()
-        made = fn(batch)
-        seconds_a_row = (time.thread_time() - began) / len(batch)
-        return made
+    gain = Gain()
 
     def in_parts(batch: Batch) -> Batch:
         if not is_spread(len(batch)):
             return fn(batch)
-        if seconds_a_row is None or seconds_a_row * len(batch) < WORTH_S:
-            return measured(batch)
-        try:
-            made = in_ranges(lambda a, b: measured(slice_batch(batch, a, b)), len(batch))
-        except RuntimeSqlError:
-            # which failure is told must not depend on the number of threads
-            return fn(batch)
-        rows = concat(made)
-        is_normal = batch.consolidated and all(p.consolidated for p in made)
-        return Batch(rows.schema, rows.columns, rows.weights, is_normal)
+        return gain.better(len(batch), lambda: _in_threads(fn, batch), lambda: fn(batch))
 
     return in_parts
+
+
+def _in_threads(fn: MapFunction, batch: Batch) -> Batch:
+    try:
+        made = in_ranges(lambda a, b: fn(slice_batch(batch, a, b)), len(batch))
+    except RuntimeSqlError:
+        # which failure is told must not depend on the number of threads
+        return fn(batch)
+    rows = concat(made)
+    is_normal = batch.consolidated and all(p.consolidated for p in made)
+    return Batch(rows.schema, rows.columns, rows.weights, is_normal)
 
 
 def _is_users(expr: Expr) -> bool:

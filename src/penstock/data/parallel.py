@@ -13,9 +13,11 @@ sorting what spines keep has threads of its own anyway (`penstock.state.spine`).
 
 Look-ups and aggregates are spread in steps of many rows only. A thread that comes out of a kernel
 asks for the GIL and waits until its peer enters one, some 50 µs where a core sleeps; with
-kernels of a tenth of a millisecond that is what a second core saves. Operators in shards by key,
-each with its part of the state, were tried and gained no more in large steps, while those of up to
-1,000 rows took twice as long, as every operator ran for each shard (docs/benchmarks.md).
+kernels of a tenth of a millisecond that is what a second core saves, and more than it saves where
+two processors are threads of one core. So each place tries both ways now and then, by the clock,
+and keeps to one thread unless several were seen to gain there (`Gain`). Operators in shards by
+key, each with its part of the state, were tried and gained no more in large steps, while those of
+up to 1,000 rows took twice as long, as every operator ran for each shard (docs/benchmarks.md).
 
 Kernels, and numpy and Arrow on large arrays, run without the GIL. The number of threads is the
 process's: it runs one pipeline.
@@ -28,6 +30,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from statistics import median
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -40,16 +43,26 @@ MANY_ROWS = 1 << 15
 #: rows whose look-ups are worth several threads: a kernel or two each, and memory is shared
 LOOK_UP_ROWS = 1 << 17
 
+#: several threads gain where they take at most so much of one thread's time
+WORTH = 0.95
+#: each way is tried so often before they are compared; half of that where it is plain
+TRIES = 4
+#: uses of what was found to be better before both are tried again: twice as many each time
+FIRST_PAUSE, LAST_PAUSE = 64, 1024
+
 _threads = 1
+_clock: Callable[[], float] | None = None
 _helpers: ThreadPoolExecutor | None = None
 #: of its own: who works together may ask the helpers for ranges
 _peers: ThreadPoolExecutor | None = None
 _here = threading.local()
 
 
-def use_threads(threads: int) -> None:
-    """Spread work over `threads` from now on, the calling one included."""
-    global _threads, _helpers, _peers
+def use_threads(threads: int, clock: Callable[[], float] | None = None) -> None:
+    """Spread work over `threads` from now on, the calling one included: where that gains by
+    `clock`, in seconds; without one wherever it may be."""
+    global _threads, _clock, _helpers, _peers
+    _clock = clock
     if threads != _threads:
         # helpers that are dropped end when whoever still uses them is done
         several = threads > 1
@@ -85,6 +98,67 @@ def in_ranges(work: Callable[[int, int], T], rows: int) -> list[T]:
         for future in given:
             future.exception()
     return [first, *(future.result() for future in given)]
+
+
+class Gain:
+    """Whether several threads gain at one place, by what both ways took there.
+
+    one ▪ several ▪ one ▪ several … compared ─► the better one, 64 times ─► tried again … 128 …
+
+    By sizes within a factor of two. What is found decides who does the work and nothing else.
+    """
+
+    __slots__ = ("_by_size",)
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, _Trial] = {}
+
+    def better(self, rows: int, several: Callable[[], T], one: Callable[[], T]) -> T:
+        """`several()`, or what comes to the same in one thread."""
+        clock = _clock
+        if clock is None:
+            return several()
+        trial = self._by_size.setdefault(rows.bit_length(), _Trial())
+        spreads = trial.spreads()
+        began = clock()
+        made = several() if spreads else one()
+        trial.note(spreads, (clock() - began) / rows)
+        return made
+
+
+class _Trial:
+    """What both ways take a row, for one size."""
+
+    __slots__ = ("_gains", "_left", "_pause", "_took")
+
+    def __init__(self) -> None:
+        #: seconds a row in one thread and in several, in the trial that is under way
+        self._took: tuple[list[float], list[float]] = ([], [])
+        self._gains = False
+        #: uses until the next trial, which come to nothing while there is one
+        self._left = 0
+        self._pause = FIRST_PAUSE
+
+    def spreads(self) -> bool:
+        one, several = self._took
+        return len(several) < len(one) if not self._left else self._gains
+
+    def note(self, spread: bool, seconds: float) -> None:
+        if self._left:
+            self._left -= 1
+            return
+        self._took[spread].append(seconds)
+        one, several = self._took
+        tries = min(len(one), len(several))
+        if tries < TRIES // 2:
+            return
+        is_plain = max(several) < WORTH * min(one) or min(several) > max(one)
+        if tries < TRIES and not is_plain:
+            return
+        gains = median(several) < WORTH * median(one)
+        self._pause = min(2 * self._pause, LAST_PAUSE) if gains == self._gains else FIRST_PAUSE
+        self._gains, self._left = gains, self._pause
+        self._took = ([], [])
 
 
 def are_many(rows: int) -> bool:

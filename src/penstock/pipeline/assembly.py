@@ -91,7 +91,8 @@ class Assembly:
             )
         self.checkpoint = checkpoint
         self._statistics.storage = None if storage is None else storage.directory
-        use_threads(min(int(settings.runtime.get("workers") or 1), os.cpu_count() or 1))
+        workers = min(int(settings.runtime.get("workers") or 1), os.cpu_count() or 1)
+        use_threads(workers, time.perf_counter)
         files = None if storage is None else storage.state
         limit_mb = settings.runtime.get("max_rss_mb")
         self._statistics.limit_bytes = None if limit_mb is None else limit_mb << 20

@@ -13,8 +13,8 @@ the old one, which answers until the new one has caught up with it.
 
 Invariants: ids are never reused; NULL equals NULL; at most three quarters of the slots are used.
 
-Many rows are looked up by several threads (`penstock.data.parallel`), and those that are not there
-inserted by one, unless most of them were new the last time.
+Many rows are looked up by several threads where that gains (`penstock.data.parallel`), and those
+that are not there inserted by one, unless most of them were new the last time.
 
 Cost: O(rows) expected a look-up, 8 bytes of hash and 8 to 24 of slots a group. What a call still
 pays at once is copying, when the hashes and the key columns double.
@@ -33,7 +33,7 @@ from penstock.data.gather import take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
-from penstock.data.parallel import are_looked_up_in_ranges, in_ranges
+from penstock.data.parallel import Gain, are_looked_up_in_ranges, in_ranges
 from penstock.data.types import SqlType
 from penstock.state.backing import room
 from penstock.state.changes import Arrays, Changes, ChangesPin
@@ -114,6 +114,8 @@ class GroupTable:
         self._count = 0
         #: whether of the rows last looked up most made a group
         self._are_new = False
+        #: of look-ups, and of comparing keys; made when they are needed, as the next is
+        self._gains: tuple[Gain, Gain] | None = None
         #: made when it is needed: most tables live for a step, and a cycle would outlive it
         self._changes: Changes | None = None
 
@@ -153,8 +155,17 @@ class GroupTable:
         """Hash i is that of row rows[i] of `keys`, or of row i."""
         n = len(hashes)
         if are_looked_up_in_ranges(n) and not (inserts and self._are_new):
-            return self._under_in_ranges(hashes, keys, rows, inserts)
+            return self._gain(0).better(
+                n,
+                lambda: self._under_in_ranges(hashes, keys, rows, inserts),
+                lambda: self._under_at_once(hashes, keys, rows, inserts),
+            )
         return self._under_at_once(hashes, keys, rows, inserts)
+
+    def _gain(self, of: int) -> Gain:
+        if self._gains is None:
+            self._gains = Gain(), Gain()
+        return self._gains[of]
 
     def _under_in_ranges(
         self, hashes: U64, keys: Sequence[Column], rows: I64 | None, inserts: bool
@@ -199,11 +210,18 @@ class GroupTable:
         if len(known) < len(ids):
             rows, ids = rows[known], ids[known]
         stored = [c.column() for c in self._columns]
+
+        def compared(a: int, b: int) -> npt.NDArray[np.uint8]:
+            return rows_equal(keys, rows[a:b], stored, ids[a:b])
+
         if are_looked_up_in_ranges(len(ids)):
-            parts = in_ranges(lambda a, b: rows_equal(keys, rows[a:b], stored, ids[a:b]), len(ids))
-            same = np.concatenate(parts)
+            same = self._gain(1).better(
+                len(ids),
+                lambda: np.concatenate(in_ranges(compared, len(ids))),
+                lambda: compared(0, len(ids)),
+            )
         else:
-            same = rows_equal(keys, rows, stored, ids)
+            same = compared(0, len(ids))
         return known[:0] if all_set(same) else known[same == 0]
 
     def _make_room(self, n: int) -> None:

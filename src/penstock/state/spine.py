@@ -45,7 +45,7 @@ from penstock.data.deferred import Part, deferred, gathered
 from penstock.data.gather import concat, concat_columns, slice_column, take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
-from penstock.data.parallel import are_looked_up_in_ranges, in_ranges, side_by_side
+from penstock.data.parallel import Gain, are_looked_up_in_ranges, in_ranges, side_by_side
 from penstock.data.types import Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in
@@ -107,6 +107,8 @@ class Spine:
         self._grows = True
         #: the insertion that is under way: whoever touches the runs waits for it
         self._inserting: Future[Any] | None = None
+        #: of look-ups, and of gathering what they find
+        self._probe_gain, self._take_gain = Gain(), Gain()
         #: whether somebody looked; for the owner, who may set it back
         self.was_read = False
         #: how runs too large for memory are merged (see `penstock.state.spill`)
@@ -262,10 +264,13 @@ class Spine:
             return np.zeros(0, np.int64), empty_batch(self.schema)
         rows = sum(len(a) for a in at)
         needle = at[0] if len(at) == 1 else np.concatenate(at)
+        works = [partial(self._taken, batch, rows) for batch, rows in parts]
         if len(parts) > 1 and are_looked_up_in_ranges(rows):
-            found = side_by_side([partial(self._taken, batch, rows) for batch, rows in parts])
+            found = self._take_gain.better(
+                rows, lambda: side_by_side(works), lambda: [work() for work in works]
+            )
         else:
-            found = [self._taken(batch, rows) for batch, rows in parts]
+            found = [work() for work in works]
         # equal keys: those of the rows are not looked for in memory, where they lie far apart
         of_key = {
             i: _matched(key, needle, self.schema.types[i])
@@ -301,12 +306,19 @@ class Spine:
         if not logs and not self._runs:
             return [], []
         needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
+        at_once = partial(self._matches_of, keys, logs, needles, 0, most)
         if not are_looked_up_in_ranges(n):
-            return self._matches_of(keys, logs, needles, 0, most)
+            return at_once()
+        several = partial(self._matches_in_ranges, keys, logs, needles, most)
+        return self._probe_gain.better(n, several, at_once)
+
+    def _matches_in_ranges(
+        self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, most: int | None
+    ) -> tuple[list[I64], list[Part]]:
         for log in logs:
             log.find(needles[:0])  # its table is made here, not in several threads
         work = partial(self._in_range, keys, logs, needles, most)
-        found = in_ranges(work, n)
+        found = in_ranges(work, len(needles))
         return [at for some, _ in found for at in some], [p for _, some in found for p in some]
 
     def _in_range(

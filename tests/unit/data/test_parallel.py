@@ -14,7 +14,7 @@ from penstock.compile.program import compile_circuit
 from penstock.data import parallel
 from penstock.data.batch import Batch, Column
 from penstock.data.build import batch_to_rows
-from penstock.data.parallel import in_ranges, is_spread, side_by_side, use_threads
+from penstock.data.parallel import Gain, in_ranges, is_spread, side_by_side, use_threads
 from penstock.data.types import BIGINT, VARCHAR, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.plan.expressions import Cast, InputRef
@@ -27,7 +27,6 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything from two rows on is spread."""
     for name in ("LEAST_ROWS", "MANY_ROWS", "LOOK_UP_ROWS"):
         monkeypatch.setattr(parallel, name, 1)
-    monkeypatch.setattr(spread, "WORTH_S", 0.0)
     yield
     use_threads(1)
 
@@ -120,25 +119,76 @@ def test_works_side_by_side_are_done_once_each_and_the_first_failure_is_raised()
     assert sorted(done) == [0, 0, 1, 1, 2, 2, 3, 4, 5, 6]
 
 
-def test_expressions_that_take_no_time_stay_in_one_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+class Work:
+    """What takes as many seconds as is said, by a clock of its own."""
+
+    def __init__(self, one: float, several: float) -> None:
+        self.now, self.one, self.several = 0.0, one, several
+        self.done: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def do(self, way: str) -> str:
+        self.now += self.one if way == "one" else self.several
+        self.done.append(way)
+        return way
+
+    def uses(self, gain: Gain, times: int, rows: int = 100) -> dict[str, int]:
+        """How often each way was gone in so many uses."""
+        self.done.clear()
+        for _ in range(times):
+            gain.better(rows, lambda: self.do("several"), lambda: self.do("one"))
+        return {way: self.done.count(way) for way in ("one", "several")}
+
+
+def test_several_threads_are_used_where_they_were_seen_to_gain() -> None:
+    gain, work = Gain(), Work(one=2.0, several=1.2)
+    use_threads(2, work.clock)
+    # both ways are tried, then the better one is kept to
+    assert work.uses(gain, 68) == {"one": 2, "several": 66}
+    # until both are tried again, when they may have changed
+    work.several = 3.0
+    assert work.uses(gain, 68) == {"one": 66, "several": 2}
+    # what is found again is believed for longer
+    assert work.uses(gain, 2 * (4 + 128)) == {"one": 260, "several": 4}
+    # and what is about the same is not worth it
+    work.several = 1.95
+    assert work.uses(gain, 8 + 512)["several"] == 4
+
+
+def test_large_and_small_steps_are_told_apart() -> None:
+    gain, work = Gain(), Work(one=2.0, several=3.0)
+    use_threads(2, work.clock)
+    assert work.uses(gain, 60)["several"] == 2
+    work.several = 1.0
+    assert work.uses(gain, 60, rows=300)["several"] == 58
+    work.several = 3.0
+    assert work.uses(gain, 8, rows=120)["several"] == 0
+
+
+def test_without_a_clock_all_that_may_be_is_spread() -> None:
+    work = Work(one=1.0, several=9.0)
     use_threads(2)
+    assert work.uses(Gain(), 100) == {"one": 0, "several": 100}
+
+
+def test_expressions_are_spread_where_that_gains() -> None:
     schema = Schema((Field("x", BIGINT),))
     batch = Batch(schema, (Column(BIGINT, np.arange(9)),), np.ones(9, np.int64))
-    sizes: list[int] = []
+    now, sizes = [0.0], []
 
     def fn(rows: Batch) -> Batch:
         sizes.append(len(rows))
+        now[0] += 1.0  # each part takes as long as the whole
         return rows
 
     counted = spread.spread(fn, [Cast(VARCHAR, InputRef(BIGINT, 0))])
-    # the first time nobody knows
-    for worth, seen in ((0.0, [9]), (0.0, [4, 5]), (1e3, [9])):
-        monkeypatch.setattr(spread, "WORTH_S", worth)
+    use_threads(2, lambda: now[0])
+    for seen in ([9], [4, 5], [9], [4, 5], [9], [9]):
+        sizes.clear()
         assert counted(batch).columns[0].values.tolist() == list(range(9))
         assert sorted(sizes) == seen
-        sizes.clear()
 
 
 def test_which_row_failed_does_not_depend_on_the_workers() -> None:

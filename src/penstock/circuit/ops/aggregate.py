@@ -33,7 +33,7 @@ from penstock.circuit.spec import AggregateSpec, Told
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat_columns, take_column
 from penstock.data.masks import positions
-from penstock.data.parallel import are_many, side_by_side
+from penstock.data.parallel import Gain, are_many, side_by_side
 from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.changes import Arrays, Changes
@@ -75,6 +75,8 @@ class Aggregate(Node):
         self._calls = tuple(Call(spec, self._rows) for spec in calls)
         #: where one kernel does what they do
         self._at_once = CallsAtOnce(self._calls) if keys and CallsAtOnce.are(self._calls) else None
+        #: of several threads that share the calls; whether they do in this step
+        self._gain, self._are_shared = Gain(), True
         self._sweep = Sweep()
         self._changes = Changes(self)
         #: groups that the calls have room for
@@ -92,13 +94,22 @@ class Aggregate(Node):
             return self._changed_by((none,))
         if self.inputs[0].more is None:
             rows = self._grouped(self.inputs[0].delta)
-            if self._at_once is not None and (
-                len(self._calls) == 1 or not are_many(len(rows.groups))
-            ):
-                return self._changed_at_once(rows, self._at_once)
-            return self._changed_by((rows,))
+            n = len(rows.groups)
+            one = partial(self._in_this_thread, rows)
+            if len(self._calls) == 1 or not are_many(n):
+                return one()
+            return self._gain.better(n, lambda: self._changed_by((rows,)), one)
         # a total is looked at when all have come: what one batch overflows the next may take back
         return self._changed_by(map(self._grouped, self.inputs[0].batches(), count()))
+
+    def _in_this_thread(self, rows: GroupedRows) -> Batch | None:
+        if self._at_once is not None:
+            return self._changed_at_once(rows, self._at_once)
+        self._are_shared = False
+        try:
+            return self._changed_by((rows,))
+        finally:
+            self._are_shared = True
 
     def _grouped(self, delta: Batch, number: int = 0) -> GroupedRows:
         """`delta`, which is batch `number` of this step."""
@@ -239,7 +250,7 @@ class Aggregate(Node):
     def _of_each_call(self, work: Callable[[int], T], rows: int) -> list[T]:
         """work(i) for every call: each has its own state, so several threads may share them."""
         calls = range(len(self._calls))
-        if len(self._calls) > 1 and are_many(rows):
+        if len(self._calls) > 1 and self._are_shared and are_many(rows):
             return side_by_side([partial(work, i) for i in calls])
         return [work(i) for i in calls]
 
