@@ -222,6 +222,10 @@ class Sink(ABC):
         """Release resources. Must not fail and must not publish anything."""
 
 
+#: characters of what could not be read that a message shows
+_SHOWN = 100
+
+
 @dataclass(frozen=True, slots=True)
 class ParseError:
     """One record that could not be parsed (contract section 3).
@@ -243,6 +247,16 @@ class ParseError:
             if text is not None and not text.isascii():
                 written = text.encode("utf-8", "backslashreplace").decode()
                 object.__setattr__(self, name, written)
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line: where and what, how that reads, what to do."""
+        text = self.invalid_text
+        if text is None or text in self.description:
+            reads = ""
+        else:
+            reads = f"; it reads {text[:_SHOWN]!r}{'…' if len(text) > _SHOWN else ''}"
+        return self.description + reads + (f"; {self.suggestion}" if self.suggestion else "")
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -75,7 +75,7 @@ def _stopping() -> TransientError:
 
 def parse_errors(errors: list[ParseError], count: int) -> UserError:
     """The ParseErrors answer of an ingress request (contract section 3)."""
-    lines = "\n".join(e.description for e in errors)
+    lines = "\n".join(e.sentence for e in errors)
     return UserError(
         f"Errors parsing input data ({count} errors):\n{lines}",
         code="ParseErrors",

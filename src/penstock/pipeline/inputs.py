@@ -26,7 +26,7 @@ import time
 import traceback
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -38,6 +38,8 @@ from penstock.pipeline.frontier import Frontier
 log = logging.getLogger("penstock.pipeline.inputs")
 
 KEPT_ERRORS = 100
+#: of one push; a file in another format than was said is bad in every line
+LOGGED_ERRORS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,7 @@ class InputEndpoint(Intake):
             self.total_bytes += byte_count
             if records:
                 self._frontier.arrive(self.total_records)
-            for e in parsed.errors:
-                self._note_parse_error(e)
+            self._note_parse_errors(parsed.errors)
         self._wake()
 
     def _enqueue(self, push: _Push) -> None:
@@ -237,10 +238,15 @@ class InputEndpoint(Intake):
     def _may_run(self) -> bool:
         return self._is_running() and not self.paused
 
-    def _note_parse_error(self, e: ParseError) -> None:
-        self.num_parse_errors += 1
-        self.parse_errors.append(connector_error(self.num_parse_errors, e.description, e.tag))
-        log.warning("parse_error endpoint=%s error=%s", self.name, e.description)
+    def _note_parse_errors(self, errors: Sequence[ParseError]) -> None:
+        for e in errors:
+            self.num_parse_errors += 1
+            self.parse_errors.append(connector_error(self.num_parse_errors, e.sentence, e.tag))
+        for e in errors[:LOGGED_ERRORS]:
+            log.warning("parse_error endpoint=%s error=%s", self.name, e.sentence)
+        if len(errors) > LOGGED_ERRORS:
+            more = len(errors) - LOGGED_ERRORS
+            log.warning("parse_errors_not_shown endpoint=%s count=%d", self.name, more)
 
     # the pipeline's side
 

@@ -86,6 +86,20 @@ def test_a_header_is_skipped_when_announced() -> None:
         assert rows_of(parsed) == [(1, "a", 1.0)]
     (error,) = parse("id,name,score\n1,a,1\n").errors
     assert (error.event_number, error.field, error.invalid_text) == (1, "id", "id")
+    assert error.suggestion == "set headers=true"
+
+
+def test_a_header_with_the_columns_in_another_order_is_told() -> None:
+    for chunk in (1, 1000):
+        (error,) = parse("id,Score,name\n1,2,3\n", headers="true", chunk=chunk).errors
+        assert "'Score' as field 2, which is read as column 'name'" in error.sentence
+        assert "id,name,score" in error.sentence
+    assert not parse("number,who,how much\n1,2,3\n", headers="true").errors
+
+
+def test_another_delimiter_is_guessed_in_the_error() -> None:
+    (error,) = parse("1;a;1.5\n").errors
+    assert error.suggestion == "set delimiter to ';'"
 
 
 def test_quotes_hide_delimiters_line_breaks_and_quotes() -> None:
@@ -118,7 +132,7 @@ def test_not_null_columns_refuse_empty_fields() -> None:
 def test_bytes_that_are_not_utf8_spoil_only_their_line() -> None:
     parsed = parse(b"1,\xff,1\n2,b,2\n")
     assert rows_of(parsed) == [(2, "b", 2.0)]
-    assert parsed.errors[0].field == "name"
+    assert parsed.errors[0].field == "name" and "0xFF is not UTF-8" in parsed.errors[0].sentence
 
 
 def test_every_type_reads_its_text() -> None:

@@ -208,6 +208,24 @@ def test_a_missing_field_without_a_default_is_an_error_of_its_record() -> None:
     assert error.suggestion
 
 
+@pytest.mark.parametrize(
+    ("config", "record", "hint"),
+    [
+        ({"update_format": "raw"}, '[{"id": 1}, {"id": 2}]', "array=true"),
+        ({"update_format": "raw"}, '{"insert": {"id": 1}}', "update_format=insert_delete"),
+        ({"update_format": "raw"}, '{"payload": {"after": {}}}', "update_format=debezium"),
+        ({"update_format": "debezium"}, '{"after": {"id": 1}}', "schemas.enable=true"),
+        ({}, '{"id": 1}', "update_format=raw"),
+        ({}, '[{"insert": {"id": 1}}]', "; set array=true"),
+    ],
+)
+def test_a_record_of_another_format_is_told_which(
+    config: dict[str, Any], record: str, hint: str
+) -> None:
+    (error,) = parse(record, **config).errors
+    assert hint in error.sentence
+
+
 def test_a_bad_record_takes_no_good_one_with_it() -> None:
     lines = [f'{{"insert": {{"id": {i}}}}}' for i in range(1000)]
     lines[3], lines[500], lines[999] = '{"insert": {"id": "x"}}', '{"insert": {"id": ', "]"

@@ -12,7 +12,7 @@ from penstock.data.batch import INSERT, InputBatch
 from penstock.data.build import batch_from_rows
 from penstock.data.types import BIGINT, schema
 from penstock.errors import UserError
-from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed
+from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, ParseError
 from penstock.pipeline.connectors import output_settings
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.metrics import put_input
@@ -36,6 +36,21 @@ def push(e: InputEndpoint, rows: int, size: int) -> None:
     batch = batch_from_rows(SCHEMA, [(i,) for i in range(rows)])
     ops = np.full(rows, INSERT, np.uint8)
     e.push(Parsed((InputBatch(SCHEMA, batch.columns, ops),)), size)
+
+
+def test_a_bad_record_is_told_with_what_it_reads_and_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    e = endpoint()
+    long = ParseError("record 1, column 'x': a string where an integer is expected", 1, "x",
+                      '"' + "y" * 1000 + '"', suggestion="send a number")  # fmt: skip
+    e.push(Parsed((), (long,)), 9)
+    message = e.parse_errors[0]["message"]
+    assert message.startswith("record 1, column 'x': a string where an integer is expected; it")
+    assert message.endswith("yyy'…; send a number") and len(message) < 250
+    e.push(Parsed((), (long,) * 1000), 9)
+    assert e.num_parse_errors == 1001
+    assert len(caplog.records) < 20 and "count=990" in caplog.text
 
 
 def plan(name: str, **config: Any) -> ConnectorPlan:

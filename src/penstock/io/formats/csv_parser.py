@@ -111,7 +111,7 @@ class CsvParser(Parser):
         for block in blocks:
             text = block
             if self._awaits_header:
-                text = self._after_header(block)
+                text = self._after_header(block, errors)
             if not text or text.isspace():
                 continue
             batch = self._quick(text)
@@ -121,7 +121,7 @@ class CsvParser(Parser):
                 batches.append(batch)
         return Parsed(tuple(batches), tuple(errors), sum(map(len, batches)))
 
-    def _after_header(self, block: bytes) -> bytes:
+    def _after_header(self, block: bytes, errors: list[ParseError]) -> bytes:
         """The block without its first record that is neither blank nor a comment."""
         at = 0
         while at < len(block):
@@ -130,8 +130,27 @@ class CsvParser(Parser):
             at = end
             if line.strip() and not (self._comment and line.startswith(self._comment)):
                 self._awaits_header = False
+                self._check_header(line, errors)
                 break
         return block[at:]
+
+    def _check_header(self, line: bytes, errors: list[ParseError]) -> None:
+        """Fields are taken by their place; a header that has our columns elsewhere is told."""
+        names = self._table.schema.names
+        header: list[str] = next(self._rows(line.decode("utf-8", "replace")), [])
+        for i, (given, name) in enumerate(zip(map(str.strip, header), names, strict=False)):
+            if given.lower() != name.lower() and given.lower() in map(str.lower, names):
+                errors.append(
+                    ParseError(
+                        f"the header has '{given}' as field {i + 1}, which is read as column "
+                        f"'{name}': fields come in the order of the table's columns",
+                        field=name,
+                        invalid_text=line.decode("utf-8", "replace").strip(),
+                        suggestion=f"write them as {self._delimiter.join(names)}, or declare the "
+                        "table's columns in the header's order",
+                    )
+                )
+                return
 
     # the quick reading
 
@@ -242,8 +261,18 @@ class CsvParser(Parser):
             event_number=self._records,
             field=e.field,
             invalid_text=text,
-            suggestion=e.hint,
+            suggestion=e.hint or self._other_dialect(cells),
         )
+
+    def _other_dialect(self, cells: list[str]) -> str | None:
+        """What to set, if a bad record looks as if it were spelt by other options."""
+        names = self._table.schema.names
+        if self._records == 1 and [c.lower() for c in cells] == [n.lower() for n in names]:
+            return "set headers=true"
+        others = [d for d in ",;\t|" if d != self._delimiter and d in cells[0]]
+        if len(cells) == 1 < len(names) and others:
+            return f"set delimiter to {others[0]!r}"
+        return None
 
 
 class _FieldError(Invalid):

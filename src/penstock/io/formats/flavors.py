@@ -162,8 +162,12 @@ def _string(value: Any) -> str:
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:
+        except UnicodeEncodeError as e:
             text = value.encode("utf-8", "replace").decode()
+            if "\udc80" <= value[e.start] <= "\udcff":  # as `surrogateescape` reads such a byte
+                byte = ord(value[e.start]) - 0xDC00
+                problem = f"the byte 0x{byte:02X} is not UTF-8"
+                raise Invalid(problem, text, "convert the data to UTF-8") from None
             raise Invalid("the string holds half of a surrogate pair", text) from None
     return value
 

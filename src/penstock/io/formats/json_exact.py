@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from penstock.data.batch import Column
+from penstock.data.types import Kind
 from penstock.io.contracts import ParseError
 from penstock.io.formats import json_events
 from penstock.io.formats.columns import MISSING, Missing, from_canonical
@@ -50,6 +51,9 @@ class ExactReader:
         self._table.check_operation(op)
         schema = self._table.schema
         if isinstance(row, list):
+            if self._are_rows(row):
+                hint = "set array=true"
+                raise Invalid("an array of rows where a row is expected", spell(row), hint)
             if len(row) != len(schema):
                 raise Invalid(
                     f"a row of {len(row)} values for a table of {len(schema)} columns", spell(row)
@@ -72,6 +76,11 @@ class ExactReader:
                     text = spell(value) if e.text is None else e.text
                     raise _FieldError(field.name, Invalid(e.description, text, e.hint)) from None
         return values
+
+    def _are_rows(self, values: list[Any]) -> bool:
+        """Whether they cannot be the values of one row, as each is an object."""
+        holds_objects = any(t.children or t.kind is Kind.VARIANT for t in self._table.schema.types)
+        return bool(values) and not holds_objects and all(isinstance(v, dict) for v in values)
 
     def rows(self, ops: list[int], rows: list[list[Any]]) -> Rows:
         """The rows that `operations` gave, as columns."""
@@ -116,8 +125,9 @@ class ExactReader:
         ]
         for c, key in enumerate(keys):
             if key is None and not table_.may_lack(op, c):
+                hint = json_events.other_format(shape) or _HINT_LACK
                 raise _FieldError(
-                    schema.names[c], Invalid(f"missing field '{schema.names[c]}'", hint=_HINT_LACK)
+                    schema.names[c], Invalid(f"missing field '{schema.names[c]}'", hint=hint)
                 )
         return lambda row: [MISSING if k is None else row[k] for k in keys]
 

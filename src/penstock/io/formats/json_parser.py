@@ -328,13 +328,13 @@ class _Output:
 
 
 def _update_format(options: Options) -> str:
-    known = ("insert_delete", "raw", "debezium", "weighted", "snowflake", "redis")
-    chosen = options.choice("update_format", "insert_delete", known)
-    if chosen not in known[:3]:
+    known = ("insert_delete", "raw", "debezium")
+    chosen = options.text("update_format", "insert_delete")
+    if chosen in ("weighted", "snowflake", "redis"):
         raise UserError(
             f"json parser: update_format '{chosen}' is not supported for input; "
-            f"use one of {', '.join(known[:3])}",
+            f"use one of {', '.join(known)}",
             code="ConfigError.InputFormatNotSupported",
             details={"option": "update_format", "value": chosen},
         )
-    return chosen
+    return options.choice("update_format", "insert_delete", known)

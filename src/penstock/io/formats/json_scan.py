@@ -114,7 +114,9 @@ def _may_go_on(text: str, error: Exception) -> bool:
 
 def _invalid(text: str, pos: int, error: Exception) -> Invalid:
     if isinstance(error, json.JSONDecodeError):
-        problem = f"{error.msg} at character {error.pos - pos + 1} of the record"
+        problem = (
+            f"{error.msg.removesuffix(' at')} at character {error.pos - pos + 1} of the record"
+        )
     elif isinstance(error, RecursionError):
         problem = "it is nested too deeply"
     else:
