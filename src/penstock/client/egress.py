@@ -17,18 +17,17 @@ Not here: the wire format (`penstock.io.outputs.http_egress`).
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
+from penstock.client.rows import Row, frozen, parsed
 from penstock.errors import TransientError, UserError
-
-Row = tuple[tuple[str, Any], ...]
 
 #: seconds before a stream is asked for again, twice as long each time it brings no snapshot
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 5.0
@@ -49,7 +48,8 @@ class EgressReader:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = f"{base_url.rstrip('/')}/v0/pipelines/{pipeline}/egress/{view}"
+        place = f"{quote(pipeline, safe='')}/egress/{quote(view, safe='')}"
+        self._url = f"{base_url.rstrip('/').removesuffix('/v0')}/v0/pipelines/{place}"
         self._headers = dict(headers or {})
         self._cond = threading.Condition()
         self._shown: Counter[Row] = Counter()
@@ -134,7 +134,7 @@ class EgressReader:
         into = self._shown if self._aside is None else self._aside
         for kind, sign in (("delete", -1), ("insert", 1)):
             if kind in event:
-                row = _frozen(event[kind])
+                row = frozen(event[kind])
                 into[row] += sign
                 if into[row] == 0:
                     del into[row]
@@ -178,17 +178,13 @@ class EgressReader:
             self._response = response
             if response.status_code != 200:
                 refusal = f"{response.status_code}: {response.read().decode()}"
-                is_passing = response.status_code >= 500 or response.status_code == 429
+                is_passing = response.status_code >= 500 or response.status_code in (410, 429)
                 raise TransientError(refusal) if is_passing else UserError(refusal)
             for line in _lines(response):
-                self.take(json.loads(line))
+                self.take(parsed(line))
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:
     for line in response.iter_lines():
         if line.strip():
             yield line
-
-
-def _frozen(row: Mapping[str, Any]) -> Row:
-    return tuple((k, json.dumps(v) if isinstance(v, list | dict) else v) for k, v in row.items())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.client.kafka import Row, ViewAssembler, decode_json
+from penstock.client.assembler import ViewAssembler, decode_json
+from penstock.client.rows import Row, frozen
 from penstock.io.kafka import records
 from tests.examples import examples
 
@@ -118,6 +120,52 @@ def test_records_lost_from_a_step_hold_the_view_until_a_snapshot_mends_it() -> N
         feed(assembler, 0, record)
 
     assert assembler.shown == Counter([row(7)])
+
+
+def test_steps_whose_snapshot_has_gone_are_not_shown_until_the_next_one() -> None:
+    topic = Topic(1, random.Random(0))
+    topic.snapshot(1, [1, 2])
+    topic.step(1, 5, [("insert", 3)])
+    (log,) = topic.partitions
+    del log[:-2]  # as retention does
+    assembler = ViewAssembler(is_from_beginning=False)
+    assert not any(feed(assembler, 0, record) for record in log)
+    assert (assembler.generation, assembler.lacks_snapshot_of) == (0, 1)
+    log.clear()
+    topic.snapshot(2, [7])
+    topic.step(2, 6, [("insert", 8)])
+    for record in log:
+        feed(assembler, 0, record)
+    assert assembler.shown == Counter([row(7), row(8)]) and assembler.lacks_snapshot_of is None
+
+
+def test_steps_of_a_later_snapshot_do_not_change_an_earlier_one() -> None:
+    topic = Topic(1, random.Random(0))
+    topic.snapshot(1, [1, 2])
+    topic.step(4, 5, [("insert", 3)])
+    assembler = ViewAssembler()
+    for record in topic.partitions[0]:
+        feed(assembler, 0, record)
+    assert assembler.shown == Counter([row(1), row(2)])
+
+
+def test_a_topic_without_snapshots_is_the_sum_of_its_steps() -> None:
+    topic = Topic(1, random.Random(0))
+    topic.step(1, 1, [("insert", 1), ("insert", 2)])
+    topic.step(2, 2, [("delete", 1)])
+    assembler = ViewAssembler()
+    for record in topic.partitions[0]:
+        feed(assembler, 0, record)
+    assert assembler.shown == Counter([row(2)])
+
+
+def test_rows_that_differ_in_the_last_digit_are_two() -> None:
+    record = b"""{"insert": {"x": 12345678901234567890.12, "y": [0.10]}}
+                 {"insert": {"x": 12345678901234567890.13, "y": [0.10]}}"""
+    first, second = [row for row, _ in decode_json(record)]
+    assert first != second
+    assert first == (("x", Decimal("12345678901234567890.12")), ("y", "[0.10]"))
+    assert frozen({"a": {"b": [1, None, 'c"', True]}}) == (("a", '{"b": [1, null, "c\\"", true]}'),)
 
 
 def test_records_of_others_are_left_alone() -> None:

@@ -22,7 +22,9 @@ The reader's rule, which makes it atomic (read committed, from the beginning):
 * begin of generation g: forget what this partition has of other attempts at generations up to g,
   unless their end was read;
 * end: what is shown becomes the records of that attempt, all at once;
-* step: its records are applied to what is shown;
+* step: its records are applied to what is shown, if that is of its generation; else its snapshot
+  has gone (retention), and it is nothing without (a topic of a connector in follow mode has no
+  ends at all, and is the sum of its steps as long as none has gone);
 * a complete end overtakes whatever is incomplete before it: that is how a reset mends a topic
   from which records were lost.
 Records without these headers are not ours. A snapshot without an end is never shown.
