@@ -89,10 +89,13 @@ class TargetReading:
             if not self.cond.wait_for(lambda: s.shows(hold.step), timeout_s):
                 waiting_for = s.waiting_for
                 detail = "" if waiting_for is None else f", waiting for: {waiting_for.value}"
+                why = "it may have much to deliver: try again later"
+                if s.unhealthy is not None:
+                    why = f"its target does not take what is delivered: {s.unhealthy}"
                 raise Conflict(
                     f"output connector '{s.name}' is not at step {hold.step} after {timeout_s:g} s "
                     f"(it is {s.phase.value}{detail}), so its target cannot be compared with the "
-                    "view: try again when it follows",
+                    f"view; {why}",
                     code="ConnectorBehind",
                 )
             hold.is_still = True

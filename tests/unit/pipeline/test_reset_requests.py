@@ -332,7 +332,8 @@ def test_a_target_that_does_not_get_there_is_not_compared(bench: Bench) -> None:
     bench.target.failures = [("begin", False)] * 50
     out.request_reset()
     bench.send((1, "a"))
-    with pytest.raises(Conflict, match="is not at step"):
+    wait_until(lambda: out.unhealthy is not None)
+    with pytest.raises(Conflict, match=r"is not at step.*begin failed"):
         audit(bench, out, timeout_s=0.2)
     bench.target.failures = []
     bench.settle(out)
