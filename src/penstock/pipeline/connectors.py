@@ -40,8 +40,8 @@ def make_input(
     kind = INPUTS.get(transport.get("name", ""))
     if kind is None:
         raise UserError(
-            f"connector '{plan.endpoint}': unknown input transport "
-            f"'{transport.get('name')}': expected one of {', '.join(sorted(INPUTS))}",
+            f"connector '{plan.endpoint}': input transport '{transport.get('name')}' is not "
+            f"supported: use one of {', '.join(sorted(set(INPUTS) - {'clock'}))}",
             code="ConfigError.UnknownInputTransport",
         )
     table = next(t for t in program.tables if t.name == plan.relation)
@@ -156,8 +156,8 @@ def make_output(
     kind = OUTPUTS.get(transport.get("name", ""))
     if kind is None:
         raise UserError(
-            f"connector '{plan.endpoint}': unknown output transport "
-            f"'{transport.get('name')}': expected one of {', '.join(sorted(OUTPUTS))}",
+            f"connector '{plan.endpoint}': output transport '{transport.get('name')}' is not "
+            f"supported: use one of {', '.join(sorted(OUTPUTS))}",
             code="ConfigError.UnknownOutputTransport",
         )
     view = next(v for v in program.views if v.name == plan.relation)

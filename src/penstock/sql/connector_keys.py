@@ -131,6 +131,13 @@ ENCODERS: Mapping[str, Mapping[str, Shape]] = {
         "cdc_field": _text, "threads": _integer,
     },
 }  # fmt: skip
+#: the transports that there are; a program with another one compiles, and does not start
+SUPPORTED = frozenset({*TRANSPORTS, *OPEN_TRANSPORTS, "null_output"})
+#: attributes that mean nothing on the other side (7.2), without those that are refused there
+_OF_INPUTS = ("labels", "start_after", "max_queued_bytes", "max_batch_size",
+              "max_worker_batch_size")  # fmt: skip
+_OF_OUTPUTS = ("send_snapshot", "enable_output_buffer", "max_output_buffer_time_millis",
+               "max_output_buffer_size_records")  # fmt: skip
 #: attributes of every connector (7.2); others are tolerated, unless they look like one of these
 ATTRIBUTES = (
     "name", "transport", "format", "index", "mode", "send_snapshot", "soft_delete", "paused",
@@ -146,6 +153,10 @@ def odd_keys(entry: Mapping[str, Any], label: str, is_input: bool) -> Iterator[s
     for key in entry:
         if key not in ATTRIBUTES and get_close_matches(key, ATTRIBUTES, n=1, cutoff=0.75):
             yield f"{label}: unknown key {key!r}{_hint(key, ATTRIBUTES)}"
+    side, others = ("input", _OF_OUTPUTS) if is_input else ("output", _OF_INPUTS)
+    for key in others:
+        if entry.get(key) is not None:
+            yield f"{label}: {key!r} means nothing to an {side} connector; remove it"
     formats = PARSERS if is_input else ENCODERS
     for part, closed in (("transport", TRANSPORTS), ("format", formats)):
         given = entry.get(part)
@@ -160,6 +171,17 @@ def odd_keys(entry: Mapping[str, Any], label: str, is_input: bool) -> Iterator[s
             elif own and is_ill_typed(own.get(key, _any), value):
                 wanted = _MUST_BE[own[key]]
                 yield f"{part} of {label}: {key!r} must be {wanted}, not {json_type(value)}"
+
+
+def not_supported(name: str, label: str, is_input: bool) -> str | None:
+    """What is to be warned of, if the transport is one of the contract's that we have not."""
+    if name in SUPPORTED:
+        return None
+    right = sorted(n for n in SUPPORTED if n.endswith("_output") is not is_input)
+    return (
+        f"{label} uses {name}, which is not supported: the pipeline will not start; supported "
+        f"are {', '.join(right)}"
+    )
 
 
 def is_ill_typed(shape: Shape, value: Any) -> bool:

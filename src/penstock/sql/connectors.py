@@ -21,7 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from penstock.plan.nodes import ConnectorPlan
-from penstock.sql.connector_keys import json_type, odd_keys
+from penstock.sql.connector_keys import json_type, not_supported, odd_keys
 
 INPUT_TRANSPORTS: tuple[str, ...] = (
     "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
@@ -163,6 +163,8 @@ def _transport(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[P
     right: tuple[str, ...] = INPUT_TRANSPORTS if owner.is_table else OUTPUT_TRANSPORTS
     wrong: tuple[str, ...] = OUTPUT_TRANSPORTS if owner.is_table else INPUT_TRANSPORTS
     if name in right:
+        if missing := not_supported(name, label, owner.is_table):
+            yield Problem(missing, INVALID, warning=True)
         return
     if name in wrong:
         direction, other = ("input", "output") if owner.is_table else ("output", "input")
@@ -179,9 +181,9 @@ def _transport(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[P
 
 def _format(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Problem]:
     form = entry.get("format")
+    transport = entry.get("transport")
+    name = transport.get("name") if isinstance(transport, dict) else None
     if form is None:
-        transport = entry.get("transport")
-        name = transport.get("name") if isinstance(transport, dict) else None
         if name in INPUT_TRANSPORTS + OUTPUT_TRANSPORTS and name not in INTEGRATED:
             yield Problem(f'{label} needs a "format", as {name} moves bytes', GENERATION)
         return
@@ -189,6 +191,8 @@ def _format(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[Prob
         yield Problem(f'format of {label} must be {{"name": …, "config": …}}', GENERATION)
         return
     yield from _config(form, f"format of {label}")
+    if name in INTEGRATED and name != "null_output":  # which elsewhere needs one
+        yield Problem(f"format of {label} means nothing to {name}; remove it", INVALID, True)
     if form["name"] not in FORMATS:
         known = ", ".join(FORMATS)
         yield Problem(

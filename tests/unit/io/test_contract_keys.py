@@ -22,6 +22,7 @@ from penstock.sql.connector_keys import (
     ENCODERS,
     OPEN_TRANSPORTS,
     PARSERS,
+    SUPPORTED,
     TRANSPORTS,
     Shape,
     is_ill_typed,
@@ -242,6 +243,10 @@ def test_a_key_of_the_contract_is_on_its_page(name: str, key: str) -> None:
 def known_to_the_compiler(name: str) -> Mapping[str, Shape] | None:
     what, _, side = name.partition(" ")
     return {"parser": PARSERS, "encoder": ENCODERS}.get(side.split(" ")[0], TRANSPORTS).get(what)
+
+
+def test_the_compiler_knows_which_transports_there_are() -> None:
+    assert {*INPUTS, *OUTPUTS} - {"clock"} == SUPPORTED
 
 
 @pytest.mark.parametrize("name", TABLE)

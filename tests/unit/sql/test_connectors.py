@@ -226,6 +226,10 @@ def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any
                                                          "buffer_size_bytes": "${env:SIZE}"}}},
          None),
         ({"comment": "ours"}, None),
+        ({"enable_output_buffer": True}, "'enable_output_buffer' means nothing to an input connec"),
+        ({"transport": {"name": "s3_input", "config": {}}},
+         "s3_input, which is not supported: the pipeline will not start; supported are datagen,"),
+        ({"transport": {"name": "datagen"}}, "format of connector c of table t means nothing to"),
         ({"transport": {"name": "kafka_input", "config": {"topic": "x", "linger.ms": "5"}}}, None),
     ],
 )  # fmt: skip
@@ -240,4 +244,21 @@ def test_a_key_that_nobody_knows_or_of_a_wrong_type_is_warned_of(
     assert [(p.error_type, p.warning) for p in problems] == (
         [("Invalid configuration", True)] if message else []
     )
+    assert not message or message in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"labels": ["a"]}, "'labels' means nothing to an output connector"),
+        ({"max_batch_size": 5}, "'max_batch_size' means nothing to an output connector"),
+        ({"transport": {"name": "dynamodb_output", "config": {}}}, "dynamodb_output, which is not"),
+        ({"format": {"name": "json"}}, None),
+    ],
+)
+def test_what_an_output_connector_passes_over_is_warned_of(entry: Any, message: str | None) -> None:
+    good = {"name": "c", "transport": {"name": "null_output"}}
+    _, problems = parse_connectors(json.dumps([{**good, **entry}]), Owner("v", False))
+
+    assert [p.warning for p in problems] == ([True] if message else [])
     assert not message or message in problems[0].message
