@@ -191,6 +191,8 @@ class KeyCounts:
 
     def _forget(self) -> None:
         """Drop the keys whose count is zero or that are over, if they are many."""
+        if self._sweep.can_wait(len(self._table), self._are_in_use):
+            return
         over = self.is_over(self._table.keys())
         counted = self._totals[: len(self._table)] != 0
         kept = np.flatnonzero(counted if over is None else counted & ~over)
@@ -198,6 +200,11 @@ class KeyCounts:
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)
             self._changes.renumbered()
+
+    def _are_in_use(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        counted: npt.NDArray[np.bool_] = self._totals[ids] != 0
+        over = self.is_over(self._table.take(ids))
+        return counted if over is None else counted & ~over
 
     def parts(self) -> Mapping[str, Part]:
         return {"keys": self._table, "counts": self._changes}

@@ -9,7 +9,7 @@ what it emits.
 Ids whose entries went back to zero are dropped by renumbering, once they are half of all
 (`Sweep`), so churn does not pile up.
 
-Cost: O(|delta|); growth doubles; sweeping is amortised O(1) per new id.
+Cost: O(|delta|); growth is in place where that is possible; sweeping is amortised O(1) per new id.
 """
 
 from __future__ import annotations
@@ -21,20 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.kernel import kernel
-from penstock.state.backing import room
+from penstock.state.backing import longer, room
 from penstock.state.groups import GroupTable
 
 Ids = npt.NDArray[np.int64]
 
 
 def grown(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any]:
-    """`array` if it has room for `rows` entries, else a copy at least twice as long."""
-    if array.shape[0] >= rows:
-        return array
-    capacity = max(16, rows, 2 * array.shape[0])
-    bigger = room((capacity, *array.shape[1:]), array.dtype, fill)
-    bigger[: array.shape[0]] = array
-    return bigger
+    """`array` with room for `rows` entries (see `longer`)."""
+    return array if array.shape[0] >= rows else longer(array, rows, fill)
 
 
 def moved(array: npt.NDArray[Any], old: Ids, new: Ids) -> npt.NDArray[Any]:
@@ -112,7 +107,8 @@ class Serials:
 
 
 class Sweep:
-    """When to look for ids that stand for nothing any more: each time their number doubled."""
+    """When to look for ids that stand for nothing any more: each time their number doubled, if it
+    does not show in some of them that most are in use. To look at all takes as long as steps."""
 
     def __init__(self, first: int = 1024) -> None:
         self._first = self._due_at = first
@@ -120,11 +116,27 @@ class Sweep:
     def is_due(self, ids: int) -> bool:
         return ids >= self._due_at
 
+    def can_wait(self, ids: int, in_use: Callable[[Ids], npt.NDArray[np.bool_]]) -> bool:
+        """Whether so many of the ids stand for something that the look is put off, by some that
+        lie everywhere; `in_use` says which of them do."""
+        if ids < 16 * _SAMPLE:
+            return False
+        at = np.arange(_SAMPLE) * _ODD % ids
+        waits = int(np.count_nonzero(in_use(at))) > _MOST_IN_USE * _SAMPLE
+        if waits:
+            self._due_at = 2 * ids
+        return waits
+
     def is_worth_it(self, kept: int, ids: int) -> bool:
         """Whether to renumber; either way the next look is put off."""
         worth = 2 * kept <= ids
         self._due_at = max(self._first, 2 * (kept if worth else ids))
         return worth
+
+
+#: ids that are looked at before all are; a factor that spreads them; how many of them in use
+#: say that not half of all are free
+_SAMPLE, _ODD, _MOST_IN_USE = 4096, 0x9E3779B1, 0.6
 
 
 class Touched:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, over_for_all
@@ -72,6 +73,8 @@ class TwoTotals(Node):
 
     def _forget(self) -> None:
         """Drop the rows that are in neither input or that are over, if they are many."""
+        if self._sweep.can_wait(len(self._table), self._are_in_use):
+            return
         in_use = self._totals[: len(self._table)].any(axis=1)
         over = over_for_all(self.expiries, dict(enumerate(self._table.keys())))
         kept = np.flatnonzero(in_use if over is None else in_use & ~over)
@@ -79,6 +82,11 @@ class TwoTotals(Node):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)
             self._changes.renumbered()
+
+    def _are_in_use(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        in_use: npt.NDArray[np.bool_] = (self._totals[ids] != 0).any(axis=1)
+        over = over_for_all(self.expiries, dict(enumerate(self._table.take(ids))))
+        return in_use if over is None else in_use & ~over
 
     def parameters(self) -> tuple[Any, ...]:
         return ()

@@ -1,7 +1,7 @@
 """Columns that grow at the end: the keys of a group table.
 
-Appending is amortised O(rows appended): buffers double. `column()` is a view of what is there; it
-stays valid and unchanged when more is appended.
+Appending is amortised O(rows appended): buffers grow where they are, or double. `column()` is a
+view of what is there; it stays valid and unchanged when more is appended.
 
 Long strings are copied into heaps of the column's own, each twice as large as the one before, so
 that a few keys of a batch do not keep the whole batch's bytes alive and heaps stay few.
@@ -16,7 +16,7 @@ from penstock.data.batch import Array, Column
 from penstock.data.heap import Heap
 from penstock.data.types import SqlType
 from penstock.data.views import MAX_HEAP_BYTES, long_lengths, relocate
-from penstock.state.backing import room
+from penstock.state.backing import longer, room
 
 FIRST_HEAP_BYTES = 1 << 12
 LARGEST_HEAP_BYTES = 1 << 26
@@ -41,25 +41,18 @@ class GrowingColumn:
         n = self._n + len(rows)
         self._column = None
         if n > len(self._values):
-            self._grow(max(n, 2 * len(self._values)))
+            self._values = longer(self._values, n)
         if rows.heaps:
             self._texts.copy(np.ascontiguousarray(rows.values), self._values[self._n : n])
         else:
             self._values[self._n : n] = rows.values
         if rows.valid is not None and self._valid is None:
-            self._valid = np.ones(len(self._values), np.uint8)
+            self._valid = np.ones(n, np.uint8)
+        if self._valid is not None and n > len(self._valid):
+            self._valid = longer(self._valid, n, 1)
         if self._valid is not None:
             self._valid[self._n : n] = 1 if rows.valid is None else rows.valid
         self._n = n
-
-    def _grow(self, capacity: int) -> None:
-        values = room((capacity, *self._values.shape[1:]), self._values.dtype)
-        values[: self._n] = self._values[: self._n]
-        self._values = values
-        if self._valid is not None:
-            valid = room(capacity, np.uint8, 1)
-            valid[: self._n] = self._valid[: self._n]
-            self._valid = valid
 
     def load(self, rows: Column) -> None:
         """Hold exactly `rows`; their arrays are taken over."""

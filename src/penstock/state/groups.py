@@ -5,8 +5,8 @@
 Every hash match is compared with the stored key. A key whose hash is taken by another key looks
 under the next hash of a chain, h → mix(h) → …, the same for whoever comes later.
 
-Growth is spread over the insertions: past half full, a table of twice the slots is filled beside
-the old one, which answers until the new one has caught up with it.
+Growth is spread over the insertions: past two fifths full, a table of twice the slots is filled
+beside the old one, which answers until the new one has caught up with it.
 
     slots    ■■■■■■■■■■■■□□□□□□□□     next   ■■■■■■□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□□
              all groups                      groups 0 .. filled
@@ -16,13 +16,14 @@ Invariants: ids are never reused; NULL equals NULL; at most three quarters of th
 Many rows are looked up by several threads where that gains (`penstock.data.parallel`), and those
 that are not there inserted by one, unless most of them were new the last time.
 
-Cost: O(rows) expected a look-up, 8 bytes of hash and 8 to 24 of slots a group. What a call still
-pays at once is copying, when the hashes and the key columns double.
+Cost: O(rows) expected a look-up, 8 bytes of hash and 8 to 24 of slots a group. Hashes and keys grow
+where they are (`penstock.state.backing.longer`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import Gain, are_looked_up_in_ranges, in_ranges
 from penstock.data.types import SqlType
-from penstock.state.backing import room
+from penstock.state.backing import LARGE_BYTES, is_in_file, longer, populated, room
 from penstock.state.changes import Arrays, Changes, ChangesPin
 from penstock.state.columns import GrowingColumn
 from penstock.state.storage import StateStore
@@ -43,8 +44,9 @@ from penstock.state.storage import StateStore
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-#: groups entered into the next table: a row inserted, and a call besides. From half to three
-#: quarters full there come size / 4 rows, and 3 / 4 size groups have to be entered by then.
+#: groups entered into the next table: a row inserted, and a call besides. From two fifths to three
+#: quarters full there come size / 3 rows, and 3 / 4 size groups have to be entered by then; more a
+#: row where the memory of a large table was long in coming.
 FILL_PER_ROW = 4
 FILL_PER_CALL = 256
 #: slots that the processor has at hand anyway
@@ -110,6 +112,8 @@ class GroupTable:
         self._slots = np.zeros(32, np.int32)
         self._next: npt.NDArray[np.int32] | None = None
         self._filled = 0
+        #: until the next table's memory is there, where it is much
+        self._coming: Future[None] | None = None
         self._stored = np.zeros(16, np.uint64)
         self._count = 0
         #: whether of the rows last looked up most made a group
@@ -228,21 +232,24 @@ class GroupTable:
         """Room for `n` more groups, and a share of the work for the next larger table."""
         most = self._count + n
         if most > len(self._stored):
-            stored = room(max(most, 2 * len(self._stored)), np.uint64)
-            stored[: self._count] = self._stored[: self._count]
-            self._stored = stored
+            self._stored = longer(self._stored, most)
         size = len(self._slots)
         if 4 * most > 3 * size:
             # no time to spread it: this very call may overfill the old table
-            self._next, self._filled = _empty_slots(most), 0
+            self._next, self._filled, self._coming = _empty_slots(most), 0, None
             share = self._count
-        elif self._next is None and 2 * most > size:
+        elif self._next is None and 5 * most > 2 * size:
             self._next, self._filled = _empty_slots(most), 0
+            if self._next.nbytes >= LARGE_BYTES and not is_in_file(self._next):
+                self._coming = populated(self._next.view(np.uint8))
             share = 0
         else:
             share = FILL_PER_CALL
-        if self._next is not None:
-            stop = min(self._count, self._filled + share + FILL_PER_ROW * n)
+        if self._coming is not None and self._coming.done():
+            self._coming = None
+        if self._next is not None and self._coming is None:
+            left = -(-(self._count - self._filled) // max(1, 3 * size // 4 - self._count))
+            stop = min(self._count, self._filled + share + max(FILL_PER_ROW, left) * n)
             _fill(self._stored, self._filled, stop, self._next)
             self._filled = stop
             if stop == self._count:

@@ -9,8 +9,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from penstock.compile.program import compile_circuit
@@ -18,9 +20,12 @@ from penstock.data.batch import INSERT, Array, Column, InputBatch
 from penstock.sql.program import compile_program
 from penstock.state import backing
 from penstock.state.backing import (
+    AHEAD,
     LARGE_BYTES,
     LARGE_PAGE,
     is_in_file,
+    longer,
+    populated,
     room,
     use_files,
     use_memory,
@@ -97,6 +102,71 @@ def test_a_system_without_large_pages_has_others(
     else:
         monkeypatch.setattr(backing, "LARGE_PAGE", 1 << 60)
     assert len(room(LARGE_BYTES, np.uint8, 1)) == LARGE_BYTES
+
+
+def address(array: npt.NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def test_a_large_array_grows_where_it_is_and_no_step_copies_it() -> None:
+    entries = LARGE_BYTES // 24 + 1
+    small = room((entries // 4, 3), np.uint64)
+    small[:] = np.arange(entries // 4)[:, None]
+    array = longer(small, entries, fill=9)
+    where, seen = address(array), array[: len(small)]
+    assert len(array) >= entries and (array[: len(small)] == small).all()
+    for _ in range(10):
+        before = len(array)
+        array[-1] = before
+        array = longer(array, before + 1, fill=9)
+        assert address(array) == where and len(array) > before
+        assert (array[before - 1] == before).all() and (array[before:] == 9).all()
+    # whoever had it still sees what was in it
+    assert (seen == small).all() and array.flags.c_contiguous
+
+
+def test_only_the_whole_of_an_array_grows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backing, "LEAST_AHEAD", 1)
+    array = longer(room(LARGE_BYTES // 4, np.int64), LARGE_BYTES // 4 + 1)
+    array[:] = 5
+    for part in (array[: LARGE_BYTES // 8], array[1:], array.view(np.uint8)[:-8].view(np.int64)):
+        copy = longer(part, len(part) + 1)
+        assert not np.shares_memory(copy, array)
+        assert (copy[: len(part)] == 5).all() and not copy[len(part) :].any()
+    # and not beyond what there is
+    beyond = longer(array, 2 * AHEAD * len(array))
+    assert not np.shares_memory(beyond, array) and (beyond[: len(array)] == 5).all()
+    assert not beyond[len(array) : 2 * len(array)].any()
+
+
+def test_an_array_that_has_grown_into_the_size_of_files_goes_into_one(tmp_path: Path) -> None:
+    array = longer(room(LARGE_BYTES // 8, np.int64), LARGE_BYTES // 8 + 1)
+    array[:] = 3
+    use_files(tmp_path, LARGE_BYTES)
+    moved = longer(array, len(array) + 1)
+    assert is_in_file(moved) and (moved[: len(array)] == 3).all() and not is_in_file(array)
+    again = longer(moved, len(moved) + 1)
+    assert is_in_file(again) and (again[: len(array)] == 3).all()
+
+
+def test_where_address_space_is_limited_an_array_that_grows_is_copied() -> None:
+    limited = f"""
+import resource, numpy as np
+from penstock.state.backing import longer, room
+resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36))
+array = longer(room({LARGE_BYTES}, np.uint8, 1), {LARGE_BYTES} + 1)
+assert len(array) == 2 * {LARGE_BYTES} and array.sum() == {LARGE_BYTES}
+again = longer(array, len(array) + 1)
+assert not np.shares_memory(again, array) and again.sum() == {LARGE_BYTES}
+"""
+    subprocess.run([sys.executable, "-c", limited], check=True)
+
+
+def test_what_is_made_beside_the_steps_stays_what_it_is() -> None:
+    part = room(LARGE_BYTES, np.uint8, 7)
+    populated(part).result()
+    populated(part[5:9]).result()
+    assert (part == 7).all()
 
 
 def kept(circuit: object) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from penstock.data.batch import Column
 from penstock.data.build import column_from_python, column_to_python
 from penstock.data.types import BIGINT, VARCHAR
 from penstock.state import columns as columns_module
+from penstock.state import groups as groups_module
 from penstock.state.columns import GrowingColumn
 from penstock.state.groups import GroupTable
 from tests.examples import examples
@@ -55,6 +57,23 @@ def test_a_batch_of_known_keys_does_not_grow_the_table_again_and_again() -> None
     for _ in range(20):
         table.lookup_or_insert(numbers(np.zeros(10_000)), 10_000)
     assert len(table) == 1 and len(table._slots) == slots
+
+
+def test_a_table_answers_while_the_memory_of_the_next_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    comes: Future[None] = Future()
+    monkeypatch.setattr(groups_module, "LARGE_BYTES", 1)
+    monkeypatch.setattr(groups_module, "populated", lambda part: comes)
+    table, known = GroupTable((BIGINT,)), np.zeros(0, np.int64)
+    for at in range(40):
+        if at == 20:
+            comes.set_result(None)
+        known = np.arange(7 * (at + 1))
+        column = Column(BIGINT, known * 3)
+        assert table.lookup_or_insert((column,), len(known)).tolist() == known.tolist()
+        assert table.lookup((column,), len(known)).tolist() == known.tolist()
+    assert len(table) == len(known)
 
 
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "short"]), st.text(min_size=13, max_size=40))

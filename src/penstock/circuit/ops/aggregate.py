@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.changed import replaced
 from penstock.circuit.dense import (
@@ -219,6 +220,8 @@ class Aggregate(Node):
     def _forget(self, table: GroupTable) -> None:
         """Drop the groups of which nothing is left or that are over, if they are many."""
         groups = len(table)
+        if self._sweep.can_wait(groups, partial(self._are_in_use, table)):
+            return
         in_use = self._rows.array[:groups] != 0
         for call in self._calls:
             in_use |= call.in_use(groups)
@@ -234,6 +237,12 @@ class Aggregate(Node):
             for call in self._calls:
                 call.move(kept, ids)
             self._changes.renumbered()
+
+    def _are_in_use(self, table: GroupTable, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether groups have a row and are not over."""
+        in_use: npt.NDArray[np.bool_] = self._rows.array[ids] != 0
+        over = self.expiry.mask(dict(zip(self._keys, table.take(ids), strict=True)))
+        return in_use if over is None else in_use & ~over
 
     def _read(self, touched: Ids) -> tuple[Ids, tuple[Column, ...]]:
         """Positions in `touched` of the groups that have a row now, and the calls' values there.

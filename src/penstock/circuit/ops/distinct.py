@@ -60,12 +60,19 @@ class Crossings:
 
     def _forget(self) -> None:
         """Drop the rows whose total is zero or that are over, if they are many."""
+        if self._sweep.can_wait(len(self._table), self._are_in_use):
+            return
         kept = self.in_use()
         over = self.expiry.mask(dict(enumerate(self._table.keys())))
         if over is not None:
             kept = kept[~over[kept]]
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._keep(kept)
+
+    def _are_in_use(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        in_use: npt.NDArray[np.bool_] = self._totals[ids] != 0
+        over = self.expiry.mask(dict(enumerate(self._table.take(ids))))
+        return in_use if over is None else in_use & ~over
 
     def drop(self, is_over: Callable[[tuple[Column, ...]], npt.NDArray[np.bool_]]) -> None:
         """Forget the rows of which `is_over` says so."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,8 @@ class TopK(Node):
     def _forget(self, table: GroupTable) -> None:
         """Drop the partitions that have no rows or are over, if they are many."""
         n = len(table)
+        if self._sweep.can_wait(n, partial(self._are_in_use, table)):
+            return
         in_use = (self._size[:n] > 0) | (self._state[:n] != ALL)
         over = self.expiry.mask(dict(zip(self._partition, table.keys(), strict=True)))
         kept = np.flatnonzero(in_use if over is None else in_use & ~over)
@@ -175,6 +178,11 @@ class TopK(Node):
             self._bound = moved(self._bound, kept, ids)
             self._size = moved(self._size, kept, ids)
             self._changes.renumbered()
+
+    def _are_in_use(self, table: GroupTable, ids: Ids) -> npt.NDArray[np.bool_]:
+        in_use: npt.NDArray[np.bool_] = (self._size[ids] > 0) | (self._state[ids] != ALL)
+        over = self.expiry.mask(dict(zip(self._partition, table.take(ids), strict=True)))
+        return in_use if over is None else in_use & ~over
 
     def _keys(self, ids: Ids) -> tuple[Column, ...]:
         return () if self._table is None else self._table.take(ids)
