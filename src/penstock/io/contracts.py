@@ -382,6 +382,12 @@ class Intake(ABC):
     def error(self, message: str, *, fatal: bool) -> None:
         """Report a transport error; `fatal` ends the connector (unhealthy, the rest goes on)."""
 
+    def trouble(self, message: str | None) -> None:
+        """The source does not answer, and is tried again: the connector is unhealthy until
+        something is pushed, or until this is called with None."""
+        if message is not None:
+            self.error(message, fatal=False)
+
     @abstractmethod
     def wait_while_paused(self) -> None:
         """Return when the connector may run; raises Stopped when the pipeline is stopping."""

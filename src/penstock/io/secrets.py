@@ -31,6 +31,9 @@ _KUBERNETES = re.compile(r"secret:kubernetes:([a-z0-9-]{1,63})/([a-z0-9-]{1,255}
 #: in a connection string: of libpq, of a librdkafka JAAS line
 _PASSWORD = re.compile(r"password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s'&]+)", re.IGNORECASE)
 
+#: of a URL, behind its user
+_URL_PASSWORD = re.compile(r"(://[^/?#@\s:]*:)[^/?#@\s]+@")
+
 
 class Secret(str):
     """What a reference stood for: text for who uses it, dots for who shows it."""
@@ -49,7 +52,9 @@ def shown(value: Any) -> Any:
         return [shown(v) for v in value]
     if isinstance(value, Secret):
         return "…"
-    return _PASSWORD.sub("password=…", value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _URL_PASSWORD.sub(r"\1…@", _PASSWORD.sub("password=…", value))
+    return value
 
 
 def resolve_secrets(config: Any) -> Any:

@@ -118,6 +118,7 @@ class InputEndpoint(Intake):
         self.num_parse_errors = 0
         self.num_transport_errors = 0
         self.fatal_error: str | None = None
+        self._trouble: str | None = None
         self.is_at_end = False
         self.parse_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
         self.transport_errors: deque[dict[str, Any]] = deque(maxlen=KEPT_ERRORS)
@@ -151,6 +152,8 @@ class InputEndpoint(Intake):
             self.buffered_records += records
             self.total_records += records
             self.total_bytes += byte_count
+            if records or byte_count:
+                self._trouble = None
             if records:
                 self._frontier.arrive(self.total_records)
             self._note_parse_errors(parsed.errors)
@@ -204,6 +207,15 @@ class InputEndpoint(Intake):
             logging.ERROR if fatal else logging.WARNING,
             "input_error endpoint=%s fatal=%s error=%s", self.name, fatal, message,
         )  # fmt: skip
+
+    def trouble(self, message: str | None) -> None:
+        super().trouble(message)
+        self._trouble = None if message is None else without_hidden(message)
+
+    @property
+    def unhealthy(self) -> str | None:
+        """Why nothing comes from the source, or never will again."""
+        return self.fatal_error or self._trouble
 
     def wait_while_paused(self) -> None:
         with self._cond:

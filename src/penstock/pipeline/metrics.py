@@ -67,6 +67,7 @@ def put_input(e: Exposition, i: InputEndpoint, *, is_paused: bool) -> None:
         "buffered_records": i.buffered_records,
         "buffered_records_bytes": i.buffered_bytes,
         "running": int(not (is_paused or i.paused or i.is_waiting or i.fatal_error is not None)),
+        "healthy": int(i.unhealthy is None),
         "errors_parse_total": i.num_parse_errors,
         "errors_transport_total": i.num_transport_errors,
         "end_of_input": int(i.is_at_end),

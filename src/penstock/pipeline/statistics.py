@@ -21,9 +21,8 @@ from penstock.plan.nodes import CLOCK
 
 def input_status(e: InputEndpoint, *, is_paused: bool, errors: bool) -> dict[str, Any]:
     """One element of `inputs` (contract 6.1)."""
-    health: dict[str, Any] = {"status": "Healthy", "description": None}
-    if e.fatal_error is not None:
-        health = {"status": "Unhealthy", "description": e.fatal_error}
+    unhealthy = e.unhealthy
+    health = {"status": "Unhealthy" if unhealthy else "Healthy", "description": unhealthy}
     completed_frontier, latency_micros = e.frontier
     status: dict[str, Any] = {
         "endpoint_name": e.name,

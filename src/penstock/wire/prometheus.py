@@ -37,6 +37,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "input_connector_buffered_records": ("gauge", "records that wait for a step"),
     "input_connector_buffered_records_bytes": ("gauge", "bytes that wait for a step"),
     "input_connector_running": ("gauge", "1 while the connector may deliver"),
+    "input_connector_healthy": ("gauge", "0 while the source does not answer, or has failed"),
     "input_connector_errors_parse_total": ("counter", "records that did not parse"),
     "input_connector_errors_transport_total": ("counter", "failures of the source"),
     "input_connector_end_of_input": ("gauge", "1 when the source has ended"),

@@ -367,9 +367,10 @@ def test_a_refused_connection_is_retried_and_then_fatal(
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    UrlInput(context(path=f"http://127.0.0.1:{port}/")).run(intake)
+    UrlInput(context(path=f"http://ada:geheim@127.0.0.1:{port}/")).run(intake)
     assert [fatal for _, fatal in intake.errors] == [False] * 9 + [True]
     assert "refused" in intake.errors[-1][0]
+    assert "http://ada:…@127" in intake.errors[-1][0] and "geheim" not in str(intake.errors)
 
 
 def test_stopping_does_not_wait_for_the_network(site: Site, intake: KeepingIntake) -> None:

@@ -27,6 +27,7 @@ from penstock.pipeline.pipeline import Pipeline
 from penstock.sql.program import compile_program
 from tests.examples import examples
 from tests.kafka_server import KafkaServer, running_kafka
+from tests.servers import free_port
 from tests.unit.io.conftest import KeepingIntake, until
 
 TABLE = schema(id=BIGINT, name=VARCHAR)
@@ -277,6 +278,16 @@ def test_data_that_expired_before_they_were_read_are_fatal_unless_they_may_be_sk
 
     assert ids(intake) == [6, 7, 8, 9]
     assert [fatal for _, fatal in intake.errors] == [False]
+
+
+def test_brokers_that_are_away_are_waited_for_and_it_is_said_why(
+    kafka: KafkaServer, intake: KeepingIntake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.io.inputs.kafka_input.TRY_S", 3.0)
+    away = {**kafka.client(), "bootstrap.servers": f"127.0.0.1:{free_port()}"}
+    intake.run(connector(kafka, "orders", **away))
+    until(lambda: intake.errors, 30)
+    assert "Connection refused" in intake.errors[0][0] and not intake.errors[0][1]
 
 
 def test_a_topic_that_comes_later_is_waited_for(kafka: KafkaServer, intake: KeepingIntake) -> None:

@@ -125,6 +125,26 @@ def test_the_metrics_call_a_connector_running_once_those_before_it_have_ended() 
     assert is_running(after)
 
 
+def test_an_input_whose_source_does_not_answer_is_unhealthy_until_something_comes() -> None:
+    e = endpoint()
+
+    def health() -> tuple[Any, str]:
+        metrics = Exposition({})
+        put_input(metrics, e, is_paused=False)
+        (line,) = (x for x in metrics.text().splitlines() if x.startswith("input_connector_health"))
+        return input_status(e, is_paused=False, errors=False)["health"]["description"], line[-2:]
+
+    assert health() == (None, " 1")
+    e.trouble("kafka_input: no broker answers")
+    assert health() == ("kafka_input: no broker answers", " 0")
+    assert e.num_transport_errors == 1 and e.fatal_error is None
+    push(e, 1, 8)
+    assert health() == (None, " 1")
+    e.trouble("it is away again")
+    e.trouble(None)
+    assert health() == (None, " 1") and e.num_transport_errors == 2
+
+
 def test_who_waits_for_a_connector_that_failed_says_so_and_never_begins() -> None:
     first, second, third, idle = endpoint("t.a"), endpoint("t.b"), endpoint("t.c"), Recording()
     second.start_after, third.start_after = (first,), (second,)

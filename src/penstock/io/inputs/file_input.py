@@ -107,10 +107,13 @@ class FileInput(InputConnector):
         is_told = False
         while True:
             try:
-                return self._open(self._path)
+                file = self._open(self._path)
+                if is_told:
+                    intake.trouble(None)
+                return file
             except FileNotFoundError:
                 if not is_told:
-                    self._say(intake, f"'{self._path}' is not there; waiting for it")
+                    intake.trouble(f"file_input: '{self._path}' is not there; waiting for it")
                 is_told = True
                 sleep(intake, POLL_S)
 

@@ -167,7 +167,7 @@ class _Reading:
         while True:
             try:
                 work()
-                self._is_troubled = False
+                self._well()
                 return
             except TransientError as e:
                 self._trouble(str(e))
@@ -175,8 +175,13 @@ class _Reading:
 
     def _trouble(self, message: str) -> None:
         if not self._is_troubled:
-            self._intake.error(f"kafka_input: {message}", fatal=False)
+            self._intake.trouble(f"kafka_input: {message}")
         self._is_troubled = True
+
+    def _well(self) -> None:
+        if self._is_troubled:
+            self._intake.trouble(None)
+        self._is_troubled = False
 
     def _begin(self) -> None:
         partitions = self._list()
@@ -238,7 +243,12 @@ class _Reading:
     def _list(self) -> list[int]:
         """The topic's partitions, those asked for only."""
         with self._cluster.errors("listing partitions"):
-            found = self._consumer.list_topics(self._topic, timeout=TRY_S).topics[self._topic]
+            try:
+                found = self._consumer.list_topics(self._topic, timeout=TRY_S).topics[self._topic]
+            except self._kafka.KafkaException:
+                if not self._next:
+                    self._consumer.poll(0)  # nothing comes, but why the connection failed
+                raise
             if found.error is not None:
                 self._was_missing |= found.error.name() == "UNKNOWN_TOPIC_OR_PART"
                 raise self._kafka.KafkaException(found.error)
@@ -310,7 +320,7 @@ class _Reading:
             if error is not None:
                 self._note(m, error)
                 continue
-            self._is_troubled = False
+            self._well()
             self._ended.discard(m.partition())
             come.append(m)
         if self._lockstep is not None:

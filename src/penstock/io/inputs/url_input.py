@@ -30,6 +30,7 @@ import httpx
 from penstock.io.contracts import InputConnector, InputContext, Intake, Parser, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
 from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
+from penstock.io.secrets import shown
 
 MAX_ATTEMPTS = 10
 _FIRST_RETRY_S = 0.2
@@ -52,7 +53,7 @@ class UrlInput(InputConnector):
         o.done()
         parts = urlsplit(self._url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise o.fail("path", f"must be an http:// or https:// URL, not {self._url!r}")
+            raise o.fail("path", f"must be an http:// or https:// URL, not {shown(self._url)!r}")
 
         self._position: Position | None = None
 
@@ -80,9 +81,11 @@ class UrlInput(InputConnector):
             except _Failed as e:
                 attempts = 1 if resource.offset > before else attempts + 1
                 is_fatal = e.is_final or attempts >= MAX_ATTEMPTS
-                intake.error(f"url_input: GET {self._url}: {e}", fatal=is_fatal)
+                message = f"url_input: GET {shown(self._url)}: {e}"
                 if is_fatal:
+                    intake.error(message, fatal=True)
                     return
+                intake.trouble(message)
                 sleep(intake, _FIRST_RETRY_S * 2 ** (attempts - 1))
         rest = parser.finish()
         end = position_of(resource.offset, parser, version=resource.version)
