@@ -90,6 +90,9 @@ class AvroParser(Parser):
     def _read(self, message: bytes) -> Any:
         try:
             schema_id, data = split_id(message) if self._has_id else (0, message)
+        except ValueError as e:
+            raise _Wrong(f"{e}: set skip_schema_id, if it is bare Avro data") from e
+        try:
             schema = self._static or self._schema(schema_id)
             source = io.BytesIO(data)
             datum = library().schemaless_reader(source, schema, None)
@@ -97,6 +100,8 @@ class AvroParser(Parser):
             raise _Wrong(str(e)) from e
         except PenstockError:
             raise  # the registry is away: the connector tries again
+        except EOFError as e:
+            raise _Wrong("the record ends before its schema does") from e
         except Exception as e:  # fastavro raises what its decoders happen to run into
             raise _Wrong(f"the record is not valid Avro data of its schema: {e!r}") from e
         if source.read(1):
