@@ -31,7 +31,10 @@ def test_a_copy_is_audited_planned_reset_and_called_off_by_commands(
     damage(db)
     code, text = run("audit", "--sample", "3")
     assert code == 1 and "6 missing, 1 extra, 2 different" in text
-    for shown in ("'invented'", "'damaged'", "'v3'", "missing", "target"):
+    for shown in (
+        "'invented'", "'damaged'", "'v3'", "missing (3 of 6)", "target",
+        f"to make them equal: penstock reset {p.name} m db --watch\n",
+    ):  # fmt: skip
         assert shown in text, text
 
     result = CliRunner().invoke(main, ["audit", p.name, "m", "nobody", "--url", system.url])
@@ -53,7 +56,9 @@ def test_a_copy_is_audited_planned_reset_and_called_off_by_commands(
     # on a terminal a bar each: rows of all, how fast, how long, what is left
     bars = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     for name in ("m.db", "m.file"):
-        assert re.search(rf"{name} done .* 12/12 +rows .*\d:\d\d:\d\d +left +0:00:00", bars), bars
+        assert re.search(
+            rf"{name} done .* 12/12 +rows +[\d,]+/s +\d:\d\d:\d\d +left +0:00:00", bars
+        ), bars
     assert rows(db) == expected(p)
 
     code, text = run("reset", "--cancel")

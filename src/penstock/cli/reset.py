@@ -11,6 +11,7 @@ penstock audit shop totals pg                what differs; exit code 1 if anythi
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -121,10 +122,13 @@ def _show_cancelled(answer: dict[str, Any]) -> None:
 
 
 class _Rate(ProgressColumn):
-    """Rows a second."""
+    """Rows a second: lately, or on the whole where all came at once."""
 
     def render(self, task: Task) -> Text:
-        return Text("" if not task.speed else f"{task.speed:,.0f}/s")
+        speed = task.finished_speed or task.speed
+        if not speed and task.completed and task.elapsed:
+            speed = task.completed / task.elapsed
+        return Text("" if not speed else f"{speed:,.0f}/s")
 
 
 def _watch(server: Server, path: str, tokens: dict[str, str]) -> None:
@@ -225,13 +229,22 @@ def audit(
         f"{found['missing']:,} missing, {found['extra']:,} extra, {found['different']:,} different"
     )
     console = Console()
-    for kind in ("missing", "extra"):
-        if found[f"{kind}_rows"]:
-            console.print(_table(kind, [(None, row) for row in found[f"{kind}_rows"]]))
-    if found["different_rows"]:
-        pairs = [(s, d[s]) for d in found["different_rows"] for s in ("view", "target")]
-        console.print(_table("different", pairs))
+    for kind in ("missing", "extra", "different"):
+        rows = found[f"{kind}_rows"]
+        if rows:
+            title = (
+                kind if len(rows) == found[kind] else f"{kind} ({len(rows):,} of {found[kind]:,})"
+            )
+            console.print(_table(title, _lines(kind, rows)))
+    again = shlex.join(["penstock", "reset", pipeline, view, connector, "--watch"])
+    click.echo(f"to make them equal: {again}")
     sys.exit(1)
+
+
+def _lines(kind: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str | None, dict[str, Any]]]:
+    if kind == "different":
+        return [(side, pair[side]) for pair in rows for side in ("view", "target")]
+    return [(None, row) for row in rows]
 
 
 def _table(title: str, rows: Sequence[tuple[str | None, dict[str, Any]]]) -> Table:
