@@ -100,6 +100,8 @@ def test_a_header_with_the_columns_in_another_order_is_told() -> None:
 def test_another_delimiter_is_guessed_in_the_error() -> None:
     (error,) = parse("1;a;1.5\n").errors
     assert error.suggestion == "set delimiter to ';'"
+    (error,) = parse('{"id": 1, "name": "a"}\n').errors
+    assert error.suggestion == "set format to json, if that is what it is"
 
 
 def test_quotes_hide_delimiters_line_breaks_and_quotes() -> None:

@@ -269,6 +269,8 @@ class CsvParser(Parser):
         names = self._table.schema.names
         if self._records == 1 and [c.lower() for c in cells] == [n.lower() for n in names]:
             return "set headers=true"
+        if self._records == 1 and cells[0].lstrip()[:1] in ("{", "["):
+            return "set format to json, if that is what it is"
         others = [d for d in ",;\t|" if d != self._delimiter and d in cells[0]]
         if len(cells) == 1 < len(names) and others:
             return f"set delimiter to {others[0]!r}"
