@@ -106,7 +106,8 @@ class PythonFunctions:
                 namespace: dict[str, Any] = {"__name__": "udf"}
                 try:
                     exec(self._code, namespace)
-                except (Exception, SystemExit) as e:
+                except BaseException as e:
+                    _refuse_to_stop(e)
                     raise _failure(FILE, e) from e
                 self._namespace = namespace
         function: Callable[..., Any] = self._namespace[name]
@@ -122,7 +123,8 @@ class PythonFunctions:
                 with self._calls:
                     answer = function(*arrays)
                 array = _as_array(answer, wanted)
-            except (Exception, SystemExit) as e:  # exit() is not to end the server's thread
+            except BaseException as e:  # exit() is not to end the server's thread
+                _refuse_to_stop(e)
                 raise _failure(f"function {name}", e) from e
             if isinstance(array, pa.ChunkedArray):
                 array = array.combine_chunks()
@@ -202,6 +204,12 @@ def _whole(column: Column, n: int) -> pa.Array:
     return column_to_arrow(
         Column(column.type, np.repeat(column.values, n, axis=0), valid, column.heaps)
     )
+
+
+def _refuse_to_stop(e: BaseException) -> None:
+    """Raise what the terminal sends: Python does so in the main thread, where no worker steps."""
+    if isinstance(e, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise e
 
 
 def _failure(what: str, e: BaseException) -> RuntimeSqlError:

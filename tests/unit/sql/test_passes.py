@@ -298,6 +298,18 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
          ["Join left", "Filter x < 5", "Scan a", "Scan c"]),
         ("SELECT x, w FROM a FULL JOIN c ON a.k = c.k WHERE x < w",
          ["Join inner", "Scan a", "Scan c"]),
+        # no padded row meets one of what is joined behind
+        ("SELECT x, w, z FROM a LEFT JOIN c ON a.k = c.k JOIN b ON b.k = c.w",
+         ["Join inner", "Join inner", "Scan a", "Scan c", "Scan b"]),
+        ("SELECT x, q FROM (SELECT x, w + 1 AS q FROM a LEFT JOIN c ON a.k = c.k) JOIN b "
+         "ON q = b.k",
+         ["Join inner", "Join inner", "Scan a", "Scan c", "Scan b"]),
+        ("SELECT x, w, z FROM a FULL JOIN c ON a.k = c.k JOIN b ON b.k = c.w AND b.z = x",
+         ["Join inner", "Join inner", "Scan a", "Scan c", "Scan b"]),
+        ("SELECT x, w, z FROM a LEFT JOIN c ON a.k = c.k JOIN b ON b.k = a.k",
+         ["Join inner", "Join left", "Scan a", "Scan c", "Scan b"]),
+        ("SELECT x, w, z FROM a LEFT JOIN c ON a.k = c.k JOIN b ON b.k <=> c.w",
+         ["Join inner", "Join left", "Scan a", "Scan c", "Scan b"]),
         # a padded row may pass
         ("SELECT x, w FROM a LEFT JOIN c ON a.k = c.k WHERE w IS NULL",
          ["Filter w IS NULL", "Join left", "Scan a", "Scan c"]),

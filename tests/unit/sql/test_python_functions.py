@@ -45,6 +45,9 @@ def far(x):
 
 def leave(x):
     raise SystemExit("enough")
+
+def interrupt(x):
+    raise KeyboardInterrupt("stop")
 """
 TABLE = "CREATE TABLE t (x INT, s VARCHAR);"
 
@@ -120,6 +123,18 @@ def test_what_goes_wrong_in_a_function_fails_the_step_and_names_it(
 ) -> None:
     with pytest.raises(RuntimeSqlError, match=message):
         rows(f"CREATE FUNCTION {declare};", f"SELECT {call} AS a FROM t", [(1, "a b"), (2, "c")])
+
+
+def test_a_function_that_interrupts_fails_its_step_and_ends_no_thread_of_the_server() -> None:
+    def step() -> None:
+        rows("CREATE FUNCTION interrupt(x INT) RETURNS INT;", "SELECT interrupt(x) AS a FROM t",
+             [(1, "a")])  # fmt: skip
+
+    with ThreadPoolExecutor(1) as pool:
+        failure = pool.submit(step).exception()
+    assert isinstance(failure, RuntimeSqlError) and "KeyboardInterrupt: stop" in failure.message
+    with pytest.raises(KeyboardInterrupt):  # what a terminal sends comes to the main thread
+        step()
 
 
 @pytest.mark.parametrize(

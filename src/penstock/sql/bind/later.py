@@ -13,7 +13,7 @@ from __future__ import annotations
 
 #: functions that read the clock without parentheses → what to write instead
 CLOCKS = {
-    **dict.fromkeys(("current_timestamp", "localtimestamp"), "write NOW()"),
+    **dict.fromkeys(("current_timestamp", "localtimestamp", "sysdate"), "write NOW()"),
     **dict.fromkeys(("current_time", "localtime"), "write CAST(NOW() AS TIME)"),
     "current_date": "write CAST(NOW() AS DATE)",
 }
@@ -49,6 +49,10 @@ ELSEWHERE = {
     "TRY_CAST": "SAFE_CAST(… AS type)", "TO_VARIANT": "CAST(… AS VARIANT)",
     "BOOL": "CAST(… AS BOOLEAN)", "TO_NUMBER": "CAST(… AS DECIMAL(p, s))",
     # numbers
+    **dict.fromkeys(("BITAND", "BITOR", "BITXOR"), "BIT_AND, BIT_OR or BIT_XOR, aggregates only"),
+    **dict.fromkeys(
+        ("SHIFTLEFT", "BITSHIFTLEFT", "BIT_SHIFT_LEFT"), "… * CAST(POWER(2, n) AS BIGINT)"
+    ),
     "DIV": "… / …", "TRY_TO_NUMBER": "SAFE_CAST(… AS DECIMAL(p, s))",
     "TRY_TO_DATE": "SAFE_CAST(… AS DATE)", "TRY_TO_TIMESTAMP": "SAFE_CAST(… AS TIMESTAMP)",
     "CONVERT": "CAST(… AS type)", "TRY_CONVERT": "SAFE_CAST(… AS type)",
@@ -104,6 +108,10 @@ ELSEWHERE = {
     "FROM_UNIXTIME": "TIMESTAMPADD(SECOND, n, DATE '1970-01-01')",
     # aggregates
     "COUNT_IF": "COUNTIF(…)", "MAX_BY": "ARG_MAX(value, by)", "MIN_BY": "ARG_MIN(value, by)",
+    **dict.fromkeys(
+        ("FIRST", "LAST"),
+        "ARG_MIN(value, by) or ARG_MAX(value, by), or FIRST_VALUE(…) OVER (…)",
+    ),
     "ANY_VALUE": "MIN(…)", "ARGMAX": "ARG_MAX(value, by)", "ARGMIN": "ARG_MIN(value, by)",
     "SUMIF": "SUM(…) FILTER (WHERE …)", "UNIQ": "COUNT(DISTINCT …)",
     "BOOLAND_AGG": "BOOL_AND(…)", "BOOLOR_AGG": "BOOL_OR(…)",

@@ -86,6 +86,8 @@ _WORDS = {
 _PAIRS = {
     ("=", "="): "equality: write =",
     ("*", "*"): "a power: write POWER(…, …)",
+    ("<", "<"): "bits are not shifted: write … * CAST(POWER(2, n) AS BIGINT)",
+    (">", ">"): "bits are not shifted: write … / CAST(POWER(2, n) AS BIGINT)",
     ("IN", "UNNEST"): "an element of an array: write ARRAY_CONTAINS(array, element)",
     ("IN", "["): "a list: write IN (…, …)",
     ("LATERAL", "FLATTEN"): "the elements of an array: write … CROSS JOIN UNNEST(…)",

@@ -2,6 +2,7 @@
 
     t.k = u.k AND t.k > 5        u.k > 5 as well: fewer rows of u are kept and looked up
     t LEFT JOIN u … u.y > 5      no padded row passes, so the join is an inner one
+    t LEFT JOIN u … JOIN v ON u.y = v.k      the same
     t FULL JOIN u USING (k) … k > 5    t.k > 5 and u.k > 5, before the join
 
 Invariant: a row that is dropped by what is implied matches no row that the predicates keep.
@@ -9,7 +10,8 @@ Invariant: a row that is dropped by what is implied matches no row that the pred
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from penstock.data.types import FLOATS, Kind
 from penstock.functions.registry import resolve
@@ -128,9 +130,48 @@ def _moved(e: Expr, column: InputRef) -> Expr:
 def without_padding(kind: JoinKind, predicates: Iterable[Expr], width: int) -> JoinKind:
     """The kind of join whose result `predicates` filter: rows that none of them lets pass are not
     padded. `width`: how many columns the left side has."""
+    return _narrower(kind, demanded(predicates), width)
+
+
+def demanded(predicates: Iterable[Expr]) -> set[int]:
+    """The columns that are not NULL where all of `predicates` are TRUE."""
     columns: set[int] = set()
     for p in predicates:
         columns |= _not_null(p.operand if isinstance(p, IsNull) and p.negated else p)
+    return columns
+
+
+def without_nulls(node: Node, columns: set[int], kept: Collection[int]) -> Node:
+    """`node` where nobody asks for rows with a NULL in any of `columns`: no outer join in it pads
+    rows that have one. Nodes whose identity is in `kept` stay, since others read them."""
+    if not columns or id(node) in kept:
+        return node
+    match node:
+        case Filter():
+            more = columns | demanded(conjuncts(node.predicate))
+            below = without_nulls(node.input, more, kept)
+            return node if below is node.input else replace(node, input=below)
+        case Project():
+            read = demanded(node.exprs[c] for c in columns)
+            below = without_nulls(node.input, read, kept)
+            return node if below is node.input else replace(node, input=below)
+        case Join():
+            width = len(node.left.schema)
+            kind = _narrower(node.kind, columns, width)
+            left, right = node.left, node.right
+            # a side whose rows are kept whatever they meet, or whose rows must meet one
+            if kind not in (JoinKind.RIGHT, JoinKind.FULL):
+                left = without_nulls(left, {c for c in columns if c < width}, kept)
+            if kind in (JoinKind.INNER, JoinKind.RIGHT):
+                right = without_nulls(right, {c - width for c in columns if c >= width}, kept)
+            if kind is node.kind and left is node.left and right is node.right:
+                return node
+            return replace(node, kind=kind, left=left, right=right)
+    return node
+
+
+def _narrower(kind: JoinKind, columns: set[int], width: int) -> JoinKind:
+    """The kind of join that is left of `kind` where rows with a NULL in `columns` are dropped."""
     needs_left = any(c < width for c in columns)
     needs_right = any(c >= width for c in columns)
     match kind:

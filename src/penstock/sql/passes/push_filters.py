@@ -57,7 +57,15 @@ from penstock.plan.rewrite import (
 )
 from penstock.sql.passes.each_view import each_view
 from penstock.sql.passes.frontiers import readers, sunk
-from penstock.sql.passes.implied import holding, merged, pairs, transferred, without_padding
+from penstock.sql.passes.implied import (
+    demanded,
+    holding,
+    merged,
+    pairs,
+    transferred,
+    without_nulls,
+    without_padding,
+)
 from penstock.sql.passes.join_keys import equality, join_on, pick
 from penstock.sql.passes.join_order import Keys, Region, in_order
 
@@ -197,6 +205,10 @@ class _Pusher:
         region = Region(self._shared)
         region.gather(node, is_root=True)
         pool = region.predicates + predicates
+        narrowed = self._without_padding(region, pool)
+        if narrowed is not None:
+            self._keep.append(narrowed)
+            return _retyped(self._region(narrowed, predicates), node.schema)
         local: list[list[Expr]] = [[] for _ in region.inputs]
         shared: list[Expr] = []
         late: list[Expr] = []
@@ -221,6 +233,23 @@ class _Pusher:
         joined, place = in_order(region, filtered, shared, self._keys)
         joined = _filtered(joined, [remap(p, place) for p in late])
         return _retyped(pick(joined, [place[c] for c in range(region.width)]), node.schema)
+
+    def _without_padding(self, region: Region, pool: list[Expr]) -> Join | None:
+        """The region as one join again, if `pool` makes an outer join in it a narrower one."""
+        demands = demanded(pool)
+        changed, found = False, list[Node]()
+        for start, node in zip(region.starts, region.inputs, strict=True):
+            mine = {c - start for c in demands if start <= c < start + len(node.schema)}
+            found.append(without_nulls(node, mine, self._several | self._shared))
+            changed |= found[-1] is not node
+        if not changed:
+            return None
+        joined, *rest = found
+        for node in rest:
+            schema = Schema((*joined.schema.fields, *node.schema.fields))
+            joined = Join(schema, JoinKind.INNER, joined, node, ())
+        assert isinstance(joined, Join)
+        return replace(joined, residual=conjunction(region.predicates))
 
     def _keyed(self, node: Join, predicates: list[Expr]) -> Node:
         width = len(node.left.schema)
