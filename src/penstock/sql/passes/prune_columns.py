@@ -8,11 +8,14 @@
 What a join or an aggregate keeps in memory becomes as narrow as the query. DISTINCT, TopK (ties
 are broken by all columns) and set operations need whole rows, so nothing is cut below them
 except what they do not see.
+
+What several read of one view, as the grouping sets of a ROLLUP do, keeps the columns that any of
+them reads: it is one operator with one memory. A LOCAL view keeps what other views read of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from penstock.data.types import Schema
@@ -38,21 +41,78 @@ from penstock.plan.nodes import (
     UnionAll,
     Unnest,
     Values,
+    ViewPlan,
     Window,
 )
-from penstock.plan.rewrite import columns_of, remap
+from penstock.plan.rewrite import columns_of, inputs, remap
+from penstock.sql.cycles import views_in_cycles
 from penstock.sql.passes.each_view import each_view
 
 #: position of each kept column: old → new
 Moves = dict[int, int]
+#: the columns that are left of narrowed views
+Kept = Mapping[str, tuple[int, ...]]
+#: nodes that remember nothing
+_PASSING = (Scan, Values, Filter, Project, UnionAll, Unnest, Hop, Line, LateRows)
 
 
 def prune_columns(program: ProgramPlan) -> ProgramPlan:
-    return each_view(program, _narrowed)
+    kept = _read_of_local_views(program)
+    views = tuple(_narrow_view(v, kept[v.name]) if v.name in kept else v for v in program.views)
+    return each_view(replace(program, views=views), lambda query: _narrowed(query, kept)[0])
 
 
-def _narrowed(query: Node) -> Node:
-    return _Narrower().narrow(query, range(len(query.schema)))[0]
+def _read_of_local_views(program: ProgramPlan) -> Kept:
+    """The columns that are read of those LOCAL views that others read in part."""
+    local = {v.name for v in program.views if v.kind == "local" and not v.lateness}
+    if not local:
+        return {}
+    local -= set(views_in_cycles(program.views))
+    kept: dict[str, tuple[int, ...]] = {}
+    read: dict[str, set[int]] = {}
+    for view in reversed(program.all_views):  # who reads comes behind what is read
+        # one that nobody reads stays as it is: what is wrong in it is to be found
+        if view.name in local and len(read.get(view.name, view.schema)) < len(view.schema):
+            kept[view.name] = tuple(sorted(read[view.name]))
+            view = _narrow_view(view, kept[view.name])
+        try:
+            some = _narrowed(view.query, {})[1]
+        except RecursionError:
+            return {}  # each_view says where
+        for relation, columns in some.items():
+            read.setdefault(relation, set()).update(columns)
+    return kept
+
+
+def _narrow_view(view: ViewPlan, columns: Sequence[int]) -> ViewPlan:
+    return replace(view, schema=_pick(view.schema, columns), query=_cut(view.query, [*columns])[0])
+
+
+def _narrowed(query: Node, kept: Kept) -> tuple[Node, dict[str, set[int]]]:
+    """`query` with the columns that it needs, and what it reads of each relation."""
+    wide: dict[int, set[int]] = {}
+    while True:
+        narrower = _Narrower(kept, wide)
+        narrow = narrower.narrow(query, range(len(query.schema)))[0]
+        more = narrower.read_in_parts(query)
+        if all(columns <= wide.get(node, set()) for node, columns in more.items()):
+            return narrow, narrower.read
+        for node, columns in more.items():
+            wide.setdefault(node, set()).update(columns)
+
+
+def _keeping(query: Node) -> set[int]:
+    """The nodes of `query`, by identity, that remember rows or read what does."""
+    found: dict[int, bool] = {}
+
+    def visit(node: Node) -> bool:
+        if id(node) not in found:
+            below = [visit(child) for child in inputs(node)]
+            found[id(node)] = any(below) or not isinstance(node, _PASSING)
+        return found[id(node)]
+
+    visit(query)
+    return {node for node, keeps in found.items() if keeps}
 
 
 def _same(width: int) -> Moves:
@@ -72,14 +132,32 @@ def _cut(node: Node, want: list[int]) -> tuple[Node, Moves]:
 
 
 class _Narrower:
-    """Cuts the columns of one view; a node that several read is cut once for equal needs."""
+    """Cuts the columns of one view; a node that several read is cut once for equal needs.
 
-    def __init__(self) -> None:
+    `kept`: the columns that are left of relations which have been cut already. `wide`: what is
+    needed besides of nodes, by identity."""
+
+    def __init__(self, kept: Kept, wide: Mapping[int, set[int]]) -> None:
+        self._kept = kept
+        self._wide = wide
         self._done: dict[tuple[int, tuple[int, ...]], tuple[Node, Moves]] = {}
+        #: the columns that were needed of relations
+        self.read: dict[str, set[int]] = {}
+
+    def read_in_parts(self, query: Node) -> dict[int, set[int]]:
+        """All that is needed of each node that was cut in several ways and remembers rows, or
+        reads what does: by identity."""
+        several: dict[int, list[tuple[int, ...]]] = {}
+        for node, want in self._done:
+            several.setdefault(node, []).append(want)
+        parts = {
+            node: {c for w in wants for c in w} for node, wants in several.items() if wants[1:]
+        }
+        return {n: columns for n, columns in parts.items() if n in _keeping(query)}
 
     def narrow(self, node: Node, needed: Iterable[int]) -> tuple[Node, Moves]:
         """`node` with (at least) the columns `needed`, and where they are now."""
-        want = tuple(sorted(set(needed)))
+        want = tuple(sorted({*needed, *self._wide.get(id(node), ())}))
         if (id(node), want) not in self._done:
             self._done[id(node), want] = self._narrowed(node, [*want])
         return self._done[id(node), want]
@@ -123,9 +201,21 @@ class _Narrower:
                 return self._hop(node, want)
             case Frontier():
                 return self._frontier(node, want)
-            case Scan() | Values() | Line() | LateRows():
+            case Scan():
+                return self._scan(node, want)
+            case Values() | Line() | LateRows():
                 return _cut(node, want)
         raise AssertionError(type(node).__name__)
+
+    def _scan(self, node: Scan, want: list[int]) -> tuple[Node, Moves]:
+        self.read.setdefault(node.relation, set()).update(want)
+        left = self._kept.get(node.relation)
+        if left is None:
+            return _cut(node, want)
+        place = {c: i for i, c in enumerate(left)}
+        scan = replace(node, schema=_pick(node.schema, left))
+        kept, moves = _cut(scan, [place[c] for c in want])
+        return kept, {c: moves[place[c]] for c in want}
 
     def _exactly(self, node: Node, want: list[int]) -> Node:
         """`node` with the columns `want` in that order and no others."""
