@@ -235,7 +235,8 @@ def audit(
             title = (
                 kind if len(rows) == found[kind] else f"{kind} ({len(rows):,} of {found[kind]:,})"
             )
-            console.print(_table(title, _lines(kind, rows)))
+            click.echo(title)  # a table's own is broken at its width
+            console.print(_table(_lines(kind, rows)))
     again = shlex.join(["penstock", "reset", pipeline, view, connector, "--watch"])
     click.echo(f"to make them equal: {again}")
     sys.exit(1)
@@ -247,9 +248,9 @@ def _lines(kind: str, rows: Sequence[dict[str, Any]]) -> list[tuple[str | None, 
     return [(None, row) for row in rows]
 
 
-def _table(title: str, rows: Sequence[tuple[str | None, dict[str, Any]]]) -> Table:
+def _table(rows: Sequence[tuple[str | None, dict[str, Any]]]) -> Table:
     """Rows in the target's words; the side they are of, where there are two."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     has_sides = any(side for side, _ in rows)
     for name in ([""] if has_sides else []) + names:
