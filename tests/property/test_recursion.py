@@ -336,6 +336,29 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
         assert told(1) > 400
 
 
+def test_it_does_after_a_restart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fixpoint, "FEW_ROWS", -(10**9))
+    plan = compile_program(TABLES + DISTANCE.replace("AND near.d < 20", ""))
+    edges, starts = (t.schema for t in plan.tables if t.name in ("edge", "start"))
+    circuit, store = compile_circuit(plan), StateStore(tmp_path, Unsynced())
+    path = [((i, i + 1), 1) for i in range(200)]
+    circuit.step({"start": [as_input(starts, [((0,), 1)])], "edge": [as_input(edges, path)]})
+    saved = json.loads(json.dumps(circuit.capture().write(store)))
+
+    again = compile_circuit(plan)
+    again.restore(store, saved)
+    (found,) = [n for n in again.nodes if isinstance(n, fixpoint.Fixpoint)]
+    step = again.step({"edge": [as_input(edges, [((190, 195), 1)])]})
+    assert len(step["near"]) == 12 and found.rows_told < 50
+
+    # and what an older version saved, which did not say how many rounds there were
+    (node,) = [n for n in saved["nodes"].values() if "rounds" in n["scalars"]]
+    del node["scalars"]["rounds"]
+    older = compile_circuit(plan)
+    older.restore(store, saved)
+    assert len(older.step({"edge": [as_input(edges, [((190, 195), 1)])]})["near"]) == 12
+
+
 def test_rows_that_came_and_went_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (8,))
     plan = compile_program(TABLES + CLOSURE)

@@ -94,4 +94,6 @@ def restore(node: Node, store: StateStore, saved: Mapping[str, Any]) -> None:
     for name, part in node.parts().items():
         part.restore(store, saved["parts"][name])
     for name in node.scalars:
-        setattr(node, name, copy.deepcopy(saved["scalars"][name]))
+        # an older version may not have had it
+        if name in saved["scalars"]:
+            setattr(node, name, copy.deepcopy(saved["scalars"][name]))

@@ -9,7 +9,8 @@ What a round computes from the outer streams alone is there once. A circuit does
 rounds there is another one, which is told all that the outer streams have brought so far.
 
 State: that of the body, as often as there are rounds. It is not saved, as it is only there to save
-time; what it is made of is.
+time and would be many times what it is made of; that is, and how many rounds there were, so that
+the first step after a restart has them made, once, and nothing is begun anew.
 """
 
 from __future__ import annotations

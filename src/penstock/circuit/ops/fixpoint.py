@@ -53,13 +53,14 @@ class Fixpoint(Node):
                  there is no state of are begun again in every step (over a body that keeps its
                  own, so sources are not read again).
     State: the body's, and the number of derivations of every row of a member. Not monotone: the
-           sources, and the body's again for each of the rounds, if there is room.
+           sources, and the body's again for each of the rounds, if there is room. What rounds keep
+           is not saved: the first step after a restart makes it from the sources.
     Cost:  monotone: the rows whose derivations change, withdrawn ones included. Others: what
            changes in each round; without a state of each all derivations, in every step in which
            a source changes.
     """
 
-    scalars: ClassVar[tuple[str, ...]] = (*Node.scalars, "inner")
+    scalars: ClassVar[tuple[str, ...]] = (*Node.scalars, "inner", "rounds")
 
     def __init__(
         self,
@@ -87,6 +88,8 @@ class Fixpoint(Node):
         self._unroll = unroll
         self._most_rows = most_rows
         self._unrolled: Unrolled | None = None
+        #: that have a state of their own, or had one before a restart
+        self.rounds = 0
         #: all that the sources brought, where rounds may have to be unrolled
         self._outer: dict[str, Spine] = {}
         if not monotone:
@@ -135,6 +138,9 @@ class Fixpoint(Node):
         self._rounds({**gained, **back}, Member.settle)
 
     def _iterate(self, fed: Deltas) -> None:
+        if self.rounds and self._unrolled is None:
+            # a restart: nothing else is begun anew
+            self._have_rounds(self.rounds)
         for name, rows in fed.items():
             self._outer[name].insert_later(rows)
         base = {} if self._unrolled is None else self._unrolled.step(fed)
@@ -154,14 +160,23 @@ class Fixpoint(Node):
     def _unroll_if_it_pays(self, more: int) -> None:
         """Have `more` rounds computed one by one, once what it took to do without comes to what
         that takes."""
-        rounds = more + SPARE_ROUNDS + (0 if self._unrolled is None else self._unrolled.rounds)
-        # about what a round reads, and what it leaves
-        a_round = sum(map(len, self._outer.values())) + sum(m.size for m in self._members.values())
-        rows = rounds * a_round
-        if not rows <= self._owed - FEW_ROWS or rows > self._most_rows:
+        rounds = more + SPARE_ROUNDS + self.rounds
+        if self._rows_of(rounds) <= self._owed - FEW_ROWS:
+            self._have_rounds(rounds)
+
+    def _rows_of(self, rounds: int) -> int:
+        """About what so many read and leave."""
+        outer = sum(map(len, self._outer.values()))
+        return rounds * (outer + sum(m.size for m in self._members.values()))
+
+    def _have_rounds(self, rounds: int) -> None:
+        """Have so many rounds computed one by one, if there is room for them."""
+        if self._rows_of(rounds) > self._most_rows:
+            if self._unrolled is None:
+                self.rounds = 0
             return
         self._owed, self._unrolled = 0, None  # not both at once
-        self._unrolled = self._unroll(rounds)
+        self._unrolled, self.rounds = self._unroll(rounds), rounds
         left = self._unrolled.step({n: s.contents() for n, s in self._outer.items()})
         for name, member in self._members.items():
             member.rebase(left[name])
