@@ -257,6 +257,8 @@ def test_queries_answer_in_every_format_with_exact_types(p: Pipeline) -> None:
     assert sent.status_code == 200, sent.text
     p.wait_for(sent.json()["token"])
     assert ask("parquet")[1] == data  # the same rows under the same keys
+    packed = p.post("/ingress/t", content=b"", headers={"Content-Encoding": "gzip"})
+    assert code(packed, 400) == "InvalidParam" and "gzip" in packed.json()["message"]
     spoilt = p.post("/ingress/t", params={"format": "parquet"}, content=data[:-1])
     assert code(spoilt, 400) == "ParseErrors"
     kind, data = ask("hash")

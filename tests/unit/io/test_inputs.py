@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
@@ -143,6 +144,24 @@ def test_a_file_that_cannot_be_read_is_refused_before_the_start(
     with pytest.raises(UserError, match=word) as caught:
         FileInput(context(**config)).validate()
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (gzip.compress(b"1,a\n" * 99), "compressed with gzip"),
+        ("1,a\n".encode("utf-16"), "UTF-16"),
+        (b"PAR1\x15\x04", "a Parquet file"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_as_a_whole(
+    data: bytes, what: str, tmp_path: Path, intake: KeepingIntake
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"{what}, and csv is expected"):
+        FileInput(context({"name": "csv"}, path=str(path))).run(intake)
+    assert not intake.parsed
 
 
 def test_a_missing_format_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,27 @@ def parser_of(context: InputContext) -> Parser:
     )  # fmt: skip
 
 
+#: how data begin that are no text in UTF-8
+_NO_TEXT = {
+    b"\x1f\x8b": "compressed with gzip", b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"\xfd7zXZ\x00": "compressed with xz", b"PK\x03\x04": "a zip archive",
+    b"PAR1\x15": "a Parquet file", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+}  # fmt: skip
+
+
+def check_text(beginning: bytes, context: InputContext) -> None:
+    """Raises UserError if a text format is asked for and the data are plainly something else, of
+    which every line would be an error."""
+    name = (context.format or {}).get("name")
+    for mark, what in _NO_TEXT.items() if name in ("csv", "json") else ():
+        if beginning.startswith(mark):
+            raise UserError(
+                f"the data are {what}, and {name} is expected: convert them to plain text in "
+                "UTF-8, or set another format",
+                code="ConfigError.ParserConfigParseError",
+            )
+
+
 def position_of(offset: int, parser: Parser, **more: object) -> Position | None:
     """Where a source of bytes goes on when `offset` of them were fed to `parser`: at the first byte
     of the record that is not complete. None if the parser cannot tell."""

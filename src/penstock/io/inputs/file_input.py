@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 from penstock.errors import UserError
 from penstock.io.contracts import InputConnector, InputContext, Intake, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
-from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
+from penstock.io.inputs.byte_source import POLL_S, check_text, parser_of, position_of, sleep
 
 #: how many bytes before a place tell a file from another
 KNOWN_BY = 1024
@@ -149,6 +149,7 @@ class _File:
 
     def __init__(self, path: str | Path, context: InputContext, piece: int) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by `close`)
+        self._context = context
         self._parser = parser_of(context)
         self._piece = piece
         #: the last bytes that were read
@@ -190,6 +191,8 @@ class _File:
             data = self._file.read(self._piece)
             if not data:
                 return
+            if self._file.tell() == len(data):
+                check_text(data, self._context)
             self._known = (self._known + data[-KNOWN_BY:])[-KNOWN_BY:]
             intake.push(self._parser.feed(data), len(data), position=self._position())
 

@@ -29,7 +29,7 @@ import httpx
 
 from penstock.io.contracts import InputConnector, InputContext, Intake, Parser, Position
 from penstock.io.formats.options import TRANSPORT_ERROR, Options
-from penstock.io.inputs.byte_source import POLL_S, parser_of, position_of, sleep
+from penstock.io.inputs.byte_source import POLL_S, check_text, parser_of, position_of, sleep
 from penstock.io.secrets import shown
 
 MAX_ATTEMPTS = 10
@@ -98,6 +98,8 @@ class UrlInput(InputConnector):
         download = _Download(resource)
         try:
             while (data := download.next(intake)) is not None:
+                if resource.offset == 0:
+                    check_text(data, self.context)
                 resource.offset += len(data)
                 with download.dropped_after(self._pause_timeout):
                     intake.wait_while_paused()

@@ -38,6 +38,13 @@ async def ingress(call: Call) -> Response:
     options = dict(call.request.query_params)
     force = flag(call.request, "force", False)
     options.pop("force", None)
+    encoding = call.request.headers.get("content-encoding", "identity")
+    if encoding.lower() not in ("", "identity"):
+        raise UserError(
+            f"the body is sent with Content-Encoding: {encoding}, which is not supported: send it "
+            "as it is",
+            code="InvalidParam",
+        )
     args = {
         "table": fold_identifier(call.request.path_params["table_name"]),
         "format": options.pop("format", "csv"),
