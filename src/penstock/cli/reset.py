@@ -70,6 +70,9 @@ def reset(
     """Reset CONNECTOR of VIEW: drop what is buffered, replay a snapshot, follow.
 
     Exit code 1 if a watched reset fails or is cancelled."""
+    for other in also:
+        if "." not in other:
+            raise click.UsageError(f"--also {other}: give it as VIEW.CONNECTOR")
     server = Server(url, api_key)
     path = path_of("pipelines", pipeline)
     one = path + path_of("views", view, "connectors", connector, "reset")

@@ -127,6 +127,7 @@ def test_keys_of_a_directory_that_does_not_exist_are_not_listed_as_none(tmp_path
         ("serve", "--port", "65536"), ("serve", "--port", "-1"),
         ("query", "p", "SELECT 1", "--format", "parquet"),
         ("audit", "p", "v", "c", "--sample", "-1"),
+        ("reset", "p", "v", "c", "--also", "v"),
     ],
 )  # fmt: skip
 def test_what_no_option_can_be_is_refused_before_anything_is_done(
