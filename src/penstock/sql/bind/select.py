@@ -134,6 +134,12 @@ class Select:
         sort = [replace(x, expr=values.get(x.expr) or self.frame.value(x.expr)) for x in sort]
         if qualify is not None and not has(qualify, Windowed):
             raise BindError(qualify.span, "QUALIFY needs a window function; use WHERE or HAVING")
+        if qualify is not None:
+            # what its windows are over; its other sub-queries become joins behind them
+            qualify = descend(
+                qualify,
+                lambda x: values.get(x) or self.frame.value(x) if isinstance(x, Windowed) else None,
+            )
         return self._place_windows(outputs, sort, qualify)
 
     def _binder(

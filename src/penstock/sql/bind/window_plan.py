@@ -31,7 +31,6 @@ from penstock.plan.nodes import (
     Window,
     WindowCall,
 )
-from penstock.plan.rewrite import columns_of
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import Windowed, descend, has
 from penstock.sql.bind.frame import Frame
@@ -96,7 +95,7 @@ def _read_by(call: Windowed) -> tuple[Expr, ...]:
 
 def _narrow(frame: Frame, exprs: Iterable[Expr]) -> dict[int, int]:
     """Keep the columns that `exprs` read; where they are now."""
-    used = sorted({c for e in exprs for c in columns_of(_bare(e))})
+    used = sorted({c for e in exprs for c in _read_outside(e)})
     kept: tuple[Expr, ...] = tuple(frame.column(c) for c in used)
     fields = tuple(frame.node.schema.fields[c] for c in used)
     if not used:  # ROW_NUMBER() OVER () numbers rows of something
@@ -105,8 +104,17 @@ def _narrow(frame: Frame, exprs: Iterable[Expr]) -> dict[int, int]:
     return {c: i for i, c in enumerate(used)}
 
 
-def _bare(e: Expr) -> Expr:
-    return descend(e, lambda x: build.TRUE if isinstance(x, Windowed) else None)
+def _read_outside(e: Expr) -> set[int]:
+    """The columns that `e` reads outside of window functions, in its sub-queries as well."""
+    found: set[int] = set()
+
+    def note(x: Expr) -> Expr | None:
+        if isinstance(x, InputRef):
+            found.add(x.index)
+        return x if isinstance(x, InputRef | Windowed) else None
+
+    descend(e, note)
+    return found
 
 
 def _remapped(e: Expr, moves: dict[int, int]) -> Expr:
