@@ -33,6 +33,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from penstock.manager.allocation import with_large_pages
 from penstock.manager.orphans import OrphanReaper
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -97,6 +98,7 @@ class ForkServer:
                 [*command, "--fork-server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=with_large_pages(os.environ),
                 start_new_session=True,  # Ctrl-C at a terminal is for this process, which ends it
             )
         self._orphans = OrphanReaper(self._process.pid)

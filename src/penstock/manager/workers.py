@@ -32,6 +32,7 @@ import httpx
 
 from penstock.errors import TransientError
 from penstock.io.scratch import Scratch
+from penstock.manager.allocation import with_large_pages
 from penstock.manager.forks import ForkFailed, ForkServer
 
 _log = logging.getLogger(__name__)
@@ -301,6 +302,7 @@ class WorkerPool:
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(ready,),
+            env=with_large_pages(os.environ),
             start_new_session=True,  # Ctrl-C at a terminal is for the server, which ends us.
         )
 
