@@ -235,6 +235,17 @@ def test_what_is_forgotten_does_not_show(
         assert outputs(forgetting, plan, batch) == outputs(keeping, plan, batch), f"step {i}"
 
 
+@pytest.mark.parametrize("call", ["ARRAY_AGG(x)", "MIN(x)", "MODE(x)", "COUNT(DISTINCT x)"])
+def test_a_group_does_not_inherit_the_rows_of_one_that_is_over(call: str, eager: None) -> None:
+    """The last group that was given a number is empty when those before it are over."""
+    plan = plan_of([f"SELECT t, {call} AS v FROM a GROUP BY t"])
+    forgetting, keeping = compile_circuit(plan), compile_circuit(replace(plan, expiries=()))
+    came: list[Rows] = [[((2, -7, 2), 1)], [((1, 0, 0), 1), ((1, 0, 0), -1)], [], [((1, 5, 3), 1)]]
+    for rows in came:
+        batch = {"a": rows}
+        assert outputs(forgetting, plan, batch) == outputs(keeping, plan, batch)
+
+
 @pytest.mark.parametrize("queries", PROGRAMS.values(), ids=PROGRAMS)
 def test_state_of_a_stream_without_end_has_one(queries: Mapping[str, str], eager: None) -> None:
     plan = plan_of(queries.values())

@@ -227,8 +227,9 @@ class Aggregate(Node):
             in_use |= call.in_use(groups)
         over = self.expiry.mask(dict(zip(self._keys, table.keys(), strict=True)))
         if over is not None:
-            over[-1] = False  # a serial is given once, which the last one sees to
             in_use &= ~over
+            # a serial is given once, which the last one sees to: rows of what is over are left
+            in_use[-1] = True
         kept = np.flatnonzero(in_use)
         if self._sweep.is_worth_it(len(kept), groups):
             self._table, ids = renumbered(table, kept)
