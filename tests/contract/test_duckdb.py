@@ -256,6 +256,28 @@ def test_a_stage_that_was_removed_is_staging_lost_not_a_smaller_table(tmp_path: 
     sink.close()
 
 
+def test_a_stage_that_cannot_be_removed_does_not_undo_a_publish_and_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = Plain(tmp_path)
+    sink, unlink = target.sink(), Path.unlink
+
+    def fails(path: Path, missing_ok: bool = False) -> None:
+        if ".g1-" in path.name:
+            raise OSError(5, "Input/output error", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", fails)
+        reset(sink, rows(1, 2), 1)
+    assert (target.look(), sink.marker()) == (rows(1, 2), marker(1, 1, 2))
+    assert list(tmp_path.glob("*.penstock-*"))
+
+    sink.sweep(1)
+    assert not list(tmp_path.glob("*.penstock-*"))
+    sink.close()
+
+
 def test_what_cannot_work_is_said_at_once(tmp_path: Path) -> None:
     good = KeyedDuckDbTarget(tmp_path).context()
     for config, says in (

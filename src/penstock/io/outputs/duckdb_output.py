@@ -23,6 +23,7 @@ closing the file.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,8 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.identifiers import table_name
+
+_log = logging.getLogger(__name__)
 
 #: failures that a retry may mend: I/O and locks, a conflicting transaction, memory, a database
 #: that an earlier failure has closed
@@ -280,10 +283,14 @@ class DuckDbSink(Sink):
         return found
 
     def _drop_staging(self) -> None:
-        """Close and remove what this object staged."""
-        if self._stage is not None:
-            self._stage.remove()
-        self._stage, self._staging = None, None
+        """Close and remove what this object staged. A file that cannot be removed now is left to
+        the next sweep: it must not undo a publish that is done."""
+        stage, self._stage, self._staging = self._stage, None, None
+        if stage is not None:
+            try:
+                stage.remove()
+            except OSError as e:
+                _log.warning("stage_left path=%s error=%s", stage.path, e)
 
     # failures
 
