@@ -14,6 +14,7 @@ from penstock.data.batch import Array, Column
 from penstock.data.heap import union
 from penstock.data.types import Kind, SqlType
 from penstock.errors import RuntimeSqlError
+from penstock.functions.casts import cast_kernel
 from penstock.functions.coercion import common_type
 from penstock.functions.comparison import compare_kernel, compared_types
 from penstock.functions.definition import Literals, Overload, Types, define_typed
@@ -136,3 +137,26 @@ def single(types: Types, literals: Literals) -> Overload | None:
     value, rows = types
     nullable = value.nullable
     return Overload((value, rows), value, kernel, can_fail=True, strict=False, nullable=nullable)
+
+
+@define_typed("$FITS", "a total that a wider type holds")
+def fits(types: Types, literals: Literals) -> Overload | None:
+    """(total, NULL of the aggregate's type, what overflows, the aggregate as written or NULL) → the
+    total in that type; one that does not fit is an error (contract 10.2)."""
+    total, result, *_ = types
+    cast, (_, _, what, call) = cast_kernel(total.with_nullable(True), result), literals
+
+    def kernel(args: Sequence[Column], n: int) -> Column:
+        try:
+            fitting = cast([args[0]], n)
+            return Column(fitting.type, fitting.values, args[0].valid)
+        except RuntimeSqlError as error:
+            raise RuntimeSqlError(
+                f"{what} does not fit {result.with_nullable(True)}; cast the argument to a wider "
+                "type first",
+                row=error.row,
+                details=None if call is None else {"expression": call},
+            ) from error
+
+    nullable = total.nullable
+    return Overload(types, result, kernel, can_fail=True, strict=False, nullable=nullable)

@@ -203,7 +203,7 @@ def can_fail(expr: Expr) -> bool:
 
 
 #: what fails for large numbers alone
-_OVERFLOWING = frozenset(("+", "-", "*", "unary-", "ABS"))
+_OVERFLOWING = frozenset(("+", "-", "*", "unary-", "ABS", "$FITS"))
 
 
 def is_risky(expr: Expr) -> bool:

@@ -29,6 +29,7 @@ from penstock.plan.nodes import (
     Node,
     Project,
     UnionAll,
+    Values,
 )
 from penstock.plan.rewrite import can_fail
 from penstock.sql.bind import build, clock, gates, marks, reached, scalars, semijoins
@@ -71,8 +72,8 @@ class Frame:
     _tellers: dict[int, tuple[Node, Node]] = field(default_factory=dict)
     #: what holds where the expression that is being lowered is reached
     _reaching: tuple[Expr, ...] = ()
-    #: whether the condition that is being lowered has dropped rows already
-    _has_dropped: bool = False
+    #: whether what stands before the expression that is being lowered may have dropped rows
+    _has_dropped: bool = True
 
     @property
     def width(self) -> int:
@@ -133,7 +134,7 @@ class Frame:
                 semijoins.keep(self, test)
             self._has_dropped = True
         self._filter(late)
-        self._has_dropped = False
+        self._has_dropped = True
 
     def _filter(self, conditions: Sequence[Expr]) -> None:
         if conditions:
@@ -242,8 +243,13 @@ class Frame:
         return lifted, on
 
     def asked(self, query: Node) -> Node:
-        """`query`, of which what can fail is evaluated only while some row comes to it."""
-        if self.is_reached_by_all() or not gates.query_can_fail(query):
+        """`query`, of which what can fail is evaluated only while some row comes to it. In the
+        first condition that rows are kept by that is not asked of sums and products (`is_risky`):
+        as a rule some row comes, and every row of the sub-query would be computed twice."""
+        if isinstance(self.node, Values):
+            return query  # there is a row
+        fails = gates.query_is_risky if self.is_reached_by_all() else gates.query_can_fail
+        if not fails(query):
             return query
         rows = self.node
         if self._reaching:

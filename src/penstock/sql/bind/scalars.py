@@ -30,6 +30,7 @@ from penstock.sql.bind.decorrelate import (
 )
 from penstock.sql.bind.forms import Scalar, outers
 from penstock.sql.bind.report import unsupported
+from penstock.sql.bind.totals import lazily
 from penstock.sql.passes.join_keys import references
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
             query = _counted(query, 0, e.span)
         at = frame.attach(JoinKind.INNER, query)
         return replace(frame.column(at), span=e.span) if exact else _single(frame, at, e.span)
-    by_key = grouped(e.query)
+    e = replace(e, query=frame.asked(e.query))
+    by_key = grouped(lazily(e.query))
     if by_key is not None:
         return _grouped(frame, e, by_key)
     is_whole = frame.is_for_all(e.query)
@@ -66,6 +68,7 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
 def _above(frame: Frame, query: Node) -> Expr | None:
     """The value of `query`, one row, as an expression over the frame, where it can fail and some
     rows may not come to it: a constant, or what is computed of aggregates."""
+    query = lazily(query)
     value: Expr = InputRef(query.schema.types[0], 0)
     while isinstance(query, Project):
         value = substituted(value, query.exprs)
@@ -74,8 +77,6 @@ def _above(frame: Frame, query: Node) -> Expr | None:
         return None
     if isinstance(query, Values):
         return substituted(value, query.rows[0])
-    if frame.is_reached_by_all():
-        return None
     at = frame.attach(JoinKind.INNER, frame.asked(query))
     return substituted(value, [frame.column(at + i) for i in range(len(query.schema))])
 
@@ -133,6 +134,8 @@ def _is_null(e: Expr) -> bool:
     match e:
         case Literal(value=value):
             return value is None
+        case Call(function=f, args=(total, *_)) if f.name == "$FITS":
+            return _is_null(total)
         case Call(function=f, args=args):
             return f.strict and any(map(_is_null, args))
         case Cast(operand=operand):

@@ -29,7 +29,7 @@ from penstock.plan.expressions import Expr, InputRef
 from penstock.plan.nodes import Aggregate, Distinct, Node, Project, SortKey, TopK
 from penstock.plan.rewrite import columns_of, is_risky, remap
 from penstock.sql import ast
-from penstock.sql.bind import build
+from penstock.sql.bind import build, totals
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.conditions import kept_by
 from penstock.sql.bind.decorrelate import apart
@@ -120,7 +120,8 @@ class Select:
         exprs = [e for _, e in outputs] + [x.expr for x in sort]
         exprs += [e for e in (having, qualify) if e is not None]
         if keys is not None or s.having is not None or any(map(_is_aggregate, exprs)):
-            rewrite = self._aggregate(keys or plain([]), exprs)
+            first = [e for e in (having, qualify) if e is not None][:1]
+            rewrite = self._aggregate(keys or plain([]), exprs, first or exprs)
             outputs = [(n, rewrite(e)) for n, e in outputs]
             sort = [replace(x, expr=rewrite(x.expr)) for x in sort]
             having, qualify = having and rewrite(having), qualify and rewrite(qualify)
@@ -287,13 +288,18 @@ class Select:
             raise BindError(e.span, "GROUP BY cannot group by an aggregate")
         return bound
 
-    def _aggregate(self, group: Grouping, exprs: Sequence[Expr]) -> Callable[[Expr], Expr]:
-        """Put the Aggregate in place; what rewrites the expressions above it to its columns."""
+    def _aggregate(
+        self, group: Grouping, exprs: Sequence[Expr], asked: Sequence[Expr]
+    ) -> Callable[[Expr], Expr]:
+        """Put the Aggregate in place; what rewrites the expressions above it to its columns.
+        `asked`: those of `exprs` that are evaluated for every group."""
         keys = group.keys
-        calls: dict[Aggregated, None] = {}
+        found: dict[Aggregated, None] = {}
         tests: dict[Grouped, None] = {}
         for e in exprs:
-            _collect(e, calls, tests)
+            _collect(e, found, tests)
+        eager = set(totals.always(asked))
+        calls = [call if call in eager else totals.widened_call(call) for call in found]
         feed: dict[Expr, int] = {}
         for e in keys:
             feed.setdefault(e, len(feed))
@@ -316,8 +322,12 @@ class Select:
             self.frame.node = grouped_union(
                 schema, source, group, at, aggregates, list(tests), span
             )
-        columns = references(schema)
-        above = dict(zip([*keys, *calls, *tests], columns, strict=True))
+        columns = list(references(schema))
+        for i, (call, wide) in enumerate(zip(found, calls, strict=True), len(keys)):
+            if wide is not call:
+                total = replace(columns[i], span=call.span)
+                columns[i] = totals.fitted(total, call.function.kind, call.type)
+        above = dict(zip([*keys, *found, *tests], columns, strict=True))
         return lambda e: descend(e, lambda x: _above(x, above))
 
     # window functions

@@ -1,0 +1,156 @@
+"""Totals that need not fit their type: computed in a wider one, and fitted where a row asks.
+
+    HAVING COUNT(*) < 9, SUM(x)       Project $FITS(total, INTEGER)       an error where it does not
+                              ──►       Filter n < 9
+                                          Aggregate SUM(x) AS total DECIMAL(38, 0), COUNT(*) AS n
+
+SUM of INTEGER is an INTEGER, and what does not fit is an error (contract 10.2), which must not
+happen for a group that nobody asks for (10.4). Where every group is asked for, the aggregate says
+so itself, and is kept no wider than it must be. A DECIMAL of 38 digits, an INTERVAL and what is in
+FROM as a table always do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from penstock.data.types import INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
+from penstock.functions.aggregates import AggregateFunction
+from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, InputRef, Literal, Or
+from penstock.plan.nodes import Aggregate, Node, Project, Window, WindowCall
+from penstock.plan.rewrite import inputs, with_inputs
+from penstock.sql.bind import build
+from penstock.sql.bind.forms import Aggregated, inside
+from penstock.sql.passes.join_keys import references
+
+_MOMENTS = ("VAR_POP", "VAR_SAMP", "STDDEV_SAMP", "COVAR_POP", "COVAR_SAMP", "REGR_SXX", "REGR_SYY")
+_OVERFLOWING = frozenset(("SUM", *_MOMENTS))
+_DIGITS = 38
+_TEXT = VARCHAR.with_nullable(True)
+
+
+def wider(kind: str, result: SqlType) -> SqlType | None:
+    """The type in which `kind` is as good as never too large; None if `result` is that already, or
+    it cannot be."""
+    if kind not in _OVERFLOWING or not (result.kind in INTEGERS or result.kind is Kind.DECIMAL):
+        return None
+    if result.kind is Kind.DECIMAL and result.precision == _DIGITS:
+        return None
+    return SqlType(Kind.DECIMAL, result.nullable, _DIGITS, result.scale or 0)
+
+
+def widened(function: AggregateFunction) -> AggregateFunction | None:
+    """`function` with a result that holds every total, None if it has one."""
+    type = wider(function.kind, function.result)
+    return None if type is None else replace(function, result=type)
+
+
+def can_overflow(node: Node) -> bool:
+    """Whether a total that `node` computes may not fit its type."""
+    if isinstance(node, Aggregate):
+        return any(widened(c.function) for c in node.calls)
+    return isinstance(node, Window) and any(wider(c.kind, c.result) for c in node.calls)
+
+
+def widened_call(call: Aggregated) -> Aggregated:
+    """The same of `call`."""
+    function = widened(call.function)
+    return call if function is None else replace(call, type=function.result, function=function)
+
+
+def fitted(total: Expr, kind: str, type: SqlType, call: str | None = None) -> Expr:
+    """`total` as a `type`, an error where it does not fit. `kind`: of aggregate; `call`: how it is
+    written, where the place of `total` in the text does not say it."""
+    if kind.endswith(" OVER"):
+        total_of = "the total of a frame"
+    else:
+        total_of = "a group's total" if kind == "SUM" else "a group's result"
+    what = Literal(_TEXT, f"{kind} overflows: {total_of}")
+    nothing = Literal(type.with_nullable(True), None)
+    return build.call("$FITS", [total, nothing, what, Literal(_TEXT, call)], total.span)
+
+
+def always(exprs: Sequence[Expr]) -> Iterator[Aggregated]:
+    """The aggregates that are asked for in every row for which `exprs` are evaluated."""
+    for e in exprs:
+        match e:
+            case Aggregated():
+                yield e
+            case And(args=args) | Or(args=args) | Coalesce(args=args):
+                yield from always(args[:1])
+            case Case(branches=branches):
+                yield from always([branches[0][0]])
+            case _:
+                yield from always(inside(e))
+
+
+def lazily(query: Node) -> Node:
+    """`query`, of which no total fails before somebody asks for it."""
+    done: dict[int, Node] = {}
+
+    def visit(node: Node) -> Node:
+        if id(node) not in done:
+            moved = with_inputs(node, [visit(x) for x in inputs(node)])
+            if can_overflow(moved):
+                moved = _of_groups(moved) if isinstance(moved, Aggregate) else _of_frames(moved)
+            done[id(node)] = moved
+        return done[id(node)]
+
+    return visit(query)
+
+
+def _of_groups(node: Aggregate) -> Node:
+    functions = [widened(c.function) for c in node.calls]
+    n = len(node.keys)
+    fields, calls = list(node.schema.fields), list(node.calls)
+    exprs = list(references(node.schema))
+    for i, (call, function) in enumerate(zip(node.calls, functions, strict=True), n):
+        if function is not None:
+            fields[i] = Field(fields[i].name, function.result)
+            calls[i - n] = replace(call, function=function)
+            kind = call.function.kind
+            name = _written(kind, node.input.schema, call.args, "DISTINCT " * call.distinct)
+            total = InputRef(function.result, i, fields[i].name)
+            exprs[i] = fitted(total, kind, call.function.result, name)
+    wide = replace(node, schema=Schema(tuple(fields)), calls=tuple(calls))
+    return Project(node.schema, wide, tuple(exprs), span=node.span)
+
+
+def _of_frames(node: Node) -> Node:
+    assert isinstance(node, Window)
+    types = [wider(c.kind, c.result) for c in node.calls]
+    below = references(node.input.schema)
+    added: list[Expr] = []
+    calls: list[WindowCall] = []
+    for call, type in zip(node.calls, types, strict=True):
+        if type is None:
+            calls.append(call)
+            continue
+        argument = below[call.args[0]]
+        cast = Cast(type.with_nullable(argument.type.nullable), argument)
+        calls.append(replace(call, args=(len(below) + len(added),), result=type))
+        added.append(cast)
+    own = tuple(Field(f"$total{i}", e.type) for i, e in enumerate(added))
+    source = Project(Schema((*node.input.schema.fields, *own)), node.input, (*below, *added))
+    results = node.schema.fields[len(below) :]
+    fields = tuple(Field(f.name, c.result) for f, c in zip(results, calls, strict=True))
+    wide = replace(
+        node, schema=Schema((*source.schema.fields, *fields)), input=source, calls=tuple(calls)
+    )
+    columns = references(wide.schema)
+    exprs = list(columns[: len(below)])
+    for i, (call, type) in enumerate(zip(node.calls, types, strict=True)):
+        column = columns[len(source.schema) + i]
+        name = _written(call.kind, node.input.schema, call.args)
+        exprs.append(
+            column if type is None else fitted(column, f"{call.kind} OVER", call.result, name)
+        )
+    return Project(node.schema, wide, tuple(exprs), span=node.span)
+
+
+def _written(kind: str, schema: Schema, args: Sequence[int], distinct: str = "") -> str | None:
+    names = [schema.fields[a].name for a in args]
+    if any(n.startswith("$") for n in names):
+        return None
+    return f"{kind}({distinct}{', '.join(names)})"
