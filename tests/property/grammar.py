@@ -6,10 +6,10 @@ Each construct may stand wherever the grammar lets it: joins of every kind with 
 NATURAL, USING, ASOF, LATERAL, CROSS APPLY, UNNEST [WITH ORDINALITY], derived tables, VALUES, chains
 of WITH; correlated sub-queries as values, tests and tables, at any depth, whole queries among them;
 grouping sets; windows, over groups as well; TUMBLE, HOP, SESSION; PIVOT, UNPIVOT; set operations;
-DISTINCT ON, QUALIFY, LIMIT; aliases that later items read; views upon views, and whole queries that
-stand in several; recursive views, also two at once; a table with LATENESS, whose rows come in time.
-Columns of every family, ARRAY, MAP and ROW among them; keys of DECIMAL, TIMESTAMP and unsigned
-numbers.
+DISTINCT ON, QUALIFY, limits and other clauses (`grammar_clauses`); aliases that later items read;
+views upon views, and whole queries that stand in several; recursive views, also two at once; a
+table with LATENESS, whose rows come in time. Columns of every family, ARRAY, MAP and ROW among
+them; keys of DECIMAL, TIMESTAMP and unsigned numbers.
 
 DuckDB is asked the same text, but for what is written ⟦ours¦DuckDB's⟧ (`grammar_values.spelt`).
 Where the dialects differ the writer keeps away, or says the rule in DuckDB's words; this is the
@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import random
 
+from tests.property.grammar_clauses import Clauses
 from tests.property.grammar_recursion import Program, Recursions
 from tests.property.grammar_values import ELEMENT, KINDS, TYPES, Scope, pairs_of
 
@@ -53,7 +54,7 @@ RANGES = {
 }  # fmt: skip
 
 
-class Writer(Recursions):
+class Writer(Clauses, Recursions):
     """`depth`: how many queries may stand inside one another."""
 
     def __init__(self, r: random.Random, depth: int = 2) -> None:
@@ -109,6 +110,7 @@ class Writer(Recursions):
         right, _ = self.query(outer, depth, kinds)
         op = self.pick(["UNION ALL", "UNION", "EXCEPT", "INTERSECT", "⟦MINUS¦EXCEPT⟧"])
         all_ = " ALL" if op in ("EXCEPT", "INTERSECT") and self.maybe(2) else ""
+        all_ = all_ or ("⟦ DISTINCT¦⟧" if op in ("UNION", "EXCEPT") and self.maybe(4) else "")
         alias = self.name("q")
         renamed = {n: self.name("c") for n in columns}
         listed = ", ".join(f"{alias}.{n} AS {new}" for n, new in renamed.items())
@@ -182,8 +184,7 @@ class Writer(Recursions):
             return f"SELECT DISTINCT ON ({on}) {listed} {source} ORDER BY {order}", columns
         text = f"SELECT {'DISTINCT ' if self.maybe(6) else ''}{listed} {source}"
         if self.maybe(8) and flat:
-            offset = f" OFFSET {self.pick([1, 2])}" if self.maybe(3) else ""
-            text += f" {self._order(list(columns))} LIMIT {self.pick([1, 2, 3])}{offset}"
+            text += f" {self.cut(list(columns))}"
         return text, columns
 
     def _order(self, columns: list[str]) -> str:

@@ -67,6 +67,9 @@ OPERATIONS = {
     "bool": [
         "({test})", "(({test}) IS TRUE)", "(({test}) IS NOT FALSE)",
         "⟦MAP_CONTAINS_KEY¦MAP_CONTAINS⟧({map}, 'b')", "(NOT ({test}))", "(({test}) IS UNKNOWN)",
+        "⟦ARRAY_EXISTS({ints}, x -> x > 0)¦LIST_TRANSFORM([{ints}], LAMBDA l: CASE WHEN"
+        " LEN(LIST_FILTER(l, LAMBDA x: x > 0)) > 0 THEN TRUE WHEN LEN(LIST_FILTER(l, LAMBDA x: x IS"
+        " NULL)) > 0 THEN NULL WHEN l IS NOT NULL THEN FALSE END)[1]⟧",
     ],
     "date": [
         "CAST({stamp} AS DATE)", "CAST(({date} + INTERVAL '1' DAY) AS DATE)",
@@ -250,6 +253,9 @@ class Values:
         query = f"SELECT {self.value(kind, {**scope, **inner}, 0)} {source}"
         if self.maybe(4):
             query, _ = self.query(scope, depth, [kind])
+        elif self.maybe(8):
+            rows = (f"({self.literal(kind)})" for _ in range(self.pick([1, 2])))
+            query = f"VALUES {', '.join(rows)}"
         x = self.value(kind, scope, 0, 1)
         if self.maybe(4):
             op, which = self.pick(["=", "<>", "<", ">="]), self.pick(["ANY", "ALL"])

@@ -15,6 +15,7 @@ are kept; where only a number that is too large can, the pairs that would fail a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from penstock.plan.expressions import Expr, Fails, Not, Or, conjunction
@@ -42,23 +43,39 @@ _KEEP_LEFT = (JoinKind.INNER, JoinKind.LEFT, JoinKind.SEMI, JoinKind.ANTI)
 
 def query_can_fail(query: Node) -> bool:
     """Whether some row can make an expression, or a total, of `query` raise."""
-    fails = any(map(can_fail, expressions(query))) or can_overflow(query)
-    return fails or any(map(query_can_fail, inputs(query)))
+    return any(can_overflow(n) or any(map(can_fail, expressions(n))) for n in _nodes(query))
 
 
 def query_is_risky(query: Node) -> bool:
     """Whether a row of sensible size can make an expression of `query` raise."""
-    return any(map(is_risky, expressions(query))) or any(map(query_is_risky, inputs(query)))
+    return any(any(map(is_risky, expressions(n))) for n in _nodes(query))
+
+
+def _nodes(query: Node) -> list[Node]:
+    """Each node of `query` once, however many read it."""
+    found, seen = [query], {id(query)}
+    for node in found:
+        for x in inputs(node):
+            if id(x) not in seen:
+                seen.add(id(x))
+                found.append(x)
+    return found
 
 
 def behind(query: Node, gate: Node) -> Node:
     """`query`, of which the rows that could fail and read no outer row pass only while `gate` has
     a row."""
-    return _behind(lazily(query), gate)
+    done: dict[int, Node] = {}
+
+    def visit(node: Node) -> Node:
+        if id(node) not in done:
+            done[id(node)] = _behind(node, [visit(x) for x in inputs(node)], gate)
+        return done[id(node)]
+
+    return visit(lazily(query))
 
 
-def _behind(query: Node, gate: Node) -> Node:
-    new = [_behind(x, gate) for x in inputs(query)]
+def _behind(query: Node, new: Sequence[Node], gate: Node) -> Node:
     failing = [e for e in expressions(query) if can_fail(e) and not is_test(e)]
     if not failing or outers(query):
         return with_inputs(query, new)
