@@ -168,7 +168,7 @@ class Writer(Clauses, Recursions):
             of_window = self._window(scope, k) if windows and self.maybe(2) else None
             windows = windows and of_window is None
             items.append(f"{of_window or self.value(k, visible, depth)} AS {n}")
-            if of_window is None and "SELECT" not in items[-1]:
+            if of_window is None and "SELECT" not in items[-1] and "VALUES" not in items[-1]:
                 aliases[n] = k
         listed = ", ".join(items)
         plain = [c for c, k in scope.items() if k in KINDS]

@@ -254,7 +254,8 @@ class Frame:
         rows = self.node
         if self._reaching:
             rows = Filter(rows.schema, rows, build.and_(self._reaching))
-        return gates.behind(query, gate(rows))
+        there = gates.independent(rows)
+        return query if there is None else gates.behind(query, gate(there))
 
     def is_reached_by_all(self) -> bool:
         """Whether every row comes to the expression that is being lowered."""

@@ -32,7 +32,7 @@ from penstock.plan.rewrite import (
     with_inputs,
 )
 from penstock.sql.bind.build import TRUE, and_
-from penstock.sql.bind.forms import outers
+from penstock.sql.bind.forms import Outer, has, outers
 from penstock.sql.bind.totals import can_overflow, lazily
 from penstock.sql.passes.gates import is_test, without_failing
 from penstock.sql.passes.join_keys import equality, is_equality
@@ -49,6 +49,23 @@ def query_can_fail(query: Node) -> bool:
 def query_is_risky(query: Node) -> bool:
     """Whether a row of sensible size can make an expression of `query` raise."""
     return any(any(map(is_risky, expressions(n))) for n in _nodes(query))
+
+
+def independent(rows: Node) -> Node | None:
+    """Rows of which there are some if `rows`, a part of a sub-query, has any for some outer row;
+    None where that is not known without one."""
+    match rows:
+        case _ if not outers(rows):
+            return rows
+        case Filter(input=below, predicate=predicate):
+            there = independent(below)
+            own = conjunction([p for p in conjuncts(predicate) if not has(p, Outer)])
+            if there is None or own is None or there.schema != below.schema:
+                return there
+            return Filter(rows.schema, there, own)
+        case Project(input=below):
+            return independent(below)
+    return None
 
 
 def _nodes(query: Node) -> list[Node]:
