@@ -19,7 +19,7 @@ from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, JoinKind, Node, Project, Values
-from penstock.plan.rewrite import can_fail
+from penstock.plan.rewrite import can_fail, is_risky
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import (
     Grouped,
@@ -77,6 +77,8 @@ def _above(frame: Frame, query: Node) -> Expr | None:
         return None
     if isinstance(query, Values):
         return substituted(value, query.rows[0])
+    if frame.is_reached_by_all() and not is_risky(value):
+        return None  # as a rule there is such a row (`Frame.asked`)
     at = frame.attach(JoinKind.INNER, frame.asked(query))
     return substituted(value, [frame.column(at + i) for i in range(len(query.schema))])
 

@@ -7,7 +7,8 @@
 SUM of INTEGER is an INTEGER, and what does not fit is an error (contract 10.2), which must not
 happen for a group that nobody asks for (10.4). Where every group is asked for, the aggregate says
 so itself, and is kept no wider than it must be. A DECIMAL of 38 digits, an INTERVAL and what is in
-FROM as a table always do.
+FROM as a table always do; and so does a DECIMAL of a sub-query, for it has the digits that its
+program gave it, and to ask late would compute the sums of money of every report twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import replace
 from penstock.data.types import INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, InputRef, Literal, Or
-from penstock.plan.nodes import Aggregate, Node, Project, Window, WindowCall
+from penstock.plan.nodes import AggCall, Aggregate, Node, Project, Window, WindowCall
 from penstock.plan.rewrite import inputs, with_inputs
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import Aggregated, inside
@@ -47,10 +48,19 @@ def widened(function: AggregateFunction) -> AggregateFunction | None:
 
 
 def can_overflow(node: Node) -> bool:
-    """Whether a total that `node` computes may not fit its type."""
+    """Whether a total of whole numbers that `node` computes may not fit its type."""
     if isinstance(node, Aggregate):
-        return any(widened(c.function) for c in node.calls)
-    return isinstance(node, Window) and any(wider(c.kind, c.result) for c in node.calls)
+        return any(map(_widened, node.calls))
+    return isinstance(node, Window) and any(_wider(c) is not None for c in node.calls)
+
+
+def _widened(call: AggCall) -> AggregateFunction | None:
+    """A wider function for a total of whole numbers."""
+    return widened(call.function) if call.function.result.kind in INTEGERS else None
+
+
+def _wider(call: WindowCall) -> SqlType | None:
+    return wider(call.kind, call.result) if call.result.kind in INTEGERS else None
 
 
 def widened_call(call: Aggregated) -> Aggregated:
@@ -86,7 +96,7 @@ def always(exprs: Sequence[Expr]) -> Iterator[Aggregated]:
 
 
 def lazily(query: Node) -> Node:
-    """`query`, of which no total fails before somebody asks for it."""
+    """`query`, of which no total of whole numbers fails before somebody asks for it."""
     done: dict[int, Node] = {}
 
     def visit(node: Node) -> Node:
@@ -101,7 +111,7 @@ def lazily(query: Node) -> Node:
 
 
 def _of_groups(node: Aggregate) -> Node:
-    functions = [widened(c.function) for c in node.calls]
+    functions = list(map(_widened, node.calls))
     n = len(node.keys)
     fields, calls = list(node.schema.fields), list(node.calls)
     exprs = list(references(node.schema))
@@ -119,7 +129,7 @@ def _of_groups(node: Aggregate) -> Node:
 
 def _of_frames(node: Node) -> Node:
     assert isinstance(node, Window)
-    types = [wider(c.kind, c.result) for c in node.calls]
+    types = list(map(_wider, node.calls))
     below = references(node.input.schema)
     added: list[Expr] = []
     calls: list[WindowCall] = []
