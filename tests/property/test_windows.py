@@ -560,11 +560,13 @@ LAST = {
 }
 
 
+@pytest.mark.parametrize("older", [0, 100_000])
 @pytest.mark.parametrize("unit", ["ROWS", "RANGE"])
 @pytest.mark.parametrize(("kind", "column"), LAST)
 def test_a_row_that_comes_last_does_not_read_its_wide_frame(
-    unit: str, kind: str, column: int, monkeypatch: pytest.MonkeyPatch
+    unit: str, kind: str, column: int, older: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor if the frame lies in shorter runs than what came long ago, `older` rows."""
     if hashing._test_mask != hashing.ALL_BITS:
         return  # keys whose hashes may be another's are read: what it costs says nothing
     read: list[int] = []
@@ -584,6 +586,7 @@ def test_a_row_that_comes_last_does_not_read_its_wide_frame(
     out = Schema((*t.fields, Field("w", spec.result)))
     stream = circuit.window(circuit.source("t", t), (0,), [Order(1)], [spec], out)
     circuit.sink("out", stream)
+    circuit.step({"t": [as_input(t, [((1, x, ""), 1) for x in range(-older, 0)])]})
     circuit.step({"t": [as_input(t, [((1, x, text_of(x)), 1) for x in range(0, 40_000, 2)])]})
     read.clear()
 

@@ -8,7 +8,7 @@ come together or not at all.
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
     gaps(spine, keys, at)                   the same without those at either
-    rows_of_longest(spine, keys, low, high) rows of the longest run from one place to the other
+    rows_between(spine, keys, low, high)    how many rows lie from one place to the other
     ahead_of(spine, keys, at, width)        a place behind `at`, with about `width` rows on the way
 
 Cost: O(runs · log n) a place, besides the rows found.
@@ -149,19 +149,18 @@ def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     return total
 
 
-def rows_of_longest(spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places) -> I64:
-    """int64[n]: how many rows of the longest run lie from low[i] to high[i] of key i (collisions
-    of the hash included)."""
-    runs = _runs(spine)
-    if not runs:
-        return np.zeros(len(low), np.int64)
-    run = max(runs, key=len)
-    start, stop = _of_key(run, hash_columns(keys, KEY_SEED, n=len(low)))
-    first, last = np.empty_like(start), np.empty_like(stop)
-    search(run.c, run.d, start, stop, low.c, low.d, False, first)
-    search(run.c, run.d, start, stop, high.c, high.d, True, last)
-    rows: I64 = np.maximum(last - first, 0)
-    return rows
+def rows_between(spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places) -> I64:
+    """int64[n]: how many rows lie from low[i] to high[i] of key i (counted as `distances` counts).
+    Of all runs: what came last lies in the shortest."""
+    needles = hash_columns(keys, KEY_SEED, n=len(low))
+    total = np.zeros(len(low), np.int64)
+    for run in _runs(spine):
+        start, stop = _of_key(run, needles)
+        first, last = np.empty_like(start), np.empty_like(stop)
+        search(run.c, run.d, start, stop, low.c, low.d, False, first)
+        search(run.c, run.d, start, stop, high.c, high.d, True, last)
+        total += np.maximum(last - first, 0)
+    return total
 
 
 def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64) -> Places:

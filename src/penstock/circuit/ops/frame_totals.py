@@ -42,7 +42,7 @@ from penstock.data.gather import concat, concat_columns, take_column
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine
-from penstock.state.ranges import TOP, Places, between, moved, rows_of_longest, search
+from penstock.state.ranges import TOP, Places, between, moved, rows_between, search
 
 #: rows in reach of changes that are read sooner than a total is looked up, by how many of them
 #: feel the changes
@@ -128,12 +128,12 @@ class FrameTotals(Window):
         if isinstance(reach, _Within):
             segments = reach.segments(self._rows, self._order, changes)
             assert segments.felt is not None
-            rows = rows_of_longest(self._rows, segments.keys, segments.low, segments.high)
+            rows = rows_between(self._rows, segments.keys, segments.low, segments.high)
             wide = int(rows.sum())
             if wide < FEW:
                 return None
             felt = reach.felt(changes)
-            if wide < TIMES * rows_of_longest(self._rows, felt.keys, felt.low, felt.high).sum():
+            if wide < TIMES * rows_between(self._rows, felt.keys, felt.low, felt.high).sum():
                 return None
             totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
             return None if totals.is_unsure else felt
@@ -160,7 +160,7 @@ class FrameTotals(Window):
         if back:
             high = totals.place_of(key, up_to[last] + back - 1)
         felt = Segments.joined(changes, key, low, high)
-        rows = int(rows_of_longest(self._rows, felt.keys, felt.low, felt.high).sum())
+        rows = int(rows_between(self._rows, felt.keys, felt.low, felt.high).sum())
         wide = rows + len(felt.low) * (back + ahead)
         return None if wide < TIMES * rows else felt
 
