@@ -12,7 +12,8 @@
   values it was computed from.
 
 Cost: one numpy (or numba) call per node and a few hundred ns around it; no loop over rows.
-Not here: kernels (`penstock.functions`), the operators that call this (`program`).
+Not here: what one node does to rows (`evaluators`), kernels (`penstock.functions`), the operators
+that call this (`program`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from penstock.compile.evaluators import (
+    NEVER_NULL,
+    all_of,
+    any_of,
+    chosen,
+    column_at,
+    constant,
+    is_null,
+    lenient,
+    negated,
+    on_rows,
+    reached,
+    shared,
+    strict,
+)
 from penstock.compile.failures import located, reported
 from penstock.compile.frame import (
     Evaluator,
     Frame,
     Rows,
     Valid,
-    both,
-    heaps_of,
     masked,
     scatter,
     spread,
@@ -38,11 +52,10 @@ from penstock.compile.fusions import fused
 from penstock.compile.lambdas import is_constant, lambda_call, variable
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import column_from_python, empty_column
-from penstock.data.types import BOOLEAN, Schema
+from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_kernel
 from penstock.functions.comparison import compare_kernel
-from penstock.functions.definition import Kernel
 from penstock.plan.expressions import (
     And,
     Call,
@@ -62,8 +75,6 @@ from penstock.plan.expressions import (
 )
 from penstock.plan.rewrite import can_fail, cheapest_first, columns_of, is_costly
 from penstock.plan.rewrite import parts as children
-
-_ONE, _ZERO = np.ones(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
 
 
 def references(expr: Expr) -> frozenset[int]:
@@ -90,20 +101,20 @@ class _Compiler:
 
     def compile(self, expr: Expr) -> Evaluator:
         if isinstance(expr, InputRef):
-            return _column(expr.index)
+            return column_at(expr.index)
         if isinstance(expr, LambdaVar):
             return variable(expr)
         if isinstance(expr, Literal):
-            return _constant(column_from_python(expr.type, [expr.value]))
+            return constant(column_from_python(expr.type, [expr.value]))
         evaluate = self._node(expr)
         if is_constant(expr):
             try:
                 with np.errstate(all="ignore"):
-                    return _constant(evaluate(Frame((), 1)))
+                    return constant(evaluate(Frame((), 1)))
             except RuntimeSqlError:
                 return evaluate
         slot = self.slots.get(expr)
-        return evaluate if slot is None else _shared(evaluate, slot)
+        return evaluate if slot is None else shared(evaluate, slot)
 
     def _node(self, expr: Expr) -> Evaluator:
         match expr:
@@ -112,19 +123,19 @@ class _Compiler:
                 kernel, operands = fused(expr)
                 args = [self.compile(a) for a in operands]
                 kernel = located(kernel, expr, self.text) if f.can_fail else kernel
-                return _strict(kernel, args, expr) if f.strict else _lenient(kernel, args, expr)
+                return strict(kernel, args, expr) if f.strict else lenient(kernel, args, expr)
             case Cast():
                 kernel = cast_kernel(expr.operand.type, expr.type, expr.safe)
                 kernel = located(kernel, expr, self.text)
-                return _strict(kernel, [self.compile(expr.operand)], expr)
+                return strict(kernel, [self.compile(expr.operand)], expr)
             case And():
                 return self._connective(expr, expr.args, conjunction=True)
             case Or():
                 return self._connective(expr, expr.args, conjunction=False)
             case Not():
-                return _not(self.compile(expr.operand), expr)
+                return negated(self.compile(expr.operand), expr)
             case IsNull():
-                return _is_null(self.compile(expr.operand), expr.negated)
+                return is_null(self.compile(expr.operand), expr.negated)
             case InList():
                 return self._in_list(expr)
             case Case():
@@ -139,7 +150,7 @@ class _Compiler:
         raise AssertionError(f"no rule for {type(expr).__name__}")
 
     def _connective(self, expr: Expr, args: Sequence[Expr], conjunction: bool) -> Evaluator:
-        combine = _and if conjunction else _or
+        combine = all_of if conjunction else any_of
         args = cheapest_first(args)
         first = self.compile(args[0])
         rest = [(self.compile(a), a) for a in args[1:]]
@@ -157,7 +168,7 @@ class _Compiler:
                     decided = value == 0 if conjunction else value == 1
                     if known is not None:
                         decided = decided & (known == 1)
-                    other = _reached(operand, frame, ~decided, needed, not conjunction)
+                    other = reached(operand, frame, ~decided, needed, not conjunction)
                 value, known = combine(value, known, other.values, other.valid)
             return masked(type, Column(type, value), known)
 
@@ -167,7 +178,7 @@ class _Compiler:
         operand = self.compile(expr.operand)
         items = [self.compile(i) for i in expr.items]
         equal = compare_kernel("=", expr.operand.type, expr.operand.type)
-        type, negated = expr.type, expr.negated
+        type, denied = expr.type, expr.negated
 
         def evaluate(frame: Frame) -> Column:
             column = operand(frame)
@@ -183,7 +194,7 @@ class _Compiler:
             if unknown:
                 hit = found.view(np.uint8)
                 known = hit if known is None else hit & known
-            answer = ~found if negated else found
+            answer = ~found if denied else found
             return masked(type, Column(type, answer.view(np.uint8)), known)
 
         return evaluate
@@ -193,7 +204,7 @@ class _Compiler:
         results = [self.compile(r) for _, r in expr.branches]
         otherwise = self.compile(expr.otherwise)
         if not any(can_fail(e) or is_costly(e) for e in children(expr)[1:]):
-            return _select(tests, results, otherwise, expr)
+            return chosen(tests, results, otherwise, expr)
         # a test that cannot fail may be computed for all rows, sharing what others computed
         test_refs = [
             references(c) if can_fail(c) or is_costly(c) else None for c, _ in expr.branches
@@ -212,13 +223,13 @@ class _Compiler:
                 if needs is None:
                     hit = np.broadcast_to(test(frame).values.view(np.bool_), frame.n)[left]
                 else:
-                    hit = _on_rows(test, frame, left, needs).values.view(np.bool_)
+                    hit = on_rows(test, frame, left, needs).values.view(np.bool_)
                     hit = np.broadcast_to(hit, len(left))
                 rows, left = left[hit], left[~hit]
                 if len(rows):
-                    pieces.append((rows, _on_rows(result, frame, rows, wants)))
+                    pieces.append((rows, on_rows(result, frame, rows, wants)))
             if len(left):
-                pieces.append((left, _on_rows(otherwise, frame, left, last_refs)))
+                pieces.append((left, on_rows(otherwise, frame, left, last_refs)))
             return scatter(type, frame.n, pieces)
 
         return evaluate
@@ -233,13 +244,13 @@ class _Compiler:
                 rows = left.pop()
                 try:
                     for operand in operands:
-                        _on_rows(operand, frame, rows, needed)
+                        on_rows(operand, frame, rows, needed)
                 except RuntimeSqlError:
                     if len(rows) == 1:
                         failing[rows] = 1
                     else:
                         left += np.array_split(rows, 2)
-            return Column(_NEVER_NULL, failing)
+            return Column(NEVER_NULL, failing)
 
         return evaluate
 
@@ -258,7 +269,7 @@ class _Compiler:
             for part, needs in parts[1:]:
                 if not len(left):
                     break
-                column = _on_rows(part, frame, left, needs)
+                column = on_rows(part, frame, left, needs)
                 pieces.append((left, column))
                 if column.valid is None:
                     break
@@ -266,170 +277,6 @@ class _Compiler:
             return scatter(type, frame.n, pieces)
 
         return evaluate
-
-
-# nodes ---------------------------------------------------------------------------------------
-
-
-def _column(index: int) -> Evaluator:
-    def evaluate(frame: Frame) -> Column:
-        column = frame.columns[index]
-        assert column is not None
-        return column
-
-    return evaluate
-
-
-def _constant(column: Column) -> Evaluator:
-    return lambda frame: column
-
-
-def _shared(evaluate: Evaluator, slot: int) -> Evaluator:
-    def lookup(frame: Frame) -> Column:
-        column = frame.shared.get(slot)
-        if column is None:
-            column = frame.shared[slot] = evaluate(frame)
-        return column
-
-    return lookup
-
-
-def _strict(kernel: Kernel, args: Sequence[Evaluator], expr: Expr) -> Evaluator:
-    type = expr.type
-    if len(args) == 2:
-        left, right = args
-
-        def binary(frame: Frame) -> Column:
-            a, b = left(frame), right(frame)
-            out = kernel((a, b), frame.n)
-            return masked(type, out, both(both(a.valid, b.valid), out.valid))
-
-        return binary
-
-    def evaluate(frame: Frame) -> Column:
-        columns = [a(frame) for a in args]
-        out = kernel(columns, frame.n)
-        valid = out.valid
-        for column in columns:
-            valid = both(valid, column.valid)
-        return masked(type, out, valid)
-
-    return evaluate
-
-
-def _lenient(kernel: Kernel, args: Sequence[Evaluator], expr: Expr) -> Evaluator:
-    type = expr.type
-
-    def evaluate(frame: Frame) -> Column:
-        out = kernel([a(frame) for a in args], frame.n)
-        return masked(type, out, out.valid)
-
-    return evaluate
-
-
-def _not(operand: Evaluator, expr: Expr) -> Evaluator:
-    type = expr.type
-
-    def evaluate(frame: Frame) -> Column:
-        column = operand(frame)
-        return masked(type, Column(type, column.values ^ 1), column.valid)
-
-    return evaluate
-
-
-_NEVER_NULL = BOOLEAN.with_nullable(False)
-
-
-def _is_null(operand: Evaluator, negated: bool) -> Evaluator:
-    def evaluate(frame: Frame) -> Column:
-        valid = operand(frame).valid
-        if valid is None:
-            return Column(_NEVER_NULL, _ONE if negated else _ZERO)
-        return Column(_NEVER_NULL, valid if negated else valid ^ 1)
-
-    return evaluate
-
-
-def _and(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array, Valid | None]:
-    """Values are 0 under NULL, so `x & 1` means TRUE and `k & ~x` means FALSE."""
-    if ka is None and kb is None:
-        return a & b, None
-    p: Array = _ONE if ka is None else ka
-    q: Array = _ONE if kb is None else kb
-    known: Array = (p & q) | (p & (a ^ 1)) | (q & (b ^ 1))
-    return a & b, known
-
-
-def _or(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array, Valid | None]:
-    if ka is None and kb is None:
-        return a | b, None
-    p: Array = _ONE if ka is None else ka
-    q: Array = _ONE if kb is None else kb
-    known: Array = (p & q) | a | b
-    return a | b, known
-
-
-def _select(
-    tests: Sequence[Evaluator], results: Sequence[Evaluator], otherwise: Evaluator, expr: Expr
-) -> Evaluator:
-    """CASE whose branches cannot fail: every branch on every row, then a choice."""
-    type = expr.type
-
-    def evaluate(frame: Frame) -> Column:
-        chosen = otherwise(frame)
-        used = [chosen]
-        values, valid = chosen.values, chosen.valid
-        for test, result in zip(reversed(tests), reversed(results), strict=True):
-            hit = test(frame).values.view(np.bool_)
-            column = result(frame)
-            used.append(column)
-            if valid is not None or column.valid is not None:
-                p: Array = _ONE if column.valid is None else column.valid
-                q: Array = _ONE if valid is None else valid
-                valid = np.where(hit, p, q)
-            values = np.where(hit[:, None] if values.ndim == 2 else hit, column.values, values)
-        if valid is not None and valid.all():
-            valid = None
-        rows = values.shape[0]
-        if valid is not None and valid.shape[0] != rows:
-            valid = np.repeat(valid, rows)
-        return Column(type, values, valid, heaps_of(used))
-
-    return evaluate
-
-
-def _on_rows(evaluate: Evaluator, frame: Frame, rows: Rows, needed: frozenset[int]) -> Column:
-    """`evaluate` over `rows` of the frame; a failing row is reported by its place in the frame."""
-    if len(rows) == frame.n:
-        return evaluate(frame)
-    try:
-        return evaluate(frame.subset(rows, needed))
-    except RuntimeSqlError as error:
-        if error.row is not None:
-            error.row = int(rows[error.row])
-        raise
-
-
-def _reached(
-    operand: Evaluator, frame: Frame, open_: Array, needed: frozenset[int], filler: bool
-) -> Column:
-    """`operand` where `open_`; elsewhere the value that leaves the decided result as it is."""
-    rows = np.flatnonzero(np.broadcast_to(open_, frame.n))
-    if len(rows) == frame.n:
-        return operand(frame)
-    values = np.full(frame.n, filler, dtype=np.uint8)
-    if not len(rows):
-        return Column(BOOLEAN, values)
-    column = _on_rows(operand, frame, rows, needed)
-    values[rows] = column.values
-    if column.valid is None:
-        return Column(BOOLEAN, values)
-    valid = np.ones(frame.n, dtype=np.uint8)
-    valid[rows] = column.valid
-    return Column(BOOLEAN, values, valid)
-
-
-# doors ---------------------------------------------------------------------------------------
 
 
 def compile_expressions(
