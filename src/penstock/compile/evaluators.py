@@ -113,7 +113,8 @@ def is_null(operand: Evaluator, negated: bool) -> Evaluator:
 
 
 def all_of(a: Array, ka: Valid | None, b: Array, kb: Valid | None) -> tuple[Array, Valid | None]:
-    """AND of two operands' (values, which are known): values are 0 under NULL, so `x & 1` means TRUE and `k & ~x` means FALSE."""
+    """AND of two operands' (values, which are known). Values are 0 under NULL: `x & 1` means TRUE
+    and `k & ~x` means FALSE."""
     if ka is None and kb is None:
         return a & b, None
     p: Array = _ONE if ka is None else ka
