@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from penstock.data.types import INTEGER, Field, Schema
+from penstock.data.types import BOOLEAN, INTEGER, Field, Schema
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, InputRef
 from penstock.plan.nodes import Node, Project, Scan, UnionAll
 from penstock.plan.rewrite import inputs
+from penstock.sql.bind.forms import Exists, In, Scalar
 from penstock.sql.bind.gates import behind, query_can_fail, query_is_risky
 from penstock.sql.passes.gates import gate
 
@@ -44,3 +45,11 @@ def test_a_node_that_many_read_waits_once() -> None:
         assert first is second
         waiting = first
     assert isinstance(waiting, Project) and waiting.input != Scan(SCHEMA, "t")
+
+
+def test_to_look_a_sub_query_up_does_not_walk_it_as_a_tree() -> None:
+    query = doubled(200)
+    same = InputRef(INTEGER, 0)
+
+    for e in (Scalar(INTEGER, query), Exists(BOOLEAN, query), In(BOOLEAN, (same,), query)):
+        assert {e: 1}[e] == 1

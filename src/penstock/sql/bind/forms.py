@@ -19,7 +19,7 @@ two levels out is Outer(Outer(column)): each level takes one away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import Expr
@@ -78,12 +78,12 @@ class Outer(Expr):
 class Scalar(Expr):
     """(SELECT …) as a value: column 0 of `query`, NULL over no rows, an error over several."""
 
-    query: Node
+    query: Node = field(hash=False)  # a plan is no tree: what is read often would be hashed often
 
 
 @dataclass(frozen=True, slots=True)
 class Exists(Expr):
-    query: Node
+    query: Node = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class In(Expr):
     """(operands) IN (query): the columns of `query`, one for each."""
 
     operands: tuple[Expr, ...]
-    query: Node
+    query: Node = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
