@@ -169,11 +169,16 @@ def follow(seed: int) -> None:
             inputs[table] = [InputBatch(batch.schema, batch.columns, ops)]
         deltas = circuit.step(inputs)
         oracle.fill(history.contents())
-        for name, total in totals.items():
+        for name, total in list(totals.items()):
             for row, weight in batch_to_rows(deltas[name]):
                 total[plain(row)] += weight
             found = Counter({row: n for row, n in total.items() if n})
-            assert found == oracle.answer(name), f"seed {seed}: {program.queries}"
+            try:
+                wanted = oracle.answer(name)
+            except duckdb.NotImplementedException:  # an ASOF join that a recursion reads
+                del totals[name]
+                continue
+            assert found == wanted, f"seed {seed}: {program.queries}"
     oracle.db.close()
 
 

@@ -43,6 +43,7 @@ from penstock.functions import (
     arithmetic,
     array_sets,
     arrays,
+    beside,
     binary,
     bit_strings,
     choices,
@@ -68,7 +69,7 @@ from penstock.functions.definition import DEFINITIONS, Function, Kernel, Overloa
 
 #: the modules that declare functions; importing them fills the table
 FAMILIES = (
-    arithmetic, rounding, floats, comparison, choices, strings, parts, patterns, binary,
+    arithmetic, rounding, floats, comparison, choices, beside, strings, parts, patterns, binary,
     bit_strings, digests, dates, intervals, zones, formatting, parsing, arrays, array_sets, maps,
     variants, variant_lambdas, connector_metadata, zip,
 )  # fmt: skip

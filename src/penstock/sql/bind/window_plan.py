@@ -10,7 +10,7 @@
 Where several nodes tell copies of a row apart, the first of them numbers those (COPY), so that the
 others have them in the same order.
 
-Not here: the calls themselves (`windows`).
+Not here: the calls themselves (`windows`), frames that are joins (`far_frames`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from penstock.plan.nodes import (
     WindowCall,
 )
 from penstock.sql.bind import build
+from penstock.sql.bind.far_frames import is_far, join_frames
 from penstock.sql.bind.forms import Windowed, descend, has
 from penstock.sql.bind.frame import Frame
 
@@ -62,6 +63,8 @@ def place_windows(frame: Frame, exprs: Sequence[Expr]) -> list[Expr]:
         start = frame.width
         if _is_whole(calls[group[0]]):
             start += _join_aggregates(frame, [calls[i] for i in group], reads)
+        elif is_far(calls[group[0]]):
+            start += join_frames(frame, [calls[i] for i in group], reads)
         else:
             _window(frame, [calls[i] for i in group], reads, numbers=group in numbering)
             start += group in numbering
@@ -145,7 +148,9 @@ def _numbering(calls: Sequence[Windowed], groups: Sequence[list[int]]) -> list[l
     by_order: dict[object, list[list[int]]] = {}
     for group in groups:
         first = calls[group[0]]
-        if not _is_whole(first) and any(_call(calls[i], []).by_row for i in group):
+        if not (_is_whole(first) or is_far(first)) and any(
+            _call(calls[i], []).by_row for i in group
+        ):
             by_order.setdefault((first.partition, first.order), []).append(group)
     ranks = [i for i, call in enumerate(calls) if call.kind in ("ROW_NUMBER", "RANK", "DENSE_RANK")]
     return [
@@ -164,6 +169,8 @@ def _reach(call: Windowed) -> str:
     frame = call.frame
     if frame is None:
         return "back"
+    if is_far(call):
+        return f"{frame.start} to {frame.end}"
     if frame.start is not None and frame.end is not None:
         return frame.unit
     if frame.start is frame.end is None:

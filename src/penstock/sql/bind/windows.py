@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Protocol
 
 from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType, decimal
@@ -40,6 +40,8 @@ _DAY_US = 86_400_000_000
 _MOST_ROWS = 2**40
 #: of a DECIMAL whose values are words of 64 bits
 _MOST_DIGITS = 18
+#: more than a DECIMAL and its scale have together
+_ANY_DIGITS = 100
 #: no two of those are further apart
 _FURTHEST = 2 * 10**_MOST_DIGITS
 _WHOLE = Bounds("RANGE", None, None)
@@ -107,7 +109,8 @@ def bind_call(
 def _narrowed(
     spec: ast.WindowSpec, order: tuple[tuple[Expr, bool, bool], ...]
 ) -> tuple[tuple[Expr, bool, bool], ...]:
-    """Distances are counted in 64 bits: a DECIMAL that is wider by its type has to fit there."""
+    """Distances are counted in 64 bits: a DECIMAL that is wider by its type has to fit there, but
+    for one that has more digits behind the point (`far_frames`)."""
     frame = spec.frame
     if frame is None or frame.unit != "RANGE" or frame.start.offset is frame.end.offset is None:
         return order
@@ -329,7 +332,8 @@ def _units(key: SqlType, offset: Literal, span: Span) -> int:
         if key.kind is Kind.DECIMAL and (key.precision or 0) <= _MOST_DIGITS:
             found = min(int(Decimal(value).scaleb(key.scale or 0)), _FURTHEST)
         elif key.kind is Kind.DECIMAL:
-            raise unsupported(span, f"RANGE over {build.bare(key)}", "CAST it to DECIMAL(18, …)")
+            with localcontext(prec=_ANY_DIGITS):
+                found = int(Decimal(value).scaleb(key.scale or 0))
     if found is None:
         raise BindError(
             span,
