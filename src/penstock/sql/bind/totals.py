@@ -2,7 +2,7 @@
 
     HAVING COUNT(*) < 9, SUM(x)       Project $FITS(total, INTEGER)       an error where it does not
                               ──►       Filter n < 9
-                                          Aggregate SUM(x) AS total DECIMAL(38, 0), COUNT(*) AS n
+                                          Aggregate SUM(x) AS total BIGINT, COUNT(*) AS n
 
 SUM of INTEGER is an INTEGER, and what does not fit is an error (contract 10.2), which must not
 happen for a group that nobody asks for (10.4). Where every group is asked for, the aggregate says
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from penstock.data.types import INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
+from penstock.data.types import BIGINT, INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import AggregateFunction
 from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, InputRef, Literal, Or
 from penstock.plan.nodes import AggCall, Aggregate, Node, Project, Window, WindowCall
@@ -28,6 +28,8 @@ from penstock.sql.passes.join_keys import references
 _MOMENTS = ("VAR_POP", "VAR_SAMP", "STDDEV_SAMP", "COVAR_POP", "COVAR_SAMP", "REGR_SXX", "REGR_SYY")
 _OVERFLOWING = frozenset(("SUM", *_MOMENTS))
 _DIGITS = 38
+#: numbers of 32 bits or less
+_SHORT = INTEGERS - {Kind.INT64, Kind.UINT64}
 _TEXT = VARCHAR.with_nullable(True)
 
 
@@ -38,6 +40,8 @@ def wider(kind: str, result: SqlType) -> SqlType | None:
         return None
     if result.kind is Kind.DECIMAL and result.precision == _DIGITS:
         return None
+    if kind == "SUM" and result.kind in _SHORT:
+        return BIGINT.with_nullable(result.nullable)  # holds those of 2**31 rows
     return SqlType(Kind.DECIMAL, result.nullable, _DIGITS, result.scale or 0)
 
 
