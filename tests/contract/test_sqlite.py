@@ -256,6 +256,63 @@ def test_mode_diff_writes_only_the_rows_that_differ(
     sink.close()
 
 
+ROOT = "SELECT rootpage FROM sqlite_master WHERE name = 'my table'"
+DEFINITIONS = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+
+
+@pytest.mark.parametrize("kind", [SqliteTarget, KeyedSqliteTarget])
+@pytest.mark.parametrize("beside", ["", "CREATE VIEW broken AS SELECT * FROM nowhere"])
+def test_a_table_that_is_only_ours_is_replaced_by_the_stage(
+    tmp_path: Path, kind: type[SqliteTarget], beside: str
+) -> None:
+    """Whatever else is in the file: the stage takes the table's name."""
+    target = kind(tmp_path)
+    run(target.path, beside or "SELECT 1")
+    sink = target.sink()
+    reset(sink, rows(1, 2, 3), 1)
+    definitions = run(target.path, DEFINITIONS)
+    run(target.path, """DELETE FROM "my table" WHERE k = 2""")
+    sink.begin(2, "token-2", 2)
+    sink.stage(2, 0, batch((rows(1, 2), 1)))
+    (stage,) = run(target.path, "SELECT rootpage FROM sqlite_master WHERE name LIKE '%stage%'")
+    sink.publish(2, marker(2, 2, 2))
+
+    assert run(target.path, ROOT) == [stage]
+    assert run(target.path, DEFINITIONS) == definitions
+    assert target.look() == rows(1, 2)
+    sink.apply(batch((rows(2), -1)), marker(2, 3, 1))
+    assert target.look() == rows(1)
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", [SqliteTarget, KeyedSqliteTarget])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'CREATE INDEX by_v ON "my table" (v)',
+        'CREATE VIEW beyond AS SELECT count(*) AS n FROM "MY TABLE"',
+        'CREATE TRIGGER seen AFTER DELETE ON "my table" BEGIN INSERT INTO log VALUES (old.k); END',
+        'CREATE TABLE child (k REFERENCES "My table" (k))',
+    ],
+    ids=["index", "view", "trigger", "foreign key"],
+)
+def test_a_table_that_somebody_built_upon_stays_itself(
+    tmp_path: Path, kind: type[SqliteTarget], statement: str
+) -> None:
+    target = kind(tmp_path)
+    sink = target.sink()
+    reset(sink, rows(1, 2, 3), 1)
+    run(target.path, "CREATE TABLE log (k)")
+    run(target.path, statement)
+    definitions, root = run(target.path, DEFINITIONS), run(target.path, ROOT)
+    reset(sink, rows(1, 3), 2)
+
+    assert run(target.path, ROOT) == root
+    assert run(target.path, DEFINITIONS) == definitions
+    assert target.look() == rows(1, 3)
+    sink.close()
+
+
 def test_a_row_there_very_often_is_counted_not_compared(tmp_path: Path) -> None:
     target = SqliteTarget(tmp_path)
     sink = target.sink()

@@ -56,6 +56,7 @@ class SqliteTable:
             )
         self._rowid = next(n for n in ("rowid", "oid", "_rowid_", "") if n not in folded)
         self.target = quoted(table)
+        self._rows_index = f"__penstock_rows_{table}"
         self._columns = ", ".join(map(quoted, self._names))
         self._marks = ", ".join("?" * len(self._names))
 
@@ -144,8 +145,10 @@ class SqliteTable:
             declared = self.declared_types_of_view()
             db.execute(self._create(self.target, declared))
         if not self.key_names:
-            index = quoted(f"__penstock_rows_{self.name}")
-            db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.target} ({self._columns})")
+            db.execute(
+                f"CREATE INDEX IF NOT EXISTS {quoted(self._rows_index)} "
+                f"ON {self.target} ({self._columns})"
+            )
         return declared
 
     def _create(self, table: str, declared: dict[str, str]) -> str:
@@ -225,7 +228,37 @@ class SqliteTable:
         db.execute(f"DROP TABLE IF EXISTS {quoted(self.stage_name(generation))}")
 
     def replace_from_stage(self, db: sqlite3.Connection, generation: int) -> None:
-        """Make the target's rows those of the stage."""
+        """Make the target's rows those of the stage, which may be gone then."""
+        if self._is_ours_alone(db):
+            db.execute(f"DROP TABLE {self.target}")
+            db.execute(f"ALTER TABLE {quoted(self.stage_name(generation))} RENAME TO {self.target}")
+            self.create(db)  # the index
+        else:
+            self._merge_from_stage(db, generation)
+
+    def _is_ours_alone(self, db: sqlite3.Connection) -> bool:
+        """Whether the target is as `create` makes it and nothing else in the file is about it, so
+        that nobody can tell it from another table of that name: no index, trigger, view or foreign
+        key. A view or trigger that only spells the name counts, which costs time and no more."""
+        made = self._create(self.target, self.declared_types_of_view())
+        found = db.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
+            (self.name,),
+        ).fetchone()
+        if found is None or found[0] != made:
+            return False
+        others = db.execute(
+            "SELECT 1 FROM sqlite_master WHERE sql IS NOT NULL AND ("
+            " type = 'index' AND tbl_name = :name COLLATE NOCASE AND name <> :index"
+            " OR type IN ('view', 'trigger') AND instr(lower(sql), lower(:name)) > 0) "
+            "UNION ALL SELECT 1 FROM sqlite_master m, pragma_foreign_key_list(m.name) f "
+            "WHERE m.type = 'table' AND f.\"table\" = :name COLLATE NOCASE",
+            {"name": self.name, "index": self._rows_index},
+        ).fetchone()
+        return others is None
+
+    def _merge_from_stage(self, db: sqlite3.Connection, generation: int) -> None:
+        """Make the target's rows those of the stage, in the table that is there."""
         stage = quoted(self.stage_name(generation))
         rows = f"INSERT INTO {self.target} ({self._columns}) SELECT {self._columns} FROM {stage}"
         if not self.key_names:
@@ -247,10 +280,10 @@ class SqliteTable:
         db.execute(f"{rows} WHERE true ON CONFLICT ({', '.join(keys)}) DO NOTHING")
 
     def mend_from_stage(self, db: sqlite3.Connection, generation: int) -> None:
-        """As `replace_from_stage`, writing only the rows that differ: with a key that is what it
-        does anyway, without one the copies of each row are counted on both sides."""
+        """As `replace_from_stage`, writing only the rows that differ: without a key the copies of
+        each row are counted on both sides."""
         if self.key_names:
-            self.replace_from_stage(db, generation)
+            self._merge_from_stage(db, generation)
             return
         stage = quoted(self.stage_name(generation))
         groups = ", ".join(f"{quoted(n)} COLLATE BINARY" for n in self._names)
