@@ -56,6 +56,9 @@ _helpers: ThreadPoolExecutor | None = None
 #: of its own: who works together may ask the helpers for ranges
 _peers: ThreadPoolExecutor | None = None
 _here = threading.local()
+#: whether a place is being tried, by any thread: two that see at once that none is cost a good
+#: guess, no more
+_trying = False
 
 
 def use_threads(threads: int, clock: Callable[[], float] | None = None) -> None:
@@ -106,6 +109,10 @@ class Gain:
     one ▪ several ▪ one ▪ several … compared ─► the better one, 64 times ─► tried again … 128 …
 
     By sizes within a factor of two. What is found decides who does the work and nothing else.
+
+    One place tries at a time: nodes that run together contain expressions that are spread, and if
+    both were tried in the same steps neither would be seen without the other. So what is within a
+    trial does what it was found to be better at.
     """
 
     __slots__ = ("_by_size",)
@@ -115,38 +122,53 @@ class Gain:
 
     def better(self, rows: int, several: Callable[[], T], one: Callable[[], T]) -> T:
         """`several()`, or what comes to the same in one thread."""
+        global _trying
         clock = _clock
         if clock is None:
             return several()
         trial = self._by_size.setdefault(rows.bit_length(), _Trial())
+        if not trial.is_due():
+            trial.was_used()
+            return several() if trial.gains else one()
+        if _trying:
+            return several() if trial.gains else one()
         spreads = trial.spreads()
-        began = clock()
-        made = several() if spreads else one()
-        trial.note(spreads, (clock() - began) / rows)
+        _trying = True
+        try:
+            began = clock()
+            made = several() if spreads else one()
+            trial.note(spreads, (clock() - began) / rows)
+        finally:
+            _trying = False
         return made
 
 
 class _Trial:
     """What both ways take a row, for one size."""
 
-    __slots__ = ("_gains", "_left", "_pause", "_took")
+    __slots__ = ("_left", "_pause", "_took", "gains")
 
     def __init__(self) -> None:
         #: seconds a row in one thread and in several, in the trial that is under way
         self._took: tuple[list[float], list[float]] = ([], [])
-        self._gains = False
+        #: whether several were found to be better
+        self.gains = False
         #: uses until the next trial, which come to nothing while there is one
         self._left = 0
         self._pause = FIRST_PAUSE
 
+    def is_due(self) -> bool:
+        return not self._left
+
+    def was_used(self) -> None:
+        self._left -= 1
+
     def spreads(self) -> bool:
+        """Which way is to be tried next."""
         one, several = self._took
-        return len(several) < len(one) if not self._left else self._gains
+        return len(several) < len(one)
 
     def note(self, spread: bool, seconds: float) -> None:
-        if self._left:
-            self._left -= 1
-            return
         self._took[spread].append(seconds)
         one, several = self._took
         tries = min(len(one), len(several))
@@ -156,8 +178,8 @@ class _Trial:
         if tries < TRIES and not is_plain:
             return
         gains = median(several) < WORTH * median(one)
-        self._pause = min(2 * self._pause, LAST_PAUSE) if gains == self._gains else FIRST_PAUSE
-        self._gains, self._left = gains, self._pause
+        self._pause = min(2 * self._pause, LAST_PAUSE) if gains == self.gains else FIRST_PAUSE
+        self.gains, self._left = gains, self._pause
         self._took = ([], [])
 
 

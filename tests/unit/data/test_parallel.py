@@ -167,6 +167,40 @@ def test_large_and_small_steps_are_told_apart() -> None:
     assert work.uses(gain, 8, rows=120)["several"] == 0
 
 
+def test_a_place_within_another_is_tried_when_that_one_is_not() -> None:
+    """An expression gains by ranges where nodes do not gain by being together, and both at once
+    come to nothing."""
+    outer, inner, work = Gain(), Gain(), Work(one=5.0, several=3.0)
+    use_threads(2, work.clock)
+    nodes = {"several": 2.0, "one": 0.0}
+    ways: list[tuple[str, str]] = []
+
+    def step(of_nodes: str) -> None:
+        work.several = 3.0 + 2.5 * nodes[of_nodes]  # its threads are taken by the nodes
+        work.now += nodes[of_nodes]
+        way = inner.better(100, lambda: work.do("several"), lambda: work.do("one"))
+        ways.append((of_nodes, way))
+
+    for _ in range(40):
+        outer.better(100, lambda: step("several"), lambda: step("one"))
+
+    assert ("several", "several") not in ways
+    assert ways[-1] == ("one", "several")
+    assert ways.count(("one", "several")) >= 34
+
+
+def test_a_trial_that_fails_does_not_keep_others_from_being_tried() -> None:
+    gain, work = Gain(), Work(one=2.0, several=1.2)
+    use_threads(2, work.clock)
+
+    def fail() -> str:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        Gain().better(100, fail, fail)
+    assert work.uses(gain, 68) == {"one": 2, "several": 66}
+
+
 def test_without_a_clock_all_that_may_be_is_spread() -> None:
     work = Work(one=1.0, several=9.0)
     use_threads(2)
