@@ -12,7 +12,9 @@ them back whole.
 Arrays that grow (`longer`) have address space behind them, which costs nothing until it is written,
 so that they grow where they are and no step copies what all groups have. They take a large page
 more at a time; the next one is made by a thread beside the steps, as the system clears it first (2
-to 4 ms where a host has to find it too).
+to 4 ms where a host has to find it too). The first one is not, and the arrays of an operator have
+as many entries each: so they do not all double their length, but take one and a half to two and a
+half times, and become large in different steps.
 
 What is written at random places cannot be runs. Mapped from a file, their cold pages are the
 system's to write out and drop, as those of mapped runs are. Such a file has no name, so it is gone
@@ -29,6 +31,7 @@ and then is the system's business.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import logging
 import mmap
 import os
@@ -52,6 +55,9 @@ AHEAD, LEAST_AHEAD = 32, 1 << 30
 #: for memory that nobody has to have yet (Linux; not in every `mmap`), and to have it made
 _NORESERVE = 0x4000 if sys.platform == "linux" else 0
 _POPULATE_WRITE = 23
+
+#: copies of arrays that will soon be large
+_copies = itertools.count()
 
 #: makes pages that are about to be written
 _clearing = ThreadPoolExecutor(1, thread_name_prefix="pages")
@@ -93,13 +99,13 @@ def room(shape: int | tuple[int, ...], dtype: npt.DTypeLike, fill: int = 0) -> n
 
 def longer(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any]:
     """`array` with room for `rows` entries at least, more than it has, the new ones full of `fill`:
-    in the same memory if there is room behind it, else a copy at least twice as long. Whoever has
+    in the same memory if there is room behind it, else a copy about twice as long. Whoever has
     `array` still sees what is in it, and is to write into the longer one only."""
     entry = array.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
     is_file = _directory is not None and rows * entry >= max(_from_bytes, 1)
     memory = None if is_file else _reserve_of(array)
     if memory is None or rows * entry > memory.room:
-        rows = max(16, rows, 2 * len(array))
+        rows = max(16, rows, len(array) * _sixteenths(array.nbytes) // 16)
         size, memory = rows * entry, None
         if not is_file and size >= LARGE_BYTES and not _is_limited():
             memory = _reserved(max(AHEAD * size, LEAST_AHEAD))
@@ -118,6 +124,14 @@ def longer(array: npt.NDArray[Any], rows: int, fill: int = 0) -> npt.NDArray[Any
     memory.used = held
     populated(memory.part(size, size + LARGE_PAGE))
     return bigger
+
+
+def _sixteenths(size: int) -> int:
+    """How much longer a copy of an array of `size` bytes is to be, 32 being twice as long."""
+    if not LARGE_BYTES // 16 <= size < LARGE_BYTES:
+        return 32
+    # one after the other differs by as much as may be
+    return 24 + next(_copies) * 7 % 16
 
 
 def populated(part: npt.NDArray[np.uint8]) -> Future[None]:

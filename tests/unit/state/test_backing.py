@@ -125,6 +125,19 @@ def test_a_large_array_grows_where_it_is_and_no_step_copies_it() -> None:
     assert (seen == small).all() and array.flags.c_contiguous
 
 
+def test_the_arrays_of_an_operator_do_not_all_become_large_in_one_step() -> None:
+    """A copy into a large page is up to two milliseconds; an aggregate has twenty arrays."""
+    arrays: list[npt.NDArray[Any]] = [np.zeros(16, np.int64) for _ in range(20)]
+    at_once, step = [], LARGE_BYTES // 8 // 16
+    for rows in range(step, 4 * LARGE_BYTES // 8, step):
+        grown = [longer(a, rows) if len(a) < rows else a for a in arrays]
+        moved = [a for a, b in zip(grown, arrays, strict=True) if address(a) != address(b)]
+        at_once.append(sum(a.nbytes >= LARGE_BYTES for a in moved))
+        arrays = grown
+    assert sum(at_once) == 20  # each once
+    assert max(at_once) <= 6
+
+
 def test_only_the_whole_of_an_array_grows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backing, "LEAST_AHEAD", 1)
     array = longer(room(LARGE_BYTES // 4, np.int64), LARGE_BYTES // 4 + 1)
