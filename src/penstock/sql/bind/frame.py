@@ -251,11 +251,20 @@ class Frame:
         fails = gates.query_is_risky if self.is_reached_by_all() else gates.query_can_fail
         if not fails(query):
             return query
+        there = gates.independent(self._reaching_rows())
+        return query if there is None else gates.behind(query, gate(there))
+
+    def _reaching_rows(self) -> Node:
         rows = self.node
         if self._reaching:
             rows = Filter(rows.schema, rows, build.and_(self._reaching))
-        there = gates.independent(rows)
-        return query if there is None else gates.behind(query, gate(there))
+        return rows
+
+    def reaching_rows(self) -> Node | None:
+        """The rows that come to the expression that is being lowered; None if which they are
+        depends on a row further out."""
+        rows = self._reaching_rows()
+        return None if outers(rows) else rows
 
     def is_reached_by_all(self) -> bool:
         """Whether every row comes to the expression that is being lowered."""

@@ -31,6 +31,7 @@ from penstock.sql.bind.decorrelate import (
 from penstock.sql.bind.forms import Scalar, outers
 from penstock.sql.bind.report import unsupported
 from penstock.sql.bind.totals import lazily
+from penstock.sql.passes.gates import gate, without_failing
 from penstock.sql.passes.join_keys import references
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def scalar(frame: Frame, e: Scalar) -> Expr:
     e = replace(e, query=frame.asked(e.query))
     by_key = grouped(lazily(e.query))
     if by_key is not None:
-        return _grouped(frame, e, by_key)
+        return _grouped(frame, e, _asked_by_key(frame, by_key))
     is_whole = frame.is_for_all(e.query)
     lifted, on = frame.dependent(e.query)
     n = len(lifted.schema) - len(e.query.schema)
@@ -129,6 +130,27 @@ def _grouped(frame: Frame, e: Scalar, found: Grouped) -> Expr:
     nothing = build.is_null(frame.column(at), e.span)
     chosen = build.case([(nothing, found.empty)], value, e.span)
     return replace(chosen, type=chosen.type.with_nullable(e.type.nullable))
+
+
+def _asked_by_key(frame: Frame, found: Grouped) -> Grouped:
+    """`found`, whose groups are aggregated for all rows of the sub-query: those that would fail
+    wait for a row of the frame that has their key."""
+    feed, n = found.query.input, len(found.keys)
+    assert isinstance(feed, Project)
+    keys, values = ([e for e in es if can_fail(e)] for es in (feed.exprs[:n], feed.exprs[n:]))
+    asking = frame.reaching_rows() if keys or values else None
+    if asking is None:
+        return found
+    rows = without_failing(feed.input, keys, gate(asking)) if keys else feed.input
+    if values:
+        schema = Schema(tuple(Field(f"$asked{i}", e.type) for i, e in enumerate(found.keys)))
+        asked, width = Project(schema, asking, found.keys), len(rows.schema)
+        on = [
+            build.call("=", [key, InputRef(e.type, width + i)], None)
+            for i, (key, e) in enumerate(zip(feed.exprs[:n], found.keys, strict=True))
+        ]
+        rows = without_failing(rows, values, asked, on)
+    return replace(found, query=replace(found.query, input=replace(feed, input=rows)))
 
 
 def _is_null(e: Expr) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from penstock.data.types import BOOLEAN, Field, Schema
-from penstock.plan.expressions import Expr, Fails, Literal, Not
+from penstock.plan.expressions import Expr, Fails, Literal, Not, conjunction
 from penstock.plan.nodes import Distinct, Filter, Join, JoinKind, Node, Project, UnionAll
 
 _BOOLEAN = BOOLEAN.with_nullable(False)
@@ -27,12 +27,13 @@ def gate(rows: Node) -> Node:
     return Distinct(schema, Project(schema, rows, (Literal(_BOOLEAN, True),)))
 
 
-def without_failing(rows: Node, exprs: Sequence[Expr], gate: Node) -> Node:
-    """`rows`, of which those that make some of `exprs` raise pass only while `gate` has a row."""
+def without_failing(rows: Node, exprs: Sequence[Expr], gate: Node, on: Sequence[Expr] = ()) -> Node:
+    """`rows`, of which those that make some of `exprs` raise pass only while `gate` has a row: one
+    for which `on` holds, over the columns of both."""
     test = Fails(_BOOLEAN, tuple(exprs))
     good = Filter(rows.schema, rows, Not(_BOOLEAN, test))
     bad = Filter(rows.schema, rows, test)
-    waiting = Join(rows.schema, JoinKind.SEMI, bad, gate, (), (), None)
+    waiting = Join(rows.schema, JoinKind.SEMI, bad, gate, (), (), conjunction(list(on)))
     return UnionAll(rows.schema, (good, waiting))
 
 
