@@ -43,6 +43,7 @@ from penstock.sql.bind.tables import bind_table
 from penstock.sql.bind.unnest import ONE_ROW
 from penstock.sql.bind.window_plan import place_windows
 from penstock.sql.passes.join_keys import references
+from penstock.sql.passes.wide_totals import fitted
 
 Item = ast.Expr | Entry
 
@@ -326,7 +327,7 @@ class Select:
         for i, (call, wide) in enumerate(zip(found, calls, strict=True), len(keys)):
             if wide is not call:
                 total = replace(columns[i], span=call.span)
-                columns[i] = totals.fitted(total, call.function.kind, call.type)
+                columns[i] = fitted(total, call.function.kind, call.type)
         above = dict(zip([*keys, *found, *tests], columns, strict=True))
         return lambda e: descend(e, lambda x: _above(x, above))
 

@@ -6,9 +6,11 @@
 
 SUM of INTEGER is an INTEGER, and what does not fit is an error (contract 10.2), which must not
 happen for a group that nobody asks for (10.4). Where every group is asked for, the aggregate says
-so itself, and is kept no wider than it must be. A DECIMAL of 38 digits, an INTERVAL and what is in
-FROM as a table always do; and so does a DECIMAL of a sub-query, for it has the digits that its
-program gave it, and to ask late would compute the sums of money of every report twice.
+so itself, and is kept no wider than it must be. A DECIMAL of 38 digits and an INTERVAL always do;
+and so does a DECIMAL of a sub-query, for it has the digits that its program gave it, and to ask
+late would compute the sums of money of every report twice.
+
+Not here: a table in FROM (`penstock.sql.passes.late_totals`).
 """
 
 from __future__ import annotations
@@ -16,39 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from penstock.data.types import BIGINT, INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
+from penstock.data.types import INTEGERS, Field, Schema, SqlType
 from penstock.functions.aggregates import AggregateFunction
-from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, InputRef, Literal, Or
+from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, Or
 from penstock.plan.nodes import AggCall, Aggregate, Node, Project, Window, WindowCall
 from penstock.plan.rewrite import inputs, with_inputs
-from penstock.sql.bind import build
 from penstock.sql.bind.forms import Aggregated, inside
 from penstock.sql.passes.join_keys import references
-
-_MOMENTS = ("VAR_POP", "VAR_SAMP", "STDDEV_SAMP", "COVAR_POP", "COVAR_SAMP", "REGR_SXX", "REGR_SYY")
-_OVERFLOWING = frozenset(("SUM", *_MOMENTS))
-_DIGITS = 38
-#: numbers of 32 bits or less
-_SHORT = INTEGERS - {Kind.INT64, Kind.UINT64}
-_TEXT = VARCHAR.with_nullable(True)
-
-
-def wider(kind: str, result: SqlType) -> SqlType | None:
-    """The type in which `kind` is as good as never too large; None if `result` is that already, or
-    it cannot be."""
-    if kind not in _OVERFLOWING or not (result.kind in INTEGERS or result.kind is Kind.DECIMAL):
-        return None
-    if result.kind is Kind.DECIMAL and result.precision == _DIGITS:
-        return None
-    if kind == "SUM" and result.kind in _SHORT:
-        return BIGINT.with_nullable(result.nullable)  # holds those of 2**31 rows
-    return SqlType(Kind.DECIMAL, result.nullable, _DIGITS, result.scale or 0)
-
-
-def widened(function: AggregateFunction) -> AggregateFunction | None:
-    """`function` with a result that holds every total, None if it has one."""
-    type = wider(function.kind, function.result)
-    return None if type is None else replace(function, result=type)
+from penstock.sql.passes.wide_totals import fitted, fitted_above, widened, wider, written
 
 
 def can_overflow(node: Node) -> bool:
@@ -71,18 +48,6 @@ def widened_call(call: Aggregated) -> Aggregated:
     """The same of `call`."""
     function = widened(call.function)
     return call if function is None else replace(call, type=function.result, function=function)
-
-
-def fitted(total: Expr, kind: str, type: SqlType, call: str | None = None) -> Expr:
-    """`total` as a `type`, an error where it does not fit. `kind`: of aggregate; `call`: how it is
-    written, where the place of `total` in the text does not say it."""
-    if kind.endswith(" OVER"):
-        total_of = "the total of a frame"
-    else:
-        total_of = "a group's total" if kind == "SUM" else "a group's result"
-    what = Literal(_TEXT, f"{kind} overflows: {total_of}")
-    nothing = Literal(type.with_nullable(True), None)
-    return build.call("$FITS", [total, nothing, what, Literal(_TEXT, call)], total.span)
 
 
 def always(exprs: Sequence[Expr]) -> Iterator[Aggregated]:
@@ -115,19 +80,8 @@ def lazily(query: Node) -> Node:
 
 
 def _of_groups(node: Aggregate) -> Node:
-    functions = list(map(_widened, node.calls))
-    n = len(node.keys)
-    fields, calls = list(node.schema.fields), list(node.calls)
-    exprs = list(references(node.schema))
-    for i, (call, function) in enumerate(zip(node.calls, functions, strict=True), n):
-        if function is not None:
-            fields[i] = Field(fields[i].name, function.result)
-            calls[i - n] = replace(call, function=function)
-            kind = call.function.kind
-            name = _written(kind, node.input.schema, call.args, "DISTINCT " * call.distinct)
-            total = InputRef(function.result, i, fields[i].name)
-            exprs[i] = fitted(total, kind, call.function.result, name)
-    wide = replace(node, schema=Schema(tuple(fields)), calls=tuple(calls))
+    late = [i for i, call in enumerate(node.calls) if _widened(call) is not None]
+    wide, exprs = fitted_above(node, late)
     return Project(node.schema, wide, tuple(exprs), span=node.span)
 
 
@@ -156,15 +110,8 @@ def _of_frames(node: Node) -> Node:
     exprs = list(columns[: len(below)])
     for i, (call, type) in enumerate(zip(node.calls, types, strict=True)):
         column = columns[len(source.schema) + i]
-        name = _written(call.kind, node.input.schema, call.args)
+        name = written(call.kind, node.input.schema, call.args)
         exprs.append(
             column if type is None else fitted(column, f"{call.kind} OVER", call.result, name)
         )
     return Project(node.schema, wide, tuple(exprs), span=node.span)
-
-
-def _written(kind: str, schema: Schema, args: Sequence[int], distinct: str = "") -> str | None:
-    names = [schema.fields[a].name for a in args]
-    if any(n.startswith("$") for n in names):
-        return None
-    return f"{kind}({distinct}{', '.join(names)})"

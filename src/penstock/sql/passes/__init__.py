@@ -1,7 +1,7 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ no_rows ─ bound_ranks
-               ─ drop_distinct ─ window_ends ─ prune_columns ─ merge_projects
+    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ no_rows ─ late_totals
+               ─ bound_ranks ─ drop_distinct ─ window_ends ─ prune_columns ─ merge_projects
                ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
@@ -21,6 +21,7 @@ from penstock.sql.passes.bound_ranks import bound_ranks
 from penstock.sql.passes.distinct_rows import drop_distinct
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
+from penstock.sql.passes.late_totals import late_totals
 from penstock.sql.passes.merge_projects import merge_projects
 from penstock.sql.passes.no_rows import no_rows
 from penstock.sql.passes.partners import partners_from_pairs
@@ -32,8 +33,8 @@ from penstock.sql.passes.window_ends import window_ends
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, no_rows, bound_ranks, drop_distinct,
-    window_ends, prune_columns, merge_projects, partners_from_pairs, share,
+    fold_constants, factor_conditions, push_filters, no_rows, late_totals, bound_ranks,
+    drop_distinct, window_ends, prune_columns, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
 
