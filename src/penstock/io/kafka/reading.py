@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,12 +80,26 @@ def ends_of(cluster: Cluster, topic: str, partitions: int) -> dict[int, int]:
         time.sleep(0.005)
 
 
-def scan(
-    cluster: Cluster, consumer: Consumer, topic: str, ends: Mapping[int, int]
-) -> Iterator[Piece]:
-    """Committed records before `ends` in pieces; those of a partition in their order.
+class Scan(NamedTuple):
+    """The records that are committed now: `pieces()` reads them, each time anew, up to `ends`, the
+    offset after the last of each partition; of no topic there is neither."""
 
-    `consumer` reads committed records and reports the end of partitions."""
+    ends: Sequence[int]
+    pieces: Callable[[], Iterator[Piece]]
+
+
+def scan(
+    cluster: Cluster,
+    consumer: Consumer,
+    topic: str,
+    ends: Mapping[int, int],
+    since: Sequence[int] = (),
+) -> Iterator[Piece]:
+    """Committed records before `ends`, from the offsets `since` on or from the beginning, in
+    pieces; those of a partition in their order.
+
+    `consumer` reads committed records, reports the end of partitions, and begins with the first
+    record where the one that it is to begin with is gone."""
     kafka = cluster.kafka
     error_of, partition_of, offset_of = (
         kafka.Message.error, kafka.Message.partition, kafka.Message.offset
@@ -93,8 +107,9 @@ def scan(
     cluster.is_down = False
     end_of = np.zeros(max(ends, default=0) + 1, np.int64)
     end_of[list(ends)] = list(ends.values())
-    left = {p for p, end in ends.items() if end > 0}
-    consumer.assign([kafka.TopicPartition(topic, p, kafka.OFFSET_BEGINNING) for p in left])
+    start = dict(enumerate(since)) or dict.fromkeys(ends, kafka.OFFSET_BEGINNING)
+    left = {p for p, end in ends.items() if end > max(0, start[p])}
+    consumer.assign([kafka.TopicPartition(topic, p, start[p]) for p in left])
     heard = time.monotonic()
     try:
         while left:

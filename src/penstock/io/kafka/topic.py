@@ -21,7 +21,11 @@ NO_ID = "A" * 22
 def is_another(id: str | None, known: str | None) -> bool:
     """Whether two ids of one name are of two topics, the older one having been removed. An id that
     is unknown (None, or `NO_ID`) says nothing: the broker may have learnt ids meanwhile."""
-    return id != known and not {id, known} & {None, "", NO_ID}
+    return id != known and is_known(id) and is_known(known)
+
+
+def is_known(id: str | None) -> bool:
+    return id not in (None, "", NO_ID)
 
 
 @dataclass(frozen=True, slots=True)

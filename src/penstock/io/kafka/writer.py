@@ -46,7 +46,7 @@ from penstock.io.contracts import RESTORED, SinkRejected, SinkUnavailable
 from penstock.io.kafka.client import CONNECT_S, TRY_S, Cluster
 from penstock.io.kafka.ends import End, ends_now, epoch_of, overwritten, place
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed, Message
-from penstock.io.kafka.reading import Piece, ends_of, scan
+from penstock.io.kafka.reading import Piece, Scan, ends_of, scan
 from penstock.io.kafka.state import TopicState
 from penstock.io.kafka.topic import Topic, is_another
 
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 #: how often one write claims the topic again before it gives up for this time
 CLAIMS = 40
 COMMIT_S = 60.0
+JAVAS_PARTITIONER = "murmur2_random"
 #: after how many records the producer is asked what became of earlier ones
 POLL_RECORDS = 1_000
 #: how often a wait for the brokers looks whether any of them is there
@@ -198,9 +199,8 @@ class TopicWriter:
                     raise kafka.KafkaException(tp.error)
         return [End(max(0, tp.offset), epoch_of(tp)) for tp in found]
 
-    def scan(self) -> Callable[[], Iterator[Piece]]:
-        """Makes iterators over the records that are committed now, in pieces; empty if there is no
-        topic. Each call reads them anew."""
+    def scan(self, since: Sequence[int] = ()) -> Scan:
+        """What is committed now, from the offsets `since` on or from the beginning."""
         name, partitions = self.topic.name, self.topic.count_partitions()
         ends = ends_of(self._cluster, name, partitions) if partitions else {}
 
@@ -209,6 +209,7 @@ class TopicWriter:
                 # at its end a partition is asked once more, and would answer after half a second
                 consumer = self.new_consumer(
                     **{
+                        "auto.offset.reset": "earliest",
                         "enable.partition.eof": "true",
                         "fetch.wait.max.ms": "10",
                         # with enough read ahead it would stand still for a second
@@ -216,11 +217,16 @@ class TopicWriter:
                     }
                 )
                 try:
-                    yield from scan(self._cluster, consumer, name, ends)
+                    yield from scan(self._cluster, consumer, name, ends, since)
                 finally:
                     _end(consumer)
 
-        return pieces
+        return Scan([end for _, end in sorted(ends.items())], pieces)
+
+    @property
+    def is_javas_partitioner(self) -> bool:
+        """A key goes to the partition that its `data.murmur2` says."""
+        return self._producer_options.get("partitioner") == JAVAS_PARTITIONER
 
     def privileges(self) -> Sequence[str]:
         name = self.topic.name

@@ -229,7 +229,7 @@ class KafkaLogSink(Sink):
                 f"connector '{self.context.connector}': a topic in this format cannot be read back "
                 "line by line: use csv, or json without array"
             )
-        pieces = self._writer.scan()
+        pieces = self._writer.scan().pieces
         shown = Shown()
         for piece in pieces():
             for m in piece.messages:

@@ -29,7 +29,7 @@ from penstock.io.kafka.client import Cluster, client_options, nested_options
 from penstock.io.kafka.encoders import is_upsert
 from penstock.io.kafka.records import Headers
 from penstock.io.kafka.topic import Topic, TopicSpec
-from penstock.io.kafka.writer import TopicWriter
+from penstock.io.kafka.writer import JAVAS_PARTITIONER, TopicWriter
 from penstock.io.outputs.kafka_log import KafkaLogSink
 from penstock.io.outputs.kafka_upsert import KafkaUpsertSink
 
@@ -37,6 +37,10 @@ OURS = (
     "topic", "headers", "partitions", "replication_factor", "topic_config", "fault_tolerance",
     "initialization_timeout_secs",
 )  # fmt: skip
+
+#: ours unless the connector says otherwise. Java's partitioner: other writers of the topic put a
+#: key into the same partition
+_PRODUCER = {"partitioner": JAVAS_PARTITIONER, "linger.ms": "50"}
 
 
 def kafka_output(context: SinkContext) -> Sink:
@@ -72,13 +76,14 @@ def _writer(o: Options, spec: TopicSpec) -> TopicWriter:
     producer = nested_options(extra, "producer_options", extra.raw("producer_options", {}))
     consumer = nested_options(extra, "consumer_options", extra.raw("consumer_options", {}))
     extra.done()
+    # a consumer would warn of them
+    producer = {k: both.pop(k, default) for k, default in _PRODUCER.items()} | producer
     cluster = Cluster(both, f"topic '{spec.name}'")
     writer = TopicWriter(
         cluster,
         Topic(cluster, spec),
         transactional_id=f"{prefix}.{spec.name}",
-        # Java's partitioner: other writers of the topic put a key into the same partition
-        producer_options={"partitioner": "murmur2_random", "linger.ms": "50", **producer},
+        producer_options=producer,
         consumer_options=consumer,
         is_counted=not spec.is_compacted,
     )

@@ -17,11 +17,16 @@ Keys are put into partitions by Java's partitioner unless the connector's `parti
 otherwise. A record that somebody wrote by hand into another partition than its key's is taken back
 only if its key is not in the view.
 
+What the topic has after a publish is known without reading it (`known`). So the keys stay on local
+disk, and the next publish scans only what came after. A sink that was just made, a diff, and a
+partitioner other than Java's scan the whole topic.
+
 Memory: that of `keyed_store`, the records of one transaction and librdkafka's queue.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,11 +34,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from threading import Event
+from typing import NamedTuple
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from penstock.data.batch import Batch
+from penstock.data.murmur2 import hashes
 from penstock.data.types import VARCHAR, Field, Schema
 from penstock.io.contents import Contents
 from penstock.io.contracts import (
@@ -48,6 +57,7 @@ from penstock.io.contracts import (
 )
 from penstock.io.kafka.encoders import keyed_encoder
 from penstock.io.kafka.keyed_store import KeyedStore
+from penstock.io.kafka.known import Known, Tally
 from penstock.io.kafka.messages import OVERHEAD_BYTES, Keyed
 from penstock.io.kafka.reading import Piece
 from penstock.io.kafka.records import Headers
@@ -65,6 +75,8 @@ from penstock.io.outputs.fencing import (
 )
 from penstock.io.outputs.words import of_columns
 
+log = logging.getLogger("penstock.io.kafka")
+
 #: a transaction takes tens of milliseconds, whatever its size
 FLUSH_BYTES = 32 << 20
 FLUSH_RECORDS = 400_000
@@ -77,6 +89,12 @@ class _CameBetween(Exception):
     """Another writer, one that may still write, changed the topic since it was scanned."""
 
 
+class _Scanning(NamedTuple):
+    tally: Tally
+    #: what is gone is settled
+    settled: Future[None]
+
+
 class KafkaUpsertSink(Sink):
     def __init__(self, context: SinkContext, writer: TopicWriter, headers: Headers) -> None:
         super().__init__(context)
@@ -87,7 +105,9 @@ class KafkaUpsertSink(Sink):
         self._index = ", ".join(context.schema.names[i] for i in context.key)
         self._last_seen = LastSeen()
         self._staging: Staging | None = None
+        #: has what is staged, and what is known of the topic
         self._store: KeyedStore | None = None
+        self._known: Known | None = None
         self._is_diff = False
 
     @property
@@ -109,9 +129,11 @@ class KafkaUpsertSink(Sink):
     # a snapshot
 
     def begin(self, generation: int, token: str, step: int) -> None:
-        self._forget()
+        self._unstage()
         check_owner(self._writer.state().marker, self.context, self._where)
-        self._staging, self._store = Staging(generation), KeyedStore()
+        self._store = self._store or KeyedStore()
+        self._store.begin()
+        self._staging = Staging(generation)
 
     def begin_diff(self, generation: int, token: str, step: int) -> None:
         self.begin(generation, token, step)
@@ -125,7 +147,7 @@ class KafkaUpsertSink(Sink):
         keys = rows.select(self.context.key)
         check_keys(keys, self._index)
         if len(rows):
-            self._store.stage(self._encoder.keys(keys), self._encoder.values(rows))
+            self._store.stage(*self._hashed(self._encoder.keys(keys)), self._encoder.values(rows))
         staging.took(int(rows.weights.sum()))
 
     def publish(self, generation: int, marker: Marker) -> None:
@@ -137,16 +159,20 @@ class KafkaUpsertSink(Sink):
             raise StagingLost(f"{self._where}: generation {generation} is half published: begin")
         check_complete(generation, staging_of(self._staging, generation).rows, marker)
         assert self._store is not None
+        known, self._known = self._known, None  # what is written from here on is not
+        if self._is_diff or not (known and known.holds(state)):
+            known = None
         for _ in range(SCANS):
-            self._store.forget_topic()
+            if known is None:
+                self._store.forget_topic()
             try:
-                with self._scanning(self._store) as scanned:
+                with self._scanning(self._store, known) as scanning:
                     self._check_unique(self._store)
-                    self._write_all(self._store, generation, marker, state, scanned)
+                    self._write_all(self._store, generation, marker, state, scanning)
             except _CameBetween:
-                state = self._writer.claim()
+                state, known = self._writer.claim(), None
                 continue
-            self._forget()
+            self._unstage()
             return
         raise StagingLost(f"{self._where}: other writers came in between {SCANS} times")
 
@@ -158,14 +184,21 @@ class KafkaUpsertSink(Sink):
             )
 
     @contextmanager
-    def _scanning(self, store: KeyedStore) -> Iterator[Future[None]]:
-        """The topic, as it is now, on its way into the store in a thread of its own; given up
-        when the block ends early."""
+    def _scanning(self, store: KeyedStore, known: Known | None) -> Iterator[_Scanning]:
+        """The topic, as it is now, on its way into the store in a thread of its own, beside what
+        is `known` of it; given up when the block ends early."""
         is_over = Event()
-        pieces = takewhile(lambda _: not is_over.is_set(), self._writer.scan()())
+        scan = self._writer.scan(() if known is None else known.ends)
+        pieces = takewhile(lambda _: not is_over.is_set(), scan.pieces())
+
+        def settle() -> None:
+            _take(store, pieces, with_values=self._is_diff)
+            if not is_over.is_set():
+                store.settle(self._writer.topic.partitions)
+
         with ThreadPoolExecutor(1, "kafka scan") as beside:
             try:
-                yield beside.submit(_take, store, pieces, with_values=self._is_diff)
+                yield _Scanning(Tally(scan.ends), beside.submit(settle))
             finally:
                 is_over.set()
 
@@ -175,10 +208,10 @@ class KafkaUpsertSink(Sink):
         generation: int,
         marker: Marker,
         before: TopicState,
-        scanned: Future[None],
+        scanning: _Scanning,
     ) -> None:
         """Values, null values and the marker, in one transaction or, where they are many, in
-        several."""
+        several. Afterwards the topic is known, if it is as it must be."""
         attempt = secrets.token_hex(8)
         half = TopicState(replace(marker, phase=STAGING), {generation: attempt})
         held: list[Keyed] = []
@@ -198,8 +231,9 @@ class KafkaUpsertSink(Sink):
                 return Write(held, after)
 
             self._writer.write(plan)
+            scanning.tally.add(self._places(held), self._writer.state().ends)
 
-        for piece in self._pieces(store, scanned):
+        for piece in self._pieces(store, scanning.settled):
             held.append(piece)
             held_bytes += piece.size
             held_records += len(piece.keys)
@@ -208,18 +242,37 @@ class KafkaUpsertSink(Sink):
                 has_begun, held, held_bytes, held_records = True, [], 0, 0
         flush(TopicState(marker))
         self._last_seen.saw(marker)
+        if scanning.tally.is_right and self._writer.is_javas_partitioner:
+            with self._or_forget():
+                store.keep()
+                state = self._writer.state()
+                self._known = Known(state.topic, tuple(end.offset for end in state.ends))
 
-    def _pieces(self, store: KeyedStore, scanned: Future[None]) -> Iterator[Keyed]:
+    def _places(self, pieces: Sequence[Keyed]) -> npt.NDArray[np.int64]:
+        """How many of the records go to each partition; none of those of which it is not known."""
+        chosen = [piece.partitions for piece in pieces if piece.partitions is not None]
+        found = np.concatenate([np.zeros(0, np.int64), *(c.to_numpy() for c in chosen)])
+        return np.bincount(found.astype(np.int64), minlength=self._writer.topic.partitions)
+
+    def _pieces(self, store: KeyedStore, settled: Future[None]) -> Iterator[Keyed]:
         if self._is_diff:
-            scanned.result()
-        for keys, values in store.to_write(differing=self._is_diff):
-            yield from _cut(self._upserts(keys, values))
-        scanned.result()
+            settled.result()
+        partitions = self._writer.topic.partitions
+        for keys, values, places in store.to_write(partitions, differing=self._is_diff):
+            where = places if self._writer.is_javas_partitioner else None
+            yield from _cut(self._upserts(keys, values, where))
+        settled.result()
         for partitions, keys in store.gone():
             yield from _cut(Keyed(keys, _nulls(keys), self._headers, partitions))
 
-    def _upserts(self, keys: pa.Array, values: pa.Array) -> Keyed:
-        piece = Keyed(keys, values, self._headers)
+    def _hashed(self, keys: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """With the hashes that choose their partitions."""
+        if not self._writer.is_javas_partitioner:
+            return pa.nulls(len(keys), pa.int32()), keys
+        return pa.array(hashes(keys)), keys
+
+    def _upserts(self, keys: pa.Array, values: pa.Array, places: pa.Array | None = None) -> Keyed:
+        piece = Keyed(keys, values, self._headers, places)
         limit = self._writer.topic.max_bytes - OVERHEAD_BYTES
         if piece.size > limit:
             key, size = piece.largest()
@@ -236,12 +289,32 @@ class KafkaUpsertSink(Sink):
         )
 
     def abort(self, generation: int) -> None:
-        self._forget()
+        self._unstage()
+
+    def _unstage(self) -> None:
+        """Nothing is staged; what is known of the topic stays known."""
+        self._staging, self._is_diff = None, False
+        if self._store is not None and self._known is not None:
+            with self._or_forget():
+                self._store.idle()
+        else:
+            self._forget()
+
+    @contextmanager
+    def _or_forget(self) -> Iterator[None]:
+        """What is kept spares the next publish a scan, and has to fit: into little memory, and for
+        the rest onto the disk."""
+        try:
+            yield
+        except duckdb.Error as e:
+            log.warning("keys_not_kept: %s: its next reset reads it back: %s", self._where, e)
+            self._forget()
 
     def _forget(self) -> None:
+        self._staging, self._is_diff, self._known = None, False, None
         if self._store is not None:
             self._store.close()
-        self._staging, self._store, self._is_diff = None, None, False
+            self._store = None
 
     # deltas
 
@@ -277,7 +350,7 @@ class KafkaUpsertSink(Sink):
 
     def read(self) -> Contents:
         """The newest value of every key, as of the records committed by now."""
-        pieces = self._writer.scan()
+        pieces = self._writer.scan().pieces
 
         def rows() -> Iterator[Batch]:
             store = KeyedStore()
