@@ -31,6 +31,7 @@ and then is the system's business.
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import logging
 import mmap
@@ -156,7 +157,14 @@ def _is_limited() -> bool:
     limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     if any(resource.getrlimit(r)[0] != resource.RLIM_INFINITY for r in limits):
         return True
-    # the system may count every address that could be written
+    return _is_counted()
+
+
+@functools.cache
+def _is_counted() -> bool:
+    """Whether the system counts every address that could be written. It is asked once, as that
+    takes a tenth of a millisecond of a step; one that comes to count later refuses what is too
+    much, and the array is copied."""
     policy = Path("/proc/sys/vm/overcommit_memory")
     return not policy.exists() or policy.read_text().strip() == "2"
 

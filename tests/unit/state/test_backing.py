@@ -175,6 +175,21 @@ assert not np.shares_memory(again, array) and again.sum() == {LARGE_BYTES}
     subprocess.run([sys.executable, "-c", limited], check=True)
 
 
+def test_arrays_that_become_large_do_not_each_ask_the_system_for_its_policy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, read_text = [], Path.read_text
+
+    def noted(path: Path, *args: Any, **named: Any) -> str:
+        asked.append(path)
+        return read_text(path, *args, **named)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    for _ in range(3):
+        longer(room(LARGE_BYTES, np.uint8), LARGE_BYTES + 1)
+    assert len(asked) <= 1
+
+
 def test_what_is_made_beside_the_steps_stays_what_it_is() -> None:
     part = room(LARGE_BYTES, np.uint8, 7)
     populated(part).result()
