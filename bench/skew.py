@@ -11,6 +11,7 @@ Each case is one query over `t`, N rows of a single key, and a change that reach
 
     skew/sum-of-pairs      N rows meet 100 of their key, and the pairs are added up: ns a pair, and
     …/peak                 MB of arrays that the step held at most
+    skew/pairs             the same where the pairs are a view, whose change is then read
 
     skew/transaction       100 steps of 1,000 rows one by one, over their rows in one step
 
@@ -70,6 +71,11 @@ CASES = {
         "first", "SELECT id, ROW_NUMBER() OVER (PARTITION BY g ORDER BY id) AS n FROM t"
     ),
 }
+PAIRS = {
+    "sum-of-pairs": "SELECT d.y, COUNT(*) AS n, SUM(t.x * d.y) AS s FROM t JOIN d ON t.g = d.g "
+    "GROUP BY d.y",
+    "pairs": "SELECT t.id, d.y FROM t JOIN d ON t.g = d.g",
+}
 
 
 def run(only: str | None) -> Iterator[Figure]:
@@ -83,11 +89,13 @@ def run(only: str | None) -> Iterator[Figure]:
             found.append(measure(case, rows))
             yield without_peer(f"skew/{name}/rows-{rows}", found[-1] * 1e9, "ns/row")
         yield without_peer(f"skew/{name}/growth", found[-1] / found[0], "x")
-    if only in (None, "skew", "skew/sum-of-pairs"):
+    for name, query in PAIRS.items():
+        if only not in (None, "skew", f"skew/{name}"):
+            continue
         for rows in sizes:
-            seconds, peak = sum_of_pairs(rows)
-            yield without_peer(f"skew/sum-of-pairs/rows-{rows}", seconds * 1e9, "ns/pair")
-            yield without_peer(f"skew/sum-of-pairs/rows-{rows}/peak", peak / 1e6, "MB")
+            seconds, peak = pairs(query, rows)
+            yield without_peer(f"skew/{name}/rows-{rows}", seconds * 1e9, "ns/pair")
+            yield without_peer(f"skew/{name}/rows-{rows}/peak", peak / 1e6, "MB")
     if only in (None, "skew", "skew/transaction"):
         yield without_peer("skew/transaction", transaction(), "x")
 
@@ -118,9 +126,8 @@ def measure(case: Case, rows: int) -> float:
     return float(np.median(spent))
 
 
-def sum_of_pairs(rows: int, partners: int = 100) -> tuple[float, int]:
+def pairs(query: str, rows: int, partners: int = 100) -> tuple[float, int]:
     """(Seconds of the step's thread a pair, bytes of arrays in use at most)."""
-    query = "SELECT d.y, COUNT(*) AS n, SUM(t.x * d.y) AS s FROM t JOIN d ON t.g = d.g GROUP BY d.y"
     circuit, schemas = _circuit(f"CREATE VIEW v AS {query};")
     circuit.step({"t": [from_arrays(schemas["t"], _rows(np.arange(rows)))]})
     settle()
@@ -129,7 +136,7 @@ def sum_of_pairs(rows: int, partners: int = 100) -> tuple[float, int]:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     began = time.thread_time()
-    circuit.step({"d": [delta]})
+    circuit.step({"d": [delta]})["v"]
     seconds = time.thread_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

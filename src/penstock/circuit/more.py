@@ -3,10 +3,14 @@
     join ──► 1 M rows ──► map ──► 1 M rows ──► GROUP BY, DISTINCT        one batch in memory,
          ──► 1 M rows ──► map ──► 1 M rows ──►                           not all there will be
 
-A join whose only reader is an aggregate or a DISTINCT, or a chain of maps before one, says so by
-`is_summed`: beyond `MOST_ROWS` its step makes only the first batch, and `Node.more` the others when
-they are asked for, within the same step. Any other reader (a view that is delivered, an
-arrangement) needs all rows at once anyway.
+                                           ──► a view's change           all there will be, but of
+                                                                         its own columns only
+
+A join whose only reader is an aggregate, a DISTINCT or a view, or a chain of maps before one, says
+so by `is_summed`: beyond `MOST_ROWS` its step makes only the first batch, and `Node.more` the
+others when they are asked for, within the same step. Any other reader (an arrangement) needs all
+rows at once anyway. A view's change is one batch too, since it is net and goes on as a whole; what
+is not all there at once is what pairs are made of: places of rows, columns nobody reads.
 
 Invariant: who reads a node's delta reads all of its `more`, in the step, once.
 """
@@ -22,6 +26,7 @@ from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.distinct import Positive
 from penstock.circuit.ops.join import Join
 from penstock.circuit.ops.map import Map
+from penstock.circuit.ops.sink import Sink
 
 
 def find_summed(nodes: Sequence[Node]) -> dict[Node, tuple[Arrange, ...]]:
@@ -38,7 +43,7 @@ def find_summed(nodes: Sequence[Node]) -> dict[Node, tuple[Arrange, ...]]:
         while readers[at] == 1 and isinstance(reader[at], Map):
             at = reader[at]
             path.append(at)
-        if readers[at] == 1 and isinstance(reader[at], Aggregate | Positive):
+        if readers[at] == 1 and isinstance(reader[at], Aggregate | Positive | Sink):
             join.is_summed = True
             sides = tuple(s for s in join.inputs if isinstance(s, Arrange))
             looks |= dict.fromkeys((*path, reader[at]), sides)

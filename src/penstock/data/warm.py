@@ -71,6 +71,7 @@ OFTEN = _names("""
     circuit.ops.extremum _advance _choose
     circuit.wide read_sums
     data.cell_values _floats
+    data.consolidate _mark_repeats _marked_repeats _put_together
     data.order _merge _radix _settle _sort_runs
     data.views _compare _make
     functions.int128 compare

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from functools import cmp_to_key
+from itertools import pairwise
 from operator import floordiv, mod
 from typing import Any
 
@@ -15,11 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penstock.data import consolidate as consolidation
 from penstock.data import hash as hashing
 from penstock.data import order
-from penstock.data.batch import Column
+from penstock.data.batch import Batch, Column
 from penstock.data.build import batch_from_rows, column_from_python
-from penstock.data.consolidate import consolidate
+from penstock.data.consolidate import consolidate, sum_of
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.order import dense_ranks, order_codes, sort_indices, sorted_by_words
 from penstock.data.types import BIGINT, VARCHAR, Field, Schema, schema
@@ -47,13 +50,21 @@ def relations(draw: Any, max_rows: int = 16) -> tuple[Schema, list[tuple[Any, ..
     return Schema(fields), draw(st.lists(row, max_size=max_rows))
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "in parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With True batches are as large as those that are consolidated in parts."""
+    if request.param:
+        monkeypatch.setattr(consolidation, "LARGE_ROWS", 2)
+        monkeypatch.setattr(consolidation, "PART_ROWS", 1)
+
+
 @given(relation=relations(), data=st.data())
 @settings(
     max_examples=examples(80),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_consolidation_is_a_counter(hashes: None, relation: Any, data: Any) -> None:
+def test_consolidation_is_a_counter(hashes: None, parts: None, relation: Any, data: Any) -> None:
     s, rows = relation
     weights = data.draw(
         st.lists(st.integers(-2, 2), min_size=len(rows), max_size=len(rows)), label="weights"
@@ -67,6 +78,52 @@ def test_consolidation_is_a_counter(hashes: None, relation: Any, data: Any) -> N
     assert result.consolidated
     assert counted(result) == {row: weight for row, weight in total.items() if weight}
     assert len(result) == len(counted(result)) and (result.weights != 0).all()
+
+
+@given(relations=st.lists(relations(), min_size=1, max_size=5), data=st.data())
+@settings(
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_the_sum_of_batches_is_that_of_counters(parts: None, relations: Any, data: Any) -> None:
+    (s, first), *_ = relations
+    rows = [row for row, _ in data.draw(st.permutations([(r, 0) for r in first] * 3))]
+    edges = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
+    total: Counter[Any] = Counter()
+    batches = []
+    for start, stop in pairwise((0, *edges, len(rows))):
+        weights = data.draw(
+            st.lists(st.integers(-2, 2), min_size=stop - start, max_size=stop - start)
+        )
+        batches.append(batch_from_rows(s, rows[start:stop], weights))
+        for row, weight in zip(rows[start:stop], weights, strict=True):
+            total[plain_row(row)] += weight
+
+    found = sum_of(iter(batches))
+
+    assert counted(consolidate(found)) == {row: weight for row, weight in total.items() if weight}
+
+
+def test_a_sum_of_batches_keeps_no_more_rows_than_its_own_where_most_are_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consolidation, "LARGE_ROWS", 100)
+    s = schema(x=BIGINT)
+    sizes = []
+
+    def batches() -> Iterator[Batch]:
+        for start in range(200):
+            yield batch_from_rows(s, [((start + i) % 40,) for i in range(80)])
+            sizes.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    found = sum_of(batches())
+    tracemalloc.stop()
+
+    assert len(found) <= 3 * 40 + 100
+    assert counted(consolidate(found)) == {(i,): 400 for i in range(40)}
+    assert sizes[-1] < sizes[10] + 10_000, "it holds what comes"
 
 
 def test_rows_without_columns_are_all_equal() -> None:

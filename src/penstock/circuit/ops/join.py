@@ -19,6 +19,7 @@ rows of that key on the other side; with a residual it also counts their matches
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,13 @@ class Join(Node):
     def step(self) -> Batch | None:
         batches = self._batches()
         first = next(batches, None)
-        if self.is_summed and first is not None:
-            self.more = self._later(batches)
+        second = next(batches, None)
+        if second is not None:
+            self.more = self._later(chain((second,), batches))
         return first
 
     def _batches(self) -> Iterator[Batch]:
-        """All that comes out, in one batch unless it `is_summed`."""
+        """All that comes out, in one batch unless it `is_summed` and is much."""
         parts: list[Batch] = []
         rows, is_one = 0, True
         for part in self._parts():

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
-from penstock.data.consolidate import consolidate
+from penstock.data.consolidate import consolidate, sum_of
 from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
@@ -36,7 +36,8 @@ class Sink(Node):
             self.integral = Spine(self.schema, tuple(range(len(self.schema))))
 
     def step(self) -> Batch | None:
-        delta = self.inputs[0].delta
+        source = self.inputs[0]
+        delta = source.delta if source.more is None else sum_of(source.batches())
         assert delta is not None
         return delta if self.integral is None else consolidate(delta)
 

@@ -1,0 +1,67 @@
+"""A join that multiplies holds no more than its pairs, and what it makes of them at a time."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from penstock.circuit.ops import join
+from penstock.compile.program import compile_circuit
+from penstock.data import consolidate
+from penstock.data.batch import Batch, Column, InputBatch
+from penstock.sql.program import compile_program
+
+ROWS, PARTNERS = 2_000, 200
+TABLES = """
+CREATE TABLE t (id BIGINT NOT NULL, g BIGINT NOT NULL);
+CREATE TABLE d (g BIGINT NOT NULL, y BIGINT NOT NULL);
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "MOST_ROWS", 1 << 12)
+    monkeypatch.setattr(consolidate, "LARGE_ROWS", 1 << 14)
+    monkeypatch.setattr(consolidate, "PART_ROWS", 1 << 12)
+
+
+def stepped(query: str) -> tuple[Batch, int]:
+    """The change of `query` by 200 rows that each meet all others, and how many bytes
+    that step held at most."""
+    plan = compile_program(f"{TABLES} CREATE VIEW v AS {query};")
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+
+    def rows(table: str, *arrays: np.ndarray) -> dict[str, list[InputBatch]]:
+        types = schemas[table].types
+        columns = tuple(Column(t, v) for t, v in zip(types, arrays, strict=True))
+        return {table: [InputBatch(schemas[table], columns, np.ones(len(arrays[0]), np.uint8))]}
+
+    circuit.step(rows("t", np.arange(ROWS), np.zeros(ROWS, np.int64)))
+    partners = rows("d", np.zeros(PARTNERS, np.int64), np.arange(PARTNERS))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    change = circuit.step(partners)["v"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return change, peak - before
+
+
+def test_a_view_of_many_pairs_holds_them_and_less_than_as_much_again() -> None:
+    change, peak = stepped("SELECT t.id, d.y FROM t JOIN d ON t.g = d.g")
+
+    assert len(change) == ROWS * PARTNERS and change.consolidated
+    pairs = set(zip(*(c.values.tolist() for c in change.columns), strict=True))
+    assert len(pairs) == ROWS * PARTNERS
+    # two columns and the weights, while it is consolidated a hash, its copy and a place
+    assert peak < (24 + 20 + 2) * ROWS * PARTNERS
+
+
+def test_pairs_that_a_view_does_not_tell_apart_are_never_all_there() -> None:
+    change, peak = stepped("SELECT d.y FROM t JOIN d ON t.g = d.g")
+
+    assert sorted(change.columns[0].values.tolist()) == [*range(PARTNERS)]
+    assert change.weights.tolist() == [ROWS] * PARTNERS
+    assert peak < 8 * ROWS * PARTNERS
