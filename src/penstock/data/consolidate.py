@@ -222,13 +222,13 @@ def _first_of(hashes: Any, slots: Any, first: Any) -> int:
 
 
 @kernel("int64(uint64[::1], int64, uint64[::1], int32[::1], int64[::1])")
-def _put_together(hashes: Any, bits: Any, mine: Any, row: Any, ends: Any) -> int:
+def _put_together(hashes: Any, bits: Any, mine: Any, row: Any, ends: Any) -> Any:
     """Hashes that are equal in their first `bits` together, in order, as `mine`, and `row` each is
     of. Part p ends at ends[p], which are zeros and one more than parts; the rows of the largest."""
     shift = np.uint64(64 - bits)
     for i in range(hashes.shape[0]):
         ends[np.int64(hashes[i] >> shift) + 1] += 1
-    largest = 0
+    largest: Any = 0
     for p in range(1, ends.shape[0]):
         largest = max(largest, ends[p])
         ends[p] += ends[p - 1]
