@@ -233,11 +233,11 @@ def _put_together(hashes: Any, bits: Any, mine: Any, row: Any, ends: Any) -> Any
         largest = max(largest, ends[p])
         ends[p] += ends[p - 1]
     for i in range(hashes.shape[0]):
-        p = np.int64(hashes[i] >> shift)
-        at = ends[p]
+        part = np.int64(hashes[i] >> shift)
+        at = ends[part]
         mine[at] = hashes[i]
         row[at] = i
-        ends[p] = at + 1
+        ends[part] = at + 1
     return largest
 
 
