@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Protocol
 
-from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType, decimal
+from penstock.data.types import BIGINT, BINARIES, FLOATS, INTEGERS, STRINGS, Kind, SqlType
 from penstock.errors import Span, UserError
 from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
@@ -87,8 +87,6 @@ def bind_call(
     if name in _EDGES:
         return _edge(binder, e, call, _frame(binder, spec, order))
     if name in _AGGREGATES:
-        order = _narrowed(spec, order)
-        call = replace(call, order=order)
         bounds = _frame(binder, spec, order)
         _check_order(name, bounds, order, spec, e.span)
         return _aggregate(binder, e, call, bounds)
@@ -104,23 +102,6 @@ def bind_call(
         )  # fmt: skip
     hint = did_you_mean(name, (*NAMES, *_AGGREGATES))
     raise BindError(e.span, f"{name} is no window function{hint}")
-
-
-def _narrowed(
-    spec: ast.WindowSpec, order: tuple[tuple[Expr, bool, bool], ...]
-) -> tuple[tuple[Expr, bool, bool], ...]:
-    """Distances are counted in 64 bits: a DECIMAL that is wider by its type has to fit there, but
-    for one that has more digits behind the point (`far_frames`)."""
-    frame = spec.frame
-    if frame is None or frame.unit != "RANGE" or frame.start.offset is frame.end.offset is None:
-        return order
-    if len(order) != 1:
-        return order
-    ((key, descending, nulls_first),) = order
-    digits, scale = key.type.precision or 0, key.type.scale or 0
-    if key.type.kind is not Kind.DECIMAL or digits <= _MOST_DIGITS or scale > _MOST_DIGITS:
-        return order
-    return ((build.cast(key, decimal(_MOST_DIGITS, scale), key.span), descending, nulls_first),)
 
 
 def _check_order(
