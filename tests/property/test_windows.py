@@ -20,6 +20,7 @@ import penstock.data.hash as hashing
 from penstock.circuit import Circuit, Frame, Order, WindowSpec, extremes, nearest, recalled, totals
 from penstock.circuit.float_frames import FloatSums, frame_float_sums
 from penstock.circuit.ops import far_end, frame_totals, running_window
+from penstock.circuit.ops import window as plain_window
 from penstock.circuit.ops.window import Window
 from penstock.data.build import batch_to_rows
 from penstock.data.types import (
@@ -183,6 +184,8 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     # rows that are read sooner than totals of them are looked up: none, or all of so few
     for name, most in (("FEW", 4096), ("TIMES", 4), ("WIDE", 512)):
         monkeypatch.setattr(frame_totals, name, 0 if first == 1 else most)
+    # rows of partitions that are read as a whole: none, or all of so few
+    monkeypatch.setattr(plain_window, "FEW_ROWS", -(1 << 60) if first == 1 else 200)
     monkeypatch.setattr(totals, "BLOCK", 2)
     # extreme values that are there no more, before all are read
     monkeypatch.setattr(extremes, "ROUNDS", 1 if first == 1 else 16)
@@ -246,9 +249,9 @@ def test_a_late_row_costs_its_neighbourhood_not_the_partition(
     looked_at: list[int] = []
     evaluate = Window._evaluate
 
-    def counting(self: Any, segments: Any, segment: Any, rows: Any) -> Any:
-        looked_at.append(len(rows))
-        return evaluate(self, segments, segment, rows)
+    def counting(self: Any, segments: Any, found: Any) -> Any:
+        looked_at.append(len(found.rows))
+        return evaluate(self, segments, found)
 
     monkeypatch.setattr(Window, "_evaluate", counting)
     t = schema(p=INTEGER, x=INTEGER)

@@ -27,6 +27,7 @@ from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
 from penstock.data.hash import hash_columns
+from penstock.data.masks import positions
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
@@ -195,7 +196,7 @@ class KeyCounts:
             return
         over = self.is_over(self._table.keys())
         counted = self._totals[: len(self._table)] != 0
-        kept = np.flatnonzero(counted if over is None else counted & ~over)
+        kept = positions(counted if over is None else counted & ~over)
         if self._sweep.is_worth_it(len(kept), len(self._table)):
             self._table, ids = renumbered(self._table, kept)
             self._totals = moved(self._totals, kept, ids)

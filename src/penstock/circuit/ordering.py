@@ -16,6 +16,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import take, take_column
 from penstock.data.hash import rows_equal
+from penstock.data.masks import positions
 from penstock.data.order import sort_and_compare, sort_indices
 from penstock.data.types import BIGINT
 
@@ -74,7 +75,9 @@ class RowOrder:
         ranks, peers = sort_and_compare((place, *columns), directions)
         if not self.rest:
             return ranks, peers, peers
-        tied = np.flatnonzero(peers | np.append(peers[1:], 0)[: len(peers)])
+        ties = peers.copy()
+        ties[:-1] |= peers[1:]
+        tied = positions(ties)
         same = np.zeros_like(peers)
         if len(tied):
             # Cost: the remaining columns may be long strings; only ties are worth sorting by them
@@ -84,20 +87,20 @@ class RowOrder:
             directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
             again = sort_indices((set_of, *rest), directions)
             ranks[tied] = among[again]
-            at, every = np.flatnonzero(peers), (place, *rows.columns)
+            at, every = positions(peers), (place, *rows.columns)
             same[at] = rows_equal(every, ranks[at - 1], every, ranks[at])
         return ranks, peers, same
 
     def settled(self, places: Ids, rows: Batch) -> Settled:
         """The sum of `rows`, row i of place places[i]."""
         ranks, peers, same = self.sort(places, rows)
-        starts = np.flatnonzero(same == 0)
+        starts = positions(same == 0)
         if not len(starts):
             return Settled(rows, places, places, (starts, starts))
         totals = rows.weights[ranks]
         if len(starts) < len(ranks):
             totals = np.add.reduceat(totals, starts)
-        kept = np.flatnonzero(totals > 0)
+        kept = positions(totals > 0)
         peer = np.arange(len(kept))
         if peers.any():
             peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
@@ -106,5 +109,5 @@ class RowOrder:
         chosen = ranks[starts[kept]]
         found = take(rows, chosen)
         batch = Batch(rows.schema, found.columns, totals[kept])
-        less = np.flatnonzero(totals < 0)
+        less = positions(totals < 0)
         return Settled(batch, places[chosen], peer, (ranks[starts[less]], totals[less]))

@@ -13,6 +13,7 @@ import numpy as np
 from penstock.circuit.dense import Ids
 from penstock.data.batch import Column
 from penstock.data.gather import take_column
+from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
@@ -45,7 +46,7 @@ class Changes:
         order = sorted_by_words((key.view(np.uint64), c, d))
         c, d, key = c[order], d[order], key[order]
         again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
-        kept = np.flatnonzero(np.append(True, ~again))
+        kept = positions(np.append(True, ~again))
         return Changes(Places(c[kept], d[kept]), key[kept], keys)
 
     def keys_at(self, key: Ids) -> tuple[Column, ...]:
@@ -77,7 +78,7 @@ class Segments:
         before = high.take(np.arange(len(key) - 1))
         after = low.take(np.arange(1, len(key)))
         apart[1:] = (key[1:] != key[:-1]) | before.is_below(after)
-        first = np.flatnonzero(apart)
+        first = positions(apart)
         last = np.append(first[1:], len(key)) - 1
         if felt is not None:
             felt = (felt[0].take(first), felt[1].take(last))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from penstock.circuit.dense import Ids
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat, filter_batch, take_column
+from penstock.data.masks import positions
 from penstock.state.ranges import Places
 
 #: the piece of a stretch that is to be evaluated (again)
@@ -66,7 +67,7 @@ class Stretches:
         n = len(self.key)
         is_first = np.ones(n, bool)
         is_first[meeting + 1] = False
-        first = np.flatnonzero(is_first)
+        first = positions(is_first)
         last = np.append(first[1:], n) - 1
         of, pieces = self.done
         stays = is_first[of]

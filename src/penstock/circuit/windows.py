@@ -27,6 +27,7 @@ from penstock.circuit.spec import Frame, Order, WindowSpec
 from penstock.circuit.wide import range_words, read_sums
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat_columns, take_column
+from penstock.data.masks import positions
 from penstock.data.order import sort_indices, value_codes
 from penstock.data.types import FLOATS, Kind
 from penstock.errors import RuntimeSqlError
@@ -75,7 +76,7 @@ def _bounds(group: Ids) -> tuple[Ids, Ids]:
     n = len(group)
     is_first = np.ones(n, bool)
     is_first[1:] = group[1:] != group[:-1]
-    starts = np.flatnonzero(is_first)
+    starts = positions(is_first)
     which = np.cumsum(is_first) - 1
     return starts[which], np.append(starts[1:], n)[which]
 
@@ -122,7 +123,7 @@ def _shifted(call: WindowSpec, e: Elements, here: Ids) -> Column:
     sign = -1 if call.kind == "LAG" else 1
     if call.ignore_nulls and column.valid is not None and call.offset:
         has_value = column.valid[e.row] != 0
-        places = np.flatnonzero(has_value)
+        places = positions(has_value)
         # how many elements with a value lie before each, itself not counted
         before = np.cumsum(has_value) - has_value
         at = before - call.offset if sign < 0 else before + has_value + call.offset - 1
@@ -133,7 +134,7 @@ def _shifted(call: WindowSpec, e: Elements, here: Ids) -> Column:
     outside = (target < e.first) | (target >= e.end)
     source = np.where(outside, -1, e.row[np.where(outside, 0, target)])
     found = take_column(column, source, null_at_minus_one=True)
-    missing = np.flatnonzero(outside)
+    missing = positions(outside)
     if default and len(missing):
         other = take_column(e.rows.columns[default[0]], e.row[missing])
         order = np.arange(len(e))
@@ -152,7 +153,7 @@ def _edge(call: WindowSpec, e: Elements) -> Column:
     target = e.first if is_first else e.end - 1
     if call.ignore_nulls and column.valid is not None:
         has_value = column.valid[e.row] != 0
-        values = np.append(np.flatnonzero(has_value), -1)
+        values = np.append(positions(has_value), -1)
         before = np.append(np.cumsum(has_value) - has_value, has_value.sum())
         target = values[before[e.first]] if is_first else values[before[e.end] - 1]
         limit = (e.peer_first, e.peer_end) if frame.unit == "RANGE" else _itself(len(e))
@@ -188,7 +189,7 @@ def frames_of(frame: Frame, e: Elements) -> tuple[Ids, Ids]:
         e.place, is_value, code, np.uint64(abs(start)), start < 0, np.uint64(abs(end)), end < 0,
         frame.start is None, lo, hi,
     )  # fmt: skip
-    nulls = np.flatnonzero(is_null)
+    nulls = positions(is_null)
     lo[nulls] = e.first[nulls] if frame.start is None else e.peer_first[nulls]
     hi[nulls] = e.peer_end[nulls]
     if frame.end is None:

@@ -32,6 +32,7 @@ from penstock.data.gather import concat, concat_columns, take
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
+from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.merging import pick, pick_array
@@ -95,7 +96,7 @@ class OrderedSpine(Spine):
             total = int((end - low).sum())
             needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
             _expand(low, end, needle, row)
-            cut = np.flatnonzero(end < high)
+            cut = positions(end < high)
             if len(cut):
                 complete[cut] = False
                 _lower(bound_c, bound_d, cut, run.c[end[cut]], run.d[end[cut]])
@@ -107,7 +108,7 @@ class OrderedSpine(Spine):
             stored = [run.batch.columns[i] for i in self.key]
             if not keys_are_hashes(keys, stored):
                 before &= rows_equal(keys, needle, stored, row) != 0
-            kept = np.flatnonzero(before)
+            kept = positions(before)
             at.append(needle[kept])
             found.append(take(run.batch, row[kept]))
         if not found:
@@ -161,7 +162,7 @@ class OrderedSpine(Spine):
             lower.k, lower.c, lower.d, lower.r, upper.k, upper.c, upper.d, upper.r, source, twins
         )
         weights = pick_array(lower.batch.weights, upper.batch.weights, source)
-        second = np.flatnonzero(twins)
+        second = positions(twins)
         if len(second):
             first = second - 1
             columns = tuple(
@@ -175,7 +176,7 @@ class OrderedSpine(Spine):
                 return self.run_of(Batch(self.schema, columns, both))
             weights[first] += weights[second]
             weights[second] = 0
-            kept = np.flatnonzero(weights)
+            kept = positions(weights)
             source, weights = source[kept], weights[kept]
         picked = tuple(
             pick(x, y, source)
@@ -201,7 +202,7 @@ def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:
     order = sorted_by_words((k, c))
     tied = (k[order[1:]] == k[order[:-1]]) & (c[order[1:]] == c[order[:-1]])
     if tied.any():
-        at = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+        at = positions(np.append(tied, False) | np.append(False, tied))
         rows = order[at]
         group = np.cumsum(np.append(True, ~tied))[at]
         order[at] = rows[sorted_by_words((group.view(np.uint64), d[rows], r[rows]))]

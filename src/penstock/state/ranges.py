@@ -16,7 +16,7 @@ Cost: O(runs · log n) a place, besides the rows found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from penstock.data.build import empty_batch
 from penstock.data.gather import concat, take
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.masks import positions
 from penstock.state.lookup import CACHED_ROWS
 from penstock.state.ordered import OrderedRun, OrderedSpine
 from penstock.state.run import KEY_SEED, _expand, _find
@@ -68,8 +69,7 @@ def between(
     `Spine.probe`."""
     needles = hash_columns(keys, KEY_SEED, n=len(low))
     parts: list[tuple[I64, Batch]] = []
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         first, last = np.empty_like(start), np.empty_like(stop)
         search(run.c, run.d, start, stop, low.c, low.d, False, first)
         search(run.c, run.d, start, stop, high.c, high.d, True, last)
@@ -91,17 +91,16 @@ def beside(
         np.full(n, TOP if ahead else 0, np.uint64), np.full(n, TOP if ahead else 0, np.uint64)
     )
     found: list[tuple[OrderedRun, I64, I64]] = []
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         edge = np.empty_like(start)
         search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
         if ahead:
             first, last = edge, np.minimum(stop, edge + width)
-            cut = np.flatnonzero(last < stop)
+            cut = positions(last < stop)
             out = last[cut]
         else:
             first, last = np.maximum(start, edge - width), edge
-            cut = np.flatnonzero(first > start)
+            cut = positions(first > start)
             out = first[cut] - 1
         if len(cut):
             complete[cut] = False
@@ -127,8 +126,7 @@ def distances(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     have the same key (rows that cancel out are counted; collisions of the hash too)."""
     needles = hash_columns(keys, KEY_SEED, n=len(at))
     total = np.zeros(len(at), np.int64)
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         edge = np.empty_like(start)
         search(run.c, run.d, start, stop, at.c, at.d, False, edge)
         total[1:] += edge[1:] - edge[:-1]
@@ -140,8 +138,7 @@ def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     where both have the same key (counted as `distances` counts)."""
     needles = hash_columns(keys, KEY_SEED, n=len(at))
     total = np.zeros(len(at), np.int64)
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         begin, end = np.empty_like(start), np.empty_like(start)
         search(run.c, run.d, start, stop, at.c, at.d, False, begin)
         search(run.c, run.d, start, stop, at.c, at.d, True, end)
@@ -154,8 +151,7 @@ def rows_between(spine: OrderedSpine, keys: Sequence[Column], low: Places, high:
     Of all runs: what came last lies in the shortest."""
     needles = hash_columns(keys, KEY_SEED, n=len(low))
     total = np.zeros(len(low), np.int64)
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         first, last = np.empty_like(start), np.empty_like(stop)
         search(run.c, run.d, start, stop, low.c, low.d, False, first)
         search(run.c, run.d, start, stop, high.c, high.d, True, last)
@@ -169,14 +165,13 @@ def ahead_of(spine: OrderedSpine, keys: Sequence[Column], at: Places, width: I64
     n = len(at)
     needles = hash_columns(keys, KEY_SEED, n=n)
     found = Places(np.full(n, TOP), np.full(n, TOP))
-    for run in _runs(spine):
-        start, stop = _of_key(run, needles)
+    for run, start, stop in _with_keys(spine, needles):
         edge = np.empty_like(start)
         search(run.c, run.d, start, stop, at.c, at.d, True, edge)
         row = edge + width - 1
-        has = np.flatnonzero(row < stop)
+        has = positions(row < stop)
         mine = Places(run.c[row[has]], run.d[row[has]])
-        nearer = np.flatnonzero(mine.is_below(found.take(has)))
+        nearer = positions(mine.is_below(found.take(has)))
         found.c[has[nearer]], found.d[has[nearer]] = mine.c[nearer], mine.d[nearer]
     return found
 
@@ -189,14 +184,21 @@ def moved(word: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
     return np.where(cut, np.uint64(0) if by < 0 else TOP, moved), cut
 
 
-def _runs(spine: OrderedSpine) -> list[OrderedRun]:
-    return [run for run in spine.runs() if isinstance(run, OrderedRun)]
+def rows_of(spine: OrderedSpine, keys: Sequence[Column], n: int) -> int:
+    """How many rows have one of the `n` keys, which are different (counted as `distances`
+    counts)."""
+    low, high = np.empty(n, np.int64), np.empty(n, np.int64)
+    needles = hash_columns(keys, KEY_SEED, n=n)
+    return sum(int(_find(r.k, r.table, r.shift, needles, low, high)) for r in spine.runs())
 
 
-def _of_key(run: OrderedRun, needles: U64) -> tuple[I64, I64]:
-    low, high = np.empty(len(needles), np.int64), np.empty(len(needles), np.int64)
-    _find(run.k, run.table, run.shift, needles, low, high)
-    return low, high
+def _with_keys(spine: OrderedSpine, needles: U64) -> Iterator[tuple[OrderedRun, I64, I64]]:
+    """Every run that has rows of the keys, and where: those of key i from low[i] to high[i]."""
+    for run in spine.runs():
+        assert isinstance(run, OrderedRun)
+        low, high = np.empty(len(needles), np.int64), np.empty(len(needles), np.int64)
+        if _find(run.k, run.table, run.shift, needles, low, high):
+            yield run, low, high
 
 
 def _found(
@@ -212,7 +214,7 @@ def _found(
     if not is_exact(keys, stored):
         same = rows_equal(keys, needle, stored, row)
         if not same.all():
-            kept = np.flatnonzero(same)
+            kept = positions(same)
             needle, row = needle[kept], row[kept]
     return needle, take(run.batch, row)
 

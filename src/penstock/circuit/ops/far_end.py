@@ -34,6 +34,7 @@ from penstock.circuit.windows import far_end, order_code
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
 from penstock.data.gather import concat, take, take_column
+from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words
 from penstock.data.types import Schema
 from penstock.errors import RuntimeSqlError
@@ -140,7 +141,7 @@ class FarEnd(Node):
         if not self._order.nulls_first:
             # no value sees what comes behind it
             apart |= np.diff(changes.at.c, prepend=null) != 0
-        begins = np.flatnonzero(apart)
+        begins = positions(apart)
         key, first = changes.key[begins], changes.at.take(begins)
         last = changes.at.take(np.append(begins[1:], len(apart))[: len(begins)] - 1)
         keys = changes.keys_at(key)
@@ -155,7 +156,7 @@ class FarEnd(Node):
         is_last = (at < 0) | (group != value)
         high[is_last] = TOP
         ends_before_all &= ~is_last & (self._shift >= 0)
-        kept = np.flatnonzero(~is_nowhere & ~(ends_before_all & ~is_null))
+        kept = positions(~is_nowhere & ~(ends_before_all & ~is_null))
         # all values come behind the NULLs that are first
         only_nulls = is_null & (ends_before_all | (not self._order.nulls_first))
         high[only_nulls] = TOP
@@ -211,7 +212,7 @@ class _Felt:
         assert stretches.felt is not None
         is_in = np.zeros(len(stretches.low), bool)
         is_in[place] = True
-        asked = np.flatnonzero(is_in)
+        asked = positions(is_in)
         keys = tuple(take_column(k, asked) for k in stretches.keys)
         first, last = (places.take(asked) for places in stretches.felt)
         return _Felt(rows, (np.cumsum(is_in) - 1)[place], ends(rows), keys, first, last)
@@ -220,7 +221,7 @@ class _Felt:
         """For each row the last total of its frame, as of now: (position or -1, totals). Cost: a
         sort of the totals of the stretches, a search in them for each row."""
         before, seeds = nearest(totals, order, self.keys, self.first, ahead=False)
-        has = np.flatnonzero(before >= 0)
+        has = positions(before >= 0)
         at, changed = between(totals, self.keys, self.first, self.last)
         place = np.concatenate((has, at))
         place, found = added_up(place, concat((take(seeds, before[has]), changed)))

@@ -39,6 +39,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, take_column
+from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine
@@ -86,7 +87,6 @@ class FrameTotals(Window):
         super().__init__(source, partition, order, calls, schema, told)
         #: how often rows are there less than zero times
         self.owed = 0
-        self._seen: list[int] = []
         frames = [c.frame for c in calls if c.frame is not None]
         ends = {e for f in frames for e in (f.start, f.end) if e is not None}
         #: where the rows begin that are read, counted from those that feel a change
@@ -108,16 +108,11 @@ class FrameTotals(Window):
                 come = self._looked_up(felt, after)
                 gone = Batch(before.schema, before.columns, -before.weights)
                 return consolidate(concat((gone, come)))
-        self._seen.clear()
-        change = super()._change(delta, fresh, changes)
-        before_it, after_it = self._seen
-        self.owed += after_it - before_it
-        return change
+        return super()._change(delta, fresh, changes)
 
-    def _settled(self, segment: Ids, rows: Batch) -> Settled:
-        found = super()._settled(segment, rows)
-        self._seen.append(-int(found.owed[1].sum()))
-        return found
+    def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
+        at, owed = found.owed
+        self.owed -= int(np.where(was[at], -owed, owed).sum())
 
     # which rows feel a change
 
@@ -152,7 +147,7 @@ class FrameTotals(Window):
         up_to = totals.rank(key, at, behind=True)
         apart = np.ones(len(key), bool)
         apart[1:] = (key[1:] != key[:-1]) | (below[1:] - up_to[:-1] > back + ahead)
-        first = np.flatnonzero(apart)
+        first = positions(apart)
         last = np.append(first[1:], len(apart)) - 1
         low, high, key = at.take(first), at.take(last), key[first]
         if ahead:
@@ -187,7 +182,7 @@ class FrameTotals(Window):
         line = _Line.of(self._rows, whole, parts, totals, by_row=self._by_row)
         is_below = line.places.is_below(low.take(line.place))
         is_felt = ~(is_below | high.take(line.place).is_below(line.places))
-        shown = np.flatnonzero(is_felt[line.own])
+        shown = positions(is_felt[line.own])
         values = [
             self._extreme(c, line, whole.rows, shown, totals)
             if c.kind in EXTREMES
@@ -226,10 +221,10 @@ class FrameTotals(Window):
                 meets = has_end & ~end.is_below(first)
                 first = _chosen(meets, _next(end), first)
             there &= ~last.is_below(first)
-            at = np.flatnonzero(there & has_end & _next(end).is_below(first))
+            at = positions(there & has_end & _next(end).is_below(first))
             skipped.append((at, _next(end).take(at), _previous(first).take(at)))
             if by:
-                at = np.flatnonzero(there)
+                at = positions(there)
                 read.append((at, first.take(at), last.take(at)))
             end, has_end = _chosen(there, last, end), has_end | there
         return _Parts(*_joined(read), *_joined(skipped))

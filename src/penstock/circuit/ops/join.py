@@ -231,7 +231,7 @@ class Join(Node):
         keys, count = distinct_keys(other.keys_of(other.delta), len(other.delta))
         _, rows = own.spine.probe(keys, count)
         change = self._matches(own, rows, other.pending, left_is_own)
-        changed = np.flatnonzero(change)
+        changed = positions(change)
         if len(changed):
             rows = take(rows, changed)
             before = self._matches(own, rows, other.spine, left_is_own)

@@ -43,6 +43,7 @@ from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take, take_column
 from penstock.data.hash import rows_equal
+from penstock.data.masks import positions
 from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import OrderedSpine, is_exact
@@ -133,7 +134,7 @@ class RunningWindow(Node):
         stretches = self._begun(changes)
         pieces: list[Piece] = []
         while True:
-            todo = np.flatnonzero(stretches.piece == NOT_YET)
+            todo = positions(stretches.piece == NOT_YET)
             if not len(todo):
                 break
             stretches = self._evaluated(stretches, todo, fresh, pieces)
@@ -182,7 +183,7 @@ class RunningWindow(Node):
         same = (low.c[1:] == last.c[:-1]) & (low.d[1:] <= last.d[:-1])
         apart = np.ones(len(low), bool)
         apart[1:] = (changes.key[1:] != changes.key[:-1]) | (~same & (gaps[1:] > _FIRST))
-        first = np.flatnonzero(apart)
+        first = positions(apart)
         low, last = low.take(first), last.take(np.append(first[1:], len(apart)) - 1)
         key = changes.key[first]
         keys = changes.keys_at(key)
@@ -223,10 +224,10 @@ class RunningWindow(Node):
         high = self._last_of(end)
         # up to where the next one begins
         meets = np.zeros(len(todo), bool)
-        has_next = np.flatnonzero(np.append(s.key[1:] == s.key[:-1], False)[todo])
+        has_next = positions(np.append(s.key[1:] == s.key[:-1], False)[todo])
         if len(has_next):
             following = s.low.take(todo[has_next] + 1)
-            met = np.flatnonzero(~high.take(has_next).is_below(following))
+            met = positions(~high.take(has_next).is_below(following))
             at, stop = has_next[met], following.take(met)
             meets[at] = True
             borrow = stop.d == 0
@@ -236,7 +237,7 @@ class RunningWindow(Node):
         piece.start = sum(len(p.is_same) for p in pieces)
         pieces.append(piece)
         s.piece[todo] = piece.start + np.arange(len(todo))
-        left = np.flatnonzero(~piece.is_same & (meets | ~is_end))
+        left = positions(~piece.is_same & (meets | ~is_end))
         if len(left):
             s.width[todo[left[~meets[left]]]] *= _MORE
             at, rows = _rows_at(ends.rows, np.concatenate((ends.now[left], ends.was[left])))
@@ -305,7 +306,7 @@ class RunningWindow(Node):
     def _is_same(self, ends: _Ends) -> npt.NDArray[np.bool_]:
         """Whether what a row behind each piece goes on from is what it was."""
         same: npt.NDArray[np.bool_] = ends.was == ends.now
-        compared = np.flatnonzero((ends.was >= 0) & (ends.now >= 0) & ~same)
+        compared = positions((ends.was >= 0) & (ends.now >= 0) & ~same)
         if len(compared):
             both = np.concatenate((ends.was[compared], ends.now[compared]))
             at, rows = _rows_at(ends.rows, both)
@@ -344,7 +345,7 @@ def _rows_at(parts: Sequence[Batch], at: Ids) -> tuple[Ids, Batch]:
     """The rows `at` of several batches one after the other: (position or -1, those rows)."""
     found, position, before, count = [], np.full(len(at), -1), 0, 0
     for part in parts:
-        mine = np.flatnonzero((at >= before) & (at < before + len(part)))
+        mine = positions((at >= before) & (at < before + len(part)))
         found.append(take(part, at[mine] - before))
         position[mine] = count + np.arange(len(mine))
         before, count = before + len(part), count + len(mine)
@@ -378,7 +379,7 @@ def _ends_in_changes(first: Order, rows: Schema) -> bool:
 
 def _last_of_places(place: Ids) -> Ids:
     """The last entry of each place, of ascending ones."""
-    return np.flatnonzero(np.append(np.diff(place) != 0, True)[: len(place)])
+    return positions(np.append(np.diff(place) != 0, True)[: len(place)])
 
 
 def _is_second(order: tuple[Order, ...], rows: Schema) -> bool:

@@ -30,6 +30,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
 from penstock.data.gather import concat, filter_batch, take_column
+from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words
 from penstock.data.types import TIMESTAMP, Field, Schema
 from penstock.errors import RuntimeSqlError
@@ -116,10 +117,10 @@ class Session(Node):
 
         times = Times(changes.key, _value(changes.at.c))
         touched, held = self._touched(changes, times, after & ~before)
-        gone = np.flatnonzero(before & ~after)
+        gone = positions(before & ~after)
         beside = self._beside(changes, times, gone, held)
         found = Stretches.of_chains(
-            touched, times.take(gone), (times.take(np.flatnonzero(after & ~before)), *beside),
+            touched, times.take(gone), (times.take(positions(after & ~before)), *beside),
             self._gap,
         )  # fmt: skip
         ended, begun = touched.differing(found)
@@ -166,12 +167,12 @@ class Session(Node):
         at, rows = self._nearest(keys, c, ahead=False)
         held = self._read(times.key, at, rows)
         is_near = (at >= 0) & (times.at < held.last + self._gap)
-        fresh = np.flatnonzero(come)
+        fresh = positions(come)
         keys = tuple(take_column(k, fresh) for k in keys)
         at, rows = self._nearest(keys, c[fresh], ahead=True)
         later = self._read(times.key[fresh], at, rows)
-        ahead = np.flatnonzero((at >= 0) & (later.at - times.at[fresh] < self._gap))
-        near = held.take(np.flatnonzero(is_near)).joined(later.take(ahead))
+        ahead = positions((at >= 0) & (later.at - times.at[fresh] < self._gap))
+        near = held.take(positions(is_near)).joined(later.take(ahead))
         return near.distinct(), held
 
     def _nearest(self, keys: tuple[Column, ...], c: U64, *, ahead: bool) -> tuple[Ids, Batch]:
@@ -192,7 +193,7 @@ class Session(Node):
         found = []
         for ahead in (False, True):
             row, rows = nearest(self._rows, self._order, keys, at, ahead=ahead)
-            there = np.flatnonzero(row >= 0)
+            there = positions(row >= 0)
             time = rows.columns[self._time].values[row[there]]
             mine = held.take(gone[there])
             inside = (time >= mine.at) & (time <= mine.last)
@@ -208,7 +209,7 @@ class Session(Node):
         self._sessions.insert(Batch(self._sessions.schema, columns, weights))
 
     def _check_ends(self, found: Stretches, begun: Ids, changes: Changes) -> None:
-        late = np.flatnonzero(found.last[begun] > _LAST - self._gap)
+        late = positions(found.last[begun] > _LAST - self._gap)
         if not len(late):
             return
         error = RuntimeSqlError("the end of a session is outside the years 1 to 9999", row=0)
@@ -287,7 +288,7 @@ class Stretches(Times):
         order, _ = _in_order(self)
         found = self.take(order)
         again = (found.key[1:] == found.key[:-1]) & (found.at[1:] == found.at[:-1])
-        return found.take(np.flatnonzero(np.append(True, ~again)[: len(order)]))
+        return found.take(positions(np.append(True, ~again)[: len(order)]))
 
     def holding(self, times: Times) -> Ids:
         """For each time the number of the stretch (of these, in order) that it is in, else -1."""
@@ -310,14 +311,14 @@ class Stretches(Times):
         order, kind = _in_order(self, other)
         n = len(self.at)
         both = self.joined(other).take(order)
-        pair = np.flatnonzero(
+        pair = positions(
             (kind[:-1] == 0) & (kind[1:] == 1) & (both.key[1:] == both.key[:-1])
             & (both.at[1:] == both.at[:-1]) & (both.last[1:] == both.last[:-1])
         )  # fmt: skip
         mine, theirs = np.ones(n, bool), np.ones(len(other.at), bool)
         mine[order[pair]] = False
         theirs[order[pair + 1] - n] = False
-        return np.flatnonzero(mine), np.flatnonzero(theirs)
+        return positions(mine), positions(theirs)
 
     @staticmethod
     def of_chains(old: Stretches, gone: Times, more: tuple[Times, ...], gap: int) -> Stretches:
@@ -330,12 +331,12 @@ class Stretches(Times):
         again = np.append(False, (all_.key[1:] == all_.key[:-1]) & (all_.at[1:] == all_.at[:-1]))
         # behind an equal one that is gone, or an anchor
         drops = again & np.append(False, kind[:-1] > 0)
-        kept = np.flatnonzero((kind == 2) & ~drops[: len(kind)])
+        kept = positions((kind == 2) & ~drops[: len(kind)])
         all_, lost = all_.take(kept), lost[kept]
         mine = old._inside(all_, in_old[kept])
         whole = (mine[1:] >= 0) & (mine[1:] == mine[:-1]) & (lost[1:] == lost[:-1])
         goes_on = (all_.key[1:] == all_.key[:-1]) & (whole | (np.diff(all_.at) < gap))
-        first = np.flatnonzero(np.append(True, ~goes_on)[: len(kept)])
+        first = positions(np.append(True, ~goes_on)[: len(kept)])
         last = np.append(first[1:], len(kept))[: len(first)] - 1
         return Stretches(all_.key[first], all_.at[first], all_.at[last])
 

@@ -30,6 +30,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
+from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
@@ -115,7 +116,7 @@ class TopK(Node):
         is_settled = (now.state < STALE) & (before < STALE)
         self._settle(touched, now, is_settled)
         change, shown = [now.change(is_settled)], [self._shown(now, is_settled)]
-        left = np.flatnonzero(~is_settled)
+        left = positions(~is_settled)
         if len(left):
             # what those held goes, and what is read back comes; much of it is the same
             then = [now.before(~is_settled), *self._read_back(touched[left])]
@@ -171,7 +172,7 @@ class TopK(Node):
             return
         in_use = (self._size[:n] > 0) | (self._state[:n] != ALL)
         over = self.expiry.mask(dict(zip(self._partition, table.keys(), strict=True)))
-        kept = np.flatnonzero(in_use if over is None else in_use & ~over)
+        kept = positions(in_use if over is None else in_use & ~over)
         if self._sweep.is_worth_it(len(kept), n):
             self._table, ids = renumbered(table, kept)
             self._state = moved(self._state, kept, ids)
@@ -219,11 +220,11 @@ class TopK(Node):
             self._end, RANKS[self._ranks], kept, last, state,
         )  # fmt: skip
         bound = np.zeros((count, 2), dtype=np.uint64)
-        there = np.flatnonzero(last >= 0)
+        there = positions(last >= 0)
         if len(there):
             c, d = self._rows.words(take(rows, ranks[last[there]]))
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
-        starts = np.flatnonzero(same == 0)
+        starts = positions(same == 0)
         was = kept[:0]
         if len(starts):
             was = np.add.reduceat(np.where(ranks < held, weights, 0), starts)
@@ -257,12 +258,12 @@ class TopK(Node):
         first, place = cut.first, cut.place
         from_was, from_now = _starts(place, cut.was), _starts(place, cut.now)
         moved = chosen[place] & ((from_was != from_now) | (cut.was != cut.now))
-        at = np.flatnonzero(moved)
+        at = positions(moved)
         first, was, now = first[at], cut.was[at], cut.now[at]
         from_was, from_now = from_was[at], from_now[at]
         if not self._is_numbered:
             weights = _behind(from_now, now, self._first) - _behind(from_was, was, self._first)
-            at = np.flatnonzero(weights)
+            at = positions(weights)
             rows = take(cut.rows, first[at])
             return Batch(self.schema, rows.columns, weights[at], True)
         both, copies = np.concatenate((first, first)), np.concatenate((was, now))
@@ -300,7 +301,7 @@ class _Cut:
     def change(self, chosen: npt.NDArray[np.bool_]) -> Batch:
         """The change of the rows of the places that are chosen."""
         change = np.where(chosen[self.place], self.now - self.was, 0)
-        at = np.flatnonzero(change)
+        at = positions(change)
         rows = take(self.rows, self.first[at])
         return Batch(rows.schema, rows.columns, change[at], True)
 
@@ -313,7 +314,7 @@ class _Cut:
         return self._only(chosen, self.was, self.now)
 
     def _only(self, chosen: npt.NDArray[np.bool_], was: Ids, now: Ids) -> _Cut:
-        at = np.flatnonzero(chosen[self.place])
+        at = positions(chosen[self.place])
         return _Cut(
             self.rows, self.first[at], self.place[at], was[at], now[at], self.state, self.bound,
             self.size,

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
@@ -35,14 +36,18 @@ from penstock.circuit.windows import BY_ROW, Elements, evaluate
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
 from penstock.data.gather import concat, take_column
+from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
+from penstock.state.log import is_plain
 from penstock.state.ordered import OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, beside, between, distances
+from penstock.state.ranges import TOP, Places, beside, between, distances, rows_of
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
+#: rows of partitions that are read sooner than one looks how far a change is felt
+FEW_ROWS = 256
 
 
 class Window(Node):
@@ -51,7 +56,7 @@ class Window(Node):
     Reference:   sort each partition by the order, then by all columns; every copy of a row is a
                  row where functions count rows; evaluate the calls.
     Incremental: evaluate them over the segments of the order around the delta, on the rows before
-                 and on those after, and emit the difference.
+                 and on those after, and emit the difference. Short partitions are one segment.
     State: the input by partition, in order.
     Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
            bounded frame. SQL has none of those that goes there (`Circuit.window`).
@@ -109,12 +114,18 @@ class Window(Node):
         at, old = between(self._rows, segments.keys, segments.low, segments.high)
         among, new = between(fresh, segments.keys, segments.low, segments.high)
         self._rows.insert(delta, *fresh.runs())
-        before = self._evaluate(segments, at, old)
-        # what comes in place of rows that go is no tie of theirs to be sorted
-        now = added_up(np.concatenate((at, among)), concat((old, new)))
-        after = self._evaluate(segments, *now)
-        gone = Batch(before.schema, before.columns, -before.weights)
-        return consolidate(concat((gone, after)))
+        now_at, now = np.concatenate((at, among)), concat((old, new))
+        if not is_plain(delta):
+            # what comes in place of rows that go is no tie of theirs to be sorted
+            now_at, now = added_up(now_at, now)
+        # before and after at once: a small step pays for the calls, not for the rows
+        places = np.concatenate((at, now_at + len(segments.low)))
+        found = self._order.settled(places, concat((old, now)))
+        self._note(found, places < len(segments.low))
+        return consolidate(self._evaluate(segments, found))
+
+    def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
+        """These are all rows in reach; of what was settled, some `was` there before the change."""
 
     def parameters(self) -> tuple[Any, ...]:
         # sums of floats were not exact once: what was emitted is not what would be taken back
@@ -140,21 +151,19 @@ class Window(Node):
             error.row = int(elements.row[error.row])
             raise self._told(error, call, elements.rows) from error
 
-    def _settled(self, segment: Ids, rows: Batch) -> Settled:
-        return self._order.settled(segment, rows)
-
-    def _evaluate(self, segments: Segments, segment: Ids, rows: Batch) -> Batch:
-        """The rows of `rows` (row i of segment segment[i], not consolidated) that may feel the
-        changes, with the calls' values."""
-        found = self._settled(segment, rows)
+    def _evaluate(self, segments: Segments, found: Settled) -> Batch:
+        """The difference of the rows that may feel the changes, with the calls' values. Those of
+        segment i are in place i as they were, and in place i + number of segments as they are."""
+        n = len(segments.low)
         elements = Elements.of(found, self._order.order, by_row=self._by_row)
         values = [self._value(i, elements) for i in range(len(self._calls))]
-        row, weights = elements.row, elements.weights
+        row = elements.row
+        weights = np.where(elements.place < n, -elements.weights, elements.weights)
         if segments.felt is not None:
             low, high = segments.felt
-            at = Places(*self._rows.words(found.rows))
-            outside = at.is_below(low.take(found.place)) | high.take(found.place).is_below(at)
-            kept = np.flatnonzero(~outside[row])
+            at, of = Places(*self._rows.words(found.rows)), found.place % n
+            outside = at.is_below(low.take(of)) | high.take(of).is_below(at)
+            kept = positions(~outside[row])
             row, weights = row[kept], weights[kept]
             values = [take_column(v, kept) for v in values]
         columns = [take_column(c, row) for c in found.rows.columns] + values
@@ -181,7 +190,7 @@ class _Everywhere:
         start, end = Places(low, low), Places(high, high)
         if not self._behind:
             return Segments(changes.keys, start, end)
-        first = np.flatnonzero(np.append(True, np.diff(changes.key) != 0))
+        first = positions(np.append(True, np.diff(changes.key) != 0))
         peers = Places(changes.at.c[first], changes.at.d[first] if self._in_second else low)
         return Segments(changes.keys, start, end, (peers, end))
 
@@ -235,11 +244,16 @@ class _Rows:
     def segments(self, spine: OrderedSpine, order: RowOrder, changes: Changes) -> Segments:
         if not self._reach:
             return Segments.joined(changes, changes.key, changes.at, changes.at)
+        n = len(changes.keys[0]) if changes.keys else 1
+        wide = 2 * (self._reach + _SLACK) * len(changes.at)
+        if rows_of(spine, changes.keys, n) <= FEW_ROWS + wide:
+            none, most = np.zeros(n, np.uint64), np.full(n, TOP)
+            return Segments(changes.keys, Places(none, none), Places(most, most))
         # changes with fewer rows between them than they reach have one segment
         apart = np.ones(len(changes.key), bool)
         gaps = distances(spine, changes.keys_at(changes.key), changes.at)
         apart[1:] = (changes.key[1:] != changes.key[:-1]) | (gaps[1:] > self._reach)
-        first = np.flatnonzero(apart)
+        first = positions(apart)
         last = np.append(first[1:], len(apart)) - 1
         key = changes.key[first]
         keys = changes.keys_at(key)
@@ -266,10 +280,10 @@ class _Rows:
             needle, rows, complete = beside(spine, mine, at.take(left), width, ahead=ahead)
             found = order.settled(needle, rows)
             row = self._furthest(found, len(left), ahead=ahead)
-            enough = np.flatnonzero(row >= 0)
+            enough = positions(row >= 0)
             c, d = spine.words(found.rows)
             edge.c[left[enough]], edge.d[left[enough]] = c[row[enough]], d[row[enough]]
-            left = left[np.flatnonzero((row < 0) & ~complete)]
+            left = left[positions((row < 0) & ~complete)]
             width *= 8
         return edge
 
@@ -280,7 +294,7 @@ class _Rows:
             counted = np.arange(len(found.place))
             valid = None if column is None else found.rows.columns[column].valid
             if valid is not None:
-                counted = np.flatnonzero(valid)
+                counted = positions(valid)
             count = np.bincount(found.place[counted], minlength=places)
             at = np.cumsum(count) - (count if ahead else 0)
             at += self._reach - 1 if ahead else -self._reach
