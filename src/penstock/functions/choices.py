@@ -12,7 +12,7 @@ import numpy as np
 
 from penstock.data.batch import Array, Column
 from penstock.data.heap import union
-from penstock.data.types import Kind, SqlType
+from penstock.data.types import BIGINT, INTEGER, Kind, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.functions.casts import cast_kernel
 from penstock.functions.coercion import common_type
@@ -144,12 +144,15 @@ def fits(types: Types, literals: Literals) -> Overload | None:
     """(total, NULL of the aggregate's type, what overflows, the aggregate as written or NULL) → the
     total in that type; one that does not fit is an error (contract 10.2)."""
     total, result, *_ = types
-    cast, (_, _, what, call) = cast_kernel(total.with_nullable(True), result), literals
+    # an interval's total counts what its values do
+    stored = {Kind.INTERVAL_SHORT: BIGINT, Kind.INTERVAL_LONG: INTEGER}.get(result.kind, result)
+    cast, (_, _, what, call) = cast_kernel(total.with_nullable(True), stored), literals
 
     def kernel(args: Sequence[Column], n: int) -> Column:
         try:
             fitting = cast([args[0]], n)
-            return Column(fitting.type, fitting.values, args[0].valid)
+            type = fitting.type if stored is result else result
+            return Column(type, fitting.values, args[0].valid)
         except RuntimeSqlError as error:
             raise RuntimeSqlError(
                 f"{what} does not fit {result.with_nullable(True)}; cast the argument to a wider "

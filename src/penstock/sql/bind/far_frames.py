@@ -38,6 +38,7 @@ from penstock.data.types import (
     decimal,
 )
 from penstock.functions.aggregates import resolve_aggregate
+from penstock.functions.coercion import INTERVALS
 from penstock.plan.expressions import Expr, InputRef, Literal
 from penstock.plan.nodes import (
     AggCall,
@@ -137,7 +138,11 @@ def _grouped(
 def _are_near(calls: Sequence[Windowed]) -> bool:
     """Whether no total of them fails of rows that no frame has together."""
     exact = [c for c in calls if c.kind == "SUM"]
-    return all(c.type.kind in FLOATS or wider(c.kind, c.type) is not None for c in exact)
+    return all(
+        c.type.kind in FLOATS
+        or (c.type.kind not in INTERVALS and wider(c.kind, c.type) is not None)
+        for c in exact
+    )
 
 
 def _split(frame: Frame, calls: Sequence[Windowed], reads: Sequence[list[int]], small: int) -> int:

@@ -6,9 +6,9 @@
 
 SUM of INTEGER is an INTEGER, and what does not fit is an error (contract 10.2), which must not
 happen for a group that nobody asks for (10.4). Where every group is asked for, the aggregate says
-so itself, and is kept no wider than it must be. A DECIMAL of 38 digits and an INTERVAL always do;
-and so does a DECIMAL of a sub-query, for it has the digits that its program gave it, and to ask
-late would compute the sums of money of every report twice.
+so itself, and is kept no wider than it must be. A DECIMAL of 38 digits always does; and so does a
+DECIMAL of a sub-query, for it has the digits that its program gave it, and to ask late would
+compute the sums of money of every report twice.
 
 Not here: a table in FROM (`penstock.sql.passes.late_totals`).
 """
@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from penstock.data.types import INTEGERS, Field, Schema, SqlType
 from penstock.functions.aggregates import AggregateFunction
+from penstock.functions.coercion import INTERVALS
 from penstock.plan.expressions import And, Case, Cast, Coalesce, Expr, Or
 from penstock.plan.nodes import AggCall, Aggregate, Node, Project, Window, WindowCall
 from penstock.plan.rewrite import inputs, with_inputs
@@ -37,7 +38,7 @@ def can_overflow(node: Node) -> bool:
 
 def _widened(call: AggCall) -> AggregateFunction | None:
     """A wider function for a total of whole numbers."""
-    return widened(call.function) if call.function.result.kind in INTEGERS else None
+    return widened(call.function) if call.function.result.kind in INTEGERS | INTERVALS else None
 
 
 def _wider(call: WindowCall) -> SqlType | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from penstock.data.types import BIGINT, INTEGERS, VARCHAR, Field, Kind, Schema, SqlType
 from penstock.functions.aggregates import AggregateFunction
+from penstock.functions.coercion import INTERVALS
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.nodes import Aggregate
@@ -28,6 +29,8 @@ _TEXT = VARCHAR.with_nullable(True)
 def wider(kind: str, result: SqlType) -> SqlType | None:
     """The type in which `kind` is as good as never too large; None if `result` is that already, or
     it cannot be."""
+    if kind == "SUM" and result.kind in INTERVALS:
+        return SqlType(Kind.DECIMAL, result.nullable, _DIGITS, 0)  # of its units
     if kind not in _OVERFLOWING or not (result.kind in INTEGERS or result.kind is Kind.DECIMAL):
         return None
     if result.kind is Kind.DECIMAL and result.precision == _DIGITS:
