@@ -50,7 +50,8 @@ BOUND: dict[type[Target], int] = {
     CsvFileTarget: 150,
     ParquetFolderTarget: 250,
     SqliteTarget: 150,
-    KeyedSqliteTarget: 150,
+    # what it sorts before it writes, three times 64 MiB
+    KeyedSqliteTarget: 250,
     # its memory_limit of 512 MB, and what DuckDB does not count
     RealDuckDbTarget: 700,
     PostgresTarget: 150,

@@ -344,3 +344,27 @@ def test_a_file_that_can_be_read_only_for_the_moment_is_tried_again(tmp_path: Pa
 
     assert target.look() == rows(1, 2)
     later.close()
+
+
+@pytest.mark.parametrize("columns", [1, 4, 600, 1100])
+def test_rows_of_any_width_are_staged_many_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """More than memory holds at once, in chunks whose keys interleave, and a rest in the end."""
+    monkeypatch.setattr("penstock.io.outputs.sqlite_output.HELD_BYTES", 100 * (columns + 1) * 8)
+    monkeypatch.setattr("penstock.io.outputs.sqlite_output._PIECE_ROWS", 70)
+    schema = T.schema(**{f"c{i}": T.BIGINT.with_nullable(False) for i in range(columns)})
+    path = tmp_path / "a.sqlite"
+    config = {"path": str(path), "table": "t"}
+    sink = SqliteSink(SinkContext("p", "v", "c", schema, config, None, (0,)))
+    sink.open()
+    wanted = [tuple(range(r * columns, (r + 1) * columns)) for r in range(250)]
+    sink.begin(1, "token-1", 1)
+    for chunk in range(9):
+        sink.stage(1, chunk, batch_from_rows(schema, wanted[chunk::9]))
+    ((stage,),) = run(path, "SELECT name FROM sqlite_master WHERE name LIKE '%penstock_stage%'")
+    ((staged,),) = run(path, f'SELECT count(*) FROM "{stage}"')
+    assert 0 < staged < len(wanted)
+    sink.publish(1, marker(1, 1, len(wanted), pipeline_id="p", view="v"))
+    sink.close()
+    assert run(path, "SELECT * FROM t ORDER BY c0") == wanted

@@ -54,6 +54,15 @@ def sqlite_rows(batch: Batch) -> list[tuple[Any, ...]]:
     return list(zip(*(sqlite_values(c) for c in batch.columns), strict=True))
 
 
+def sqlite_cells(batch: Batch) -> list[Any]:
+    """As `sqlite_rows`, the cells of one row behind those of the one before."""
+    n, width = len(batch), len(batch.columns)
+    cells: list[Any] = [None] * (n * width)
+    for at, column in enumerate(batch.columns):
+        cells[at::width] = sqlite_values(column)
+    return cells
+
+
 def column_text(column: Column) -> list[str | None]:
     """One column as SQL text."""
     texts: list[str | None] = text_column(column).to_pylist()

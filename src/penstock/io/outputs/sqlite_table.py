@@ -200,9 +200,10 @@ class SqliteTable:
             declared = self.declared_types_of_view()
         db.execute(self._create(quoted(self.stage_name(generation)), declared))
 
-    def insert_staged(self, generation: int) -> str:
+    def insert_staged(self, generation: int, rows: int = 1) -> str:
         stage = quoted(self.stage_name(generation))
-        return f"INSERT INTO {stage} ({self._columns}) VALUES ({self._marks})"
+        marks = ", ".join([f"({self._marks})"] * rows)
+        return f"INSERT INTO {stage} ({self._columns}) VALUES {marks}"
 
     def staged_rows(self, db: sqlite3.Connection, generation: int) -> int | None:
         """How many rows the stage of `generation` holds; None if there is none."""
