@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from penstock.data.murmur2 import hashes
 from penstock.errors import UserError
 from penstock.io.contracts import Sink, SinkRejected, SinkUnavailable, StagingLost
 from penstock.io.kafka.keyed_store import KeyedStore
@@ -408,6 +410,61 @@ def test_another_sink_a_diff_another_partitioner_and_a_full_disk_read_the_whole_
     assert looking.whole == [True, True]
     assert target.look() == kept
     heir.close()
+
+
+@pytest.mark.parametrize("during", [False, True])
+def test_a_topic_that_gets_more_partitions_is_read_whole_and_keys_go_where_they_belong_now(
+    target: KafkaUpsertTarget, monkeypatch: pytest.MonkeyPatch, during: bool
+) -> None:
+    """Between two resets, or within the second."""
+    monkeypatch.setattr("penstock.io.outputs.kafka_upsert.FLUSH_RECORDS", 9)
+    sink = target.sink()
+    assert isinstance(sink, KafkaUpsertSink)
+    reset(sink, rows(*range(40)), 1)
+    looking = Looking(sink, monkeypatch)
+    if not during:
+        target.kafka.add_partitions(target.topic, 5)
+    with monkeypatch.context() as m:
+        commit = sink._writer._commit
+        calls = []
+
+        def grown(*args: Any) -> Any:
+            calls.append(args)
+            if during and len(calls) == 2:
+                target.kafka.add_partitions(target.topic, 5)
+            return commit(*args)
+
+        m.setattr(sink._writer, "_commit", grown)
+        reset(sink, rows(*range(30)), 2, step=2)
+    assert {json.loads(key)["k"] for _, key in live(target)} == set(range(30))
+    assert at_home(target, 5) == set(range(30))
+    assert looking.whole == [False, True] if during else [True]
+
+    sink.apply(batch((rows(*range(100, 120)), 1)), marker(2, 3, 50))
+    assert at_home(target, 5) == {*range(30), *range(100, 120)}
+    reset(sink, rows(*range(10)), 3, step=4)
+    assert {json.loads(key)["k"] for _, key in live(target)} == set(range(10))
+    assert at_home(target, 5) == set(range(10))
+    sink.close()
+
+
+def test_a_delta_after_a_topic_got_more_partitions_goes_where_it_belongs_now(
+    target: KafkaUpsertTarget,
+) -> None:
+    sink = target.sink()
+    reset(sink, rows(0), 1)
+    target.kafka.add_partitions(target.topic, 5)
+    sink.apply(batch((rows(*range(1, 30)), 1)), marker(1, 2, 30))
+    assert at_home(target, 5) >= set(range(1, 30))
+    sink.close()
+
+
+def at_home(target: KafkaUpsertTarget, partitions: int) -> set[int]:
+    """The keys that are there where Java's partitioner puts them."""
+    found = live(target)
+    keys = pa.array([key for _, key in found], pa.binary())
+    homes = ((hashes(keys) & 0x7FFFFFFF) % partitions).tolist()
+    return {json.loads(k)["k"] for (p, k), home in zip(found, homes, strict=True) if p == home}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -28,12 +28,13 @@ class Known(NamedTuple):
     id: str
     ends: tuple[int, ...]
 
-    def holds(self, state: TopicState) -> bool:
-        """`state` is as read or checked by the writer: what its `ends` say is there."""
+    def holds(self, state: TopicState, partitions: int) -> bool:
+        """`state` is as read or checked by the writer: what its `ends` say is there. The topic has
+        so many `partitions` by now; with more of them a key belongs elsewhere."""
         return (
             is_known(self.id)
             and self.id == state.topic
-            and len(self.ends) == len(state.ends)
+            and len(self.ends) == len(state.ends) == partitions
             and all(end.offset >= known for end, known in zip(state.ends, self.ends, strict=True))
         )
 

@@ -274,15 +274,20 @@ class TopicWriter:
 
     def _check_whole(self) -> None:
         """The client goes on in a topic that was deleted and made anew, or that lost records, as if
-        nothing had happened. A look at the topic takes a millisecond or two."""
+        nothing had happened; and learns of more partitions minutes later. A look at the topic takes
+        a millisecond or two."""
         claimed = self.topic.id
         what = "it was deleted"
-        if self.topic.count_partitions() is not None and not is_another(self.topic.id, claimed):
+        found = self.topic.count_partitions()
+        if found is not None and not is_another(self.topic.id, claimed):
             what = self._lost(self._state)
         if what:
             raise SinkUnavailable(
                 f"topic '{self.topic.name}' has lost what was written to it: {what}"
             )
+        if found != self.topic.partitions:
+            self._drop_producer()
+            self._claim()
 
     def _lost(self, state: TopicState) -> str:
         """In words; "" if nothing is known of it. The topic was just looked at."""
@@ -296,10 +301,12 @@ class TopicWriter:
         return "" if p is None else f"partition {p} has other records before {ends[p].offset}"
 
     def claim(self) -> TopicState:
-        """Make sure that the topic is claimed; its state, which nobody else changes then without
-        `write` noticing."""
+        """Make sure that the topic is claimed, and whole; its state, which nobody else changes then
+        without `write` noticing."""
         if self._producer is None:
             self._claim()
+        else:
+            self._check_whole()
         return self._state
 
     def _claim(self) -> None:

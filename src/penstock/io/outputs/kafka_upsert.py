@@ -86,10 +86,13 @@ _WORDS = Schema((Field("key", VARCHAR), Field("value", VARCHAR)))
 
 
 class _CameBetween(Exception):
-    """Another writer, one that may still write, changed the topic since it was scanned."""
+    """Another writer, one that may still write, changed the topic since it was scanned, or it has
+    got more partitions."""
 
 
 class _Scanning(NamedTuple):
+    #: of each partition
+    ends: Sequence[int]
     tally: Tally
     #: what is gone is settled
     settled: Future[None]
@@ -160,7 +163,7 @@ class KafkaUpsertSink(Sink):
         check_complete(generation, staging_of(self._staging, generation).rows, marker)
         assert self._store is not None
         known, self._known = self._known, None  # what is written from here on is not
-        if self._is_diff or not (known and known.holds(state)):
+        if self._is_diff or not (known and known.holds(state, self._writer.topic.partitions)):
             known = None
         for _ in range(SCANS):
             if known is None:
@@ -189,6 +192,7 @@ class KafkaUpsertSink(Sink):
         is `known` of it; given up when the block ends early."""
         is_over = Event()
         scan = self._writer.scan(() if known is None else known.ends)
+        self._check_partitions(len(scan.ends))
         pieces = takewhile(lambda _: not is_over.is_set(), scan.pieces())
 
         def settle() -> None:
@@ -198,9 +202,14 @@ class KafkaUpsertSink(Sink):
 
         with ThreadPoolExecutor(1, "kafka scan") as beside:
             try:
-                yield _Scanning(Tally(scan.ends), beside.submit(settle))
+                yield _Scanning(scan.ends, Tally(scan.ends), beside.submit(settle))
             finally:
                 is_over.set()
+
+    def _check_partitions(self, scanned: int) -> None:
+        """Keys are put where they belong among as many as the scan found."""
+        if self._writer.topic.partitions != scanned:
+            raise _CameBetween
 
     def _write_all(
         self,
@@ -219,6 +228,7 @@ class KafkaUpsertSink(Sink):
         has_begun = False
 
         def check(state: TopicState) -> None:
+            self._check_partitions(len(scanning.ends))
             mine = state.open.get(generation) == attempt if has_begun else state == before
             if not mine:
                 check_owner(state.marker, self.context, self._where)
