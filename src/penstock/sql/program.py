@@ -115,14 +115,14 @@ def explain(text: str, after: str | None = None, udf: str = "") -> str:
 def _add(declared: Declared, statement: ast.Statement) -> None:
     match statement:
         case ast.CreateTable():
-            declared.declare(statement.name, "table")
             with declared.poisoned_unless_bound(statement.name.name):
+                declared.declare(statement.name, "table")
                 create_table(declared, statement)
         case ast.CreateView():
             name = statement.name.name
-            if name not in declared.recursive or name in declared.views:
-                declared.declare(statement.name, "view")
             with declared.poisoned_unless_bound(name):
+                if name not in declared.recursive or name in declared.views:
+                    declared.declare(statement.name, "view")
                 try:
                     create_view(declared, statement)
                 finally:

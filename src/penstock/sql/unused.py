@@ -2,12 +2,13 @@
 
 Looked for in the optimised plan, where a Project stands over every Scan that is read in part.
 No warning about the key, columns with LATENESS or WATERMARK (they are read on the way in), tables
-that are materialized on purpose (queries read them), and tables that no view reads at all.
+that are materialized on purpose (queries read them), tables that no view reads at all, and the one
+that NOW() reads.
 """
 
 from __future__ import annotations
 
-from penstock.plan.nodes import Filter, Node, ProgramPlan, Project, Scan, TablePlan
+from penstock.plan.nodes import CLOCK, Filter, Node, ProgramPlan, Project, Scan, TablePlan
 from penstock.plan.rewrite import columns_of, inputs
 
 #: the type of the warning, as FELDERA_IGNORE_WARNING_UNUSED_COLUMN spells it
@@ -29,7 +30,7 @@ def unused_columns(program: ProgramPlan) -> list[tuple[str, str]]:
     return [
         (table.name, table.schema.names[i])
         for table in program.tables
-        if table.name in read and not table.materialized
+        if table.name in read and not table.materialized and table.name != CLOCK
         for i in range(len(table.schema))
         if i not in read[table.name] and i not in _read_on_the_way_in(table)
     ]

@@ -269,6 +269,33 @@ def test_a_column_that_no_view_reads_gets_a_warning() -> None:
     assert compile_program(quiet).warnings == ()
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT a FROM (SELECT a, NOW() AS n FROM m) q",
+        "SELECT COUNT(*) AS c FROM (SELECT a, NOW() AS n FROM m) q",
+        "SELECT a, CASE WHEN TRUE THEN 1 ELSE EXTRACT(DAY FROM NOW()) END AS c FROM m",
+        "SELECT a FROM (SELECT a, MAX(a) OVER (ORDER BY NOW()) AS l FROM m) q",
+    ],
+)
+def test_a_time_that_nobody_reads_gets_none(query: str) -> None:
+    """NOW() is a column of a table that no statement declares."""
+    found = compile_program(f"{COLUMNS}CREATE VIEW x AS {query};").warnings
+    assert [m.message for m in found] == [
+        "column b of table t is used by no view",
+        "column b of table k is used by no view",
+    ]
+
+
+@pytest.mark.parametrize("name", ["feldera_x", '"now"', "error_view"])
+def test_users_of_a_name_that_is_refused_do_not_complain(name: str) -> None:
+    with pytest.raises(SqlError) as error:
+        compile_program(
+            f"CREATE TABLE {name} (a INT); CREATE VIEW v AS SELECT message FROM {name};"
+        )
+    assert [m.start_line for m in error.value.messages] == [1]
+
+
 def test_what_does_not_parse_hides_no_mistake_of_the_other_statements() -> None:
     with pytest.raises(SqlError) as error:
         compile_program(
