@@ -78,7 +78,7 @@ def run(only: str | None) -> Iterator[Figure]:
     cuts = np.append(np.arange(0, events, size), events)
     cuts = np.append(cuts, events + np.cumsum(more, dtype=np.int64))
     workers = int(os.environ.get("NEXMARK_WORKERS", "1"))
-    use_threads(workers, time.perf_counter)
+    use_threads(workers, time.perf_counter, os.cpu_count())
     few = -(-int(os.environ.get("NEXMARK_JSON", "300000")) // size)
     lines = Lines(min(events, few * size), size)
     load_kernels()  # as a worker process does before anybody asks
@@ -123,7 +123,7 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
         circuit.step({"side_input": [_side_input(plan)]})
     for number, start in enumerate(range(0, len(steps), TURN)):
         for i in (0, 1) if number % 2 else (1, 0):
-            use_threads(i + 1, time.perf_counter)
+            use_threads(i + 1, time.perf_counter, os.cpu_count())
             started = time.perf_counter()
             for step in steps[start : start + TURN]:
                 views = circuits[i].step(step)

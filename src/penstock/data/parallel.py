@@ -15,7 +15,9 @@ Look-ups and aggregates are spread in steps of many rows only. A thread that com
 asks for the GIL and waits until its peer enters one, some 50 µs where a core sleeps; with
 kernels of a tenth of a millisecond that is what a second core saves, and more than it saves where
 two processors are threads of one core. So each place tries both ways now and then, by the clock,
-and keeps to one thread unless several were seen to gain there (`Gain`). Operators in shards by
+and keeps to one thread unless several were seen to gain there (`Gain`). Where threads that sort and
+merge have the other processors (`beside_steps`) there is none to gain: what a step would take from
+them it waits for later, when a log is full that is not sorted yet. Operators in shards by
 key, each with its part of the state, were tried and gained no more in large steps, while those of
 up to 1,000 rows took twice as long, as every operator ran for each shard (docs/benchmarks.md).
 
@@ -31,9 +33,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from statistics import median
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: rows a thread gets at least
 LEAST_ROWS = 1 << 13
@@ -51,21 +54,28 @@ TRIES = 4
 FIRST_PAUSE, LAST_PAUSE = 64, 1024
 
 _threads = 1
+_processors: int | None = None
 _clock: Callable[[], float] | None = None
 _helpers: ThreadPoolExecutor | None = None
 #: of its own: who works together may ask the helpers for ranges
 _peers: ThreadPoolExecutor | None = None
 _here = threading.local()
+#: threads that work beside the steps now
+_beside_now = 0
+_counting = threading.Lock()
 #: whether a place is being tried, by any thread: two that see at once that none is cost a good
 #: guess, no more
 _trying = False
 
 
-def use_threads(threads: int, clock: Callable[[], float] | None = None) -> None:
+def use_threads(
+    threads: int, clock: Callable[[], float] | None = None, processors: int | None = None
+) -> None:
     """Spread work over `threads` from now on, the calling one included: where that gains by
-    `clock`, in seconds; without one wherever it may be."""
-    global _threads, _clock, _helpers, _peers
-    _clock = clock
+    `clock`, in seconds, and so many of the `processors` are not at work beside the steps (None:
+    there are enough); without a clock wherever it may be."""
+    global _threads, _clock, _processors, _helpers, _peers
+    _clock, _processors = clock, processors
     if threads != _threads:
         # helpers that are dropped end when whoever still uses them is done
         several = threads > 1
@@ -103,6 +113,18 @@ def in_ranges(work: Callable[[int, int], T], rows: int) -> list[T]:
     return [first, *(future.result() for future in given)]
 
 
+def beside_steps(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """work(…), in this thread, which has a processor of its own as long as that takes."""
+    global _beside_now
+    with _counting:
+        _beside_now += 1
+    try:
+        return work(*args, **named)
+    finally:
+        with _counting:
+            _beside_now -= 1
+
+
 class Gain:
     """Whether several threads gain at one place, by what both ways took there.
 
@@ -126,6 +148,8 @@ class Gain:
         clock = _clock
         if clock is None:
             return several()
+        if _processors is not None and _beside_now > _processors - _threads:
+            return one()
         trial = self._by_size.setdefault(rows.bit_length(), _Trial())
         if not trial.is_due():
             trial.was_used()

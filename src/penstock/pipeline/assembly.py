@@ -91,8 +91,9 @@ class Assembly:
             )
         self.checkpoint = checkpoint
         self._statistics.storage = None if storage is None else storage.directory
-        workers = min(int(settings.runtime.get("workers") or 1), os.cpu_count() or 1)
-        use_threads(workers, time.perf_counter)
+        processors = os.cpu_count() or 1
+        workers = min(int(settings.runtime.get("workers") or 1), processors)
+        use_threads(workers, time.perf_counter, processors)
         files = None if storage is None else storage.state
         limit_mb = settings.runtime.get("max_rss_mb")
         self._statistics.limit_bytes = None if limit_mb is None else limit_mb << 20

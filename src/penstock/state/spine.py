@@ -45,7 +45,13 @@ from penstock.data.deferred import Part, deferred, gathered
 from penstock.data.gather import concat, concat_columns, slice_column, take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
-from penstock.data.parallel import Gain, are_looked_up_in_ranges, in_ranges, side_by_side
+from penstock.data.parallel import (
+    Gain,
+    are_looked_up_in_ranges,
+    beside_steps,
+    in_ranges,
+    side_by_side,
+)
 from penstock.data.types import Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in
@@ -139,7 +145,7 @@ class Spine:
         if len(delta) < SOON_ROWS:
             self._insert(delta, None)
         else:
-            self._inserting = _sorter.submit(self._insert, delta, None)
+            self._inserting = _sorter.submit(beside_steps, self._insert, delta, None)
 
     def _settle(self) -> None:
         """Wait for the insertion that is under way. Raises what it raised."""
@@ -213,7 +219,8 @@ class Spine:
         self._grows &= weight >= len(log)
         self._rests = self._grows
         # a log is no thing for two threads, and making one batch of it is as long as ten steps
-        self._sorting, self._being_sorted = _sorter.submit(self._run_of, log.parts()), log
+        self._sorting = _sorter.submit(beside_steps, self._run_of, log.parts())
+        self._being_sorted = log
 
     def _run_of(self, parts: list[Batch]) -> Run:
         return self.run_of(parts[0] if len(parts) == 1 else packed(parts))
@@ -467,7 +474,8 @@ class Spine:
         executor = _merger if rows > LONG_ROWS else _short_merger
         if any(m.executor is executor for m in self._merging):
             return False
-        self._merging.append(_Merging(group, executor, executor.submit(self._sum, group)))
+        future = executor.submit(beside_steps, self._sum, group)
+        self._merging.append(_Merging(group, executor, future))
         return True
 
     def _unbalanced(self, first: int) -> tuple[int, int]:

@@ -14,7 +14,14 @@ from penstock.compile.program import compile_circuit
 from penstock.data import parallel
 from penstock.data.batch import Batch, Column
 from penstock.data.build import batch_to_rows
-from penstock.data.parallel import Gain, in_ranges, is_spread, side_by_side, use_threads
+from penstock.data.parallel import (
+    Gain,
+    beside_steps,
+    in_ranges,
+    is_spread,
+    side_by_side,
+    use_threads,
+)
 from penstock.data.types import BIGINT, VARCHAR, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.plan.expressions import Cast, InputRef
@@ -199,6 +206,31 @@ def test_a_trial_that_fails_does_not_keep_others_from_being_tried() -> None:
     with pytest.raises(ValueError):
         Gain().better(100, fail, fail)
     assert work.uses(gain, 68) == {"one": 2, "several": 66}
+
+
+def test_where_threads_sort_beside_the_steps_there_are_as_many_processors_less() -> None:
+    gain, work = Gain(), Work(one=2.0, several=1.2)
+    over, begun = threading.Event(), threading.Event()
+
+    def sort() -> None:
+        begun.set()
+        over.wait()
+
+    for processors, most in ((2, 0), (3, 10)):
+        use_threads(2, work.clock, processors)
+        assert work.uses(gain, 10)["several"] >= 5
+        over.clear()
+        begun.clear()
+        thread = threading.Thread(target=beside_steps, args=(sort,))
+        thread.start()
+        begun.wait()
+        assert work.uses(gain, 10)["several"] == most
+        over.set()
+        thread.join()
+        assert work.uses(gain, 10)["several"] == 10
+    with pytest.raises(ZeroDivisionError):
+        beside_steps(divmod, 1, 0)
+    assert work.uses(gain, 10)["several"] == 10
 
 
 def test_without_a_clock_all_that_may_be_is_spread() -> None:
