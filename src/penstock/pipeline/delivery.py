@@ -133,6 +133,8 @@ class Delivery:
         self._take_cut = take_cut
         self._on_progress = on_progress
         self._sink: Sink | None = None
+        #: what sinks before it have sent, and the sink; replaced at once, as other threads ask
+        self._sent: tuple[int, Sink | None] = (0, None)
         #: the generation of which something may be staged at the sink
         self._staged: int | None = None
         self._is_ending = False
@@ -150,12 +152,13 @@ class Delivery:
             except BaseException:
                 sink.close()
                 raise
-            self._sink = sink
+            self._sink, self._sent = sink, (self._sent[0], sink)
             event(log, "sink_opened", endpoint=self._state.name)
         return self._sink
 
     def disconnect(self) -> None:
         if self._sink is not None:
+            self._sent = (self.transmitted_bytes(), None)
             self._sink.close()
             self._sink = None
 
@@ -164,7 +167,9 @@ class Delivery:
         self._is_ending = True
 
     def transmitted_bytes(self) -> int:
-        return 0 if self._sink is None else self._sink.transmitted_bytes()
+        """Bytes written in this life; never fewer than were told before."""
+        before, sink = self._sent
+        return before + (0 if sink is None else sink.transmitted_bytes())
 
     def _note_bytes(self) -> None:
         progress = self._state.progress
@@ -252,7 +257,7 @@ class Delivery:
         yield
         self._await_replayed(lambda: not self._is_ending)
         with self._lock:
-            record = self._state.begin_attempt(sink.transmitted_bytes())
+            record = self._state.begin_attempt(self.transmitted_bytes())
             group = self._state.group
 
         def begin(cut: Cut) -> bool:

@@ -151,6 +151,34 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     b.close()
 
 
+class CountingSink(MemorySink):
+    """Ten bytes a call of `apply`, counted from when it was made, as every sink does."""
+
+    sent = 0
+
+    def apply(self, rows: Batch, marker: Marker) -> None:
+        super().apply(rows, marker)
+        self.sent += 10
+
+    def transmitted_bytes(self) -> int:
+        return self.sent
+
+
+def test_bytes_sent_stay_counted_while_a_target_is_down_and_when_it_is_back(bench: Bench) -> None:
+    out = bench.output(make_sink=lambda context: CountingSink(context, bench.target))
+    bench.settle(out)
+    bench.send((1, "a"))
+    bench.settle(out)
+    assert out.transmitted_bytes() == 10
+    bench.target.is_down = True
+    bench.send((2, "b"))
+    wait_until(lambda: bench.target.calls[-1] == "open")  # a new one cannot reach it
+    assert out.transmitted_bytes() == 10
+    bench.target.is_down = False
+    bench.settle(out)
+    assert out.transmitted_bytes() == 20
+
+
 def test_the_first_start_delivers_one_snapshot_and_then_deltas(bench: Bench) -> None:
     bench.send((1, "a"), (2, "b"))
     wait_until(lambda: bench.loop.processed_records == 2)
