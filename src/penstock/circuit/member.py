@@ -88,7 +88,7 @@ class Member:
         look at whatever changed."""
         ids = self._count(derivations)
         if also is not None and len(also):
-            ids = np.union1d(ids, also)
+            ids = self._once(ids, also)
         change = (self._totals[ids] > 0).astype(np.int64) - self._seen[ids]
         return concat([self._tell(ids[change == s], s) for s in (-1, 1)], self.schema)
 
@@ -100,7 +100,7 @@ class Member:
             ids = self._table.lookup_or_insert(change.columns, len(change))
             self._reserve()
             self._base[ids] += change.weights
-            off = np.union1d(off, ids)
+            off = self._once(off, ids)
         self._moved.append(off)
         sign = self._base[off] - self._seen[off]
         told = [self._tell(off[sign == s], s) for s in (-1, 1)]
@@ -108,7 +108,7 @@ class Member:
 
     def end(self) -> None:
         """The rounds are over."""
-        moved = np.unique(np.concatenate(self._moved))
+        moved = self._once(*self._moved)
         self._moved = []
         self._off = moved[self._base[moved] != self._seen[moved]]
 
@@ -148,6 +148,10 @@ class Member:
         self._changes.note(touched)
         add_totals(ids, derivations.weights, self._totals)
         return touched
+
+    def _once(self, *ids: Ids) -> Ids:
+        """Each of `ids` once. (`np.unique` takes 0.5 µs for one where they are many.)"""
+        return self._touched.find(np.concatenate(ids), len(self._table))[0]
 
     def _reserve(self) -> None:
         self._totals = grown(self._totals, len(self._table))
