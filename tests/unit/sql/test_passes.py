@@ -436,3 +436,13 @@ def test_a_query_is_computed_from_as_few_rows_as_its_text_allows(
     found = [x for x in found if not x.startswith("Project")]
     assert len(found) == len(lines), found
     assert all(x.startswith(start) for x, start in zip(found, lines, strict=True)), found
+
+
+def test_what_is_known_not_to_fail_waits_for_nobody() -> None:
+    plan = plan_of(
+        "SELECT k FROM a WHERE x > 1 AND EXISTS (SELECT 1 FROM d WHERE d.p = a.k "
+        "AND ts < TIMESTAMP '2024-01-01 00:00:00' + INTERVAL '1' YEAR AND p < 5 + 6)"
+    )
+
+    assert "FAILS" not in plan and "UnionAll" not in plan
+    assert "Filter ts < TIMESTAMP '2025-01-01 00:00:00' AND p < 11" in plan

@@ -1,8 +1,8 @@
 """The rules that make a bound plan cheap, in the order they run.
 
-    bound plan ─ fold_constants ─ factor_conditions ─ push_filters ─ no_rows ─ late_totals
-               ─ bound_ranks ─ drop_distinct ─ window_ends ─ prune_columns ─ merge_projects
-               ─ partners_from_pairs ─ share ─► plan
+    bound plan ─ fold_constants ─ no_rows ─ factor_conditions ─ push_filters ─ no_rows
+               ─ late_totals ─ bound_ranks ─ drop_distinct ─ window_ends ─ prune_columns
+               ─ merge_projects ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -33,7 +33,7 @@ from penstock.sql.passes.window_ends import window_ends
 Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
-    fold_constants, factor_conditions, push_filters, no_rows, late_totals, bound_ranks,
+    fold_constants, no_rows, factor_conditions, push_filters, no_rows, late_totals, bound_ranks,
     drop_distinct, window_ends, prune_columns, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 

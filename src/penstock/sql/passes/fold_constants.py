@@ -5,8 +5,10 @@
     d < DATE '1994-01-01' + INTERVAL '1' YEAR       ──►    d < DATE '1995-01-01'
 
 Arithmetic and casts that could raise are folded because a predicate that holds one may not be
-moved (see `push_filters`), and one that is known not to raise may. What does raise stays as it is:
-perhaps no row reaches it. Other constants are evaluated once anyway, when a query is compiled.
+moved (see `push_filters`), and one that is known not to raise may; where a row is asked whether
+it would raise (`gates`) the answer is known then, and `no_rows` takes away what waited. What does
+raise stays as it is: perhaps no row reaches it. Other constants are evaluated once anyway, when a
+query is compiled.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from penstock.plan.expressions import (
     Cast,
     Coalesce,
     Expr,
+    Fails,
     IsNull,
     Literal,
     Not,
@@ -69,6 +72,9 @@ def _rule(e: Expr) -> Expr:
         return Literal(e.type, (e.operand.value is None) is not e.negated, span=e.span)
     if isinstance(e, Not) and isinstance(e.operand, Literal) and e.operand.value is not None:
         return Literal(e.type, not e.operand.value, span=e.span)
+    if isinstance(e, Fails):
+        failing = tuple(a for a in e.args if can_fail(a))
+        return replace(e, args=failing) if failing else Literal(e.type, False, span=e.span)
     if isinstance(e, And | Or):
         decides = isinstance(e, Or)
         kept = [a for a in e.args if not _is(a, not decides)]

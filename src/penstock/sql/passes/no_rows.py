@@ -8,7 +8,7 @@
 
 A condition on a key of ROLLUP leaves nothing of the sets without that key, and a branch of a UNION
 may contradict what is asked of all: they would be kept up to date for nobody. Runs behind
-`push_filters`, which brings conditions and constants together.
+`fold_constants`, and behind `push_filters`, which brings conditions and constants together.
 """
 
 from __future__ import annotations
