@@ -21,6 +21,7 @@ from penstock.io.formats import make_parser
 from penstock.io.outputs.http_egress import HttpEgressSink
 from penstock.pipeline.adhoc import AdHoc
 from penstock.pipeline.api_endpoints import ApiEndpoints
+from penstock.pipeline.eventlog import event
 from penstock.pipeline.ingress import IngressSession
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.inserts import INSERT_STATEMENT, fold, insert_batch
@@ -224,7 +225,9 @@ class Api:
         try:
             self._resets.forget(endpoint.name)
         except TransientError as e:
-            log.warning("subscription_not_forgotten endpoint=%s error=%s", endpoint.name, e)
+            event(
+                log, "subscription_not_forgotten", logging.WARNING, endpoint=endpoint.name, error=e
+            )
 
     # queries
 

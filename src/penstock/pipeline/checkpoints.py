@@ -47,6 +47,7 @@ from penstock.errors import PenstockError, TransientError
 from penstock.pipeline import failpoints
 from penstock.pipeline.delta_queue import Entry
 from penstock.pipeline.digest import config_digest
+from penstock.pipeline.eventlog import event
 from penstock.pipeline.frames import encode_delta
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.journal import Journal, JournalRecord, encode_record
@@ -382,7 +383,7 @@ class Checkpointer:
     def _failed(self, sequence: int, step: int, error: Exception) -> PenstockError:
         if not isinstance(error, PenstockError | OSError):
             log.error("checkpoint_bug sequence=%d\n%s", sequence, traceback.format_exc())
-        log.error("checkpoint_failed sequence=%d error=%s", sequence, error)
+        event(log, "checkpoint_failed", logging.ERROR, sequence=sequence, error=error)
         with self._cond:
             self._failed_step = max(self._failed_step, step)
             self._failure = {

@@ -33,6 +33,7 @@ from typing import Any
 from penstock.data.batch import InputBatch
 from penstock.errors import PenstockError, UserError, without_hidden
 from penstock.io.contracts import InputConnector, Intake, Parsed, ParseError, Position
+from penstock.pipeline.eventlog import event
 from penstock.pipeline.frontier import Frontier
 
 log = logging.getLogger("penstock.pipeline.inputs")
@@ -255,7 +256,7 @@ class InputEndpoint(Intake):
             self.num_parse_errors += 1
             self.parse_errors.append(connector_error(self.num_parse_errors, e.sentence, e.tag))
         for e in errors[:LOGGED_ERRORS]:
-            log.warning("parse_error endpoint=%s error=%s", self.name, e.sentence)
+            event(log, "parse_error", logging.WARNING, endpoint=self.name, error=e.sentence)
         if len(errors) > LOGGED_ERRORS:
             more = len(errors) - LOGGED_ERRORS
             log.warning("parse_errors_not_shown endpoint=%s count=%d", self.name, more)

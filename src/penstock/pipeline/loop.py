@@ -37,6 +37,7 @@ from penstock.data.batch import Batch, InputBatch
 from penstock.errors import PenstockError
 from penstock.pipeline import failpoints
 from penstock.pipeline.bad_rows import Trial
+from penstock.pipeline.eventlog import event
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.journal import Journal, JournalRecord
 from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
@@ -320,7 +321,7 @@ class StepLoop:
                 assert self.step == record.step, "the journal has the steps in order"
 
     def _fail(self, error: PenstockError) -> None:
-        log.error("step_failed step=%d error=%s", self.step + 1, error)
+        event(log, "step_failed", logging.ERROR, step=self.step + 1, error=error)
         self.failure = error
         self._on_failure(error)
 

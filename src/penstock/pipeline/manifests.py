@@ -37,6 +37,7 @@ import orjson
 
 from penstock.errors import CorruptState
 from penstock.pipeline import failpoints
+from penstock.pipeline.eventlog import event
 
 log = logging.getLogger("penstock.pipeline.checkpoints")
 
@@ -124,7 +125,7 @@ class ManifestStore:
             try:
                 found.append(self.read(sequence))
             except CorruptState as e:
-                log.error("checkpoint_unusable sequence=%d error=%s", sequence, e)
+                event(log, "checkpoint_unusable", logging.ERROR, sequence=sequence, error=e)
         return found
 
     def prune(self) -> list[Manifest]:

@@ -54,6 +54,14 @@ def test_a_bad_record_is_told_with_what_it_reads_and_what_to_do(
     assert len(logged) == 1 + 10 + 1 and "count=990" in logged[-1]
 
 
+def test_a_bad_record_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    e = endpoint()
+    forged = ParseError("record 1: what is it\nreset_accepted endpoint=m.db", 1)
+    e.push(Parsed((), (forged,)), 9)
+    (logged,) = [m for m in caplog.messages if m.startswith("parse_error")]
+    assert "\n" not in logged and 'error="record 1: ' in logged
+
+
 def plan(name: str, **config: Any) -> ConnectorPlan:
     return ConnectorPlan("t", name, config)
 
