@@ -14,11 +14,13 @@ from typing import Any
 import duckdb
 import psycopg
 import pytest
+from deltalake import DeltaTable
 
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows
 from penstock.data.types import BIGINT, decimal, schema
 from penstock.io.contracts import Sink, SinkContext
+from penstock.io.outputs.delta_output import DeltaSink
 from penstock.io.outputs.duckdb_output import DuckDbSink
 from penstock.io.outputs.postgres_output import PostgresSink
 from penstock.io.outputs.sqlite_output import SqliteSink
@@ -123,6 +125,21 @@ def test_the_statements_of_the_duckdb_page_fit(tmp_path: Path) -> None:
     _follow(DuckDbSink, path=path, table="main.totals")
     with duckdb.connect(path) as db:
         assert db.execute("SELECT * FROM totals").fetchall() == [(2, Decimal("2.50"))]
+
+
+@pytest.mark.parametrize("mode", ["materialized", "append"])
+def test_the_lines_of_the_delta_page_fit(tmp_path: Path, mode: str) -> None:
+    uri = str(tmp_path / "lake" / "totals")
+    lines = creation("delta").replace("lake/totals", uri)
+    exec(lines.replace("# columns", "columns") if mode == "append" else lines, {})
+    before = DeltaTable(uri).schema()
+    _follow(DeltaSink, uri=uri, mode=mode)
+    table = DeltaTable(uri)
+    assert table.schema() == before
+    found = duckdb.from_arrow(table.to_pyarrow_dataset())  # noqa: F841  in the query
+    shown = "FROM found" if mode == "materialized" else "FROM found WHERE __feldera_op = 'u'"
+    rows_of = duckdb.sql(f"SELECT id, total {shown}").fetchall()
+    assert rows_of == [(2, Decimal("2.50"))]
 
 
 def test_the_user_of_the_redis_page_may_do_enough(redis_server: RedisServer) -> None:
