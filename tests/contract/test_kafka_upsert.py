@@ -30,7 +30,7 @@ from tests.contract.kafka_targets import KafkaUpsertTarget, is_between_two, made
 from tests.contract.target import Rows
 from tests.contract.test_kafka import make_faulty
 from tests.contract.test_sinks import batch, marker, reset, rows
-from tests.kafka_server import KafkaServer, TopicReader
+from tests.kafka_server import KafkaServer, TopicReader, running_kafka
 from tests.registry_server import RegistryServer
 
 
@@ -465,6 +465,25 @@ def at_home(target: KafkaUpsertTarget, partitions: int) -> set[int]:
     keys = pa.array([key for _, key in found], pa.binary())
     homes = ((hashes(keys) & 0x7FFFFFFF) % partitions).tolist()
     return {json.loads(k)["k"] for (p, k), home in zip(found, homes, strict=True) if p == home}
+
+
+def test_after_the_brokers_were_away_a_reset_reads_the_whole_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They may have been put back from a copy."""
+    with running_kafka() as kafka:
+        target = KafkaUpsertTarget(kafka)
+        sink = target.sink()
+        reset(sink, rows(*range(6)), 1)
+        looking = Looking(sink, monkeypatch)
+        reset(sink, rows(*range(5)), 2, step=2)
+        kafka.stop()
+        kafka.start()
+        reset(sink, rows(*range(4)), 3, step=3)
+        reset(sink, rows(*range(3)), 4, step=4)
+        assert looking.whole == [False, True, False]
+        assert target.look() == rows(*range(3))
+        sink.close()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -33,6 +33,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
+import json
 import logging
 import mmap
 import os
@@ -87,7 +88,7 @@ def room(shape: int | tuple[int, ...], dtype: npt.DTypeLike, fill: int = 0) -> n
         try:
             raw = _in_file(_directory, size)
         except OSError as e:
-            log.warning("state_in_memory bytes=%d reason=%s", size, e)
+            log.warning("state_in_memory bytes=%d reason=%s", size, json.dumps(str(e)))
     if raw is None and size >= LARGE_BYTES:
         raw = _in_large_pages(size)
     if raw is None:

@@ -18,18 +18,19 @@ STATE = TopicState(topic="one", ends=(End(10, 1), End(20, 1)))
 
 def test_known_holds_while_the_topic_is_the_same_and_no_shorter() -> None:
     known = Known("one", (10, 15))
-    assert known.holds(STATE, 2)
-    assert not known.holds(replace(STATE, topic="another"), 2)
-    assert not known.holds(replace(STATE, ends=(End(9), End(20))), 2)
-    assert not known.holds(replace(STATE, ends=(End(10), End(20), End(0))), 3)
-    assert not known.holds(STATE, 3)  # it has grown since
-    assert not known.holds(replace(STATE, topic="", ends=()), 2)  # as after records were lost
-    assert not known.holds(TopicState(), 2)
+    assert known.holds(STATE, 2, 0)
+    assert not known.holds(replace(STATE, topic="another"), 2, 0)
+    assert not known.holds(replace(STATE, ends=(End(9), End(20))), 2, 0)
+    assert not known.holds(replace(STATE, ends=(End(10), End(20), End(0))), 3, 0)
+    assert not known.holds(STATE, 3, 0)  # it has grown since
+    assert not known.holds(STATE, 2, 1)  # the brokers were away
+    assert not known.holds(replace(STATE, topic="", ends=()), 2, 0)  # as after records were lost
+    assert not known.holds(TopicState(), 2, 0)
 
 
 @pytest.mark.parametrize("id", ["", NO_ID])
 def test_a_topic_without_an_id_might_have_been_made_anew(id: str) -> None:
-    assert not Known(id, (10, 15)).holds(replace(STATE, topic=id), 2)
+    assert not Known(id, (10, 15)).holds(replace(STATE, topic=id), 2, 0)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ class Cluster:
         self._admin: AdminClient | None = None
         #: no broker could be reached, some time since this was last set to False
         self.is_down = False
+        #: how often that was so
+        self.outages = 0
 
     def producer(self, **options: Any) -> Producer:
         with self.rejecting_options():
@@ -155,6 +157,7 @@ class Cluster:
         with self._lock:
             if error.name() == "_ALL_BROKERS_DOWN":
                 self.is_down = True
+                self.outages += 1
             else:
                 self._trouble = error.str()
 

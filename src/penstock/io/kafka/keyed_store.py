@@ -56,7 +56,7 @@ Columns = tuple[pa.Array, ...]
 
 
 class KeyedStore:
-    """One snapshot's. Close it: it has a folder."""
+    """Of one topic, for one snapshot after the other. Close it: it has a folder."""
 
     def __init__(self) -> None:
         self._folder = Scratch("penstock-keys-")

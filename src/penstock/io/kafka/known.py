@@ -27,12 +27,15 @@ class Known(NamedTuple):
 
     id: str
     ends: tuple[int, ...]
+    outages: int = 0
 
-    def holds(self, state: TopicState, partitions: int) -> bool:
+    def holds(self, state: TopicState, partitions: int, outages: int) -> bool:
         """`state` is as read or checked by the writer: what its `ends` say is there. The topic has
-        so many `partitions` by now; with more of them a key belongs elsewhere."""
+        so many `partitions` by now; with more of them a key belongs elsewhere. After an `outage` a
+        cluster may have been put back from a copy, and partitions filled up to where they ended."""
         return (
             is_known(self.id)
+            and self.outages == outages
             and self.id == state.topic
             and len(self.ends) == len(state.ends) == partitions
             and all(end.offset >= known for end, known in zip(state.ends, self.ends, strict=True))

@@ -223,6 +223,14 @@ class TopicWriter:
 
         return Scan([end for _, end in sorted(ends.items())], pieces)
 
+    def outages(self) -> int:
+        """How often no broker could be reached so far. What brokers have when they are back need
+        not be what they had."""
+        for client in (self._producer, self._consumer):
+            if client is not None:
+                client.poll(0)  # lets it say so
+        return self._cluster.outages
+
     @property
     def is_javas_partitioner(self) -> bool:
         """A key goes to the partition that its `data.murmur2` says."""

@@ -23,6 +23,7 @@ closing the file.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import uuid
@@ -290,7 +291,8 @@ class DuckDbSink(Sink):
             try:
                 stage.remove()
             except OSError as e:
-                _log.warning("stage_left path=%s error=%s", stage.path, e)
+                path, error = json.dumps(str(stage.path)), json.dumps(str(e))
+                _log.warning("stage_left path=%s error=%s", path, error)
 
     # failures
 

@@ -26,6 +26,7 @@ Memory: that of `keyed_store`, the records of one transaction and librdkafka's q
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
@@ -163,7 +164,8 @@ class KafkaUpsertSink(Sink):
         check_complete(generation, staging_of(self._staging, generation).rows, marker)
         assert self._store is not None
         known, self._known = self._known, None  # what is written from here on is not
-        if self._is_diff or not (known and known.holds(state, self._writer.topic.partitions)):
+        now = state, self._writer.topic.partitions, self._writer.outages()
+        if self._is_diff or not (known and known.holds(*now)):
             known = None
         for _ in range(SCANS):
             if known is None:
@@ -256,7 +258,8 @@ class KafkaUpsertSink(Sink):
             with self._or_forget():
                 store.keep()
                 state = self._writer.state()
-                self._known = Known(state.topic, tuple(end.offset for end in state.ends))
+                ends = tuple(end.offset for end in state.ends)
+                self._known = Known(state.topic, ends, self._writer.outages())
 
     def _places(self, pieces: Sequence[Keyed]) -> npt.NDArray[np.int64]:
         """How many of the records go to each partition; none of those of which it is not known."""
@@ -317,7 +320,9 @@ class KafkaUpsertSink(Sink):
         try:
             yield
         except duckdb.Error as e:
-            log.warning("keys_not_kept: %s: its next reset reads it back: %s", self._where, e)
+            # the next reset reads the topic back
+            topic, reason = json.dumps(self._writer.topic.name), json.dumps(str(e))
+            log.warning("keys_not_kept topic=%s reason=%s", topic, reason)
             self._forget()
 
     def _forget(self) -> None:
