@@ -288,7 +288,12 @@ class TopicWriter:
         what = "it was deleted"
         found = self.topic.count_partitions()
         if found is not None and not is_another(self.topic.id, claimed):
-            what = self._lost(self._state)
+            try:
+                what = self._lost(self._state)
+            except SinkUnavailable:
+                # a topic that is being deleted is described for a moment longer than it is there
+                if self.topic.count_partitions() is not None:
+                    raise
         if what:
             raise SinkUnavailable(
                 f"topic '{self.topic.name}' has lost what was written to it: {what}"
