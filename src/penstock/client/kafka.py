@@ -241,6 +241,9 @@ class _Reading:
         )
         try:
             found = asked[self._topic].result(TRY_S + 1)
+        except TimeoutError as e:  # the library itself is late
+            self._consumer.poll(0)  # calls `_note_trouble`
+            raise self._translated(self._kafka.KafkaError(self._kafka.KafkaError._TIMED_OUT)) from e
         except self._kafka.KafkaException as e:
             self._consumer.poll(0)  # calls `_note_trouble`
             raise self._translated(e.args[0]) from e
