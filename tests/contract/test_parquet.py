@@ -23,6 +23,7 @@ from penstock.io.formats.parquet_parser import ParquetParser
 from penstock.io.outputs import file_output
 from tests.contract.targets import ParquetFolderTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
+from tests.histories.world import until
 
 
 def test_a_reset_replaces_the_link_and_keeps_the_folder_before(tmp_path: Path) -> None:
@@ -158,11 +159,23 @@ def test_a_stage_that_was_changed_is_staging_lost(tmp_path: Path) -> None:
     reset(sink, rows(1), 1)
     sink.begin(2, "token-2", 2)
     sink.stage(2, 0, batch((rows(2), 1)))
+    # a thread of its own writes it
+    until(lambda: list(tmp_path.glob("my rows.g2-*/*.parquet")), "a staged file")
     next(tmp_path.glob("my rows.g2-*/*.parquet")).unlink()
-    with pytest.raises(StagingLost):
+    with pytest.raises(StagingLost, match="was changed"):
+        sink.publish(2, marker(2, 2, 1))
+
+    sink.begin(2, "token-2", 2)
+    shutil.rmtree(next(tmp_path.glob("my rows.g2-*")))
+    sink.stage(2, 0, batch((rows(2), 1)))
+    with pytest.raises(StagingLost, match="was removed"):
+        sink.publish(2, marker(2, 2, 1))
+    with pytest.raises(StagingLost, match="is not being staged"):
         sink.publish(2, marker(2, 2, 1))
 
     assert target.look() == rows(1)
+    reset(sink, rows(3), 3)
+    assert target.look() == rows(3)
     sink.close()
 
 

@@ -36,6 +36,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ from penstock.io.outputs.fencing import (
     staging_of,
 )
 from penstock.io.outputs.key_check import SeenKeys, not_unique
+from penstock.io.outputs.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -190,9 +192,9 @@ class DeltaSink(Sink):
         table = self._shape.staged(rows, stage.files.schema, generation, stage.timestamp)
         with self._target.errors("stage"):
             try:
-                stage.files.add(table)
+                stage.behind.add(partial(stage.files.add, table))
             except BaseException:
-                self._drop_stage()  # it may hold a part of the chunk
+                self._drop_stage()  # it may hold a part of a chunk
                 raise
         stage.staging.took(len(table))
 
@@ -229,6 +231,11 @@ class DeltaSink(Sink):
 
     def _whole(self, stage: _Stage) -> list[AddAction]:
         """The staged files, closed; raises SinkRejected if a key occurs twice in them."""
+        try:
+            stage.behind.finish()
+        except BaseException:
+            self._drop_stage()
+            raise
         files = stage.files.finish()
         if not stage.is_tried and stage.keys.may_repeat():
             keys = stage.files.read(self._shape.key_names)
@@ -336,8 +343,10 @@ class DeltaSink(Sink):
     def _drop_stage(self) -> None:
         """Remove what was staged, unless a commit that may yet be found out about names it."""
         stage, self._stage = self._stage, None
-        if stage is not None and not stage.is_tried:
-            stage.files.discard()
+        if stage is not None:
+            stage.behind.drop()
+            if not stage.is_tried:
+                stage.files.discard()
 
 
 @dataclass(slots=True)
@@ -349,6 +358,7 @@ class _Stage:
     files: ParquetFiles
     timestamp: int
     keys: SeenKeys = field(default_factory=SeenKeys)
+    behind: WriteBehind = field(default_factory=WriteBehind)
     is_tried: bool = False
 
 

@@ -7,7 +7,8 @@
                                              g<N>-<random>-s<step>.parquet …     a file a step
                                              marker.json
 
-    stage     a folder beside, which no link names; its files are fsynced
+    stage     a folder beside, which no link names; its files are written by a thread of its own,
+              and fsynced
     publish   the link is replaced by rename, its directory fsynced          ◄── the instant
     apply     one file, written under a hidden name, fsynced, renamed; its metadata has the marker
 
@@ -32,6 +33,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,7 @@ from penstock.io.outputs.fencing import (
 )
 from penstock.io.outputs.parquet_columns import repeating
 from penstock.io.outputs.parquet_reader import ParquetReader
+from penstock.io.outputs.write_behind import WriteBehind
 
 WEIGHT = "__penstock_weight"
 _MARKER = b"penstock"
@@ -87,6 +90,7 @@ class ParquetFolderSink(Sink):
         self._new_link = f"{self._path.name}.link-"
         self._staging: Staging | None = None
         self._stage: Path | None = None
+        self._behind: WriteBehind | None = None
         self._last_seen = LastSeen()
         self._bytes = 0
 
@@ -95,7 +99,7 @@ class ParquetFolderSink(Sink):
         return Capabilities(guarantee="atomic", stores_marker=True, starts_empty=True, is_log=True)
 
     def open(self) -> None:
-        self._staging = None
+        self._forget()
         if not self._path.parent.is_dir():
             raise SinkRejected(
                 f"file_output: the directory '{self._path.parent}' does not exist; create it"
@@ -142,23 +146,35 @@ class ParquetFolderSink(Sink):
     # a snapshot
 
     def begin(self, generation: int, token: str, step: int) -> None:
+        self._forget()
         with self._errors("begin"), self._locked():
             check_owner(self._stored(), self.context, self._where)
             self._remove_left_over(generation)
             self._stage = self._new_folder(generation)
-        self._staging = Staging(generation)
+        self._staging, self._behind = Staging(generation), WriteBehind()
 
     def stage(self, generation: int, chunk: int, rows: Batch) -> None:
         staging = staging_of(self._staging, generation)
         if staging.is_repetition(chunk):
             return
-        assert self._stage is not None
-        with self._errors("stage"):
-            try:
-                self._write(self._stage, f"s0-{chunk:05}", rows, None)
-            except FileNotFoundError as e:
-                raise StagingLost(f"'{self._stage}' was removed: begin again") from e
+        assert self._stage is not None and self._behind is not None
+        write = partial(self._write, self._stage, f"s0-{chunk:05}", self._table(rows))
+        with self._written():
+            self._behind.add(write)
         staging.took(int(rows.weights.sum()))
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """What came of the pieces so far; one that failed ends the stage."""
+        try:
+            with self._errors("stage"):
+                try:
+                    yield
+                except FileNotFoundError as e:
+                    raise StagingLost(f"'{self._stage}' was removed: begin again") from e
+        except BaseException:
+            self._staging = None
+            raise
 
     def publish(self, generation: int, marker: Marker) -> None:
         with self._errors("publish"), self._locked():
@@ -168,15 +184,17 @@ class ParquetFolderSink(Sink):
                 return
             staging = staging_of(self._staging, generation)
             check_complete(generation, staging.rows, marker)
-            assert self._stage is not None
+            assert self._stage is not None and self._behind is not None
+            with self._written():
+                self._behind.finish()
             if len(list(self._stage.glob("*.parquet"))) != staging.next_chunk:
                 raise StagingLost(f"'{self._stage}' was changed: begin again")
             if staging.next_chunk == 0:
                 # a file without rows, as readers of no files at all have no columns
-                self._write(self._stage, "s0-00000", empty_batch(self.context.schema), None)
+                self._write(self._stage, "s0-00000", self._table(empty_batch(self.context.schema)))
             self._show(self._stage, marker)
         self._last_seen.saw(marker)
-        self._staging = self._stage = None
+        self._forget()
 
     def _show(self, folder: Path, marker: Marker) -> None:
         """Put the marker into the folder and the link onto it."""
@@ -192,10 +210,16 @@ class ParquetFolderSink(Sink):
         _sync(self._path.parent)
 
     def abort(self, generation: int) -> None:
-        with self._errors("abort"):
-            if self._stage is not None:
-                shutil.rmtree(self._stage, ignore_errors=True)
-        self._staging = self._stage = None
+        stage = self._stage
+        self._forget()
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+
+    def _forget(self) -> None:
+        """Write nothing more of what was staged; its folder stays, until `begin` or a sweep."""
+        if self._behind is not None:
+            self._behind.drop()
+        self._staging = self._stage = self._behind = None
 
     def sweep(self, generation: int) -> None:
         with self._errors("sweep"), self._locked():
@@ -229,18 +253,21 @@ class ParquetFolderSink(Sink):
             folder = self._folder()
             if folder is None:
                 folder = self._new_folder(marker.generation)
-                self._write(folder, f"s{marker.step}", rows, marker)
+                self._write(folder, f"s{marker.step}", self._table(rows, marker))
                 self._show(folder, marker)
             else:
-                self._write(folder, f"s{marker.step}", rows, marker)
+                self._write(folder, f"s{marker.step}", self._table(rows, marker))
         self._last_seen.saw(marker)
 
-    def _write(self, folder: Path, name: str, rows: Batch, marker: Marker | None) -> None:
-        """One file, whole and durable when it has its name."""
+    def _table(self, rows: Batch, marker: Marker | None = None) -> pa.Table:
         batch = to_arrow(rows, weights=True)
         table = pa.Table.from_batches([batch]).rename_columns([*rows.schema.names, WEIGHT])
-        if marker is not None:
-            table = table.replace_schema_metadata({_MARKER: json.dumps(marker_to_json(marker))})
+        if marker is None:
+            return table
+        return table.replace_schema_metadata({_MARKER: json.dumps(marker_to_json(marker))})
+
+    def _write(self, folder: Path, name: str, table: pa.Table) -> None:
+        """One file, whole and durable when it has its name."""
         made = folder.name.rsplit(".", 1)[1]
         hidden, shown = folder / f".{made}-{name}", folder / f"{made}-{name}.parquet"
         with hidden.open("wb") as f:
@@ -273,7 +300,7 @@ class ParquetFolderSink(Sink):
 
     def close(self) -> None:
         """A staged folder stays; the next `begin` removes it."""
-        self._staging = self._stage = None
+        self._forget()
 
     # folders
 
