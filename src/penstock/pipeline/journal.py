@@ -55,6 +55,7 @@ from penstock.pipeline import failpoints
 from penstock.pipeline.digest import schema_hash
 from penstock.pipeline.frames import decode_input, encode_input
 from penstock.pipeline.inputs import InputProgress
+from penstock.state.storage import OS
 
 MAGIC = b"PJNL"
 _HEAD = 20
@@ -118,7 +119,7 @@ class Journal:
         # its last whole record
         file = path.open("ab", buffering=0)
         file.truncate(_whole_bytes(path))
-        _sync_directory(self._directory)
+        OS.sync_directory(self._directory)
         self._file, self._next_segment = file, None
         return file
 
@@ -156,7 +157,7 @@ class Journal:
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, self._refused)
-        _sync_directory(self._directory)
+        OS.sync_directory(self._directory)
 
     def refusals(self) -> tuple[Refusal, ...]:
         """Raises CorruptState if they cannot be read."""
@@ -335,11 +336,3 @@ def _write_all(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while len(view):
         view = view[file.write(view) or 0 :]
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

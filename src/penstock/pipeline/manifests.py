@@ -38,6 +38,7 @@ import orjson
 from penstock.errors import CorruptState
 from penstock.pipeline import failpoints
 from penstock.pipeline.eventlog import event
+from penstock.state.storage import OS
 
 log = logging.getLogger("penstock.pipeline.checkpoints")
 
@@ -93,7 +94,7 @@ class ManifestStore:
             os.fsync(f.fileno())
         failpoints.passing("checkpoint.rename")
         os.replace(temporary, path)
-        _sync_directory(self._directory)
+        OS.sync_directory(self._directory)
         return Manifest(sequence, body)
 
     def read(self, sequence: int) -> Manifest:
@@ -146,11 +147,3 @@ class ManifestStore:
 
     def _path(self, sequence: int) -> Path:
         return self._directory / f"{sequence:010d}{_SUFFIX}"
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -37,12 +37,11 @@ Cost: O(bytes written), two small files and four syncs a delta.
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,7 +55,6 @@ from penstock.io.contracts import (
     Sink,
     SinkContext,
     SinkRejected,
-    SinkUnavailable,
     StagingLost,
     not_supported,
 )
@@ -73,6 +71,7 @@ from penstock.io.outputs.fencing import (
     marker_to_json,
     staging_of,
 )
+from penstock.io.outputs.local_files import file_errors, locked, sync_folder
 from penstock.io.outputs.words import (
     JSON_LOGS,
     RECORD,
@@ -229,7 +228,7 @@ class FileSink(Sink):
         Sidecar(marker, mine.st_ino, mine.st_size, False).write(sidecar)
         os.replace(stage, self._path)
         os.replace(sidecar, self._sidecar)
-        _sync_folder(self._path.absolute().parent)
+        sync_folder(self._path.absolute().parent)
 
     def abort(self, generation: int) -> None:
         self._drop_staging()
@@ -272,7 +271,7 @@ class FileSink(Sink):
             end = file.tell()
             os.fsync(file.fileno())
             Sidecar(marker, inode, end, False).write(self._sidecar)
-            _sync_folder(self._path.absolute().parent)
+            sync_folder(self._path.absolute().parent)
         self._last_seen.saw(marker)
 
     def _current_file(self) -> BinaryIO:
@@ -416,26 +415,11 @@ class FileSink(Sink):
         _close(self._stage_file)
         self._stage_file, self._staging = None, None
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Exclude the other writers of this directory."""
-        folder = os.open(self._path.absolute().parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self._path.absolute().parent)
 
-    @contextmanager
-    def _errors(self, call: str) -> Iterator[None]:
-        try:
-            yield
-        except (PermissionError, IsADirectoryError) as e:
-            raise SinkRejected(
-                f"file_output: {call} of {self._where}: {e.strerror}: check owner and permissions"
-            ) from e
-        except OSError as e:
-            raise SinkUnavailable(f"file_output: {call} of {self._where}: {e}") from e
+    def _errors(self, call: str) -> AbstractContextManager[None]:
+        return file_errors(call, self._where)
 
 
 def log_format(format: Mapping[str, Any]) -> LogFormat | None:
@@ -456,11 +440,3 @@ def _close(file: BinaryIO | None) -> None:
     if file is not None:
         with suppress(OSError):
             file.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -26,13 +26,12 @@ Cost: a step is one file, so prefer an output buffer for many small steps.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,6 @@ from penstock.io.contracts import (
     Sink,
     SinkContext,
     SinkRejected,
-    SinkUnavailable,
     StagingLost,
 )
 from penstock.io.formats.options import ENCODER_ERROR, TRANSPORT_ERROR, Options
@@ -65,6 +63,7 @@ from penstock.io.outputs.fencing import (
     marker_to_json,
     staging_of,
 )
+from penstock.io.outputs.local_files import file_errors, locked, sync_folder
 from penstock.io.outputs.parquet_columns import repeating
 from penstock.io.outputs.parquet_reader import ParquetReader
 from penstock.io.outputs.write_behind import WriteBehind
@@ -203,11 +202,11 @@ class ParquetFolderSink(Sink):
             f.write(json.dumps(marker_to_json(marker)))
             f.flush()
             os.fsync(f.fileno())
-        _sync(folder)
+        sync_folder(folder)
         link = self._path.with_name(f"{self._new_link}{uuid.uuid4().hex[:8]}")
         link.symlink_to(folder.name)
         os.replace(link, self._path)
-        _sync(self._path.parent)
+        sync_folder(self._path.parent)
 
     def abort(self, generation: int) -> None:
         stage = self._stage
@@ -278,7 +277,7 @@ class ParquetFolderSink(Sink):
             os.fsync(f.fileno())
             self._bytes += f.tell()
         os.replace(hidden, shown)
-        _sync(folder)
+        sync_folder(folder)
 
     def read(self) -> Contents:
         with self._errors("read"):
@@ -327,37 +326,14 @@ class ParquetFolderSink(Sink):
         folder.mkdir()
         return folder
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Exclude the other writers of this directory."""
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self._path.parent)
 
-    @contextmanager
-    def _errors(self, call: str) -> Iterator[None]:
-        try:
-            yield
-        except (PermissionError, IsADirectoryError) as e:
-            raise SinkRejected(
-                f"file_output: {call} of {self._where}: {e.strerror}: check owner and permissions"
-            ) from e
-        except OSError as e:
-            raise SinkUnavailable(f"file_output: {call} of {self._where}: {e}") from e
+    def _errors(self, call: str) -> AbstractContextManager[None]:
+        return file_errors(call, self._where)
 
 
 def _step(file: Path) -> int:
     """Of a delta's file."""
     digits: Any = file.stem.rsplit("-s", 1)[1]
     return int(digits) if digits.isdecimal() else 0
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
