@@ -70,6 +70,8 @@ class Tokens:
     #: index of the token behind a hint -> what the hint says
     hints: dict[int, str] = field(default_factory=dict)
     errors: list[tuple[Span, str]] = field(default_factory=list)
+    #: whether a quote or a comment has no end, so that quotes before it may pair up wrongly
+    is_unclosed: bool = False
 
     def add(self, key: str, value: TokenValue, start: int, end: int) -> None:
         self.keys.append(key)
@@ -284,6 +286,7 @@ def _wrong(out: Tokens, at: int) -> int:
     for opening, what in (("'", "string literal"), ('"', "quoted name"), ("/*", "comment")):
         if text.startswith(opening, at):
             out.errors.append((span, f"the {what} is not closed"))
+            out.is_unclosed = True
             return len(text)
     pair = text[at : at + 2]
     found = pair if pair in _ELSEWHERE else text[at]

@@ -203,6 +203,23 @@ def test_what_is_not_supported_yet_is_refused_by_name(statement: str, feature: s
     assert found.error_type == "Not supported"
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    ["a & 1", "x'ABC'", "U&'\\00'", "1" * 500, "1e999", "'a' 'b'"],
+    ids=["character", "binary", "unicode", "digits", "range", "strings"],
+)
+def test_a_damaged_token_hides_no_mistake_of_other_statements(damaged: str) -> None:
+    found = complaints(
+        "CREATE TABLE t (a INT);\n"
+        "CREATE VIEW v AS SELECT zz FROM t;\n"
+        f"CREATE VIEW w AS SELECT {damaged} AS x FROM t;\n"
+        "CREATE VIEW u AS SELECT yy FROM t;\n"
+        "CREATE VIEW poisoned AS SELECT x FROM w;\n"
+    )
+
+    assert [m.start_line for m in found] == [2, 3, 4]
+
+
 def test_every_mistake_of_a_program_is_reported_in_order() -> None:
     found = complaints(
         f"""{TABLE}

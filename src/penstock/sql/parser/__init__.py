@@ -53,7 +53,7 @@ class Parsed:
     statements: list[ast.Statement]
     messages: list[CompilerMessage]
     lost: frozenset[str]
-    #: whether the text falls into tokens; where not, what a statement is, is a guess
+    #: whether the text falls into statements; behind a quote without an end that is a guess
     is_sound: bool
 
 
@@ -84,14 +84,17 @@ def parse_statements(text: str) -> Parsed:
             statement = parser.guarded(parser.statement)
             if parser.key not in (";", END):
                 raise parser.unfinished()
-            statements.append(statement)
+            if _has_lexical_error(tokens, first, parser.i):
+                lost |= _declared(tokens, first, parser.i)
+            else:
+                statements.append(statement)
         except SyntaxFailure as raised:
             failure = meant(parser, raised, first, StatementParser.statement)
             parser.skip_to(";")
             lost |= _declared(tokens, first, parser.i)
             if not _has_lexical_error(tokens, first, parser.i):
                 failures.append(failure)
-    return Parsed(statements, _messages(tokens, failures), frozenset(lost), not tokens.errors)
+    return Parsed(statements, _messages(tokens, failures), frozenset(lost), not tokens.is_unclosed)
 
 
 def parse_query(text: str) -> ast.Query:
