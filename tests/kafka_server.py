@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -49,6 +49,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from tests.proxy import Proxy
 from tests.servers import Unavailable, free_port
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +68,10 @@ PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}
+listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}{doors}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{sasl_port}{advertised}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT{protocols}
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl_plaintext.plain.sasl.jaas.config={login} required user_ada="{password}";
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -90,9 +91,17 @@ group.initial.rebalance.delay.ms=0
 
 
 class KafkaServer:
-    """A cluster of one. `new_topic` gives every test a name of its own."""
+    """A cluster of one. `new_topic` gives every test a name of its own.
 
-    def __init__(self, folder: Path, properties: Mapping[str, Any] | None = None) -> None:
+    `doors`: proxies; who comes in by one of them is sent there again by the broker's metadata, so
+    that nothing of his goes past it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        properties: Mapping[str, Any] | None = None,
+        doors: Sequence[Proxy] = (),
+    ) -> None:
         self._libs = broker_jars()
         self._folder = folder
         self.port = free_port()
@@ -101,6 +110,9 @@ class KafkaServer:
         text = PROPERTIES.format(
             port=self.port, sasl_port=self.sasl_port, controller=free_port(),
             data=folder / "data", login=LOGIN, password=PASSWORD,
+            doors="".join(f",DOOR{i}://127.0.0.1:{d.to}" for i, d in enumerate(doors)),
+            advertised="".join(f",DOOR{i}://127.0.0.1:{d.port}" for i, d in enumerate(doors)),
+            protocols="".join(f",DOOR{i}:PLAINTEXT" for i in range(len(doors))),
         )  # fmt: skip
         text += "".join(f"{k}={v}\n" for k, v in (properties or {}).items())
         self._config = folder / "server.properties"
@@ -308,10 +320,12 @@ def _fetch(folder: Path) -> None:
 
 
 @contextmanager
-def running_kafka(properties: Mapping[str, Any] | None = None) -> Iterator[KafkaServer]:
+def running_kafka(
+    properties: Mapping[str, Any] | None = None, doors: Sequence[Proxy] = ()
+) -> Iterator[KafkaServer]:
     folder = Path(tempfile.mkdtemp(prefix="penstock-kafka-"))
     try:
-        server = KafkaServer(folder, properties)
+        server = KafkaServer(folder, properties, doors)
         try:
             yield server
         finally:

@@ -7,6 +7,7 @@
         …                                        and the connection is cut
         proxy.replies.hold(); …; proxy.replies.release()
         proxy.cut()                              all connections now
+        proxy.shut(); …; proxy.reopen()          cut, and nobody gets through until it is reopened
 
 A rule that waits for bytes sees each chunk as it was read from the socket, which is a whole message
 for the short ones of databases. `proxy.fired` is set when a rule has done its work.
@@ -72,10 +73,11 @@ class Direction:
 
 
 class Proxy:
-    """Forwards connections to 127.0.0.1:`port` from its own `port`."""
+    """Forwards connections to 127.0.0.1:`to` from its own `port`."""
 
-    def __init__(self, port: int) -> None:
-        self._to = port
+    def __init__(self, to: int) -> None:
+        self.to = to
+        self._is_shut = False
         self.fired = threading.Event()
         self.requests, self.replies = Direction(self.fired), Direction(self.fired)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -106,6 +108,16 @@ class Proxy:
         for pair in pairs:
             _end(*pair)
 
+    def shut(self) -> None:
+        """Let nobody through: those that are connected are cut off, others hung up on."""
+        with self._lock:
+            self._is_shut = True
+        self.cut()
+
+    def reopen(self) -> None:
+        with self._lock:
+            self._is_shut = False
+
     def _accept(self) -> None:
         while True:
             try:
@@ -113,14 +125,19 @@ class Proxy:
             except OSError:
                 return  # closed
             try:
-                server = socket.create_connection(("127.0.0.1", self._to), 10)
+                server = socket.create_connection(("127.0.0.1", self.to), 10)
             except OSError:
                 client.close()
                 continue
             server.settimeout(None)
             pair = (client, server)
             with self._lock:
-                self._pairs.add(pair)
+                is_shut = self._is_shut
+                if not is_shut:
+                    self._pairs.add(pair)
+            if is_shut:
+                _end(*pair)
+                continue
             for source, target, way in (
                 (client, server, self.requests),
                 (server, client, self.replies),

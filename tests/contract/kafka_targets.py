@@ -54,9 +54,14 @@ class KafkaLogTarget(Target):
         return None if found is None else shown(found)
 
     def damage(self) -> None:
-        """Forged steps: rows invented and deleted; and the oldest records of a partition lost."""
+        """A forged step of what is shown: a row invented."""
+        found = self._reader.read(self.topic) or []
+        ends = [h for h in map(headers_of, found) if h.get("penstock-control") == "end"]
+        self.forge(max((int(h["penstock-generation"]) for h in ends), default=0))
+
+    def forge(self, generation: int) -> None:
         row = {"k": -7, "v": "invented", "n": 1, "d": None, "b": None, "x": None}
-        mark = {"penstock-generation": "0", "penstock-step": "666"}
+        mark = {"penstock-generation": str(generation), "penstock-step": "666"}
         forged = {"penstock-control": "step", "penstock-counts": "1,0"}
         self.kafka.produce(
             self.topic,
@@ -66,6 +71,13 @@ class KafkaLogTarget(Target):
 
     def remove(self) -> None:
         self.kafka.delete(self.topic)
+
+    def close(self) -> None:
+        """The reader and, if there is one, the topic."""
+        is_there = self._reader.read(self.topic) is not None
+        self._reader.close()
+        if is_there:
+            self.remove()
 
 
 class KafkaUpsertTarget(KafkaLogTarget):
@@ -150,9 +162,12 @@ def shown(messages: list[Message]) -> Rows:
     controls = [h for h in controls if h["penstock-control"] != "begin"]
     ends = [i for i, h in enumerate(controls) if h["penstock-control"] == "end" and is_complete(h)]
     now: Rows = Counter()
-    for h in controls[ends[-1] if ends else 0 :]:
+    first = ends[-1] if ends else 0
+    for h in controls[first:]:
         if not is_complete(h):
             break  # what is shown stays as it was
+        if ends and h["penstock-generation"] != controls[first]["penstock-generation"]:
+            continue
         for row, n in rows[part(h)].items():
             now[row] += n
     return Counter({r: n for r, n in now.items() if n})

@@ -18,11 +18,6 @@ Event = tuple[Any, ...]
 
 #: of the two targets that a history has
 FIRST_OR_SECOND = (0, 1)
-#: what one of them can be, here without a server; the first ones are quick
-KINDS = (
-    "sqlite", "file", "sqlite rows", "file csv", "parquet", "duckdb", "duckdb rows", "delta",
-    "delta truncate", "delta append",
-)  # fmt: skip
 MODELS = ("exactly_once", "exactly_once", "exactly_once", "at_least_once", "none")
 
 EVENTS: dict[str, tuple[Sequence[Any], ...]] = {
@@ -50,7 +45,8 @@ EVENTS: dict[str, tuple[Sequence[Any], ...]] = {
     "start_connector": (FIRST_OR_SECOND,),
     "damage": (FIRST_OR_SECOND,),
     "remove": (FIRST_OR_SECOND,),
-    "down": (FIRST_OR_SECOND,),
+    # of which; how its server does not answer (`places`)
+    "down": (FIRST_OR_SECOND, ("refused", "silent")),
     "up": (FIRST_OR_SECOND,),
     # a boundary; what happens there; at which passage
     "arm": (
@@ -70,8 +66,12 @@ def draw(rng: random.Random) -> Event:
     return (name, *(rng.choice(choices) for choices in EVENTS[name]))
 
 
-def history(seed: int, length: int) -> tuple[str, tuple[str, ...], list[Event]]:
-    """(fault tolerance, targets, events) of the random history `seed`."""
+def history(
+    seed: int, length: int, kinds: Sequence[str], firsts: Sequence[str]
+) -> tuple[str, tuple[str, ...], list[Event]]:
+    """(fault tolerance, targets, events) of the random history `seed`; the targets are two of
+    `kinds`, one of them of `firsts`."""
     rng = random.Random(seed)
-    targets = tuple(rng.sample(KINDS, 2))
+    first = rng.choice(firsts)
+    targets = (first, rng.choice([k for k in kinds if k != first]))
     return rng.choice(MODELS), targets, [draw(rng) for _ in range(rng.randint(3, length))]

@@ -1,28 +1,33 @@
 """A target in a random history: what its readers see, and whether that is allowed.
 
 The timeline of the view's versions is known; a reader may see them in their order only, and no
-other contents. Once a target was damaged by hand it may show anything until a reset that was
-asked for afterwards is complete.
+other contents; where the guarantee is per_key, that holds of the row of each key. Once a target
+was damaged by hand it may show anything until a reset that was asked for afterwards is complete.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import deltalake.exceptions
 
-from tests.contract.target import Rows, Target
+from tests.contract.target import Rows
+from tests.histories.places import KINDS, Place
 
 
 class Watched:
     """`at`: the version that was seen last; `damages`: how often it was damaged by hand."""
 
-    def __init__(self, name: str, target: Target) -> None:
-        self.name, self.target = name, target
+    def __init__(self, name: str, place: Place) -> None:
+        self.name, self.place, self.target = name, place, place.target
+        self.kind = KINDS[name]
         self._looks: list[Rows | None] = []
         self._lock = threading.Lock()
         self.at = 0
+        #: the same of each key
+        self._at_key: dict[Any, int] = {}
         self.damages = 0
         self.is_damaged = self.is_down = self.is_paused = False
         self.generation = 0
@@ -87,9 +92,28 @@ class Watched:
         for seen in looks:
             if self.is_damaged:
                 continue
+            if self.kind.is_per_key:
+                self._judge_keys(seen, versions)
+                continue
             found = next((i for i in range(self.at, len(versions)) if versions[i] == seen), None)
             assert found is not None, f"{self.name}: {self._described(seen, versions)}"
             self.at = found
+
+    def _judge_keys(self, seen: Rows | None, versions: Sequence[Rows]) -> None:
+        assert seen is not None, f"{self.name}: the target was not there"
+        rows = {r[0]: r for r in seen}
+        assert len(rows) == seen.total(), f"{self.name}: a key is there twice: {seen}"
+        timeline = [{r[0]: r for r in v} for v in versions]
+        for k in sorted({*rows, *(k for v in timeline for k in v)}):
+            at = self._at_key.get(k, 0)
+            found = next(
+                (i for i in range(at, len(timeline)) if timeline[i].get(k) == rows.get(k)), None
+            )
+            assert found is not None, (
+                f"{self.name}: {rows.get(k)} was seen of key {k} after version {at} of "
+                f"{len(versions)}, {timeline[at].get(k)}"
+            )
+            self._at_key[k] = found
 
     def _described(self, seen: Rows | None, versions: Sequence[Rows]) -> str:
         if seen is None:

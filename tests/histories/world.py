@@ -24,38 +24,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.contract.lake_targets import (
-    AppendedDeltaTarget,
-    DeltaTarget,
-    ParquetFolderTarget,
-    TruncatedDeltaTarget,
-)
-from tests.contract.target import Rows, Target
-from tests.contract.targets import CsvFileTarget, JsonFileTarget, KeyedSqliteTarget, SqliteTarget
-from tests.histories.events import Event
+from tests.contract.target import Rows
+from tests.histories.events import FIRST_OR_SECOND, Event
 from tests.histories.model import VIEWS, Changes, Model, State
 from tests.histories.nursery import Died, Life, Nursery, Refused
+from tests.histories.places import Servers
 from tests.histories.watched import Watched
-from tests.system.fault_targets import RealDuckDbTarget, clean, things
+from tests.system.fault_targets import clean, things
 
-
-class RealDuckDbRowsTarget(RealDuckDbTarget):
-    is_keyed = False
-
-
-TARGETS: Mapping[str, type[Target]] = {
-    "sqlite": KeyedSqliteTarget,
-    "sqlite rows": SqliteTarget,
-    "file": JsonFileTarget,
-    "file csv": CsvFileTarget,
-    "parquet": ParquetFolderTarget,
-    "duckdb": RealDuckDbTarget,
-    "duckdb rows": RealDuckDbRowsTarget,
-    "delta": DeltaTarget,
-    "delta truncate": TruncatedDeltaTarget,
-    "delta append": AppendedDeltaTarget,
-}
-CAN_DIFF = ("sqlite", "sqlite rows", "duckdb")
 BASE_ROWS = 9
 #: rows of a snapshot staged at a time: several chunks of a small view
 STAGE_ROWS = 4
@@ -85,9 +61,14 @@ class World:
     """See the module. `play` makes an event."""
 
     def __init__(
-        self, nursery: Nursery, folder: Path, fault_tolerance: str, targets: Sequence[str]
+        self,
+        nursery: Nursery,
+        servers: Servers,
+        folder: Path,
+        fault_tolerance: str,
+        targets: Sequence[str],
     ) -> None:
-        self._nursery, self._folder = nursery, folder
+        self._nursery = nursery
         self._storage, self._kept = folder / "storage", folder / "backup"
         self._is_exactly_once = fault_tolerance == "exactly_once"
         self._fault_tolerance = fault_tolerance
@@ -99,7 +80,7 @@ class World:
         self._armed = self._token = ""
         #: resets that are not over: target, token, its damages when it was asked for
         self._resets: list[tuple[Watched, str, int]] = []
-        self._watched = [self._watch(n, TARGETS[n]) for n in targets]
+        self._watched = [Watched(n, servers.place(n, folder / n)) for n in targets]
         self._life: Life | None = None
         self._is_over = threading.Event()
         self._error: BaseException | None = None
@@ -110,11 +91,6 @@ class World:
         for w in self._watched:
             w.mended()
         self._reader.start()
-
-    def _watch(self, name: str, kind: type[Target]) -> Watched:
-        where = self._folder / name
-        where.mkdir()
-        return Watched(name, kind(where))
 
     def _read(self) -> None:
         pause_s = 0.01
@@ -135,6 +111,8 @@ class World:
             self._reader.join(30)
         if self._life is not None:
             self._life.kill()
+        for w in self._watched:
+            w.place.close()
 
     def play(self, event: Event) -> None:
         name, *args = event
@@ -157,7 +135,7 @@ class World:
             connector: dict[str, Any] = {
                 "name": w.connector,
                 "mode": "snapshot_and_follow",
-                "transport": {"name": w.target.transport, "config": w.target.config()},
+                "transport": {"name": w.target.transport, "config": w.place.config()},
                 **SETTINGS[self._settings],
             }
             if w.target.format:
@@ -254,7 +232,7 @@ class World:
         down = [
             f"{call}({w.endpoint})=error@*"
             for w in self._watched
-            if w.is_down
+            if w.is_down and w.place.door is None
             for call in ("begin", "stage", "publish", "delta")
         ]
         return "; ".join(filter(None, (*down, self._armed)))
@@ -436,7 +414,7 @@ class World:
         asked = self._watched if which == len(self._watched) else [self._watched[which]]
         for w in asked:
             body = {"reset_id": uuid.uuid4().hex}
-            if mode == "diff" and w.name in CAN_DIFF:
+            if mode == "diff" and w.kind.can_diff:
                 body["mode"] = mode
             damages = w.damages
             answer = self._ask("reset", "m", w.connector, body)
@@ -521,13 +499,21 @@ class World:
     def remove(self, which: int) -> None:
         self._watched[which].damage(is_removed=True)
 
-    def down(self, which: int) -> None:
-        self._watched[which].is_down = True
-        self._ask("arm", self._points())
+    def down(self, which: int, how: str) -> None:
+        w = self._watched[which]
+        w.is_down = True
+        if w.place.door is None:
+            self._ask("arm", self._points())
+        else:
+            w.place.down(how)
 
     def up(self, which: int) -> None:
-        self._watched[which].is_down = False
-        self._ask("arm", self._points())
+        w = self._watched[which]
+        w.is_down = False
+        if w.place.door is None:
+            self._ask("arm", self._points())
+        else:
+            w.place.up()
 
     def arm(self, point: str, action: str, passage: int) -> None:
         self._armed = f"{point}={action}@{passage}"
@@ -539,8 +525,8 @@ class World:
         """Everything up again, and what must hold then."""
         m = self._model
         self._armed = ""
-        for w in self._watched:
-            w.is_down = False
+        for i in FIRST_OR_SECOND:
+            self.up(i)
         self._ask("arm", "")
         self._revive_if_failed()
         self.commit()
