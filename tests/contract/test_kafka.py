@@ -87,6 +87,26 @@ def test_what_was_just_committed_is_read_back(target: KafkaLogTarget) -> None:
     sink.close()
 
 
+def test_changes_of_another_generation_are_of_no_account_to_readers_and_audits(
+    target: KafkaLogTarget,
+) -> None:
+    sink = target.sink()
+    reset(sink, rows(1, 2), 3)
+    target.forge(generation=2)
+    sink.apply(batch((rows(5), 1)), marker(3, 2, 3))
+
+    assert target.look() == rows(1, 2, 5)
+    held, wanted = words(sink, rows(1, 2, 5))
+    assert held == wanted
+    with KafkaViewReader(target.kafka.client(), target.topic) as reader:
+        reader.wait_for(lambda r: r.step == 2)
+        assert reader.rows().total() == 3
+    target.forge(generation=3)
+    held, _ = words(sink, Counter())
+    assert held.total() == 4
+    sink.close()
+
+
 def test_messages_stay_within_what_the_topic_takes(
     target: KafkaLogTarget, plain: TopicReader
 ) -> None:
@@ -282,6 +302,39 @@ def test_a_delta_that_fails_half_way_leaves_no_trace_for_who_reads_committed(
 
     assert target.look() == rows(1, 5)
     sink.close()
+
+
+def test_a_topic_that_gets_more_partitions_while_records_are_written_takes_them_at_another_try(
+    target: KafkaLogTarget, plain: TopicReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = {"name": "json", "config": {"update_format": "debezium", "key_fields": ["k"]}}
+    sink = target.sink(format=form)
+    reset(sink, rows(1), 1)
+    assert isinstance(sink, KafkaLogSink)
+    encoded = sink._encoded
+
+    def growing(*arguments: Any) -> Iterator[Any]:
+        found = list(encoded(*arguments))
+        yield from found[:5]
+        target.kafka.add_partitions(target.topic, 6)
+        assert sink._writer._producer is not None
+        sink._writer._producer.list_topics(target.topic, timeout=30)
+        yield from found[5:]
+
+    delta = batch((rows(*range(10, 60)), 1))
+    monkeypatch.setattr(sink, "_encoded", growing)
+    with pytest.raises(SinkUnavailable, match="more partitions"):
+        sink.apply(delta, marker(1, 2, 51))
+    monkeypatch.undo()
+    sink.apply(delta, marker(1, 2, 51))
+    sink.close()
+
+    found = data(plain.read(target.topic))
+    assert len(found) == 51
+    assert max(m.partition() or 0 for m in found) > 2
+    with KafkaViewReader(target.kafka.client(), target.topic) as reader:
+        reader.wait_for(lambda r: r.step == 2)
+        assert reader.rows().total() == 51
 
 
 def test_debezium_records_carry_the_key_asked_for(

@@ -161,12 +161,21 @@ def part_of(marks: Mapping[str, str]) -> PartKey | None:
     return ("step", marks["generation"], marks.get("step", ""))
 
 
+class _Control(NamedTuple):
+    """An end or a step record."""
+
+    kind: str
+    key: PartKey
+    generation: str
+    counts: list[int]
+
+
 class Shown:
     """Which parts of an append topic are shown, from the marks of its records."""
 
     def __init__(self) -> None:
         self._read: dict[PartKey, Counter[int]] = defaultdict(Counter)
-        self._controls: list[tuple[str, PartKey, list[int]]] = []
+        self._controls: list[_Control] = []
 
     def take(self, partition: int, marks: Mapping[str, str]) -> None:
         key = part_of(marks)
@@ -177,25 +186,30 @@ class Shown:
             self._read[key][partition] += 1
         elif partition == 0 and "counts" in marks:
             counts = [int(n) for n in marks["counts"].split(",")]
-            self._controls.append((kind, key, counts))
-            if kind == END and self._is_whole(key, counts):
-                for _, passed, _ in self._controls[:-1]:
-                    self._read.pop(passed, None)
+            control = _Control(kind, key, marks["generation"], counts)
+            self._controls.append(control)
+            if self._is_whole_end(control):
+                for passed in self._controls[:-1]:
+                    self._read.pop(passed.key, None)
                 del self._controls[:-1]
 
     def parts(self) -> set[PartKey]:
-        """The newest whole snapshot and the steps after it, up to one that is not whole."""
+        """The newest whole snapshot and the steps of its generation after it, up to one that is
+        not whole; all steps where there are no snapshots."""
         controls = self._controls
-        whole_ends = [
-            i for i, (kind, key, n) in enumerate(controls) if kind == END and self._is_whole(key, n)
-        ]
+        whole_ends = [i for i, c in enumerate(controls) if self._is_whole_end(c)]
+        first = whole_ends[-1] if whole_ends else 0
         shown = set()
-        for _, key, counts in controls[whole_ends[-1] if whole_ends else 0 :]:
-            if not self._is_whole(key, counts):
+        for c in controls[first:]:
+            if not self._is_whole(c):
                 break
-            shown.add(key)
+            if not whole_ends or c.generation == controls[first].generation:
+                shown.add(c.key)
         return shown
 
-    def _is_whole(self, key: PartKey, counts: list[int]) -> bool:
-        read = self._read[key]
-        return all(read[p] == n for p, n in enumerate(counts))
+    def _is_whole_end(self, c: _Control) -> bool:
+        return c.kind == END and self._is_whole(c)
+
+    def _is_whole(self, c: _Control) -> bool:
+        read = self._read[c.key]
+        return all(read[p] == n for p, n in enumerate(c.counts))

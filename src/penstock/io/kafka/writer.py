@@ -109,6 +109,8 @@ class TopicWriter:
         self._producer: Producer | None = None
         self._state = TopicState()
         self._delivery_error: KafkaError | None = None
+        #: a record went to a partition that was not there when the topic was claimed
+        self._has_grown = False
         self.bytes_written = 0
 
     def check_options(self) -> None:
@@ -346,7 +348,7 @@ class TopicWriter:
         """`state`, with where the partitions end. Also fills in `counts`."""
         producer = self._producer
         assert producer is not None and self._consumer is not None
-        self._delivery_error = None
+        self._delivery_error, self._has_grown = None, False
         self._cluster.is_down = False
         try:
             producer.begin_transaction()
@@ -382,6 +384,10 @@ class TopicWriter:
         while producer.flush(SLICE_S) > 0:
             if self._cluster.is_down or time.monotonic() > until:
                 raise SinkUnavailable(f"topic '{self.topic.name}': the brokers take no records")
+        if self._has_grown:
+            raise SinkUnavailable(
+                f"topic '{self.topic.name}' has got more partitions while it was written to"
+            )
 
     def _finish(self, producer: Producer) -> None:
         """Commit; a commit that takes its time is asked for again while a broker can be reached."""
@@ -406,8 +412,10 @@ class TopicWriter:
         def delivered(error: KafkaError | None, message: Any) -> None:
             if error is not None:
                 self._delivery_error = self._delivery_error or error
-            elif counts is not None:
+            elif counts is not None and message.partition() < len(counts):
                 counts[message.partition()] += 1
+            elif counts is not None:
+                self._has_grown = True  # what is raised in here would be raised by any call
 
         more: dict[str, Any] = {"on_delivery": delivered} if self._is_counted else {}
         for piece in records:
