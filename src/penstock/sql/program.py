@@ -22,6 +22,7 @@ from penstock.functions.python_functions import PythonFunctions
 from penstock.plan.nodes import ProgramPlan
 from penstock.plan.printer import format_program
 from penstock.sql import ast
+from penstock.sql.bind.clock import without_idle_clock
 from penstock.sql.bind.expiries import find_expiries
 from penstock.sql.bind.functions import declare, declare_aggregate
 from penstock.sql.bind.report import BindError, did_you_mean, unsupported
@@ -60,7 +61,7 @@ def compile_program(text: str, udf: str = "") -> ProgramPlan:
     program = _bind(text, udf)
     try:
         plan = optimise(program.plan())
-        plan = replace(plan, expiries=find_expiries(plan))
+        plan = without_idle_clock(replace(plan, expiries=find_expiries(plan)))
     except TooDeep as e:
         raise SqlError([message(text, e.span, _TOO_DEEP)]) from None
     _refuse_unskippable(program, plan)

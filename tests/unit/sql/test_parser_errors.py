@@ -49,6 +49,15 @@ def at(m: CompilerMessage) -> str:
         ("CREATE TABLE t (a INT, order INT)", "1:24-1:28",
          'found \'order\', expected a column name (ORDER is a reserved word: write "order" to '
          "use it as a name)"),
+        ("CREATE TABLE now (a INT)", "1:14-1:16",
+         "found 'now', expected a table name (NOW() reads the clock; choose another name)"),
+        ("CREATE FUNCTION now(a INT) RETURNS INT AS a", "1:17-1:19",
+         "found 'now', expected a function name (NOW() reads the clock; choose another name)"),
+        ("CREATE FUNCTION left(a INT) RETURNS INT AS a", "1:17-1:20",
+         "found 'left', expected a function name (LEFT is a built-in function)"),
+        ("CREATE TABLE t (now INT)", "1:17-1:19",
+         'found \'now\', expected a column name (NOW is a reserved word: write "now" to '
+         "use it as a name)"),
         ("CREATE TABLE t (a)", "1:18-1:18", "found ')', expected the type of a"),
         ("CREATE TABLE t (a INT,)", "1:23-1:23", "found ')', expected a column name"),
         ("CREATE TABLE t (a INT) WITH (k = 'v')", "1:30-1:30",

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from penstock.plan.nodes import Aggregate, Distinct, Join, JoinKind, Node, Project, Scan, Values
+from penstock.plan.nodes import (
+    CLOCK,
+    Aggregate,
+    Distinct,
+    Join,
+    JoinKind,
+    Node,
+    Project,
+    Scan,
+    Values,
+)
 from penstock.plan.rewrite import inputs
 from penstock.sql import ast
 from penstock.sql.parser import parse_program
@@ -446,3 +456,25 @@ def test_what_is_known_not_to_fail_waits_for_nobody() -> None:
 
     assert "FAILS" not in plan and "UnionAll" not in plan
     assert "Filter ts < TIMESTAMP '2025-01-01 00:00:00' AND p < 11" in plan
+
+
+@pytest.mark.parametrize(
+    ("views", "ticks"),
+    [
+        ("CREATE VIEW v AS SELECT k, NOW() AS n FROM t", True),
+        ("CREATE VIEW v AS SELECT k FROM t WHERE ts > NOW()", True),
+        ("CREATE VIEW v AS SELECT k FROM (SELECT k, NOW() AS n FROM t) x", False),
+        ("CREATE VIEW v AS SELECT k FROM (SELECT k, ts, NOW() AS n FROM t) x WHERE n > ts", True),
+        ("CREATE VIEW v AS SELECT k FROM t WHERE ts > NOW() AND 1 > 2", False),
+        ("CREATE LOCAL VIEW l AS SELECT k, NOW() AS n FROM t; CREATE VIEW v AS SELECT n FROM l",
+         True),
+        ("CREATE LOCAL VIEW l AS SELECT k, NOW() AS n FROM t; CREATE VIEW v AS SELECT k FROM l",
+         False),
+        ("DECLARE RECURSIVE VIEW r (k INT); CREATE LOCAL VIEW l AS SELECT t.k FROM t, r WHERE "
+         "ts > NOW() AND FALSE; CREATE VIEW r AS SELECT k FROM t UNION SELECT k FROM l", False),
+    ],
+)  # fmt: skip
+def test_only_a_program_that_reads_the_clock_ticks(views: str, ticks: bool) -> None:
+    plan = compile_program(f"CREATE TABLE t (k INT, ts TIMESTAMP);{views};")
+    assert any(t.name == CLOCK for t in plan.tables) is ticks
+    assert any(c.relation == CLOCK for c in plan.inputs) is ticks

@@ -48,6 +48,13 @@ _CALLED = [
     *aggregate_names(), *windows.NAMES, *LAMBDA_FUNCTIONS, *sorted(_SHORT_NAMES), "IF", "NOW",
     "CAST", "SAFE_CAST", "GROUPING", "GROUPING_ID", "ROLLUP", "CUBE",
 ]  # fmt: skip
+_NAMES = frozenset((*DEFINITIONS, *_CALLED, "EXISTS", "ROW")) - {"ROLLUP", "CUBE"}
+
+
+def is_built_in(name: str) -> bool:
+    """Whether the dialect has a function of this name, in any case: a program's own functions and
+    types are called otherwise (SQL reference 2)."""
+    return name.upper() in _NAMES
 
 
 def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:

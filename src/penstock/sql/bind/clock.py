@@ -16,10 +16,11 @@ Frontier for each answer. Any other use joins the clock's row, so every tick rea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from penstock.data.types import BOOLEAN, FLOATS, TIMESTAMP, Field, Kind, Schema
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
-from penstock.plan.nodes import CLOCK, Node, Project, Scan
+from penstock.plan.nodes import CLOCK, Node, ProgramPlan, Project, Scan
 from penstock.plan.rewrite import can_fail, columns_of, inputs, parts
 from penstock.sql.bind import build
 from penstock.sql.bind.forms import JOINED, Now, Outer, descend, has
@@ -51,6 +52,18 @@ def is_read(queries: Sequence[Node]) -> bool:
                 return True
             stack += inputs(node)
     return False
+
+
+def without_idle_clock(program: ProgramPlan) -> ProgramPlan:
+    """`program` without the clock where no view reads it any more: it would make steps that change
+    nothing."""
+    if is_read([v.query for v in program.views]):
+        return program
+    return replace(
+        program,
+        tables=tuple(t for t in program.tables if t.name != CLOCK),
+        inputs=tuple(c for c in program.inputs if c.relation != CLOCK),
+    )
 
 
 def temporal(p: Expr) -> tuple[Expr, str, Expr] | None:

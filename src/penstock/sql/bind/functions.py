@@ -30,14 +30,13 @@ from penstock.data.types import (
     array_of,
 )
 from penstock.errors import Span
-from penstock.functions.aggregates import is_aggregate
 from penstock.functions.python_functions import PythonFunctions
-from penstock.functions.registry import names as builtin_names
 from penstock.functions.variants import json_struct
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.rewrite import substitute
 from penstock.sql import ast
 from penstock.sql.bind import build
+from penstock.sql.bind.calls import is_built_in
 from penstock.sql.bind.catalog import Catalog
 from penstock.sql.bind.expressions import ExpressionBinder
 from penstock.sql.bind.forms import Now, descend, has
@@ -215,7 +214,7 @@ def _signature(
 ) -> tuple[str, Schema, SqlType]:
     """(name, parameters, result) as declared. Raises BindError."""
     name = f.name.name
-    if name.upper() in builtin_names() or is_aggregate(name):
+    if is_built_in(name):
         raise BindError(f.name.span, f"{name.upper()} is a built-in function")
     if name in catalog.functions:
         raise BindError(f.name.span, f"there is a function {name} already: no overloading")

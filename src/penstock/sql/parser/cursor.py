@@ -34,6 +34,11 @@ RESERVED = frozenset(
     )
 )
 
+#: those of them that no function or type may be called, quoted or not
+_BUILT_IN = frozenset(words("CAST EXISTS GROUPING LEFT NOW RIGHT ROW SOME"))
+_CALLED = ("a function name", "a type name")
+_RELATIONS = ("a table name", "a view name")
+
 #: Singular, upper-case name of every spelling of a time unit.
 UNITS = {
     **{
@@ -134,15 +139,22 @@ class Cursor:
             return told
         words = [e for e in expected if e[:1].isupper()]
         hint = did_you_mean(self.key, words) if self.key[0].isalpha() else ""
-        reserved = ""
-        if self.key in RESERVED and any("name" in e for e in expected):
-            word = self.key.lower()
-            reserved = f' ({self.key} is a reserved word: write "{word}" to use it as a name)'
+        reserved = self._reserved(expected)
         shown = [e if e[:1].isalpha() else repr(e) for e in expected]
         listed = ", ".join(shown[:-1]) + " or " + shown[-1] if len(shown) > 1 else shown[0]
         return SyntaxFailure(
             self.here(), f"found {self.shown(self.i)}, expected {listed}{hint}{reserved}"
         )
+
+    def _reserved(self, expected: tuple[str, ...]) -> str:
+        """Why a reserved word is no name where one of `expected` could be."""
+        if self.key not in RESERVED or not any("name" in e for e in expected):
+            return ""
+        if self.key == "NOW" and expected[0] in (*_RELATIONS, *_CALLED):
+            return " (NOW() reads the clock; choose another name)"
+        if self.key in _BUILT_IN and expected[0] in _CALLED:
+            return f" ({self.key} is a built-in function)"
+        return f' ({self.key} is a reserved word: write "{self.key.lower()}" to use it as a name)'
 
     def _pasted(self) -> SyntaxFailure | None:
         what = written_elsewhere(self.keys, self.i)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from penstock.data.types import Schema
 from penstock.plan.expressions import InputRef
 from penstock.plan.nodes import (
+    CLOCK,
     Aggregate,
     AsofJoin,
     Difference,
@@ -131,6 +132,15 @@ def _cut(node: Node, want: list[int]) -> tuple[Node, Moves]:
     return Project(_pick(node.schema, want), node, exprs), {c: i for i, c in enumerate(want)}
 
 
+def _only_adds_the_time(node: Join) -> bool:
+    """Whether a join neither drops nor repeats rows: the clock has one row in every step."""
+    clock = node.right
+    while isinstance(clock, Project):
+        clock = clock.input
+    is_clock = isinstance(clock, Scan) and clock.relation == CLOCK
+    return is_clock and node.kind is JoinKind.INNER and not node.keys and node.residual is None
+
+
 class _Narrower:
     """Cuts the columns of one view; a node that several read is cut once for equal needs.
 
@@ -233,6 +243,8 @@ class _Narrower:
 
     def _join(self, node: Join, want: list[int]) -> tuple[Node, Moves]:
         width = len(node.left.schema)
+        if _only_adds_the_time(node) and all(c < width for c in want):
+            return self.narrow(node.left, want)
         needed = {*want, *(columns_of(node.residual) if node.residual is not None else ())}
         left = {c for c in needed if c < width} | {a for a, _ in node.keys}
         right = {c - width for c in needed if c >= width} | {b for _, b in node.keys}

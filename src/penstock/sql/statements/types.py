@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from penstock.errors import Span
-from penstock.functions.aggregates import is_aggregate
-from penstock.functions.lambdas import LAMBDA_FUNCTIONS
-from penstock.functions.registry import names as builtin_names
 from penstock.sql import ast
+from penstock.sql.bind import calls
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.types import declared_type, is_built_in
 from penstock.sql.statements.declared import Declared, refuse_reserved
@@ -33,7 +31,7 @@ def create_type(declared: Declared, t: ast.CreateType) -> None:
     name = t.name.name
     if name in declared.types and name not in declared.parsed.lost:
         raise BindError(t.name.span, f"there is a type {name} already")
-    if name.upper() in (*builtin_names(), *LAMBDA_FUNCTIONS) or is_aggregate(name):
+    if calls.is_built_in(name):
         raise BindError(t.name.span, f"{name.upper()} is a built-in function")
     if is_built_in(name) and declared.text[t.name.span.start] != '"':
         raise BindError(t.name.span, f"{name.upper()} is a built-in type")
