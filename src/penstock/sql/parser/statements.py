@@ -131,7 +131,7 @@ class StatementParser(QueryParser):
 
     def _column(self) -> ast.ColumnDef:
         start = self.starts[self.i]
-        if self.key in _NOT_SUPPORTED and self.next_key not in (",", ")"):
+        if self._is_constraint():
             raise self.refuse(_NOT_SUPPORTED[self.key])
         if self.key in ("INDEX", "KEY") and self.next_key == "(":
             raise self.refuse("a table has no index but its PRIMARY KEY: leave it out")
@@ -154,6 +154,15 @@ class StatementParser(QueryParser):
                 raise refused
             if word != "FOREIGN KEY":
                 seen.add(word)
+
+    def _is_constraint(self) -> bool:
+        """Whether a constraint of the table begins here: its words are names of columns, too."""
+        if self.key == "CONSTRAINT":
+            named = self.keys[self.i + 2 : self.i + 3]
+            return named in (["PRIMARY"], ["FOREIGN"], ["UNIQUE"], ["CHECK"])
+        return (self.key in ("UNIQUE", "CHECK") and self.next_key == "(") or (
+            self.key == "UNIQUE" and self.next_key in ("KEY", "INDEX")
+        )
 
     def _constraint(self, column: ast.ColumnDef, at: int) -> tuple[str, ast.ColumnDef] | None:
         """The next constraint of a column and the column with it, None when there is none."""
