@@ -63,6 +63,12 @@ def test_unquoted_names_fold_to_lower_case_and_quoted_ones_stay() -> None:
     [
         ("a INT NOT NULL PRIMARY KEY, b INT", (0,)),
         ("a INT NOT NULL, b INT NOT NULL, PRIMARY KEY (b, a)", (1, 0)),
+        ("a INT NOT NULL, b INT NOT NULL, CONSTRAINT pk PRIMARY KEY (b)", (1,)),
+        (
+            'a INT NOT NULL, constraint INT NOT NULL, CONSTRAINT "p k" PRIMARY KEY (constraint)',
+            (1,),
+        ),
+        ("a INT NOT NULL PRIMARY KEY, b INT, CONSTRAINT r FOREIGN KEY (b) REFERENCES t (a)", (0,)),
         ("a INT, b INT", ()),
     ],
 )

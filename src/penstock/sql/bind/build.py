@@ -266,9 +266,20 @@ def call(name: str, args: Sequence[Expr], span: Span | None) -> Expr:
     try:
         function = resolve(name, [a.type for a in args], constants)
     except UserError as e:
-        raise BindError(span, e.message.removeprefix("unary")) from None
+        hint = _remedy(name, [a.type.kind for a in args])
+        raise BindError(span, e.message.removeprefix("unary") + hint) from None
     cast_args = tuple(coerce(a, t) for a, t in zip(args, function.arg_types, strict=True))
     return Call(function.result, function, cast_args, span=span)
+
+
+def _remedy(name: str, kinds: Sequence[Kind]) -> str:
+    """What is written here where other dialects have this operator for these types."""
+    days = (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMP_TZ)
+    if name in ("+", "-") and len(kinds) == 2 and kinds[0] in days and kinds[1] in INTEGERS:
+        return f"; write … {name} INTERVAL '1' DAY"
+    if name == "||" and [*kinds] == [Kind.ARRAY, Kind.ARRAY]:
+        return "; write ARRAY_CONCAT(…, …)"
+    return ""
 
 
 def unify(exprs: Sequence[Expr], span: Span | None, what: str) -> tuple[list[Expr], SqlType]:

@@ -26,16 +26,39 @@ REFUSED = {
         ("RAND", "RAND_INTEGER", "RANDOM", "UUID_GENERATE", "UUID", "GENERATE_UUID",
          "GEN_RANDOM_UUID", "UUID_STRING", "NEWID"), _RANDOM
     ),
+    **dict.fromkeys(("REGR_INTERCEPT", "REGR_R2", "REGR_AVGX", "REGR_AVGY"), _NO_AGGREGATE),
     **dict.fromkeys(
-        ("PERCENTILE_CONT", "PERCENTILE_DISC", "CORR", "REGR_SLOPE", "REGR_INTERCEPT", "REGR_R2",
-         "REGR_AVGX", "REGR_AVGY", "REGR_SXY", "JSON_AGG", "JSON_ARRAYAGG", "JSON_OBJECTAGG",
-         "MEDIAN", "QUANTILE", "APPROX_PERCENTILE", "APPROX_QUANTILES"), _NO_AGGREGATE
+        ("PERCENTILE_CONT", "PERCENTILE_DISC", "MEDIAN", "QUANTILE", "APPROX_PERCENTILE",
+         "APPROX_QUANTILES"),
+        f"{_NO_AGGREGATE}; write an element of the values in order, such as the middle one: "
+        "SORT_ARRAY(ARRAY_AGG(x IGNORE NULLS))[(COUNT(x) + 1) / 2]",
+    ),
+    "CORR": f"{_NO_AGGREGATE}; write COVAR_POP(y, x) / (STDDEV_POP(y) * STDDEV_POP(x)) over "
+    "DOUBLEs of which none is NULL",
+    "REGR_SLOPE": f"{_NO_AGGREGATE}; write COVAR_POP(y, x) / VAR_POP(x) over DOUBLEs of which none "
+    "is NULL",
+    "REGR_SXY": f"{_NO_AGGREGATE}; write REGR_COUNT(y, x) * COVAR_POP(y, x)",
+    **dict.fromkeys(
+        ("JSON_AGG", "JSON_ARRAYAGG"),
+        f"{_NO_AGGREGATE}; write TO_JSON(CAST(ARRAY_AGG(…) AS VARIANT))",
+    ),
+    **dict.fromkeys(
+        ("JSON_OBJECT_AGG", "JSON_OBJECTAGG"),
+        f"{_NO_AGGREGATE}; write TO_JSON(CAST(MAP(SELECT key, value FROM …) AS VARIANT))",
     ),
     **dict.fromkeys(
         ("LISTAGG", "STRING_AGG", "GROUP_CONCAT"),
         f"{_NO_AGGREGATE}; write ARRAY_TO_STRING(ARRAY_AGG(…), separator)",
     ),
 }  # fmt: skip
+
+#: window functions that the dialect refuses → what says the same here
+WINDOWS = {
+    "NTILE": "(ROW_NUMBER() OVER (…) - 1) * n / COUNT(*) OVER () + 1 for n parts of about a size",
+    "PERCENT_RANK": "(RANK() OVER (…) - 1) * 1e0 / (COUNT(*) OVER () - 1)",
+    "CUME_DIST": "COUNT(*) OVER (ORDER BY …) * 1e0 / COUNT(*) OVER ()",
+    "NTH_VALUE": "LAG, LEAD or FIRST_VALUE, or join an element of ARRAY_AGG(value ORDER BY …)",
+}
 
 _FIELD = "a field of PARSE_JSON(…), as in PARSE_JSON(…)['key']"
 

@@ -22,7 +22,7 @@ from penstock.functions.aggregates import is_aggregate, resolve_aggregate
 from penstock.plan.expressions import Expr, Literal
 from penstock.plan.nodes import Bounds
 from penstock.sql import ast
-from penstock.sql.bind import build
+from penstock.sql.bind import build, later
 from penstock.sql.bind.constants import constant
 from penstock.sql.bind.forms import Windowed
 from penstock.sql.bind.report import BindError, did_you_mean, unsupported
@@ -31,7 +31,7 @@ RANKS = ("ROW_NUMBER", "RANK", "DENSE_RANK")
 _SHIFTS = ("LAG", "LEAD")
 _EDGES = ("FIRST_VALUE", "LAST_VALUE")
 _AGGREGATES = ("COUNT", "SUM", "AVG", "MIN", "MAX")
-_NONE = ("NTILE", "NTH_VALUE", "PERCENT_RANK", "CUME_DIST")
+_NONE = tuple(later.WINDOWS)
 #: what is a function with OVER only
 NAMES = (*RANKS, *_SHIFTS, *_EDGES, *_NONE)
 _NUMBER = BIGINT.with_nullable(False)
@@ -94,7 +94,9 @@ def bind_call(
     if frame is not None and frame.start is frame.end is None:  # a group by another name
         return _aggregate(binder, e, call, frame)
     if name in _NONE:
-        raise BindError(e.span, f"{name}: the dialect has no such window function")
+        raise BindError(
+            e.span, f"{name}: the dialect has no such window function; write {later.WINDOWS[name]}"
+        )
     if is_aggregate(name):
         raise unsupported(
             e.span, f"{name} OVER less than the whole partition",

@@ -76,6 +76,8 @@ class CallParser(FormParser):
             if not self.is_word:
                 raise self.failure("a column name")
             parts.append(self.any_identifier())
+            if self.ahead("(", "+", ")"):
+                raise self.refuse("(+) of an outer join: write LEFT JOIN … ON …")
             if self.key == "(":
                 raise self.refuse("a function name has no '.' in it", start)
         return ast.ColumnRef(self.span_from(start), tuple(parts))

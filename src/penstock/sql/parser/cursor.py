@@ -34,6 +34,12 @@ RESERVED = frozenset(
     )
 )
 
+#: units of other dialects → what they are called here
+_UNITS_ELSEWHERE = {
+    **dict.fromkeys(("DAYOFWEEK", "WEEKDAY"), "DOW"), "DAYOFWEEKISO": "ISODOW",
+    "DAYOFYEAR": "DOY", "YEARDAY": "DOY", "DAYOFMONTH": "DAY", "YEAROFWEEK": "ISOYEAR",
+    **dict.fromkeys(("ISOWEEK", "WEEKOFYEAR", "WEEKISO"), "WEEK"), "EPOCH_SECOND": "EPOCH",
+}  # fmt: skip
 #: those of them that no function or type may be called, quoted or not
 _BUILT_IN = frozenset(words("CAST EXISTS GROUPING LEFT NOW RIGHT ROW SOME"))
 _CALLED = ("a function name", "a type name")
@@ -237,6 +243,8 @@ class Cursor:
         unit = UNITS.get(self.key)
         if unit is None:
             hint = did_you_mean(self.key, UNITS) if self.key[0].isalpha() else ""
+            if self.key in _UNITS_ELSEWHERE:
+                hint = f": write EXTRACT({_UNITS_ELSEWHERE[self.key]} FROM …)"
             raise self.refuse(f"found {self.shown(self.i)}, expected a time unit such as DAY{hint}")
         self.advance()
         return unit

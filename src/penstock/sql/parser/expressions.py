@@ -198,6 +198,11 @@ class ExpressionParser(TypeParser):
             raise self.refuse(
                 f"the unit stands outside the quotes: INTERVAL '{inside[1]}' {unit}", start
             )
+        if quoted and self.key not in UNITS and re.search(r"\d\s*[A-Za-z]", text):
+            raise self.refuse(
+                "the units of an interval stand outside the quotes: INTERVAL '1 2' DAY TO HOUR",
+                start,
+            )
         qualifier = self.qualifier()
         if quoted:
             self._check_leading_digits(text, qualifier, start)

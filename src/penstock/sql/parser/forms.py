@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.sql import ast
+from penstock.sql.lexer import QUOTED
+from penstock.sql.parser.cursor import RESERVED, SyntaxFailure
 from penstock.sql.parser.expressions import _PREDICATE, _QUERY_START
 from penstock.sql.parser.windows import WindowParser
 
@@ -171,7 +173,12 @@ class FormParser(WindowParser):
     def _map_query(self, start: int) -> ast.Expr:
         self._open()
         if self.key not in _QUERY_START:
-            raise self.failure("a query (a map of values is written MAP[key, value, …])")
+            raise SyntaxFailure(
+                self.here(),
+                f"found {self.shown(self.i)}, expected a query (a map of values is written "
+                "MAP[key, value, …])",
+                told=True,
+            )
         query = self.query()
         self.expect(")")
         return ast.MapQuery(self.span_from(start), query)
@@ -208,6 +215,8 @@ class FormParser(WindowParser):
         if self.key in ("EXCEPT", "EXCLUDE") and self._names_ahead():
             self.advance()
             exclude = self.identifiers()
+        elif self.key in ("EXCEPT", "EXCLUDE") and self._ends_behind_a_name():
+            raise self.refuse(f"columns stand in parentheses: write {self.key} (…)")
         if self.key == "REPLACE" and self.next_key == "(":
             self.advance()
             replace = self._replacements()
@@ -225,6 +234,12 @@ class FormParser(WindowParser):
         """`(` and a name behind EXCEPT: not the beginning of a set operation."""
         after = self.keys[self.i + 1 : self.i + 3]
         return after[:1] == ["("] and after[1] not in (*_QUERY_START, "(")
+
+    def _ends_behind_a_name(self) -> bool:
+        """Whether a name stands next, and with it the item of the list ends."""
+        is_word = self.next_key == QUOTED or self.next_key[:1].isalpha()
+        after = self.keys[self.i + 2 : self.i + 3]
+        return is_word and self.next_key not in RESERVED and after in (["FROM"], [","], ["REPLACE"])
 
     def _replacements(self) -> tuple[ast.SelectItem, ...]:
         self.expect("(")

@@ -18,7 +18,7 @@ _DDL = frozenset(words("DROP ALTER RENAME REPLACE"))
 _NOT_SUPPORTED = {
     "UNIQUE": "UNIQUE constraints are not supported: declare a PRIMARY KEY",
     "CHECK": "CHECK constraints are not supported",
-    "CONSTRAINT": "constraints have no names: leave out CONSTRAINT and its name",
+    "CONSTRAINT": "constraints of a column have no names: leave out CONSTRAINT and its name",
     "GENERATED": "generated columns are not supported: use a DEFAULT or a view",
     **dict.fromkeys(
         ("AUTO_INCREMENT", "IDENTITY"), "numbers are not made here: rows bring their own"
@@ -91,6 +91,9 @@ class StatementParser(QueryParser):
         self.expect("(")
         while True:
             at = self.starts[self.i]
+            if self._is_named_constraint():
+                self.advance()
+                self.advance()
             if self.key == "PRIMARY":
                 self.advance()
                 self.expect("KEY")
@@ -155,11 +158,14 @@ class StatementParser(QueryParser):
             if word != "FOREIGN KEY":
                 seen.add(word)
 
+    def _is_named_constraint(self) -> bool:
+        """Whether a constraint of the table has a name here, which says nothing."""
+        after = self.keys[self.i + 2 : self.i + 3]
+        named = (["PRIMARY"], ["FOREIGN"], ["UNIQUE"], ["CHECK"])
+        return self.key == "CONSTRAINT" and after in named
+
     def _is_constraint(self) -> bool:
-        """Whether a constraint of the table begins here: its words are names of columns, too."""
-        if self.key == "CONSTRAINT":
-            named = self.keys[self.i + 2 : self.i + 3]
-            return named in (["PRIMARY"], ["FOREIGN"], ["UNIQUE"], ["CHECK"])
+        """Whether a constraint begins here that tables cannot have: its words are names, too."""
         return (self.key in ("UNIQUE", "CHECK") and self.next_key == "(") or (
             self.key == "UNIQUE" and self.next_key in ("KEY", "INDEX")
         )

@@ -127,6 +127,10 @@ class TableParser(CallParser):
         name = self.identifier("a table or view name")
         hint = self.tokens.hints.get(self.i)
         if self.key == "(":
+            if name.name.upper() in ("GENERATE_SERIES", "RANGE", "GENERATE_ARRAY"):
+                raise self.refuse(
+                    "a series of numbers in FROM: write UNNEST(SEQUENCE(first, last))"
+                )
             raise self.refuse(
                 f"a function in FROM is written TABLE({name.name}(…)); "
                 f"a column list needs an alias before it"
