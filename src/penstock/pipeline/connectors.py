@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from penstock.compile.program import default_columns, record_defaults
 from penstock.data.batch import Column
 from penstock.errors import UserError
 from penstock.functions.connector_metadata import DELETED
-from penstock.io.contracts import InputConnector, InputContext, SinkContext
+from penstock.io.contracts import InputConnector, InputContext, Sink, SinkContext
 from penstock.io.formats.rows import SoftDeletes
 from penstock.io.registry import INPUTS, OUTPUTS
 from penstock.io.secrets import resolve_secrets
@@ -22,7 +23,7 @@ from penstock.pipeline.output_position import Recovered
 from penstock.pipeline.output_settings import OutputSettings
 from penstock.pipeline.outputs import OutputEndpoint
 from penstock.pipeline.resets import ResetLog
-from penstock.plan.nodes import ConnectorPlan, ProgramPlan, TablePlan
+from penstock.plan.nodes import ConnectorPlan, ProgramPlan, TablePlan, ViewPlan
 
 
 def make_input(
@@ -33,8 +34,19 @@ def make_input(
     wake: Callable[[], None],
     workers: int = 1,
 ) -> tuple[InputEndpoint, InputConnector]:
-    """The endpoint of an input connector, and the connector that will run in it. Raises UserError
-    for a configuration that cannot work."""
+    """The endpoint of an input connector, and the connector that will run in it. Raises UserError,
+    naming the endpoint, for a configuration that cannot work."""
+    with _naming(plan.endpoint):
+        return _make_input(program, plan, is_running, wake, workers)
+
+
+def _make_input(
+    program: ProgramPlan,
+    plan: ConnectorPlan,
+    is_running: Callable[[], bool],
+    wake: Callable[[], None],
+    workers: int,
+) -> tuple[InputEndpoint, InputConnector]:
     config = dict(plan.config)
     transport = _resolved(config.get("transport") or {})
     kind = INPUTS.get(transport.get("name", ""))
@@ -149,9 +161,50 @@ def make_output(
 ) -> OutputEndpoint:
     """The endpoint of an output connector. `recovered`: what a checkpoint knows of it, if the
     connector and its view are what they were; `runtime`: the runtime_config, whose
-    `dev_tweaks.stage_rows` says how many rows of a snapshot are staged at a time. Raises UserError
-    for a configuration that cannot work."""
+    `dev_tweaks.stage_rows` says how many rows of a snapshot are staged at a time. Raises UserError,
+    naming the endpoint, for a configuration that cannot work."""
     config = dict(plan.config)
+    with _naming(plan.endpoint):
+        make_sink, settings = _make_sink(program, plan, config, pipeline_id)
+    return OutputEndpoint(
+        name=plan.endpoint,
+        relation=plan.relation,
+        connector=plan.name,
+        schema=_view(program, plan).schema,
+        config=config,
+        owner=pipeline_id,
+        settings=settings,
+        make_sink=make_sink,
+        resets=resets,
+        take_cut=take_cut,
+        on_progress=on_progress,
+        recovered=recovered,
+        await_durable=await_durable,
+        await_replayed=await_replayed,
+        stage_rows=stage_rows(runtime),
+    )
+
+
+@contextmanager
+def _naming(endpoint: str) -> Iterator[None]:
+    """Options are checked where nobody knows whose they are; a program has many connectors."""
+    try:
+        yield
+    except UserError as e:
+        if f"'{endpoint}'" in e.message:
+            raise
+        message = f"connector '{endpoint}': {e.message}"
+        raise UserError(message, code=e.code, details=e.details) from e
+
+
+def _view(program: ProgramPlan, plan: ConnectorPlan) -> ViewPlan:
+    return next(v for v in program.views if v.name == plan.relation)
+
+
+def _make_sink(
+    program: ProgramPlan, plan: ConnectorPlan, config: Mapping[str, Any], pipeline_id: str
+) -> tuple[Callable[[], Sink], OutputSettings]:
+    """What makes the connector's sink, and its generic attributes. Raises UserError."""
     transport = _resolved(config.get("transport") or {})
     kind = OUTPUTS.get(transport.get("name", ""))
     if kind is None:
@@ -160,7 +213,7 @@ def make_output(
             f"supported: use one of {', '.join(sorted(OUTPUTS))}",
             code="ConfigError.UnknownOutputTransport",
         )
-    view = next(v for v in program.views if v.name == plan.relation)
+    view = _view(program, plan)
     settings = output_settings(plan.endpoint, config)
     if settings.snapshot and view.kind != "materialized":
         raise UserError(
@@ -178,23 +231,7 @@ def make_output(
         key=_index_key(program, plan, config),
     )
     kind(context)  # a config that cannot work is refused here, before anything runs
-    return OutputEndpoint(
-        name=plan.endpoint,
-        relation=plan.relation,
-        connector=plan.name,
-        schema=view.schema,
-        config=config,
-        owner=pipeline_id,
-        settings=settings,
-        make_sink=lambda: kind(context),
-        resets=resets,
-        take_cut=take_cut,
-        on_progress=on_progress,
-        recovered=recovered,
-        await_durable=await_durable,
-        await_replayed=await_replayed,
-        stage_rows=stage_rows(runtime),
-    )
+    return partial(kind, context), settings
 
 
 def _index_key(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +13,13 @@ from penstock.data.build import batch_from_rows
 from penstock.data.types import BIGINT, schema
 from penstock.errors import UserError
 from penstock.io.contracts import InputConnector, InputContext, Intake, Parsed, ParseError
-from penstock.pipeline.connectors import output_settings
+from penstock.pipeline.connectors import make_input, make_output, output_settings
 from penstock.pipeline.inputs import InputEndpoint
 from penstock.pipeline.metrics import put_input
 from penstock.pipeline.start_order import start_order
 from penstock.pipeline.statistics import input_status
 from penstock.plan.nodes import ConnectorPlan
+from penstock.sql.program import compile_program
 from penstock.wire.prometheus import Exposition
 from tests.unit.pipeline.test_delivery import wait_until
 
@@ -216,3 +217,44 @@ def test_attributes_of_an_output_that_mean_nothing_are_refused(
         output_settings("v.c", config)
     assert e.value.code == f"ConfigError.{code}"
     assert next(iter(config)) in str(e.value) or config["mode"] in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("transport", "format", "says"),
+    [
+        ({"name": "sqlite_output", "config": {"path": "x"}}, None, "'table' is required"),
+        (
+            {"name": "null_output", "config": {"path": "${env:PENSTOCK_NO_SUCH_NAME}"}},
+            None,
+            "PENSTOCK_NO_SUCH_NAME is not set",
+        ),
+        (
+            {"name": "file_output", "config": {"path": "x"}},
+            {"name": "json", "config": {"update_format": "odd"}},
+            "odd",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_output_says_whose_it_is(
+    transport: dict[str, Any], format: dict[str, Any] | None, says: str
+) -> None:
+    program = compile_program("CREATE TABLE t (a INT); CREATE VIEW v AS SELECT a FROM t;")
+    plan = ConnectorPlan("v", "c", {"transport": transport, "format": format})
+    with pytest.raises(UserError, match=says) as e:
+        make_output(
+            program, plan, pipeline_id="p", resets=cast(Any, None), take_cut=cast(Any, None),
+            on_progress=lambda: None, recovered=None, await_durable=cast(Any, None),
+            await_replayed=cast(Any, None), runtime={},
+        )  # fmt: skip
+    assert e.value.message.startswith("connector 'v.c': ")
+    assert e.value.message.count("v.c") == 1
+    assert e.value.code.startswith("ConfigError.")
+
+
+def test_what_is_wrong_with_an_input_says_whose_it_is() -> None:
+    program = compile_program("CREATE TABLE t (a INT); CREATE VIEW v AS SELECT a FROM t;")
+    transport = {"name": "datagen", "config": {"plan": [{"fields": {"zz": {}}}]}}
+    plan = ConnectorPlan("t", "c", {"transport": transport})
+    with pytest.raises(UserError, match=r"^connector 't\.c': datagen plan 0.*'zz'") as e:
+        make_input(program, plan, is_running=lambda: True, wake=lambda: None)
+    assert e.value.details == {"option": "fields", "value": {"zz": {}}}
