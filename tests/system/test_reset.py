@@ -287,8 +287,11 @@ def test_a_reset_token_is_answered_after_a_restart_of_the_pipeline(
     p.start()
 
     assert p.get("/reset_status", params={"token": token}).json()["status"] == "complete"
-    unknown = p.get("/reset_status", params={"token": "nobody-knows"})
-    assert unknown.status_code == 410
+    unknown = p.get("/reset_status", params={"token": "0" * 32})
+    assert (unknown.status_code, unknown.json()["error_code"]) == (410, "PipelineRestarted")
+    for garbage in ("nobody-knows", "", token[:-1], token + "0"):
+        never = p.get("/reset_status", params={"token": garbage})
+        assert (never.status_code, never.json()["error_code"]) == (400, "InvalidParam"), garbage
     p.stop()
 
 

@@ -182,7 +182,7 @@ def _watch(server: Server, path: str, tokens: dict[str, str]) -> None:
 
 def _line(name: str, status: dict[str, Any], has_bars: bool) -> str:
     """What is to be said once: why a reset waits, and without bars each phase."""
-    why = status["error"] if status["waiting_for"] else None
+    why = status["last_error"] if status["waiting_for"] else None
     phase = "" if has_bars and not why else f"{name} {_phase(status)}"
     return f"{phase}: {why}" if why else phase
 

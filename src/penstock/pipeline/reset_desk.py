@@ -225,7 +225,13 @@ class ResetDesk:
         }
 
     def status(self, token: str) -> dict[str, Any]:
-        """What became of a reset; truthful after a restart too."""
+        """What became of a reset; truthful after a restart too. Raises UserError for what was
+        never a token, Gone for one that this storage does not know."""
+        if not self._resets.could_give(token):
+            raise UserError(
+                f"'{token}' is not a reset token: give the \"token\" that the reset answered",
+                details={"parameter": "token"},
+            )
         record = self._resets.find(token)
         if record is None:
             raise Gone(

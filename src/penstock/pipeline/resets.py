@@ -21,6 +21,7 @@ Not here: what a reset does (`pipeline.delivery`).
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -48,6 +49,7 @@ ADDED = {
     "attempt": "INTEGER NOT NULL DEFAULT 0",
     "bytes": "INTEGER NOT NULL DEFAULT 0",
 }
+_TOKEN = re.compile("[0-9a-f]{32}")
 #: names of subscriptions, `<relation>.api-<uuid>`, as SQLite's GLOB has it
 SUBSCRIPTIONS = "*.api-????????-????-????-????-????????????"
 INDEX = "CREATE UNIQUE INDEX IF NOT EXISTS reset_by_id ON reset (endpoint, reset_id)"
@@ -122,7 +124,7 @@ class ResetLog:
                 "UPDATE reset SET state = 'superseded' WHERE endpoint = ? AND state = 'accepted'",
                 [endpoint],
             )
-            token = uuid.uuid4().hex
+            token = uuid.uuid4().hex  # see _TOKEN
             db.execute(
                 "INSERT INTO reset (token, endpoint, generation, state, reason, accepted_at, mode, "
                 "reset_id) VALUES (?, ?, ?, 'accepted', ?, ?, ?, ?)",
@@ -187,6 +189,11 @@ class ResetLog:
                 with _transaction(self._db) as db:
                     db.execute(f"DELETE FROM generation {of_it}", [endpoint])
                     db.execute(f"DELETE FROM reset {of_it} AND reason <> 'request'", [endpoint])
+
+    @staticmethod
+    def could_give(token: str) -> bool:
+        """Whether a token looks as `accept` makes them; what does not was never one."""
+        return _TOKEN.fullmatch(token) is not None
 
     def find(self, token: str) -> ResetRecord | None:
         return self._find("token = ?", token)

@@ -6,8 +6,8 @@ import pytest
 
 from penstock.cli.reset import _line
 
-STAGING = {"phase": "staging", "waiting_for": None, "error": None}
-DOWN = {"phase": "waiting", "waiting_for": "sink", "error": "connection refused"}
+STAGING = {"phase": "staging", "waiting_for": None, "last_error": None}
+DOWN = {"phase": "waiting", "waiting_for": "sink", "last_error": "connection refused"}
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ DOWN = {"phase": "waiting", "waiting_for": "sink", "error": "connection refused"
         (STAGING, False, "m.db staging"),
         (DOWN, True, "m.db waiting for sink: connection refused"),
         (DOWN, False, "m.db waiting for sink: connection refused"),
-        ({**DOWN, "error": None}, False, "m.db waiting for sink"),
-        ({**STAGING, "error": "an earlier attempt failed"}, True, ""),
+        ({**DOWN, "last_error": None}, False, "m.db waiting for sink"),
+        ({**STAGING, "last_error": "an earlier attempt failed"}, True, ""),
     ],
 )
 def test_why_a_reset_waits_is_said_and_without_a_terminal_each_phase(

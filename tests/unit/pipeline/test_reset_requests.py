@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from penstock.cli.reset import _line
 from penstock.data.batch import DELETE
 from penstock.errors import Conflict, TransientError, UserError
 from penstock.io.contracts import Sink
@@ -34,6 +35,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     b.close()
 
 
+def desk_of(bench: Bench) -> ResetDesk:
+    return ResetDesk(
+        loop=bench.loop,
+        resets=bench.resets,
+        find=partial(find_output, bench.loop),
+        readable=frozenset({"t"}),
+    )
+
+
 def state_of(bench: Bench, token: str) -> str:
     record = bench.resets.find(token)
     assert record is not None
@@ -51,6 +61,18 @@ class Counting(MemorySink):
 
     def transmitted_bytes(self) -> int:
         return 1000
+
+
+def test_who_watches_a_reset_of_a_target_that_is_down_is_told_why_it_waits(bench: Bench) -> None:
+    out = bench.output()
+    bench.settle(out)
+    bench.target.is_down = True
+    desk = desk_of(bench)
+    token = desk.reset("t", "out0", {})["token"]
+    wait_until(lambda: desk.status(token)["last_error"] is not None)
+    assert _line(out.name, desk.status(token), False) == (
+        f"{out.name} waiting for sink: {desk.status(token)['last_error']}"
+    )
 
 
 def test_a_reset_that_has_not_begun_has_sent_nothing(bench: Bench) -> None:
@@ -229,12 +251,7 @@ def test_a_group_reset_that_fails_half_way_keeps_nobody_waiting(bench: Bench) ->
     outs = [bench.output(t) for t in targets]
     for o in outs:
         bench.settle(o)
-    desk = ResetDesk(
-        loop=bench.loop,
-        resets=bench.resets,
-        find=partial(find_output, bench.loop),
-        readable=frozenset({"t"}),
-    )
+    desk = desk_of(bench)
     failpoints.arm(f"reset.requested({outs[1].name})=error")
     try:
         with pytest.raises(TransientError):
