@@ -4,6 +4,7 @@ compiling.
     {"transport": {"name": "file_input", "config": {"pth": "x", "follow": "maybe"}}}
         warning: transport of connector c of table t: unknown key 'pth'; did you mean path?
         warning: transport of connector c of table t: 'follow' must be true or false, not a string
+        error:   transport of connector c of table t: file_input needs 'path'
 
 Transports that hand their keys on (librdkafka's options, object stores' keys) take any, and the
 ones of their own are looked at. What a key may be is told by the connector when it starts, which
@@ -15,6 +16,7 @@ keys of our own.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -99,6 +101,7 @@ OPEN_TRANSPORTS: Mapping[str, Mapping[str, Shape]] = {
         "resume_earliest_if_data_expires": _flag, "synchronize_partitions": _flag,
         "include_headers": _flag, "include_topic": _flag, "include_partition": _flag,
         "include_offset": _flag, "include_timestamp": _flag, "header_filter": _object,
+        "start_from": _any, "topics": _array,
     },
     "kafka_output": {
         "topic": _text, "bootstrap.servers": _text, "headers": _array,
@@ -110,6 +113,18 @@ OPEN_TRANSPORTS: Mapping[str, Mapping[str, Shape]] = {
         "enable_expired_log_cleanup": _flag,
     },
 }  # fmt: skip
+#: the keys of a transport without which it is none
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "file_input": ("path",), "url_input": ("path",), "file_output": ("path",),
+    "postgres_output": ("uri", "table"), "kafka_output": ("topic",),
+    "delta_table_output": ("uri",), "redis_output": ("connection_string",),
+    "sqlite_output": ("path", "table"), "duckdb_output": ("path", "table"),
+}  # fmt: skip
+#: what `mode` of a transport may be
+TRANSPORT_MODES: Mapping[str, tuple[str, ...]] = {
+    "delta_table_output": ("append", "truncate", "error_if_exists", "materialized"),
+    "postgres_output": ("materialized", "cdc"),
+}
 PARSERS: Mapping[str, Mapping[str, Shape]] = {
     "json": {"update_format": _text, "json_flavor": _text, "array": _flag, "lines": _text},
     "csv": {
@@ -171,6 +186,37 @@ def odd_keys(entry: Mapping[str, Any], label: str, is_input: bool) -> Iterator[s
             elif own and is_ill_typed(own.get(key, _any), value):
                 wanted = _MUST_BE[own[key]]
                 yield f"{part} of {label}: {key!r} must be {wanted}, not {json_type(value)}"
+
+
+def unreadable(name: str, config: Mapping[str, Any], label: str) -> Iterator[str]:
+    """Why `config` is none of the transport `name`, a sentence each."""
+    for key in REQUIRED.get(name, ()):
+        if config.get(key) is None:
+            yield f"transport of {label}: {name} needs {key!r}"
+    modes, mode = TRANSPORT_MODES.get(name, ()), config.get("mode")
+    is_secret = isinstance(mode, str) and _SECRET.fullmatch(mode) is not None
+    if modes and mode is not None and mode not in modes and not is_secret:
+        yield f"transport of {label}: 'mode' is one of {', '.join(modes)}, not {mode!r}"
+
+
+def as_published(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` of the transport `name` as the published document has it, which clients made from it
+    insist on: numbers and booleans as such also where they came as text, and as text what is handed
+    on."""
+    own = TRANSPORTS.get(name) or OPEN_TRANSPORTS.get(name, {})
+    is_open = name in OPEN_TRANSPORTS
+    shown: dict[str, Any] = {}
+    for key, value in config.items():
+        if value is None and is_open:
+            continue
+        shape = own.get(key)
+        if shape is None and is_open:
+            shown[key] = value if isinstance(value, str) else json.dumps(value)
+        elif isinstance(value, str) and shape in (_flag, _integer, _number) and shape(value):
+            shown[key] = json.loads(value.strip().lower())
+        else:
+            shown[key] = value
+    return shown
 
 
 def not_supported(name: str, label: str, is_input: bool) -> str | None:

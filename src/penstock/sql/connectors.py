@@ -4,8 +4,9 @@
                       "format": {"name": "csv"}}]'          → ConnectorPlan per entry
 
 Checked here (contract section 7.1): the shape, names, direction, generic attributes and their
-types; unknown and ill-typed keys of a `config` are warned of (`connector_keys`). What a transport
-or a format thinks of its own `config` is checked where it is built.
+types; that a transport has what it needs; unknown and ill-typed keys of a `config` are warned of
+(`connector_keys`). What else a transport or a format thinks of its own `config` is checked where it
+is built.
 Every problem of the array is reported, not only the first.
 
 Not here: building connectors (`penstock.io`), filling in defaults (`info`).
@@ -21,7 +22,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from penstock.plan.nodes import ConnectorPlan
-from penstock.sql.connector_keys import json_type, not_supported, odd_keys
+from penstock.sql.connector_keys import json_type, not_supported, odd_keys, unreadable
 
 INPUT_TRANSPORTS: tuple[str, ...] = (
     "file_input", "nats_input", "kafka_input", "pub_sub_input", "url_input", "s3_input",
@@ -165,6 +166,10 @@ def _transport(entry: Mapping[str, Any], label: str, owner: Owner) -> Iterator[P
     if name in right:
         if missing := not_supported(name, label, owner.is_table):
             yield Problem(missing, INVALID, warning=True)
+        config = transport.get("config") or {}
+        if isinstance(config, dict):
+            for wrong_config in unreadable(name, config, label):
+                yield Problem(wrong_config, GENERATION)
         return
     if name in wrong:
         direction, other = ("input", "output") if owner.is_table else ("output", "input")

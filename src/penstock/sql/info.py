@@ -17,6 +17,7 @@ from typing import Any
 
 from penstock.data.types import Schema, json_type
 from penstock.plan.nodes import CLOCK, ConnectorPlan, Lateness, ProgramPlan, TablePlan, ViewPlan
+from penstock.sql.connector_keys import as_published
 from penstock.sql.unused import used_columns
 
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
@@ -142,6 +143,8 @@ def _filled(connector: ConnectorPlan, defaults: dict[str, Any]) -> dict[str, Any
     for part in ("transport", "format"):
         value = given.pop(part, None)
         config[part] = None if value is None else {**value, "config": value.get("config") or {}}
+    transport = config["transport"]
+    transport["config"] = as_published(transport["name"], transport["config"])
     for key, default in defaults.items():
         value = given.pop(key, None)
         config[key] = default if value is None else value

@@ -22,7 +22,9 @@ from penstock.sql.connector_keys import (
     ENCODERS,
     OPEN_TRANSPORTS,
     PARSERS,
+    REQUIRED,
     SUPPORTED,
+    TRANSPORT_MODES,
     TRANSPORTS,
     Shape,
     is_ill_typed,
@@ -258,6 +260,24 @@ def test_the_compiler_warns_of_no_key_that_a_connector_takes(name: str) -> None:
     except UserError as e:
         taken = e.message.partition("; known are ")[2]
         assert known is None or set(taken.split(", ") if taken else ()) <= set(known)
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_the_compiler_refuses_no_transport_that_could_be_without_a_key(name: str) -> None:
+    ours = sink(name, {"path": "x", "table": "t"})
+    make = TABLE[name][1] if name in TABLE else ours
+    for key in REQUIRED[name]:
+        with pytest.raises(UserError, match=key):
+            make({key: None})
+
+
+@pytest.mark.parametrize("name", sorted(TRANSPORT_MODES))
+def test_the_compiler_refuses_no_mode_that_a_connector_takes(name: str) -> None:
+    _, make, _ = TABLE[name]
+    with pytest.raises(UserError, match="mode") as refusal:
+        make({"mode": "odd"})
+    for mode in TRANSPORT_MODES[name]:
+        assert mode in refusal.value.message
 
 
 #: how `Options` complains of a type

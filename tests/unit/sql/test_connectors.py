@@ -10,6 +10,7 @@ import pytest
 from penstock.sql.connectors import Owner, parse_connectors
 from penstock.sql.info import program_info
 from penstock.sql.program import compile_program
+from tests.openapi import check_component
 
 VIEW, TABLE = Owner("v", is_table=False), Owner("t", is_table=True)
 FILE_OUT = {"name": "file_output", "config": {"path": "out.csv"}}
@@ -52,6 +53,26 @@ def test_an_unnamed_connector_is_numbered_by_its_position_with_a_warning() -> No
         ([{"name": "a", "transport": FILE_IN, "format": CSV}], "an input transport"),
         ([{"name": "a", "transport": {"name": "file_outptu"}}], "did you mean file_output?"),
         ([{"name": "a", "transport": FILE_OUT}], 'needs a "format"'),
+        (
+            [{"name": "a", "transport": {"name": "postgres_output", "config": {"uri": "u"}}}],
+            "transport of connector a of view v: postgres_output needs 'table'",
+        ),
+        (
+            [{"name": "a", "transport": {"name": "file_output"}, "format": CSV}],
+            "transport of connector a of view v: file_output needs 'path'",
+        ),
+        (
+            [
+                {
+                    "name": "a",
+                    "transport": {
+                        "name": "delta_table_output",
+                        "config": {"uri": "u", "mode": "overwrite"},
+                    },
+                }
+            ],
+            "'mode' is one of append, truncate, error_if_exists, materialized, not 'overwrite'",
+        ),
         ([{"name": "a", "transport": FILE_OUT, "format": {"name": "xml"}}], "format 'xml'"),
         (
             [{"name": "a", "transport": FILE_OUT | {"config": []}, "format": CSV}],
@@ -202,6 +223,58 @@ def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any
 
     assert info["output_connectors"] == {}
     assert info["own_output_connectors"]["m.s"]["transport"] == transport
+
+
+@pytest.mark.parametrize(
+    ("transport", "shown"),
+    [
+        (
+            {"name": "kafka_output", "config": {
+                "topic": "t", "bootstrap.servers": "b", "partitions": 2, "enable.idempotence": True,
+                "topic_config": {"retention.ms": -1}, "initialization_timeout_secs": "5",
+                "headers": [{"key": "k", "value": "v"}], "sasl.password": None}},
+            {"topic": "t", "bootstrap.servers": "b", "partitions": "2",
+             "enable.idempotence": "true", "topic_config": '{"retention.ms": -1}',
+             "initialization_timeout_secs": 5, "headers": [{"key": "k", "value": "v"}]},
+        ),
+        (
+            {"name": "delta_table_output", "config": {
+                "uri": "u", "threads": "2", "aws_allow_http": True}},
+            {"uri": "u", "threads": 2, "aws_allow_http": "true"},
+        ),
+        (
+            {"name": "postgres_output", "config": {
+                "uri": "u", "table": "t", "verify_hostname": "FALSE"}},
+            {"uri": "u", "table": "t", "verify_hostname": False},
+        ),
+    ],
+)  # fmt: skip
+def test_an_output_is_shown_as_strict_clients_take_it(transport: Any, shown: Any) -> None:
+    connectors = json.dumps(
+        [{"name": "s", "transport": transport, "format": {"name": "json", "config": {}}}]
+    )
+    program = f"CREATE MATERIALIZED VIEW m WITH ('connectors' = '{connectors}') AS SELECT 1 AS a;"
+    info = program_info(compile_program(program))
+
+    assert info["output_connectors"]["m.s"]["transport"]["config"] == shown
+    check_component("ConnectorConfig", info["output_connectors"]["m.s"])
+
+
+def test_an_input_is_shown_as_strict_clients_take_it() -> None:
+    kafka = {"topic": "t", "bootstrap.servers": "b", "start_from": {"offsets": [1]},
+             "partitions": [0], "fetch.wait.max.ms": 5, "poller_threads": "3",
+             "resume_earliest_if_data_expires": False}  # fmt: skip
+    connectors = json.dumps(
+        [{"name": "s", "transport": {"name": "kafka_input", "config": kafka},
+          "format": {"name": "json"}}]
+    )  # fmt: skip
+    info = program_info(
+        compile_program(f"CREATE TABLE t (a INT) WITH ('connectors' = '{connectors}');")
+    )
+    shown = info["input_connectors"]["t.s"]
+
+    assert shown["transport"]["config"] == kafka | {"fetch.wait.max.ms": "5", "poller_threads": 3}
+    check_component("ConnectorConfig", shown)
 
 
 @pytest.mark.parametrize(
