@@ -206,6 +206,26 @@ def test_a_table_of_somebody_else_keeps_its_definition_and_repairs_swapped_value
     assert target.run("SELECT sql, comment FROM duckdb_tables() WHERE table_name = 't'") == before
 
 
+@pytest.mark.parametrize("key", ["k", "v"])
+def test_values_that_the_database_takes_for_equal_are_put_right_too(
+    tmp_path: Path, key: str
+) -> None:
+    target = Plain(tmp_path)
+    target.run(
+        "CREATE TABLE t (k INTEGER, v TEXT COLLATE NOCASE, n DECIMAL(10, 2), d DATE, b BOOL, "
+        f"x DOUBLE, UNIQUE ({key}))"
+    )
+    sink = target.sink(key=(target.context().schema.names.index(key),))
+    view = rows(0, v="a") + rows(2, v="b")
+    reset(sink, view, 1)
+    target.run("UPDATE t SET v = 'A', x = -x WHERE k = 0")
+    reset(sink, view, 2)
+
+    assert target.look() == view
+    assert target.run("SELECT x::TEXT FROM t ORDER BY k") == [("0.0",), ("0.5",)]
+    sink.close()
+
+
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     target = DuckDbTarget(tmp_path)
     sink = target.sink()

@@ -113,6 +113,46 @@ def test_a_key_that_comes_twice_is_refused_whatever_the_target_had(
     sink.close()
 
 
+@pytest.mark.parametrize("index", ["k", None])
+def test_values_that_the_database_takes_for_equal_are_put_right_too(
+    target: PlainTarget, index: str | None
+) -> None:
+    key = "" if index is None else "UNIQUE NOT NULL"
+    target.run(f"CREATE TABLE app.t (k numeric {key}, v text, n numeric, d date, b bool, x float8)")
+    sink = target.sink(key=() if index is None else (0,))
+    reset(sink, rows(0, 4, 8), 1)
+    found = "SELECT k::text, n::text, x::text FROM app.t ORDER BY k"
+    right = target.run(found)
+    target.run("UPDATE app.t SET n = n + 0.000, x = -x, k = k + 0.0 WHERE k < 8")
+    assert target.run(found) != right
+    reset(sink, rows(0, 4, 8), 2)
+
+    assert target.run(found) == right
+    sink.close()
+
+
+@pytest.mark.parametrize("column", ["k", "n"])
+@pytest.mark.parametrize("index", ["k", None])
+def test_a_column_that_is_altered_while_a_snapshot_is_staged_has_it_staged_anew(
+    target: PlainTarget, column: str, index: str | None
+) -> None:
+    sink = target.sink(key=() if index is None else (0,))
+    reset(sink, rows(1, 2, 3), 1)
+    sink.begin(2, "token-2", 5)
+    sink.stage(2, 0, batch((rows(2, 3, 4), 1)))
+    target.run(f"ALTER TABLE app.t ALTER COLUMN {column} TYPE text")
+    with pytest.raises(StagingLost, match=f"column '{column}' is text now"):
+        sink.publish(2, marker(2, 5, 3))
+    kept = target.run("SELECT k::int FROM app.t ORDER BY k")
+    reset(sink, rows(2, 3, 4), 2, step=5)
+
+    assert kept == [(1,), (2,), (3,)]
+    assert target.run("SELECT k::int FROM app.t ORDER BY k") == [(2,), (3,), (4,)]
+    sink.apply(batch((rows(2), -1), (rows(5), 1)), marker(2, 6, 3))
+    assert target.run("SELECT k::int FROM app.t ORDER BY k") == [(3,), (4,), (5,)]
+    sink.close()
+
+
 def test_rows_of_others_whose_key_is_null_go_with_a_reset(target: PlainTarget) -> None:
     target.run(MADE.replace(" NOT NULL", ""))
     target.run("INSERT INTO app.t (k, v) VALUES (NULL, 'x'), (NULL, 'y'), (3, 'a')")

@@ -231,6 +231,31 @@ def test_a_reset_repairs_values_swapped_under_a_unique_constraint_of_the_target(
     sink.close()
 
 
+MADE = """CREATE TABLE "my table"
+(k INTEGER, v TEXT COLLATE NOCASE{}, n TEXT, d TEXT, b INTEGER, x REAL)"""
+
+
+@pytest.mark.parametrize("is_diff", [False, True])
+@pytest.mark.parametrize("is_keyed", [False, True])
+def test_texts_that_a_collation_takes_for_equal_are_put_right_too(
+    tmp_path: Path, is_keyed: bool, is_diff: bool
+) -> None:
+    target = SqliteTarget(tmp_path)
+    run(target.path, MADE.format(" PRIMARY KEY" if is_keyed else ""))
+    sink = target.sink(key=(1,) if is_keyed else ())
+    view = rows(2, v="b") + rows(3, v="c") + rows(*([1] if is_keyed else [1, 1, 1]), v="a")
+    reset(sink, view, 1)
+    last = """(SELECT max(rowid) FROM "my table" WHERE k = 1)"""
+    run(target.path, f"""UPDATE "my table" SET v = 'A' WHERE rowid = {last}""")
+    assert target.look() != view
+    (sink.begin_diff if is_diff else sink.begin)(2, "token-2", 2)
+    sink.stage(2, 0, batch((view, 1)))
+    sink.publish(2, marker(2, 2, view.total()))
+
+    assert target.look() == view
+    sink.close()
+
+
 @pytest.mark.parametrize("kind", [SqliteTarget, KeyedSqliteTarget])
 def test_mode_diff_writes_only_the_rows_that_differ(
     tmp_path: Path, kind: type[SqliteTarget]

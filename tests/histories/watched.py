@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import deltalake.exceptions
+import psycopg
 
 from tests.contract.target import Rows
 from tests.histories.places import KINDS, Place
@@ -65,7 +66,7 @@ class Watched:
                 try:
                     (self.target.remove if is_removed else self.target.damage)()
                     break
-                except deltalake.exceptions.CommitFailedError:
+                except (deltalake.exceptions.CommitFailedError, psycopg.errors.DeadlockDetected):
                     continue  # the writer was quicker
                 except deltalake.exceptions.DeltaError:
                     if not self.is_damaged:

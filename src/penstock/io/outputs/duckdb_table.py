@@ -239,8 +239,7 @@ class DuckDbTable:
         has_rows = bool(run(db, f"SELECT 1 FROM {self.target} LIMIT 1"))
         if has_rows and self.key_names:
             same = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
-            others = [quoted(n) for n in self._names if n not in self.key_names]
-            equal = " AND ".join([same] + [f"s.{n} IS NOT DISTINCT FROM t.{n}" for n in others])
+            equal = " AND ".join([same, *(_is_same(quoted(n), types[n]) for n in self._names)])
             # rows that differ go first, so that values which moved between rows cannot collide in
             # a UNIQUE constraint of the target's own
             gone = f"NOT EXISTS (SELECT 1 FROM {staged} WHERE {equal})"
@@ -359,6 +358,16 @@ class DuckDbTable:
             db,
             f'CREATE TABLE IF NOT EXISTS {self._markers} ("table" VARCHAR PRIMARY KEY, {columns})',
         )
+
+
+def _is_same(name: str, type: str) -> str:
+    """Whether `s` and `t` have the same value in the column: some are equal that are not, as -0 and
+    0, a month and 30 days, and 'a' and 'A' under a collation of the target's."""
+    equal = f"s.{name} IS NOT DISTINCT FROM t.{name}"
+    if type in ("FLOAT", "DOUBLE"):
+        return f"{equal} AND signbit(s.{name}) IS NOT DISTINCT FROM signbit(t.{name})"
+    form = {"VARCHAR": "encode({})", "INTERVAL": "CAST({} AS VARCHAR)"}.get(type, "{}")
+    return f"{form.format(f's.{name}')} IS NOT DISTINCT FROM {form.format(f't.{name}')}"
 
 
 def _as_table(rows: Batch) -> pa.Table:

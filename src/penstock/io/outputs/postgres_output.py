@@ -213,6 +213,7 @@ class PostgresSink(Sink):
                 raise StagingLost(f"the stage of generation {generation} is gone: begin again")
             check_complete(generation, staged, marker)
             self._table.create(db)
+            self._rows.check_stage(db, generation)
             self._rows.replace(db, generation)
             self._rows.drop_stage(db, generation)
             self._table.write_marker(db, marker)

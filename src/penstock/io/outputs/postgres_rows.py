@@ -19,7 +19,7 @@ Not here: logs of changes (`postgres_log`), transactions (`postgres_output`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from penstock.data.batch import Batch
 from penstock.data.gather import slice_batch, take
 from penstock.data.types import Schema
-from penstock.io.contracts import SinkRejected
+from penstock.io.contracts import SinkRejected, StagingLost
 from penstock.io.formats.joined import in_one, join
 from penstock.io.outputs.changes import check_keys, copies, keyed_changes
 from penstock.io.outputs.column_text import column_text, text_column
@@ -48,6 +48,18 @@ _ESCAPES = ((b"\\", b"\\\\"), (b"\t", b"\\t"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 _WEIGHT = "__penstock_weight"
 #: of what differs: the row is not staged; where it is in the target
 _IS_GONE, _TABLE, _PLACE = "__penstock_is_gone", "__penstock_table", "__penstock_place"
+#: and: the key is equal, but is not the same
+_IS_RESPELT = "__penstock_is_respelt"
+#: typnames of which equal values are the same, under a collation of bytes; and what gives the
+#: bytes of some others
+_EXACT = frozenset(
+    ("int2", "int4", "int8", "bool", "date", "time", "timestamp", "timestamptz", "uuid", "bytea")
+)
+_TEXTS = ("text", "varchar")
+_BYTES_OF = {
+    "float4": "float4send", "float8": "float8send", "numeric": "numeric_send",
+    "interval": "interval_send",
+}  # fmt: skip
 Columns = Mapping[str, TargetColumn]
 
 
@@ -89,6 +101,19 @@ class PostgresRows(ABC):
         if one(db, "SELECT to_regclass(%s) IS NULL", stage):
             return None
         return int(one(db, f"SELECT count(*) FROM {stage}"))
+
+    def check_stage(self, db: Connection, generation: int) -> None:
+        """Raise StagingLost if the target, which exists, has not the types any more that it was
+        staged for. They stay as they are until the transaction ends."""
+        db.execute(f"LOCK TABLE {self.table.target} IN ROW EXCLUSIVE MODE")
+        columns = self.table.columns(db) or {}
+        stage = one(db, "SELECT to_regclass(%s)::oid", self.stage_name(generation))
+        for name, staged in self.table.columns_of(db, stage).items():
+            if columns[name].type != staged.type:
+                raise StagingLost(
+                    f"column '{name}' is {columns[name].type} now and was {staged.type}: the "
+                    "snapshot begins anew"
+                )
 
     def drop_stage(self, db: Connection, generation: int) -> None:
         db.execute(f"DROP TABLE IF EXISTS {self.stage_name(generation)}")
@@ -153,23 +178,31 @@ class KeyedRows(MirroredRows):
         super().__init__(table, schema, key)
         self._on_keys = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
         self._others = [n for n in self.names if n not in self.key_names]
-        updates = ", ".join(f"{quoted(n)} = EXCLUDED.{quoted(n)}" for n in self._others)
-        action = f"UPDATE SET {updates}" if updates else "NOTHING"
+
+    def _on_conflict(self, names: Sequence[str]) -> str:
+        """Overwrite these columns of the row that has the key."""
+        updates = ", ".join(f"{quoted(n)} = EXCLUDED.{quoted(n)}" for n in names)
         keys = ", ".join(map(quoted, self.key_names))
-        self._on_conflict = f"ON CONFLICT ({keys}) DO {action}"
+        return f"ON CONFLICT ({keys}) DO {f'UPDATE SET {updates}' if updates else 'NOTHING'}"
 
     def _mend(self, db: Connection, generation: int) -> None:
         stage, target = self.stage_name(generation), self.table.target
         differing = quoted(f"__penstock_diff_g{generation}")
         db.execute(f"ANALYZE {stage} ({', '.join(map(quoted, self.key_names))})")
-        changed = [f"s.{quoted(n)} IS DISTINCT FROM t.{quoted(n)}" for n in self._others]
         here = [f"s.{quoted(n)}" for n in self.names]
+        columns = self.table.columns(db) or {}
+        differ = {
+            n: f"{same(columns[n], 's')} IS DISTINCT FROM {same(columns[n], 't')}"
+            for n in self.names
+        }
+        respelt = " OR ".join(differ[k] for k in self.key_names)
         # by its place, as a column of a unique constraint may be NULL in a row that is no one's
         db.execute(
             f"CREATE TEMP TABLE {differing} ON COMMIT DROP AS SELECT {', '.join(here)}, "
-            f"s.ctid IS NULL AS {_IS_GONE}, t.tableoid AS {_TABLE}, t.ctid AS {_PLACE} "
+            f"s.ctid IS NULL AS {_IS_GONE}, t.tableoid AS {_TABLE}, t.ctid AS {_PLACE}, "
+            f"s.ctid IS NOT NULL AND t.ctid IS NOT NULL AND ({respelt}) AS {_IS_RESPELT} "
             f"FROM {stage} s FULL JOIN {target} t ON {self._on_keys} "
-            f"WHERE {' OR '.join(['s.ctid IS NULL', 't.ctid IS NULL', *changed])}"
+            f"WHERE s.ctid IS NULL OR t.ctid IS NULL OR {' OR '.join(differ.values())}"
         )
         db.execute(f"ANALYZE {differing}")
         db.execute(
@@ -177,12 +210,13 @@ class KeyedRows(MirroredRows):
             f"(SELECT {_TABLE}, {_PLACE} FROM {differing} WHERE {_IS_GONE})"
         )
         come = f"SELECT {self.listed} FROM {differing} WHERE NOT {_IS_GONE} {self._in_order}"
+        # only where it must be: a key that is set locks out those who refer to the row
+        is_respelt = one(db, f"SELECT EXISTS (SELECT FROM {differing} WHERE {_IS_RESPELT})")
+        on_conflict = self._on_conflict(self.names if is_respelt else self._others)
         with self._repetitions(db, generation):
             self._write(
                 db,
-                lambda: db.execute(
-                    f"INSERT INTO {target} ({self.listed}) {come} {self._on_conflict}"
-                ),
+                lambda: db.execute(f"INSERT INTO {target} ({self.listed}) {come} {on_conflict}"),
                 [(f"({come}) AS s", ())],
             )
         # of two rows with one key the target may have had the one already
@@ -200,11 +234,13 @@ class KeyedRows(MirroredRows):
                 [column_text(c) for c in piece.columns],
             )
 
+        on_conflict = self._on_conflict(self._others)
+
         def upsert() -> None:
             for piece in pieces(upserts):
                 db.execute(
                     f"INSERT INTO {self.table.target} ({self.listed}) "
-                    f"SELECT * FROM {arrays(types, self.names)} {self._on_conflict}",
+                    f"SELECT * FROM {arrays(types, self.names)} {on_conflict}",
                     [column_text(c) for c in piece.columns],
                 )
 
@@ -269,19 +305,28 @@ class KeyedRows(MirroredRows):
 class CountedRows(MirroredRows):
     def _mend(self, db: Connection, generation: int) -> None:
         stage, difference = self.stage_name(generation), f"__penstock_diff_g{generation}"
+        columns = self.table.columns(db) or {}
+        odd = [columns[n] for n in self.names if self._is_odd(columns[n])]
+        grouped = ", ".join([self.listed, *(same(c, "u") for c in odd)])
         db.execute(
             f"CREATE TEMP TABLE {difference} ON COMMIT DROP AS "
             f"SELECT {self.listed}, sum({_WEIGHT})::bigint AS {_WEIGHT} FROM ("
             f"SELECT {self.listed}, 1 AS {_WEIGHT} FROM {stage} UNION ALL "
             f"SELECT {self.listed}, -1 FROM {self.table.target}) u "
-            f"GROUP BY {self.listed} HAVING sum({_WEIGHT}) <> 0"
+            f"GROUP BY {grouped} HAVING sum({_WEIGHT}) <> 0"
         )
         db.execute(f"ANALYZE {difference}")
-        self._delete(db, f"(SELECT * FROM {difference} WHERE {_WEIGHT} < 0) AS s", ())
+        gone = f"(SELECT * FROM {difference} WHERE {_WEIGHT} < 0) AS s"
+        self._delete(db, gone, (), odd)
         db.execute(
             f"INSERT INTO {self.table.target} ({self.listed}) SELECT {self.listed} "
             f"FROM {difference}, generate_series(1, {_WEIGHT})"
         )
+
+    @staticmethod
+    def _is_odd(column: TargetColumn) -> bool:
+        """Whether equal values need not be the same."""
+        return column.typname not in _TEXTS and same(column, "t") != f"t.{quoted(column.name)}"
 
     def apply(self, db: Connection, columns: Columns, rows: Batch, generation: int) -> None:
         types = {n: columns[n].base for n in self.names}
@@ -296,19 +341,28 @@ class CountedRows(MirroredRows):
                 [column_text(c) for c in piece.columns],
             )
 
-    def _delete(self, db: Connection, source: str, parameters: Any) -> None:
-        """Delete as many copies of each row of `source` as its weight, which is negative, says.
+    def _delete(
+        self,
+        db: Connection,
+        source: str,
+        parameters: Any,
+        odd: Sequence[TargetColumn] = (),
+    ) -> None:
+        """Delete as many copies of each row of `source` as its weight, which is negative, says;
+        `odd`: columns of which equal values need not be the same.
 
         Rows are found by a hash of the whole row, which the planner can join by, and compared."""
         columns = [quoted(n) for n in self.names]
         hashes = [f"hash_record(ROW({', '.join(f'{r}.{n}' for n in columns)}))" for r in "ts"]
-        same = " AND ".join(f"t.{n} IS NOT DISTINCT FROM s.{n}" for n in columns)
-        partition = ", ".join(f"t.{n}" for n in columns)
+        equal = " AND ".join(f"t.{n} IS NOT DISTINCT FROM s.{n}" for n in columns)
+        more = "".join(f" AND {same(c, 't')} IS NOT DISTINCT FROM {same(c, 's')}" for c in odd)
+        partition = ", ".join([*(f"t.{n}" for n in columns), *(same(c, "t") for c in odd)])
         db.execute(
             f"DELETE FROM {self.table.target} WHERE (tableoid, ctid) IN (SELECT o, c FROM ("
             f"SELECT t.tableoid AS o, t.ctid AS c, s.{_WEIGHT} AS w, "
             f"row_number() OVER (PARTITION BY {partition}) AS n "
-            f"FROM {self.table.target} t JOIN {source} ON {' = '.join(hashes)} AND {same}) x "
+            f"FROM {self.table.target} t JOIN {source} "
+            f"ON {' = '.join(hashes)} AND {equal}{more}) x "
             "WHERE n <= -w)",
             parameters,
         )
@@ -329,6 +383,19 @@ GROUP BY i.indexrelid, i.indexprs, i.indpred, i.indisunique, to_jsonb(i)
 _IS_REFERENCED = """
 SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = %s)
 """
+
+
+def same(column: TargetColumn, of: str) -> str:
+    """The column of relation `of`, or what is equal only where its values are the same: -0 and 0,
+    1.5 and 1.50, 'a' and 'A' of citext are equal and are not."""
+    value = f"{of}.{quoted(column.name)}"
+    if column.typname in _TEXTS:
+        return f'{value} COLLATE "C"'
+    if column.typname in _EXACT or (column.typname == "numeric" and column.typmod >= 0):
+        return value
+    if column.typname in _BYTES_OF:
+        return f"{_BYTES_OF[column.typname]}({value})"
+    return f'{value}::text COLLATE "C"'
 
 
 def arrays(types: Mapping[str, str], names: tuple[str, ...], more: str = "") -> str:

@@ -134,11 +134,16 @@ class PostgresTable:
             return None
         if one(db, "SELECT relkind::text FROM pg_class WHERE oid = %s", oid) not in ("r", "p"):
             raise self.unfit("is not a plain or partitioned table: name one, or an unused name")
-        found = {c.name: c for c in (TargetColumn(*r) for r in db.execute(_COLUMNS, (oid,)))}
+        found = self.columns_of(db, oid)
         self._check_columns(found)
         if not self._log:
             self._check_keys([set(k) for (k,) in db.execute(_UNIQUE_KEYS, {"oid": oid})])
         return found
+
+    @staticmethod
+    def columns_of(db: Connection, oid: int) -> dict[str, TargetColumn]:
+        """The columns of any table."""
+        return {c.name: c for c in (TargetColumn(*r) for r in db.execute(_COLUMNS, (oid,)))}
 
     def _check_keys(self, keys: list[set[str]]) -> None:
         if not self.key_names and any(k <= set(self.names) for k in keys):

@@ -175,10 +175,15 @@ class SqliteTable:
     @property
     def delete_copies(self) -> str:
         """Takes the columns of a row, then how many of its copies to delete."""
-        same = " AND ".join(f"{quoted(n)} IS ?" for n in self._names)
+        # twice: by an index, and whatever collation the target has
+        same = " AND ".join(
+            f"{quoted(n)} IS ?{i} AND {quoted(n)} IS ?{i} COLLATE BINARY"
+            for i, n in enumerate(self._names, 1)
+        )
         return (
             f"DELETE FROM {self.target} WHERE {self._rowid} IN "
-            f"(SELECT {self._rowid} FROM {self.target} WHERE {same} LIMIT ?)"
+            f"(SELECT {self._rowid} FROM {self.target} WHERE {same} "
+            f"LIMIT ?{len(self._names) + 1})"
         )
 
     def _on_conflict(self) -> str:
