@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import System
+from tests.unit.pipeline.test_delivery import wait_until
 
 FDA = shutil.which("fda")
 PROGRAM = """
@@ -96,3 +97,44 @@ def test_fda_compares_and_validates_programs(fda: Fda, tmp_path: Path) -> None:
     fda("stop", "compared")
     fda("clear", "compared")
     fda("delete", "compared")
+
+
+ANY = """
+CREATE TABLE t (id INT NOT NULL PRIMARY KEY, s VARCHAR) WITH ('connectors' = '[
+    {"name": "none", "transport": {"name": "empty_input"}},
+    {"name": "made", "transport": {"name": "datagen", "config": {"seed": 1, "plan": [{"limit": 1,
+        "fields": {"id": {"strategy": "uniform", "range": [0, 5]}, "s": {"values": ["a"]}}}]}}},
+    {"name": "url", "transport": {"name": "url_input", "config": {"path": "http://h/x",
+        "pause_timeout": "5"}}, "format": {"name": "csv", "config": {"headers": true}}},
+    {"name": "file", "transport": {"name": "file_input", "config": {"path": "x", "follow": "true"}},
+     "format": {"name": "parquet"}},
+    {"name": "log", "labels": ["l"], "transport": {"name": "kafka_input", "config": {"topic": "t",
+        "bootstrap.servers": "h:1", "start_from": {"timestamp": 5}, "partitions": [0],
+        "fetch.wait.max.ms": 5, "include_offset": true}}, "format": {"name": "json"}}]');
+CREATE MATERIALIZED VIEW v WITH ('connectors' = '[
+    {"name": "none", "transport": {"name": "null_output", "config": {}}},
+    {"name": "log", "transport": {"name": "kafka_output", "config": {"topic": "t", "partitions": 2,
+        "bootstrap.servers": "h:1", "replication_factor": 1, "topic_config": {"retention.ms": -1},
+        "headers": [{"key": "a", "value": "b"}], "enable.idempotence": true}},
+     "format": {"name": "csv", "config": {"buffer_size_records": 5}}},
+    {"name": "lake", "transport": {"name": "delta_table_output", "config": {"uri": "s3://b/x",
+        "checkpoint_interval": 5, "aws_allow_http": true, "threads": "2"}}},
+    {"name": "db", "index": "i", "on_overflow": "reset", "mode": "snapshot_and_follow",
+     "transport": {"name": "postgres_output", "config": {"uri": "postgresql://h/d", "table": "t",
+        "mode": "cdc", "verify_hostname": "false", "ssl_ca_location": "x"}}},
+    {"name": "keys", "on_lost_marker": "fail", "transport": {"name": "redis_output", "config": {
+        "connection_string": "redis://h", "key_prefix": "p:", "layout": "generations"}},
+     "format": {"name": "json", "config": {"key_fields": ["id"]}}},
+    {"name": "duck", "index": "i", "transport": {"name": "duckdb_output", "config": {"path": "x",
+        "table": "t", "keep_open": true}}}]') AS SELECT id, s FROM t;
+CREATE INDEX i ON v (id);
+"""
+
+
+def test_fda_reads_a_pipeline_whatever_its_connectors_are(fda: Fda, tmp_path: Path) -> None:
+    (tmp_path / "any.sql").write_text(ANY)
+    fda("create", "any", "any.sql")
+    wait_until(lambda: "Success" in fda("program", "status", "any"))
+    assert "duckdb_output" in fda("program", "get", "any")
+    assert "any" in fda("pipelines")
+    fda("delete", "any")

@@ -200,9 +200,9 @@ def unreadable(name: str, config: Mapping[str, Any], label: str) -> Iterator[str
 
 
 def as_published(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` of the transport `name` as the published document has it, which clients made from it
-    insist on: numbers and booleans as such also where they came as text, and as text what is handed
-    on."""
+    """`config` of the transport `name` as the published document has it, for clients made from it:
+    numbers and booleans as such also where they came as text, as text what is handed on, and
+    nothing of another type than its key's (one is enough to keep them from reading anything)."""
     own = TRANSPORTS.get(name) or OPEN_TRANSPORTS.get(name, {})
     is_open = name in OPEN_TRANSPORTS
     shown: dict[str, Any] = {}
@@ -210,6 +210,8 @@ def as_published(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         if value is None and is_open:
             continue
         shape = own.get(key)
+        if shape is not None and value is not None and not shape(value):
+            continue
         if shape is None and is_open:
             shown[key] = value if isinstance(value, str) else json.dumps(value)
         elif isinstance(value, str) and shape in (_flag, _integer, _number) and shape(value):

@@ -23,6 +23,8 @@ from penstock.sql.unused import used_columns
 #: "never" of the output buffer's clock, an unsigned 64-bit integer
 FOREVER_MS = 2**64 - 1
 MAX_QUEUED_RECORDS = 1_000_000
+#: transports that the published API knows by their name alone: fda takes no "config" of them
+WITHOUT_CONFIG = frozenset(("null_output", "empty_input"))
 #: transports that the published API does not know
 OWN_TRANSPORTS = frozenset(("sqlite_output", "duckdb_output"))
 
@@ -144,7 +146,10 @@ def _filled(connector: ConnectorPlan, defaults: dict[str, Any]) -> dict[str, Any
         value = given.pop(part, None)
         config[part] = None if value is None else {**value, "config": value.get("config") or {}}
     transport = config["transport"]
-    transport["config"] = as_published(transport["name"], transport["config"])
+    if transport["name"] in WITHOUT_CONFIG:
+        del transport["config"]
+    else:
+        transport["config"] = as_published(transport["name"], transport["config"])
     for key, default in defaults.items():
         value = given.pop(key, None)
         config[key] = default if value is None else value

@@ -239,7 +239,8 @@ def test_an_output_that_strict_clients_do_not_know_is_shown_apart(transport: Any
         ),
         (
             {"name": "delta_table_output", "config": {
-                "uri": "u", "threads": "2", "aws_allow_http": True}},
+                "uri": "u", "threads": "2", "aws_allow_http": True, "max_retries": "many",
+                "checkpoint_interval": "${env:EVERY}"}},
             {"uri": "u", "threads": 2, "aws_allow_http": "true"},
         ),
         (
@@ -258,6 +259,19 @@ def test_an_output_is_shown_as_strict_clients_take_it(transport: Any, shown: Any
 
     assert info["output_connectors"]["m.s"]["transport"]["config"] == shown
     check_component("ConnectorConfig", info["output_connectors"]["m.s"])
+
+
+def test_transports_that_have_no_options_are_shown_by_their_name_alone() -> None:
+    given = [{"name": "s", "transport": {"name": "null_output", "config": {}}}]
+    taken = [{"name": "s", "transport": {"name": "empty_input", "config": {}}}]
+    info = program_info(
+        compile_program(
+            f"CREATE TABLE t (a INT) WITH ('connectors' = '{json.dumps(taken)}'); "
+            f"CREATE VIEW v WITH ('connectors' = '{json.dumps(given)}') AS SELECT a FROM t;"
+        )
+    )
+    assert info["output_connectors"]["v.s"]["transport"] == {"name": "null_output"}
+    assert info["input_connectors"]["t.s"]["transport"] == {"name": "empty_input"}
 
 
 def test_an_input_is_shown_as_strict_clients_take_it() -> None:
