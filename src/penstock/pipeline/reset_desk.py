@@ -173,8 +173,8 @@ class ResetDesk:
             )
         if options.mode == "diff" and not capabilities.can_diff:
             raise not_supported(
-                f"output connector '{name}' cannot be reset in mode diff: its sink replaces the "
-                'whole target; leave "mode" out'
+                f"output connector '{name}' cannot be reset in mode diff: its target is only "
+                'ever written anew as a whole; leave "mode" out'
             )
         if not options.dry_run:
             self._probe(endpoint)
