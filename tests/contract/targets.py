@@ -43,6 +43,8 @@ class SqliteTarget(Target):
         return {"path": str(self.path), "table": "my table"}
 
     def look(self) -> Rows | None:
+        if not self.path.exists():
+            return None
         with sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=10) as db:
             try:
                 found = db.execute('SELECT k, v, n, d, b, x FROM "my table"').fetchall()

@@ -104,6 +104,23 @@ def test_readers_keep_the_old_rows_until_publish_and_then_have_the_new(target: T
     sink.close()
 
 
+def test_to_look_at_a_target_that_is_not_there_makes_nothing(
+    target: Target, tmp_path: Path
+) -> None:
+    def files() -> list[Path]:
+        return [p for p in tmp_path.rglob("*") if p.is_file()]
+
+    before = files()  # DuckDB's reader has one in this process
+    sink = target.sink()
+    sink.validate()
+    assert sink.marker() is None
+    assert sink.privileges() is not None
+    sink.close()
+
+    assert files() == before
+    assert target.look() is None
+
+
 def test_an_empty_snapshot_leaves_an_empty_target(target: Target) -> None:
     sink = target.sink()
     reset(sink, rows(1, 2), 1)

@@ -6,6 +6,7 @@ import datetime
 import sqlite3
 import uuid
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -229,6 +230,37 @@ def test_a_reset_repairs_values_swapped_under_a_unique_constraint_of_the_target(
         run(path, "UPDATE t SET v = 'a' WHERE k = 2")
         run(path, "UPDATE t SET v = 'b' WHERE k = 1")
     sink.close()
+
+
+@pytest.mark.parametrize("has_stranger", [False, True])
+def test_a_look_leaves_a_file_as_it_is(tmp_path: Path, has_stranger: bool) -> None:
+    target = SqliteTarget(tmp_path)
+    run(target.path, "CREATE TABLE others (x)")
+    if has_stranger:
+        sink = target.sink()
+        reset(sink, rows(1), 1)
+        sink.close()
+        run(target.path, "PRAGMA journal_mode = delete")
+    before = target.path.read_bytes()
+    sink = target.sink(connector="another")
+    with pytest.raises(SinkRejected, match="belongs to") if has_stranger else nullcontext():
+        sink.validate()
+    sink.close()
+    assert target.path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [target.path.name]
+
+
+def test_a_file_that_comes_after_the_look_is_looked_at_before_it_is_written(tmp_path: Path) -> None:
+    target = SqliteTarget(tmp_path)
+    sink = target.sink(connector="another")
+    sink.validate()
+    stranger = target.sink()
+    reset(stranger, rows(1), 1)
+    stranger.close()
+    with pytest.raises(SinkRejected, match="belongs to"):
+        reset(sink, rows(2), 1)
+    sink.close()
+    assert target.look() == rows(1)
 
 
 MADE = """CREATE TABLE "my table"

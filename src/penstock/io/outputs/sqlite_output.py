@@ -104,6 +104,8 @@ class SqliteSink(Sink):
         self._where = f"table '{table}' of '{self._path}'"
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        #: the file has been written since it was opened, and is in the journal mode asked for
+        self._is_ours = False
         self._staging: Staging | None = None
         #: what is staged and not in the file yet
         self._held: list[Batch] = []
@@ -129,21 +131,44 @@ class SqliteSink(Sink):
         if not folder.is_dir():
             raise SinkRejected(f"sqlite_output: the directory '{folder}' does not exist; create it")
         with self._errors("open"):
-            self._db = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            # a stage takes the table's name whether or not somebody's views are broken
-            self._db.execute("PRAGMA legacy_alter_table = ON")
-            (mode,) = self._db.execute("PRAGMA journal_mode").fetchone()
-            if mode != self._journal_mode:
-                self._db.execute(f"PRAGMA journal_mode = {self._journal_mode}")
-            self._file = _identity(self._path)
+            self._connect()
+
+    def _connect(self, *, makes_file: bool = False) -> sqlite3.Connection:
+        """To the file; to nothing while there is none, as a look must not make it."""
+        is_there = makes_file or self._path.exists()
+        db = self._db = sqlite3.connect(
+            self._path if is_there else ":memory:",
+            timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False,
+        )  # fmt: skip
+        # a stage takes the table's name whether or not somebody's views are broken
+        db.execute("PRAGMA legacy_alter_table = ON")
+        db.execute("PRAGMA schema_version")  # reads, and so opens it
+        self._file = _identity(self._path) if is_there else None
+        return db
+
+    def _prepare(self) -> sqlite3.Connection:
+        """The file, which is looked at and is about to be written."""
+        db = self._connection()
+        if self._is_ours:
+            return db
+        if self._file is None:
+            db.close()
+            db = self._connect(makes_file=True)
+        (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+        if mode != self._journal_mode:
+            db.execute(f"PRAGMA journal_mode = {self._journal_mode}")
+        self._is_ours = True
+        return db
 
     def validate(self) -> None:
         with self._errors("validate"):
             db = self._connection()
             check_owner(self._table.read_marker(db), self.context, self._where)
             self._table.declared_types(db)
+            if self._file is None and not self._may_make():
+                raise SinkUnavailable(
+                    f"sqlite_output: no file may be made in '{self._path.absolute().parent}'"
+                )
             # the write lock shows whether we may write, and is given back at once
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
@@ -232,13 +257,15 @@ class SqliteSink(Sink):
         self._staging, self._held = None, []
 
     def abort(self, generation: int) -> None:
-        with self._writing("abort") as db:
-            self._table.drop_stage(db, generation)
         self._staging, self._held = None, []
+        if self._file is not None:
+            with self._writing("abort") as db:
+                self._table.drop_stage(db, generation)
 
     def sweep(self, generation: int) -> None:
-        with self._writing("sweep") as db:
-            self._drop_stages(db, generation)
+        if self._file is not None:
+            with self._writing("sweep") as db:
+                self._drop_stages(db, generation)
 
     def _drop_stages(self, db: sqlite3.Connection, generation: int) -> None:
         for older in self._table.stages(db):
@@ -308,13 +335,19 @@ class SqliteSink(Sink):
         if self._db is not None:
             self._db.close()
         self._db, self._staging, self._held = None, None, []
+        self._is_ours = False
 
     # transactions and failures
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
             raise SinkUnavailable(f"sqlite_output: '{self._path}' is not open")
-        if _identity(self._path) != self._file:
+        now = _identity(self._path)
+        if now is not None and self._file is None:
+            # somebody has made it meanwhile
+            self._db.close()
+            return self._connect()
+        if now != self._file:
             raise SinkUnavailable(
                 f"sqlite_output: '{self._path}' was removed or replaced; it is opened again"
             )
@@ -325,7 +358,7 @@ class SqliteSink(Sink):
         """One write transaction; whatever is raised rolls it back. One that need not be durable
         is on disk, with a write-ahead log, when the next that is durable is."""
         with self._errors(call):
-            db = self._connection()
+            db = self._prepare()
             mode = "FULL" if is_durable or self._journal_mode != "wal" else "NORMAL"
             db.execute(f"PRAGMA synchronous = {mode}")
             db.execute("BEGIN IMMEDIATE")
@@ -335,6 +368,9 @@ class SqliteSink(Sink):
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+
+    def _may_make(self) -> bool:
+        return os.access(self._path.absolute().parent, os.W_OK | os.X_OK)
 
     def _may_write(self) -> bool:
         """Whether the file may be written for all we know. If SQLite thinks otherwise, it could
