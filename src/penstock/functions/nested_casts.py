@@ -40,7 +40,9 @@ def nested_converter(
     if same_bytes(src, dst):
         return lambda column: (column.with_type(dst), None)
     pairs = list(zip(src.children, dst.children, strict=True))
-    convert = [None if same_bytes(a, b) else child(a, b) for a, b in pairs]
+    # NULLs of no type are the same bytes in a value, but not in a column of their own
+    alike = [same_bytes(a, b) and (a.kind is not Kind.NULL or a.kind is b.kind) for a, b in pairs]
+    convert = [None if one else child(a, b) for one, (a, b) in zip(alike, pairs, strict=True)]
 
     def nested(column: Column) -> tuple[Column, Bad]:
         exploded = explode(column)
