@@ -162,7 +162,12 @@ class PipelineLife:
             directory.mkdir(parents=True, exist_ok=True)
             if is_kept:
                 self._storage = Storage(directory)
-        self._resets = ResetLog(directory)
+        try:
+            self._resets = ResetLog(directory)
+        except BaseException:
+            if self._storage is not None:
+                self._storage.close()
+            raise
 
     def _close_storage(self) -> None:
         self._resets.close()

@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from penstock.errors import TransientError
+from penstock.errors import CorruptState, TransientError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS reset (
@@ -90,16 +90,33 @@ class ResetLog:
     that cannot write raises TransientError, and then nothing has changed."""
 
     def __init__(self, storage_dir: Path | None) -> None:
-        """Open the log in `storage_dir`; None keeps it in memory (a pipeline without storage)."""
+        """Open the log in `storage_dir`; None keeps it in memory (a pipeline without storage).
+        Raises CorruptState if the file is damaged."""
         where = ":memory:" if storage_dir is None else str(storage_dir / "resets.sqlite")
         self._lock = threading.Lock()
         self._db = sqlite3.connect(where, check_same_thread=False, isolation_level=None)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as e:
+            self._db.close()
+            if type(e) is not sqlite3.DatabaseError:
+                raise  # OperationalError and others are about the disk, not about what is on it
+            raise CorruptState(
+                f"the record of resets {where} is damaged ({e}): restore it from a backup of the "
+                "whole storage, or clear the pipeline's storage to start from nothing",
+                details={"file": where},
+            ) from e
+
+    def _open(self) -> None:
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found.splitlines()[-1])
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(SCHEMA)
-        found = {name for _, name, *_ in self._db.execute("PRAGMA table_info(reset)")}
+        has = {name for _, name, *_ in self._db.execute("PRAGMA table_info(reset)")}
         for column, declared in ADDED.items():
-            if column not in found:
+            if column not in has:
                 self._db.execute(f"ALTER TABLE reset ADD COLUMN {column} {declared}")
         self._db.execute(INDEX)
         self._is_open = True

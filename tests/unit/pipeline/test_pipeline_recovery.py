@@ -336,6 +336,26 @@ def test_no_usable_checkpoint_is_a_clear_error_and_nothing_is_touched(world: Wor
     assert world.in_sink() == before
 
 
+@pytest.mark.parametrize("at", [0, 4_096])
+def test_a_damaged_record_of_resets_is_a_clear_error_and_nothing_is_touched(
+    world: World, at: int
+) -> None:
+    p = world.start()
+    world.settle(world.send(1))
+    p.suspend()
+    path = world.folder / "storage/resets.sqlite"
+    good = path.read_bytes()
+    assert len(good) > 8_000
+    path.write_bytes(good[:at] + b"x" * 3_000 + good[at + 3_000 :])
+    before = world.in_sink()
+    with pytest.raises(CorruptState, match=r"resets\.sqlite is damaged .*clear the pipeline's"):
+        world.start()
+    assert world.in_sink() == before
+    path.write_bytes(good)
+    world.start()
+    world.settle(world.send(2))
+
+
 def test_a_transaction_that_a_crash_interrupts_is_open_again(world: World) -> None:
     world.exactly_once()
     p = world.start()
