@@ -42,6 +42,12 @@ class Relations:
 def known(names: Mapping[str, Any] | frozenset[str], wanted: str = "") -> str:
     """What there is instead of `wanted`: the nearest of it, and all that the program declares."""
     declared = sorted(n for n in names if not _OF_A_REQUEST.search(n))
-    near = get_close_matches(wanted, declared, n=1) if wanted else []
+    near = [n for n in get_close_matches(wanted, declared) if _is_near(wanted, n)]
     meant = f"; did you mean {near[0]}?" if near else ""
     return f"{meant} (there are: {', '.join(declared)})" if declared else meant
+
+
+def _is_near(wanted: str, name: str) -> bool:
+    """Whether each part of `view.connector` is: a long view in common makes no connector alike."""
+    pairs = zip(wanted.split("."), name.split("."), strict=False)
+    return all(get_close_matches(w, [n]) for w, n in pairs)
