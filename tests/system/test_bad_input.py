@@ -179,7 +179,12 @@ def test_a_program_with_mistakes_reports_all_of_them_with_their_places(system: S
     ("connector", "where", "says"),
     [
         ({"transport": {"name": "pigeon_output"}}, "program", "pigeon_output"),
-        ({"transport": {"name": "sqlite_output", "config": {"table": "m"}}}, "start", "path"),
+        ({"transport": {"name": "sqlite_output", "config": {"table": "m"}}}, "program", "path"),
+        (
+            {"transport": {"name": "sqlite_output",
+                           "config": {"path": "x", "table": "m", "journal_mode": "odd"}}},
+            "start", "connector 'm.c': sqlite_output: option 'journal_mode'",
+        ),
         (
             {"transport": {"name": "file_output", "config": {"path": "x"}},
              "format": {"name": "morse"}},
