@@ -50,16 +50,11 @@ _WEIGHT = "__penstock_weight"
 _IS_GONE, _TABLE, _PLACE = "__penstock_is_gone", "__penstock_table", "__penstock_place"
 #: and: the key is equal, but is not the same
 _IS_RESPELT = "__penstock_is_respelt"
-#: typnames of which equal values are the same, under a collation of bytes; and what gives the
-#: bytes of some others
+#: typnames of which equal values are the same, under a collation of bytes
 _EXACT = frozenset(
-    ("int2", "int4", "int8", "bool", "date", "time", "timestamp", "timestamptz", "uuid", "bytea")
-)
-_TEXTS = ("text", "varchar")
-_BYTES_OF = {
-    "float4": "float4send", "float8": "float8send", "numeric": "numeric_send",
-    "interval": "interval_send",
-}  # fmt: skip
+    ("int2", "int4", "int8", "bool", "date", "time", "timestamp", "timestamptz", "uuid", "bytea",
+     "text", "varchar")
+)  # fmt: skip
 Columns = Mapping[str, TargetColumn]
 
 
@@ -191,18 +186,17 @@ class KeyedRows(MirroredRows):
         db.execute(f"ANALYZE {stage} ({', '.join(map(quoted, self.key_names))})")
         here = [f"s.{quoted(n)}" for n in self.names]
         columns = self.table.columns(db) or {}
-        differ = {
-            n: f"{same(columns[n], 's')} IS DISTINCT FROM {same(columns[n], 't')}"
-            for n in self.names
-        }
-        respelt = " OR ".join(differ[k] for k in self.key_names)
+        odd_keys = [columns[k] for k in self.key_names if told_apart(columns[k], "s")]
+        others = [columns[n] for n in self._others]
+        respelt = " OR ".join(map(differs, odd_keys)) or "false"
+        differ = " OR ".join(map(differs, [*odd_keys, *others])) or "false"
         # by its place, as a column of a unique constraint may be NULL in a row that is no one's
         db.execute(
             f"CREATE TEMP TABLE {differing} ON COMMIT DROP AS SELECT {', '.join(here)}, "
             f"s.ctid IS NULL AS {_IS_GONE}, t.tableoid AS {_TABLE}, t.ctid AS {_PLACE}, "
             f"s.ctid IS NOT NULL AND t.ctid IS NOT NULL AND ({respelt}) AS {_IS_RESPELT} "
             f"FROM {stage} s FULL JOIN {target} t ON {self._on_keys} "
-            f"WHERE s.ctid IS NULL OR t.ctid IS NULL OR {' OR '.join(differ.values())}"
+            f"WHERE s.ctid IS NULL OR t.ctid IS NULL OR {differ}"
         )
         db.execute(f"ANALYZE {differing}")
         db.execute(
@@ -306,8 +300,8 @@ class CountedRows(MirroredRows):
     def _mend(self, db: Connection, generation: int) -> None:
         stage, difference = self.stage_name(generation), f"__penstock_diff_g{generation}"
         columns = self.table.columns(db) or {}
-        odd = [columns[n] for n in self.names if self._is_odd(columns[n])]
-        grouped = ", ".join([self.listed, *(same(c, "u") for c in odd)])
+        odd = [columns[n] for n in self.names if told_apart(columns[n], "u")]
+        grouped = ", ".join([self.listed, *_all_told_apart(odd, "u")])
         db.execute(
             f"CREATE TEMP TABLE {difference} ON COMMIT DROP AS "
             f"SELECT {self.listed}, sum({_WEIGHT})::bigint AS {_WEIGHT} FROM ("
@@ -322,11 +316,6 @@ class CountedRows(MirroredRows):
             f"INSERT INTO {self.table.target} ({self.listed}) SELECT {self.listed} "
             f"FROM {difference}, generate_series(1, {_WEIGHT})"
         )
-
-    @staticmethod
-    def _is_odd(column: TargetColumn) -> bool:
-        """Whether equal values need not be the same."""
-        return column.typname not in _TEXTS and same(column, "t") != f"t.{quoted(column.name)}"
 
     def apply(self, db: Connection, columns: Columns, rows: Batch, generation: int) -> None:
         types = {n: columns[n].base for n in self.names}
@@ -355,8 +344,9 @@ class CountedRows(MirroredRows):
         columns = [quoted(n) for n in self.names]
         hashes = [f"hash_record(ROW({', '.join(f'{r}.{n}' for n in columns)}))" for r in "ts"]
         equal = " AND ".join(f"t.{n} IS NOT DISTINCT FROM s.{n}" for n in columns)
-        more = "".join(f" AND {same(c, 't')} IS NOT DISTINCT FROM {same(c, 's')}" for c in odd)
-        partition = ", ".join([*(f"t.{n}" for n in columns), *(same(c, "t") for c in odd)])
+        both = zip(_all_told_apart(odd, "t"), _all_told_apart(odd, "s"), strict=True)
+        more = "".join(f" AND {t} IS NOT DISTINCT FROM {s}" for t, s in both)
+        partition = ", ".join([*(f"t.{n}" for n in columns), *_all_told_apart(odd, "t")])
         db.execute(
             f"DELETE FROM {self.table.target} WHERE (tableoid, ctid) IN (SELECT o, c FROM ("
             f"SELECT t.tableoid AS o, t.ctid AS c, s.{_WEIGHT} AS w, "
@@ -385,17 +375,31 @@ SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = %s)
 """
 
 
-def same(column: TargetColumn, of: str) -> str:
-    """The column of relation `of`, or what is equal only where its values are the same: -0 and 0,
-    1.5 and 1.50, 'a' and 'A' of citext are equal and are not."""
+def told_apart(column: TargetColumn, of: str) -> str | None:
+    """What of the column of relation `of` tells apart values that are equal and not the same: -0
+    and 0, 1.5 and 1.50, 'a' and 'A' of citext. None if there are none. Next to no time for numbers,
+    of which there are many."""
     value = f"{of}.{quoted(column.name)}"
-    if column.typname in _TEXTS:
-        return f'{value} COLLATE "C"'
     if column.typname in _EXACT or (column.typname == "numeric" and column.typmod >= 0):
-        return value
-    if column.typname in _BYTES_OF:
-        return f"{_BYTES_OF[column.typname]}({value})"
-    return f'{value}::text COLLATE "C"'
+        return None
+    if column.typname in ("float4", "float8"):
+        return f"({value} = 0 AND {value}::text = '-0')"
+    return f"scale({value})" if column.typname == "numeric" else f'{value}::text COLLATE "C"'
+
+
+def _all_told_apart(columns: Sequence[TargetColumn], of: str) -> list[str]:
+    return [text for c in columns if (text := told_apart(c, of)) is not None]
+
+
+def differs(column: TargetColumn) -> str:
+    """Whether the column's values in relations `s` and `t` are not the same."""
+    collate = ' COLLATE "C"' if column.typname in ("text", "varchar") else ""
+    name = quoted(column.name)
+    differ = f"s.{name}{collate} IS DISTINCT FROM t.{name}{collate}"
+    if column.typname in ("float4", "float8"):
+        return f"{differ} OR (s.{name} = 0 AND s.{name}::text IS DISTINCT FROM t.{name}::text)"
+    more = told_apart(column, "s"), told_apart(column, "t")
+    return differ if None in more else f"{differ} OR {more[0]} IS DISTINCT FROM {more[1]}"
 
 
 def arrays(types: Mapping[str, str], names: tuple[str, ...], more: str = "") -> str:
