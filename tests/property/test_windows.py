@@ -216,6 +216,22 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     assert run({"t": T}, build, as_one_step(history))[0] == expected
 
 
+@pytest.mark.parametrize("order", [("s", True, True), ("s", False, False)], ids=["empty", "null"])
+def test_a_rank_goes_on_into_many_rows_of_the_last_place_that_there_is(order: Any) -> None:
+    # '' before nothing and NULL behind all have the greatest words of all
+    last = "" if order[1] else None
+    behind = [((None, None, i, None, None, None, None, last), 1) for i in range(40)]
+    history = [{"t": behind}, {"t": [((None, None, 0, None, None, None, None, "a"), 1)]}]
+    spec, ordered = WindowSpec("RANK", (), NUMBER), [(T.index("s"), *order[1:])]
+
+    def build(c: Circuit, streams: Any) -> Any:
+        out = Schema((*T.fields, Field("w", NUMBER)))
+        return c.window(streams["t"], (), [Order(*o) for o in ordered], [spec], out)
+
+    expected = oracle.window(table(history, "t"), (), ordered, [spec])
+    assert run({"t": T}, build, history)[0] == expected
+
+
 def test_a_frame_of_the_row_itself_may_be_looked_up_like_any_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

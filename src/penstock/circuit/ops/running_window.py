@@ -220,8 +220,9 @@ class RunningWindow(Node):
         keys = tuple(take_column(k, todo) for k in s.keys)
         low, width = s.at.take(todo), s.width[todo]
         end = ahead_of(self._rows, keys, s.last.take(todo), width)
-        is_end = (end.c == TOP) & (end.d == TOP)
         high = self._last_of(end)
+        # of the rows found, too: those of the last place of all are the end
+        is_end = (high.c == TOP) & (high.d == TOP)
         # up to where the next one begins
         meets = np.zeros(len(todo), bool)
         has_next = positions(np.append(s.key[1:] == s.key[:-1], False)[todo])
