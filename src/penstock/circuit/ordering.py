@@ -16,7 +16,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import take, take_column
 from penstock.data.hash import rows_equal
-from penstock.data.masks import positions
+from penstock.data.masks import all_set, positions
 from penstock.data.order import sort_and_compare, sort_indices
 from penstock.data.types import BIGINT
 
@@ -73,22 +73,22 @@ class RowOrder:
         directions = [(False, False), *((o.descending, o.nulls_first) for o in self.order)]
         place = Column(_PLACE, places)
         ranks, peers = sort_and_compare((place, *columns), directions)
-        if not self.rest:
+        at, every = positions(peers), (place, *rows.columns)
+        # mostly there are no peers, or they are a row and what takes it back
+        if not self.rest or not len(at) or all_set(_equal(every, ranks, at)):
             return ranks, peers, peers
+        # Cost: the remaining columns may be long strings; only ties are worth sorting by them
         ties = peers.copy()
         ties[:-1] |= peers[1:]
         tied = positions(ties)
+        among = ranks[tied]
+        set_of = Column(_PLACE, np.cumsum(1 - peers.astype(np.int64))[tied])
+        rest = tuple(take_column(rows.columns[o.column], among) for o in self.rest)
+        directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
+        again = sort_indices((set_of, *rest), directions)
+        ranks[tied] = among[again]
         same = np.zeros_like(peers)
-        if len(tied):
-            # Cost: the remaining columns may be long strings; only ties are worth sorting by them
-            among = ranks[tied]
-            set_of = Column(_PLACE, np.cumsum(1 - peers.astype(np.int64))[tied])
-            rest = tuple(take_column(rows.columns[o.column], among) for o in self.rest)
-            directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
-            again = sort_indices((set_of, *rest), directions)
-            ranks[tied] = among[again]
-            at, every = positions(peers), (place, *rows.columns)
-            same[at] = rows_equal(every, ranks[at - 1], every, ranks[at])
+        same[at] = _equal(every, ranks, at)
         return ranks, peers, same
 
     def settled(self, places: Ids, rows: Batch) -> Settled:
@@ -111,3 +111,8 @@ class RowOrder:
         batch = Batch(rows.schema, found.columns, totals[kept])
         less = positions(totals < 0)
         return Settled(batch, places[chosen], peer, (ranks[starts[less]], totals[less]))
+
+
+def _equal(columns: tuple[Column, ...], ranks: Ids, at: Ids) -> Flags:
+    """Whether row ranks[i] equals the one before, for the i that are `at`."""
+    return rows_equal(columns, ranks[at - 1], columns, ranks[at])

@@ -45,16 +45,24 @@ class TooManyMatches(Exception):
     """Of a look-up that is asked for no more than some."""
 
 
+def rows_in(runs: Sequence[Run], needles: U64) -> tuple[I64, I64, I64]:
+    """(low, high, found): rows low[j, i] .. high[j, i] of run j have the hash needles[i], found[j]
+    in all; of one run at least."""
+    n, count = len(needles), len(runs)
+    low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
+    found = np.empty(count, np.int64)
+    places = runs[0].where[None, :] if count == 1 else np.array([r.where for r in runs])
+    _find_in(places, needles, low, high, found)
+    return low, high, found
+
+
 def find_in(
     runs: Sequence[Run], needles: U64, most: int | None = None
 ) -> list[tuple[Batch, I64, I64]]:
     """(its batch, needle, row) for every run that has some: all pairs with equal k, by needle.
     Keys are not compared yet. Raises TooManyMatches if there are more than `most`."""
-    n, count = len(needles), len(runs)
-    low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
-    found = np.empty(count, np.int64)
-    places = runs[0].where[None, :] if count == 1 else np.array([r.where for r in runs])
-    total = _find_in(places, needles, low, high, found)
+    low, high, found = rows_in(runs, needles)
+    total = int(found.sum())
     if not total:
         return []
     if most is not None and total > most:
@@ -88,18 +96,29 @@ def _find_in(places: Any, needles: Any, low: Any, high: Any, found: Any) -> Any:
         rows: Any = 0
         for i in range(needles.shape[0]):
             x = needles[i]
+            if i > 0 and x == needles[i - 1]:
+                # places of one partition are asked for together
+                low[j, i], high[j, i] = low[j, i - 1], high[j, i - 1]
+                rows += high[j, i] - low[j, i]
+                continue
             bucket = table + np.uint64(4) * (x >> shift)
             a = np.int64(load_u32(bucket))
             end = np.int64(load_u32(bucket + np.uint64(4)))
             b = end
-            while a < b:
-                m = (a + b) >> 1
-                if load_u64(keys + np.uint64(8) * np.uint64(m)) < x:
-                    a = m + 1
-                else:
-                    b = m
+            # a key of many rows has a bucket to itself, which both of its ends tell
+            if a < b and load_u64(keys + np.uint64(8) * np.uint64(a)) < x:
+                while a < b:
+                    m = (a + b) >> 1
+                    if load_u64(keys + np.uint64(8) * np.uint64(m)) < x:
+                        a = m + 1
+                    else:
+                        b = m
             low[j, i] = a
             b = end
+            if b - a > 8 and load_u64(keys + np.uint64(8) * np.uint64(b - 1)) == x:
+                high[j, i] = b
+                rows += b - a
+                continue
             # most keys have few rows: walk a little before searching
             steps = 0
             while a < b and steps < 8 and load_u64(keys + np.uint64(8) * np.uint64(a)) == x:

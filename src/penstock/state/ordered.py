@@ -28,15 +28,16 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, concat_columns, take
+from penstock.data.gather import concat, concat_columns, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
+from penstock.state.lookup import rows_in
 from penstock.state.merging import pick, pick_array
-from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _find, _indexed, run_from
+from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _indexed, run_from
 from penstock.state.spine import Spine
 
 I64 = npt.NDArray[np.int64]
@@ -44,6 +45,8 @@ U64 = npt.NDArray[np.uint64]
 #: column, descending, nulls first
 Direction = tuple[int, bool, bool]
 
+#: of no runs
+_NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -67,12 +70,29 @@ class OrderedRun(Run):
         return {**Run.arrays(self), "c": self.c, "d": self.d}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fresh:
+    """One delta as a spine would have it, to be looked into like one."""
+
+    schema: Schema
+    key: tuple[int, ...]
+    run: OrderedRun
+
+    def runs(self) -> tuple[OrderedRun, ...]:
+        return (self.run,) if len(self.run) else ()
+
+
 class OrderedSpine(Spine):
     """The integral of a relation, found by the columns at `key` and ordered by `order`."""
 
     def __init__(self, schema: Schema, key: Sequence[int], order: Sequence[Direction]) -> None:
         super().__init__(schema, key)
         self.order = tuple(order)
+        self._leading = _leading([schema.types[i] for i, _, _ in order], order)
+
+    def fresh(self, delta: Batch) -> Fresh:
+        """`delta` as this spine would have it; its run is what `insert` takes."""
+        return Fresh(self.schema, self.key, self.run_of(delta))
 
     def prefixes(
         self, keys: Sequence[Column], n: int, width: int
@@ -87,11 +107,10 @@ class OrderedSpine(Spine):
         bound_c, bound_d = np.full(n, _TOP), np.full(n, _TOP)
         complete = np.ones(n, bool)
         parts: list[tuple[OrderedRun, I64, I64]] = []
-        for run in self._runs:
+        lows, highs, rows_found = rows_in(self._runs, needles) if self._runs else _NOTHING
+        for j in rows_found.nonzero()[0].tolist():
+            run, low, high = self._runs[j], lows[j], highs[j]
             assert isinstance(run, OrderedRun)
-            low, high = np.empty(n, np.int64), np.empty(n, np.int64)
-            if not _find(run.k, run.table, run.shift, needles, low, high):
-                continue
             end = np.minimum(high, low + width)
             total = int((end - low).sum())
             needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
@@ -142,13 +161,16 @@ class OrderedSpine(Spine):
 
     def words(self, rows: Batch) -> tuple[U64, U64]:
         """The two words by which rows of one key are ordered."""
-        return self.words_of([rows.columns[i] for i, _, _ in self.order])
+        return self.words_of([rows.columns[i] for i, _, _ in self._leading])
+
+    def words_at(self, rows: Batch, at: I64) -> tuple[U64, U64]:
+        """The same of the rows `at`."""
+        return self.words_of([take_column(rows.columns[i], at) for i, _, _ in self._leading])
 
     def words_of(self, columns: Sequence[Column]) -> tuple[U64, U64]:
-        """The same of values of the columns of the order."""
-        types = [self.schema.types[i] for i, _, _ in self.order]
-        order = [(i, down, first) for i, (_, down, first) in enumerate(self.order)]
-        return _words(columns, types, order)
+        """The same of values of the first columns of the order."""
+        types = [self.schema.types[i] for i, _, _ in self._leading]
+        return _words(columns, types, self._leading)
 
     def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:
         run = run_from(arrays, self.schema)
@@ -214,6 +236,16 @@ def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:
     return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, c, d)
 
 
+def _leading(types: Sequence[SqlType], order: Sequence[Direction]) -> tuple[Direction, ...]:
+    """The columns of `order` that two words may be made of."""
+    words = 0
+    for i, type in enumerate(types):
+        words += 2 if type.nullable and is_exact(type) else 1
+        if words >= 2 or not is_exact(type):
+            return tuple(order[: i + 1])
+    return tuple(order)
+
+
 def _words(
     columns: Sequence[Column], types: Sequence[SqlType], order: Sequence[Direction]
 ) -> tuple[U64, U64]:
@@ -223,13 +255,13 @@ def _words(
     in every batch. A column's word may be followed by the next column's only if it is exact."""
     n = len(columns[0]) if columns else 0
     words: list[U64] = []
-    for (i, descending, nulls_first), type in zip(order, types, strict=True):
-        code, is_exact = _value_word(columns[i])
+    for column, (_, descending, nulls_first), type in zip(columns, order, types, strict=False):
+        code, is_exact = _value_word(column)
         code = ~code if descending else code
         if not type.nullable:
             words.append(code)
         else:
-            valid = columns[i].valid
+            valid = column.valid
             if valid is None and is_exact:
                 words += [np.full(n, int(nulls_first), np.uint64), code]
                 break

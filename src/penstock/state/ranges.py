@@ -29,9 +29,9 @@ from penstock.data.gather import concat, take
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
-from penstock.state.lookup import CACHED_ROWS
-from penstock.state.ordered import OrderedRun, OrderedSpine
-from penstock.state.run import KEY_SEED, _expand, _find
+from penstock.state.lookup import CACHED_ROWS, rows_in
+from penstock.state.ordered import Fresh, OrderedRun, OrderedSpine
+from penstock.state.run import KEY_SEED, _expand
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -63,7 +63,7 @@ class Places:
 
 
 def between(
-    spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places
+    spine: OrderedSpine | Fresh, keys: Sequence[Column], low: Places, high: Places
 ) -> tuple[I64, Batch]:
     """For row i of `keys` all rows from low[i] to high[i], both included: (needle, rows) as of
     `Spine.probe`."""
@@ -187,22 +187,26 @@ def moved(word: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
 def rows_of(spine: OrderedSpine, keys: Sequence[Column], n: int) -> int:
     """How many rows have one of the `n` keys, which are different (counted as `distances`
     counts)."""
-    low, high = np.empty(n, np.int64), np.empty(n, np.int64)
-    needles = hash_columns(keys, KEY_SEED, n=n)
-    return sum(int(_find(r.k, r.table, r.shift, needles, low, high)) for r in spine.runs())
+    runs = spine.runs()
+    if not runs:
+        return 0
+    return int(rows_in(runs, hash_columns(keys, KEY_SEED, n=n))[2].sum())
 
 
-def _with_keys(spine: OrderedSpine, needles: U64) -> Iterator[tuple[OrderedRun, I64, I64]]:
+def _with_keys(spine: OrderedSpine | Fresh, needles: U64) -> Iterator[tuple[OrderedRun, I64, I64]]:
     """Every run that has rows of the keys, and where: those of key i from low[i] to high[i]."""
-    for run in spine.runs():
+    runs = spine.runs()
+    if not runs:
+        return
+    low, high, found = rows_in(runs, needles)
+    for j in found.nonzero()[0].tolist():
+        run = runs[j]
         assert isinstance(run, OrderedRun)
-        low, high = np.empty(len(needles), np.int64), np.empty(len(needles), np.int64)
-        if _find(run.k, run.table, run.shift, needles, low, high):
-            yield run, low, high
+        yield run, low[j], high[j]
 
 
 def _found(
-    spine: OrderedSpine, run: OrderedRun, keys: Sequence[Column], first: I64, last: I64
+    spine: OrderedSpine | Fresh, run: OrderedRun, keys: Sequence[Column], first: I64, last: I64
 ) -> tuple[I64, Batch] | None:
     """Rows first[i] .. last[i] of `run` that have key i."""
     total = int((last - first).sum())
@@ -219,7 +223,7 @@ def _found(
     return needle, take(run.batch, row)
 
 
-def _joined(spine: OrderedSpine, parts: list[tuple[I64, Batch]]) -> tuple[I64, Batch]:
+def _joined(spine: OrderedSpine | Fresh, parts: list[tuple[I64, Batch]]) -> tuple[I64, Batch]:
     if not parts:
         return np.zeros(0, np.int64), empty_batch(spine.schema)
     if len(parts) == 1:

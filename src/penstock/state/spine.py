@@ -2,7 +2,8 @@
 
     newest ─►  ▪           a delta becomes a run on top; neighbours of like size are merged, so
                ▪▪          sizes fall geometrically from bottom to top and there are
-               ▪▪▪▪▪▪▪▪    O(log n) runs
+               ▪▪▪▪▪▪▪▪    O(log n) runs; but for a few of some rows, which lie on top as they
+                           came and are sorted together once in a while
 
 Small merges happen at once, in the step; larger ones in a background thread and the largest in
 another, so that no step waits for them: until one is done the old runs keep answering, and those
@@ -68,6 +69,9 @@ RATIO = 3
 FAN = 8
 #: a run of fewer rows is sorted anew with those that come, not merged with them
 SMALL_ROWS = 2048
+#: so many runs, of a part of these rows in all, lie on top as they came: sorting them together once
+#: in a while takes small steps less than looking into some runs more does
+PILED_RUNS, PILED_PART = 16, 8
 #: merges of more rows than this happen in the background
 BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
@@ -82,8 +86,8 @@ SOON_ROWS = 512
 #: background merges of more rows than this have a thread of their own
 LONG_ROWS = 1 << 20
 
-#: the runs of a spine, and the sum of their weights
-Pinned = tuple[tuple[Run, ...], int]
+#: the runs of a spine, how many of them lie on top as they came, and the sum of their weights
+Pinned = tuple[tuple[Run, ...], int, int]
 
 _merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
 _short_merger = ThreadPoolExecutor(1, thread_name_prefix="short-merge")
@@ -99,6 +103,10 @@ class Spine:
         self.key = tuple(key)
         self._runs: list[Run] = []
         self._merging: list[_Merging] = []
+        #: runs on top that are in no order of size, and the rows that came with them
+        self._piled = self._piled_rows = 0
+        #: those of the last checkpoint, and what it wrote of them; for who writes checkpoints
+        self.written_together: tuple[tuple[Run, ...], Run] | None = None
         self._total_weight = 0
         self._log = Log(schema, self.key)
         self._sorting: Future[Run] | None = None
@@ -157,10 +165,24 @@ class Spine:
         if len(delta):
             self._total_weight += int(delta.weights.sum())
             self._adopt_merged()
+            if self._has_piled(delta, run):
+                return
             small = self._taken_small(len(delta))
             if small:
                 run = self.run_of(packed([*small, delta]))
             self._insert_run(self.run_of(delta) if run is None else run)
+
+    def _has_piled(self, delta: Batch, run: Run | None) -> bool:
+        """Put few rows on top as they are, unless there are enough of such; whether it did."""
+        self._piled_rows += len(delta)
+        if self._piled >= PILED_RUNS or self._piled_rows > SMALL_ROWS // PILED_PART:
+            self._piled = self._piled_rows = 0
+            return False
+        run = self.run_of(delta) if run is None else run
+        if len(run):
+            self._runs.append(run)
+            self._piled += 1
+        return True
 
     def _taken_small(self, rows: int) -> list[Batch]:
         """The rows of the topmost runs that would be merged with a new one of `rows`, where
@@ -175,7 +197,8 @@ class Spine:
 
     def _insert_run(self, run: Run) -> None:
         if len(run):
-            self._runs.append(run)
+            # below those that lie on top as they came
+            self._runs.insert(len(self._runs) - self._piled, run)
             self._merge()
 
     def insert_later(self, delta: Batch, hashes: U64 | None = None) -> None:
@@ -399,11 +422,11 @@ class Spine:
             self._sort()
         weight = self._total_weight + self._log.weight()
         waiting = self._log.copy() if len(self._log) else None
-        return SpinePin(self, (tuple(self._runs), weight), self._sorting, waiting)
+        return SpinePin(self, (tuple(self._runs), self._piled, weight), self._sorting, waiting)
 
     def _pinned_after(self, inserting: Future[Any]) -> Pinned:
         inserting.result()
-        return tuple(self._runs), self._total_weight
+        return tuple(self._runs), self._piled, self._total_weight
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
@@ -411,6 +434,7 @@ class Spine:
             (file,) = referenced_files(reference)
             runs.append(self.mapped(file, store.get(file)))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
+        self._piled = self._piled_rows = 0
         self._log = Log(self.schema, self.key)
         self._sorting = self._being_sorted = None
 
@@ -483,6 +507,8 @@ class Spine:
         than RATIO times larger than the next: the lowest such that are enough, all together."""
         least = FAN if self._rests else 2
         runs, busy = self._runs, {id(r) for m in self._merging for r in m.group}
+        if self._piled:
+            runs = runs[: -self._piled]
         for start in range(first, len(runs) - 1):
             stop = start + 1
             if id(runs[start]) in busy:
@@ -553,11 +579,21 @@ class SpinePin:
 
     def write(self, store: StateStore) -> Any:
         pinned = self.pinned
-        held, weight = pinned.result() if isinstance(pinned, Future) else pinned
+        held, piled, weight = pinned.result() if isinstance(pinned, Future) else pinned
         runs = [*held]
+        if piled > 1:
+            runs[-piled:] = [self._together(held[-piled:])]
         if self.sorting is not None:
             runs.append(self.sorting.result())
         if self.waiting is not None:
             runs.append(self.spine.run_of(self.waiting))
         files = [file_reference(run.write(store)) for run in runs if len(run)]
         return {"runs": files, "weight": weight}
+
+    def _together(self, runs: tuple[Run, ...]) -> Run:
+        """One run, of one file, of those that lie on top: the same as long as they do."""
+        known = self.spine.written_together
+        if known is None or known[0] != runs:
+            known = runs, self.spine.run_of(packed([r.batch for r in runs]))
+            self.spine.written_together = known
+        return known[1]

@@ -14,7 +14,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, schema
 from penstock.state import spine as spine_module
-from penstock.state.spine import FAN, MOST_PATIENCE, RATIO, Spine
+from penstock.state.spine import FAN, MOST_PATIENCE, PILED_RUNS, RATIO, Spine
 
 SCHEMA = schema(k=BIGINT)
 LOG_ROWS = 16
@@ -143,3 +143,33 @@ def test_runs_and_rows_are_bounded_whoever_comes_goes_and_looks(seed: int) -> No
 
 def counted(spine: Spine) -> Counter[Any]:
     return Counter(dict(batch_to_rows(spine.snapshot().batch())))
+
+
+def test_small_deltas_lie_on_top_until_there_are_some_and_are_sorted_together_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 2048)
+    spine = Watched()
+    spine.insert(rows(10**6, 3000))
+    sizes = []
+    for i in range(PILED_RUNS + 1):
+        spine.insert(rows(i, 1))
+        sizes.append(spine.sizes[1:])
+    assert sizes[:-1] == [[1] * (i + 1) for i in range(PILED_RUNS)]
+    assert sizes[-1] == [PILED_RUNS + 1]
+    assert spine.widths == [], "nothing is merged for them"
+
+
+def test_no_more_rows_lie_on_top_unsorted_than_a_step_can_look_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 2048)
+    spine, most = Watched(), 0
+    for i in range(400):
+        n = (1, 100, 7, 300, 40)[i % 5]
+        spine.insert(rows(i * 1000, n, 1))
+        if i:
+            spine.insert(rows((i - 1) * 1000, (1, 100, 7, 300, 40)[(i - 1) % 5], -1))
+        most = max(most, len(spine.sizes))
+    assert most <= PILED_RUNS + 8
+    assert counted(spine) == Counter({(399_000 + k,): 1 for k in range(40)})

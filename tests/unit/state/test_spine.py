@@ -224,6 +224,7 @@ def test_runs_that_piled_up_during_a_merge_are_merged_together_afterwards(
     (merging,) = spine._merging
     monkeypatch.undo()
     monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 50)
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 0)
     merging.future.set_result(spine._sum(merging.group))
     spine.insert(batch([((5000, "text"), 1)]))
     assert len(spine._merging[0].group) > 2

@@ -14,9 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.circuit import AggregateSpec, Circuit
-from penstock.data.build import batch_to_rows, column_from_python, column_to_python
+from penstock.data.build import (
+    batch_from_rows,
+    batch_to_rows,
+    column_from_python,
+    column_to_python,
+)
 from penstock.data.types import BIGINT, INTEGER, VARCHAR, schema
 from penstock.errors import Conflict, StateCorrupt
+from penstock.state.spine import Spine
 from penstock.state.storage import FileSystem, StateStore, column, referenced_files
 from tests.examples import examples
 from tests.oracle.drive import as_input
@@ -215,6 +221,24 @@ def test_a_checkpoint_writes_only_what_is_new(tmp_path: Path) -> None:
 
     assert sum(map(store.size, fresh)) < sum(map(store.size, referenced_files(first))) / 50
     assert circuit.capture().write(store) == second
+
+
+def test_many_small_deltas_are_one_file_and_the_same_as_long_as_none_comes(tmp_path: Path) -> None:
+    store, spine = StateStore(tmp_path), Spine(T, (0,))
+    for k in range(10):
+        spine.insert(batch_from_rows(T, [(k, f"{LONG} {k}")], [1]))
+    assert len(spine.sorted_runs()) == 10
+    saved = spine.capture().write(store)
+    assert spine.capture().write(store) == saved
+    assert len(saved["runs"]) == 1
+    spine.insert(batch_from_rows(T, [(0, f"{LONG} 0")], [-1]))
+    assert spine.capture().write(store) != saved
+
+    restored = Spine(T, (0,))
+    restored.restore(store, saved)
+    assert Counter(dict(batch_to_rows(restored.snapshot().batch()))) == Counter(
+        {(k, f"{LONG} {k}"): 1 for k in range(10)}
+    )
 
 
 def test_state_of_another_program_is_refused(tmp_path: Path) -> None:

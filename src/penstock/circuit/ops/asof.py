@@ -28,7 +28,7 @@ from penstock.data.build import empty_batch, null_column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take_column
 from penstock.data.types import Field, Schema
-from penstock.state.ordered import OrderedSpine
+from penstock.state.ordered import Fresh, OrderedSpine
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, U64, Places, between
 
@@ -146,11 +146,9 @@ class _Side:
     def _empty(self) -> OrderedSpine:
         return OrderedSpine(self._schema, self.key, ((self._time, False, True),))
 
-    def sorted(self, rows: Batch) -> OrderedSpine:
+    def sorted(self, rows: Batch) -> Fresh:
         """`rows` alone, in order."""
-        spine = self._empty()
-        spine.insert(rows)
-        return spine
+        return self.rows.fresh(rows)
 
     def matchable(self, delta: Batch) -> tuple[Batch, Batch]:
         """The rows with all keys and a time, and the others."""

@@ -93,11 +93,10 @@ class FarEnd(Node):
         self._passed.forget()
         if totals is not None:
             delta = consolidate(totals.select(self._kept, self._totals.schema))
-            fresh = _Coded(self._totals.schema, self._totals.key, self._totals.place)
-            fresh.insert(delta)
+            fresh = self._totals.fresh(delta)
             felt = self._felt(Changes.of(fresh, self._totals.key))
             before = self._shown(felt.rows, *felt.looked_up(self._totals, self._in_order))
-            self._totals.insert(delta, *fresh.runs())
+            self._totals.insert(delta, fresh.run)
             self._passed.note(len(delta))
             gone = Batch(before.schema, before.columns, -before.weights)
             after = self._shown(felt.rows, *felt.looked_up(self._totals, self._in_order))

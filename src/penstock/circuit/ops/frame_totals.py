@@ -42,7 +42,7 @@ from penstock.data.gather import concat, concat_columns, take_column
 from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
-from penstock.state.ordered import OrderedSpine
+from penstock.state.ordered import Fresh, OrderedSpine
 from penstock.state.ranges import TOP, Places, between, moved, rows_between, search
 
 #: rows in reach of changes that are read sooner than a total is looked up, by how many of them
@@ -96,7 +96,7 @@ class FrameTotals(Window):
         directions = self._order.directions
         return SummedSpine(schema, self._partition, directions, self._summed, self._extremes)
 
-    def _change(self, delta: Batch, fresh: OrderedSpine, changes: Changes) -> Batch:
+    def _change(self, delta: Batch, fresh: Fresh, changes: Changes) -> Batch:
         felt = None if self.owed else self._felt(changes)
         if felt is not None:
             at, old = between(self._rows, felt.keys, felt.low, felt.high)
@@ -104,7 +104,7 @@ class FrameTotals(Window):
             after = self._order.settled(np.concatenate((at, among)), concat((old, new)))
             if not len(after.owed[0]):
                 before = self._looked_up(felt, self._order.settled(at, old))
-                self._rows.insert(delta, *fresh.runs())
+                self._rows.insert(delta, fresh.run)
                 come = self._looked_up(felt, after)
                 gone = Batch(before.schema, before.columns, -before.weights)
                 return consolidate(concat((gone, come)))

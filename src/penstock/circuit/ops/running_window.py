@@ -46,7 +46,7 @@ from penstock.data.hash import rows_equal
 from penstock.data.masks import positions
 from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
-from penstock.state.ordered import OrderedSpine, is_exact
+from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, ahead_of, beside, between, distances
 
@@ -107,6 +107,8 @@ class RunningWindow(Node):
         # by the values too, so that what a row was meets where that is taken back
         self._kept_order = row_order.then(range(width, len(self._kept)))
         self._rows = OrderedSpine(self._kept, partition, row_order.directions)
+        #: sorts what comes, and stays empty
+        self._came = OrderedSpine(rows, partition, row_order.directions)
         self._fine = not any(map(asks_for_peers, forward)) or _is_second(order, rows)
         #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
@@ -126,8 +128,7 @@ class RunningWindow(Node):
         assert delta is not None
         if self.passed is not None:
             self.passed.forget()
-        fresh = OrderedSpine(delta.schema, self._partition, self._order.directions)
-        fresh.insert(delta)
+        fresh = self._came.fresh(delta)
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
@@ -213,9 +214,7 @@ class RunningWindow(Node):
 
     # evaluation
 
-    def _evaluated(
-        self, s: Stretches, todo: Ids, fresh: OrderedSpine, pieces: list[Piece]
-    ) -> Stretches:
+    def _evaluated(self, s: Stretches, todo: Ids, fresh: Fresh, pieces: list[Piece]) -> Stretches:
         """The stretches after those at `todo` were evaluated; what came out goes to `pieces`."""
         keys = tuple(take_column(k, todo) for k in s.keys)
         low, width = s.at.take(todo), s.width[todo]
@@ -247,7 +246,7 @@ class RunningWindow(Node):
         return s.joined(todo[left[meets[left]]])
 
     def _piece(
-        self, keys: tuple[Column, ...], low: Places, high: Places, fresh: OrderedSpine,
+        self, keys: tuple[Column, ...], low: Places, high: Places, fresh: Fresh,
         was: Ids, seed: Ids, seeds: Batch,
     ) -> tuple[Piece, _Ends]:  # fmt: skip
         """All from `low` to `high`, as it was and as it is now."""

@@ -97,8 +97,7 @@ class Session(Node):
         delta = self.inputs[0].delta
         assert delta is not None
         self._forget()
-        fresh = self._empty()
-        fresh.insert(self._bare(delta))
+        fresh = self._rows.fresh(self._bare(delta))
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None

@@ -105,24 +105,33 @@ class TopK(Node):
         near = self._not_behind(delta, ids)
         if not len(near):
             return None
-        touched, slots = self._touched.find(ids[near], len(self._state))
+        came = delta
+        if len(near) < len(delta):
+            came, ids = take(delta, near), ids[near]
+        touched, slots = self._touched.find(ids, len(self._state))
         self._changes.note(touched)
         at, held = self._held.probe(self._keys(touched), len(touched))
         before = self._state[touched]
         now = self._cut(
-            np.concatenate((at, slots)), concat((held, take(delta, near))), len(touched),
+            np.concatenate((at, slots)), concat((held, came)), len(touched),
             before == FULL, len(at),
         )  # fmt: skip
         is_settled = (now.state < STALE) & (before < STALE)
         self._settle(touched, now, is_settled)
-        change, shown = [now.change(is_settled)], [self._shown(now, is_settled)]
+        change = [now.change(is_settled)]
+        shown = [self._shown(now, is_settled, change[0])]
         left = positions(~is_settled)
         if len(left):
             # what those held goes, and what is read back comes; much of it is the same
             then = [now.before(~is_settled), *self._read_back(touched[left])]
             there = np.ones(len(touched), np.bool_)
-            change.append(consolidate(concat([r.change(there) for r in then])))
-            shown.append(consolidate(concat([self._shown(r, there) for r in then])))
+            each = [r.change(there) for r in then]
+            change.append(consolidate(concat(each)))
+            shown.append(
+                consolidate(
+                    concat([self._shown(r, there, c) for r, c in zip(then, each, strict=True)])
+                )
+            )
         self._held.insert(_together(change))
         return _together(shown)
 
@@ -222,7 +231,7 @@ class TopK(Node):
         bound = np.zeros((count, 2), dtype=np.uint64)
         there = positions(last >= 0)
         if len(there):
-            c, d = self._rows.words(take(rows, ranks[last[there]]))
+            c, d = self._rows.words_at(rows, ranks[last[there]])
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
         starts = positions(same == 0)
         was = kept[:0]
@@ -251,10 +260,11 @@ class TopK(Node):
             width *= 8
         return parts
 
-    def _shown(self, cut: _Cut, chosen: npt.NDArray[np.bool_]) -> Batch:
-        """The change of the rows shown of the places that are `chosen`."""
+    def _shown(self, cut: _Cut, chosen: npt.NDArray[np.bool_], change: Batch) -> Batch:
+        """The change of the rows shown of the places that are `chosen`, of whose rows held it is
+        `change`."""
         if not self._first and not self._is_numbered:
-            return cut.change(chosen)
+            return change
         first, place = cut.first, cut.place
         from_was, from_now = _starts(place, cut.was), _starts(place, cut.now)
         moved = chosen[place] & ((from_was != from_now) | (cut.was != cut.now))

@@ -40,7 +40,7 @@ from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.log import is_plain
-from penstock.state.ordered import OrderedSpine, is_exact
+from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, beside, between, distances, rows_of
 
@@ -100,22 +100,25 @@ class Window(Node):
         if self.passed is not None:
             self.passed.forget()
             self.passed.note(len(delta))
-        fresh = OrderedSpine(self._rows.schema, self._partition, self._order.directions)
-        fresh.insert(delta)
+        fresh = self._rows.fresh(delta)
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
         return self._change(delta, fresh, changes)
 
-    def _change(self, delta: Batch, fresh: OrderedSpine, changes: Changes) -> Batch:
+    def _change(self, delta: Batch, fresh: Fresh, changes: Changes) -> Batch:
         """Take in `delta`, whose rows are in `fresh` and lie where the `changes` are; what it
         changes."""
         segments = self._reach.segments(self._rows, self._order, changes)
-        at, old = between(self._rows, segments.keys, segments.low, segments.high)
-        among, new = between(fresh, segments.keys, segments.low, segments.high)
-        self._rows.insert(delta, *fresh.runs())
+        if segments.is_whole:
+            at, old = self._rows.probe(segments.keys, len(segments.low))
+            among, new = changes.of_row, fresh.run.batch
+        else:
+            at, old = between(self._rows, segments.keys, segments.low, segments.high)
+            among, new = between(fresh, segments.keys, segments.low, segments.high)
+        self._rows.insert(delta, fresh.run)
         now_at, now = np.concatenate((at, among)), concat((old, new))
-        if not is_plain(delta):
+        if len(now) > FEW_ROWS and not is_plain(delta):
             # what comes in place of rows that go is no tie of theirs to be sorted
             now_at, now = added_up(now_at, now)
         # before and after at once: a small step pays for the calls, not for the rows
@@ -248,7 +251,7 @@ class _Rows:
         wide = 2 * (self._reach + _SLACK) * len(changes.at)
         if rows_of(spine, changes.keys, n) <= FEW_ROWS + wide:
             none, most = np.zeros(n, np.uint64), np.full(n, TOP)
-            return Segments(changes.keys, Places(none, none), Places(most, most))
+            return Segments(changes.keys, Places(none, none), Places(most, most), is_whole=True)
         # changes with fewer rows between them than they reach have one segment
         apart = np.ones(len(changes.key), bool)
         gaps = distances(spine, changes.keys_at(changes.key), changes.at)
