@@ -69,3 +69,24 @@ def test_pairs_that_a_view_does_not_tell_apart_are_never_all_there() -> None:
     assert sorted(change.columns[0].values.tolist()) == [*range(PARTNERS)]
     assert change.weights.tolist() == [ROWS] * PARTNERS
     assert peak < 8 * ROWS * PARTNERS
+
+
+def test_pairs_of_an_inequality_are_never_all_there_either() -> None:
+    query = "SELECT d.y FROM t JOIN d ON t.id >= d.y AND MOD(t.id, 2) < 2 + MOD(d.y, 2)"
+    stepped(query)
+    change, peak = stepped(query)
+
+    found = dict(zip(change.columns[0].values.tolist(), change.weights.tolist(), strict=True))
+    assert found == {y: ROWS - y for y in range(PARTNERS)}
+    assert peak < 8 * ROWS * PARTNERS
+
+
+def test_a_view_of_pairs_of_an_inequality_holds_those_that_pass_only() -> None:
+    query = "SELECT t.id, d.y FROM t JOIN d ON t.id >= d.y AND MOD(t.id + d.y, 100) = 0"
+    stepped(query)
+    change, peak = stepped(query)
+
+    passing = {(i, y) for y in range(PARTNERS) for i in range(y, ROWS) if (i + y) % 100 == 0}
+    assert set(zip(*(c.values.tolist() for c in change.columns), strict=True)) == passing
+    assert len(change) == len(passing)
+    assert peak < 8 * ROWS * PARTNERS

@@ -16,13 +16,14 @@ import numpy as np
 
 from penstock.circuit.arrange import Arrange
 from penstock.circuit.node import Node
+from penstock.circuit.ops import join
 from penstock.circuit.ops.join import Join, Residual
 from penstock.circuit.spec import Bound
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import take
 from penstock.data.types import Schema
 from penstock.state.ordered import OrderedSpine
-from penstock.state.ranges import TOP, Places, between
+from penstock.state.ranges import TOP, Places, between, rows_between
 from penstock.state.spine import Spine
 
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -55,8 +56,9 @@ class RangeJoin(Join):
     Incremental: the product rule for pairs (see `penstock.circuit.ops.join`).
     State: none of its own; the two arrangements, in the order of the column that most bounds are
            about.
-    Cost:  O(log n + pairs within the bounds of the ordered columns). A column that is bounded from
-           one side only has many.
+    Cost:  O(log n + pairs within the bounds of the ordered columns), of which no more than
+           `join.MOST_ROWS`, or those of one row, are there at a time before the condition decides.
+           A column that is bounded from one side only has many.
     """
 
     def __init__(
@@ -80,14 +82,17 @@ class RangeJoin(Join):
         if left.delta is not None:
             for spine in (right.spine, right.pending):
                 if spine is not None:
-                    at, found = self._near(spine, left.delta, of_left=True)
-                    yield self._passing(take(left.delta, at), found)
+                    for at, found in self._near(spine, left.delta, of_left=True):
+                        yield self._passing(take(left.delta, at), found)
         if right.delta is not None:
-            at, found = self._near(left.spine, right.delta, of_left=False)
-            yield self._passing(found, take(right.delta, at))
+            for at, found in self._near(left.spine, right.delta, of_left=False):
+                yield self._passing(found, take(right.delta, at))
 
-    def _near(self, spine: Spine, rows: Batch, *, of_left: bool) -> tuple[np.ndarray, Batch]:
-        """Rows of the other side within the bounds of each of `rows`: (which of them, the row)."""
+    def _near(
+        self, spine: Spine, rows: Batch, *, of_left: bool
+    ) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Rows of the other side within the bounds of each of `rows`: (which of them, the row);
+        those of some after those of others, where all are many."""
         assert isinstance(spine, OrderedSpine)
         n, column = len(rows), self._ordered[of_left]
         low, high = np.full(n, _LEAST), np.full(n, _MOST)
@@ -102,7 +107,27 @@ class RangeJoin(Join):
                 low = np.maximum(low, value)
             else:
                 high = np.minimum(high, value)
-        return between(spine, (), _place(spine, low, False), _place(spine, high, True))
+        first, last = _place(spine, low, False), _place(spine, high, True)
+        for start, stop in _pieces(spine, first, last):
+            part = np.arange(start, stop)
+            at, found = between(spine, (), first.take(part), last.take(part))
+            yield (at if not start else at + start), found
+
+
+def _pieces(spine: OrderedSpine, low: Places, high: Places) -> Iterator[tuple[int, int]]:
+    """Ranges of the places that have no more than MOST_ROWS rows from low to high, or are one."""
+    n = len(low)
+    if n * len(spine) <= join.MOST_ROWS:
+        yield 0, n
+        return
+    up_to = np.cumsum(rows_between(spine, (), low, high))
+    start = 0
+    while start < n:
+        before = up_to[start - 1] if start else 0
+        stop = int(np.searchsorted(up_to, before + join.MOST_ROWS, "right"))
+        stop = max(stop, start + 1)
+        yield start, stop
+        start = stop
 
 
 def ordered_columns(bounds: tuple[Bound, ...]) -> tuple[int, int]:
