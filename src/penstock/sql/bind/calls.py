@@ -39,6 +39,12 @@ _FORMS = {
     **dict.fromkeys(("TIMESTAMPDIFF", "DATEDIFF"), "(unit, from, to)"),
 }  # fmt: skip
 _UNITS = frozenset(UNITS) | {"ISOWEEK", "DAYOFWEEK", "DAYOFYEAR", "ISODAYOFWEEK"}
+#: short for EXTRACT(unit FROM …), so that a query may group by the one and show the other
+_FIELDS = {
+    "YEAR": "YEAR", "QUARTER": "QUARTER", "MONTH": "MONTH", "WEEK": "WEEK", "DOW": "DOW",
+    "DOY": "DOY", "HOUR": "HOUR", "MINUTE": "MINUTE", "SECOND": "SECOND",
+    "DAYOFMONTH": "DAY", "DAYOFYEAR": "DOY", "DAYOFWEEK": "DOW",
+}  # fmt: skip
 _SHORT_NAMES = {"IFNULL", "COALESCE"}
 _BUILT_IN = {*DEFINITIONS, *_SHORT_NAMES, "IF"}
 #: what can be called by its name: operators and what stands behind other syntax cannot
@@ -120,7 +126,10 @@ def call(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
             raise BindError(e.span, f"IF takes 3 arguments, not {len(args)}")
         test = build.condition(args[0], "the first argument of IF")
         return build.case([(test, args[1])], args[2], e.span, name)
-    return build.call(name, args, e.span)
+    called = build.call(name, args, e.span)
+    if name in _FIELDS:
+        return build.call("EXTRACT", [unit(_FIELDS[name], e.span), *args], e.span)
+    return build.call("EXTRACT", args, e.span) if name == "DATE_PART" else called
 
 
 def _struct(binder: ExpressionBinder, e: ast.FunctionCall) -> Expr:
