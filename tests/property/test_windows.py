@@ -216,6 +216,24 @@ def test_a_window_function_is_what_it_is_defined_to_be(
     assert run({"t": T}, build, as_one_step(history))[0] == expected
 
 
+@pytest.mark.parametrize("nulls_first", [True, False])
+def test_nulls_that_go_before_they_come_see_the_totals_of_no_values(nulls_first: bool) -> None:
+    null = (None, None, 0, None, None, None, None, None)
+    value = (None, 0, *null[2:])
+    history = [{"t": [(null, -2), (value, 1)]}, {"t": [(value, -1)]}, {"t": [(null, 2)]}]
+    specs = [
+        WindowSpec("COUNT", (), NUMBER, Frame("RANGE", None, 1)),
+        WindowSpec("COUNT", (), NUMBER, Frame("RANGE", -2, None)),
+    ]
+    for spec in specs:
+
+        def build(c: Circuit, streams: Any, spec: WindowSpec = spec) -> Any:
+            out = Schema((*T.fields, Field("w", NUMBER)))
+            return c.window(streams["t"], (), [Order(1, False, nulls_first)], [spec], out)
+
+        assert run({"t": T}, build, history)[0] == Counter()
+
+
 @pytest.mark.parametrize("order", [("s", True, True), ("s", False, False)], ids=["empty", "null"])
 def test_a_rank_goes_on_into_many_rows_of_the_last_place_that_there_is(order: Any) -> None:
     # '' before nothing and NULL behind all have the greatest words of all

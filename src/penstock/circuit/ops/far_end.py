@@ -169,6 +169,7 @@ class FarEnd(Node):
 
     def _shown(self, rows: Batch, at: Ids, totals: Batch) -> Batch:
         """`rows` with the totals `at`, that of no rows for -1."""
+        at = self._of_their_kind(rows, at, totals)
         columns = list(rows.columns)
         first = len(self._partition) + 1
         for i, call in enumerate(self._calls):
@@ -180,6 +181,16 @@ class FarEnd(Node):
                 raise self._told(error, i, rows) from error
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         return Batch(self.schema, tuple(typed), rows.weights)
+
+    def _of_their_kind(self, rows: Batch, at: Ids, totals: Batch) -> Ids:
+        """`at` without the totals of values that NULLs found, which see each other's. They have
+        none of their own while they are owed, and a total of values changes without them."""
+        valid = rows.columns[self._rows.place.column].valid
+        if valid is None or not len(totals):
+            return at
+        group, _ = self._totals.words(totals)
+        is_value = _at(group, at) != self._totals.null_group
+        return np.where((valid == 0) & is_value, -1, at)
 
     def _ends(self, rows: Batch) -> Places:
         """The first place behind the frame of each row."""
