@@ -25,6 +25,7 @@ Not here: when statements run and what errors mean (`duckdb_output`), files (`du
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -239,7 +240,7 @@ class DuckDbTable:
         has_rows = bool(run(db, f"SELECT 1 FROM {self.target} LIMIT 1"))
         if has_rows and self.key_names:
             same = " AND ".join(f"s.{quoted(k)} = t.{quoted(k)}" for k in self.key_names)
-            equal = " AND ".join([same, *(_is_same(quoted(n), types[n]) for n in self._names)])
+            equal = " AND ".join(self._equal(types, self._has_collation(db)))
             # rows that differ go first, so that values which moved between rows cannot collide in
             # a UNIQUE constraint of the target's own
             gone = f"NOT EXISTS (SELECT 1 FROM {staged} WHERE {equal})"
@@ -248,6 +249,26 @@ class DuckDbTable:
         elif has_rows:
             run(db, f"DELETE FROM {self.target}")
         _run_with(db, _STAGE, stage.read(), insert)
+
+    def _equal(self, types: dict[str, str], has_collation: bool) -> Iterator[str]:
+        """Conditions under which rows `s` and `t` of the stage and the target are the same."""
+        for name in self._names:
+            if name in self.key_names:
+                yield f"s.{quoted(name)} = t.{quoted(name)}"
+            for form in _exact_forms(types[name], has_collation):
+                if form != "{}" or name not in self.key_names:
+                    s, t = (form.format(f"{of}.{quoted(name)}") for of in "st")
+                    yield f"{s} IS NOT DISTINCT FROM {t}"
+
+    def _has_collation(self, db: Connection) -> bool:
+        """Whether the target's definition mentions one; DuckDB tells them nowhere else."""
+        ((sql,),) = run(
+            db,
+            "SELECT sql FROM duckdb_tables() WHERE database_name = current_database() "
+            "AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+            (self._schema_name, self.name),
+        )
+        return "collate" in str(sql).lower()
 
     # deltas
 
@@ -360,14 +381,14 @@ class DuckDbTable:
         )
 
 
-def _is_same(name: str, type: str) -> str:
-    """Whether `s` and `t` have the same value in the column: some are equal that are not, as -0 and
-    0, a month and 30 days, and 'a' and 'A' under a collation of the target's."""
-    equal = f"s.{name} IS NOT DISTINCT FROM t.{name}"
+def _exact_forms(type: str, has_collation: bool) -> tuple[str, ...]:
+    """What is equal of two values, put into the braces, only if they are the same: -0 and 0 are
+    equal and are not, as are a month and 30 days, and 'a' and 'A' under a collation."""
     if type in ("FLOAT", "DOUBLE"):
-        return f"{equal} AND signbit(s.{name}) IS NOT DISTINCT FROM signbit(t.{name})"
-    form = {"VARCHAR": "encode({})", "INTERVAL": "CAST({} AS VARCHAR)"}.get(type, "{}")
-    return f"{form.format(f's.{name}')} IS NOT DISTINCT FROM {form.format(f't.{name}')}"
+        return "{}", "signbit({})"
+    if type == "INTERVAL":
+        return ("CAST({} AS VARCHAR)",)
+    return ("encode({})",) if type == "VARCHAR" and has_collation else ("{}",)
 
 
 def _as_table(rows: Batch) -> pa.Table:
