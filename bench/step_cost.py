@@ -215,7 +215,6 @@ CASES = {
         "WHERE NOT EXISTS (SELECT 1 FROM t c WHERE c.id = r.b AND MOD(c.id, 5) = 0);"
     ),
     "recursion-least": Case(
-        "SET PENSTOCK_RECURSION_ROWS = 20000000;"
         "DECLARE RECURSIVE VIEW near (n BIGINT NOT NULL, d BIGINT);"
         "CREATE LOCAL VIEW step AS SELECT id AS n, x AS d FROM t UNION ALL "
         "SELECT t.id + 1 AS n, near.d + 1 AS d FROM near JOIN t ON near.n = t.id "

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.circuit import Circuit, dense
+from penstock.circuit import Circuit, best, dense
 from penstock.circuit.ops import fixpoint
 from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
@@ -49,13 +49,52 @@ CREATE MATERIALIZED VIEW seen AS
     SELECT n FROM start UNION
     SELECT DISTINCT e.t FROM edge e WHERE e.s IN (SELECT n FROM seen);
 """
-#: not monotone: the fewest steps to every node
+#: the fewest steps to every node
 DISTANCE = """
 DECLARE RECURSIVE VIEW near (n INT NOT NULL, d INT);
 CREATE LOCAL VIEW step AS
     SELECT n, 0 AS d FROM start UNION ALL
     SELECT e.t, near.d + 1 FROM near, edge e WHERE near.n = e.s AND near.d < 20;
 CREATE MATERIALIZED VIEW near AS SELECT n, MIN(d) AS d FROM step GROUP BY n;
+"""
+#: the same for who does not see that more steps stay more: not monotone
+STEPS = DISTANCE.replace("near.d + 1", "ABS(near.d) + 1")
+#: the least of the names that reach a node, either way: they stay what they are, so that they could
+#: support each other
+LABEL = """
+DECLARE RECURSIVE VIEW label (n INT NOT NULL, l VARCHAR);
+CREATE MATERIALIZED VIEW label AS SELECT n, MIN(l) AS l FROM (
+    SELECT n, CAST(n AS VARCHAR) AS l FROM start UNION ALL
+    SELECT e.t, label.l FROM label JOIN edge e ON label.n = e.s UNION ALL
+    SELECT e.s, label.l FROM label JOIN edge e ON label.n = e.t) q GROUP BY n;
+"""
+#: the same; values that fall by a weight which may be NULL, of two views, of ways that are made of
+#: ways, of a view that is a set
+LEAST = f"""
+{LABEL}
+DECLARE RECURSIVE VIEW left_over (m BIGINT, n INT NOT NULL);
+CREATE MATERIALIZED VIEW left_over AS SELECT MAX(m) AS m, n FROM (
+    SELECT CAST(30 AS BIGINT) AS m, n FROM start UNION ALL
+    SELECT w.m - NULLIF(e.t, 3) AS m, e.t FROM left_over w JOIN edge e ON w.n = e.s
+    WHERE w.m > 20 AND e.t NOT IN (SELECT m FROM closed)) q GROUP BY n;
+DECLARE RECURSIVE VIEW even_d (n INT NOT NULL, d INT);
+DECLARE RECURSIVE VIEW odd_d (n INT NOT NULL, d INT);
+CREATE MATERIALIZED VIEW even_d AS SELECT n, MIN(d) AS d FROM (
+    SELECT n, 0 AS d FROM start UNION ALL
+    SELECT e.t, 1 + o.d FROM odd_d o JOIN edge e ON o.n = e.s) q GROUP BY n;
+CREATE MATERIALIZED VIEW odd_d AS SELECT e.t AS n, MIN(v.d + 1) AS d
+    FROM edge e JOIN even_d v ON v.n = e.s GROUP BY e.t;
+DECLARE RECURSIVE VIEW apart (s INT NOT NULL, t INT NOT NULL, d INT);
+DECLARE RECURSIVE VIEW ways (s INT NOT NULL, t INT NOT NULL, d INT);
+CREATE MATERIALIZED VIEW ways AS SELECT s, t, 1 AS d FROM edge UNION
+    SELECT a.s, b.t, a.d + b.d FROM apart a JOIN apart b ON a.t = b.s;
+CREATE MATERIALIZED VIEW apart AS SELECT s, t, MIN(d) AS d FROM ways GROUP BY s, t;
+DECLARE RECURSIVE VIEW cost (n INT NOT NULL, d INT);
+CREATE MATERIALIZED VIEW cost AS SELECT n, MIN(d) AS d FROM (
+    SELECT n, 0 AS d FROM start UNION ALL
+    SELECT e.t, c.d + CASE WHEN k.m IS NULL THEN 0 ELSE k.m END
+    FROM cost c JOIN edge e ON c.n = e.s LEFT JOIN closed k ON k.n = e.t
+    WHERE c.n IN (SELECT n FROM start UNION SELECT s FROM edge WHERE s > 1)) q GROUP BY n;
 """
 #: what is known from outside takes away, in every way that SQL has for it
 OPEN = """
@@ -123,6 +162,47 @@ def distance(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
     return {"near": set(best.items())}
 
 
+def least(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
+    label: dict[int, str] = {n: str(n) for (n,) in starts}
+    both = edges | {(t, s) for s, t in edges}
+    left: dict[int, int | None] = dict.fromkeys((n for (n,) in starts), 30)
+    even = {n: 0 for (n,) in starts}
+    odd: dict[int, int] = {}
+    cost = {n: 0 for (n,) in starts}
+    apart = dict.fromkeys(edges, 1)
+    for _ in range(60):
+        for s, t in both:
+            if s in label:
+                label[t] = min(label.get(t, "~"), label[s])
+        for s, t in edges:
+            known = left.get(s)
+            if known is not None and known > 20 and t not in {m for _, m in closed}:
+                m, old = (None if t == 3 else known - t), left.get(t)
+                left[t] = m if old is None else old if m is None else max(old, m)
+            if s in even:
+                odd[t] = min(odd.get(t, 99), even[s] + 1)
+            if s in odd:
+                even[t] = min(even.get(t, 99), odd[s] + 1)
+            if s in cost and ((s,) in starts or s > 1):
+                weights = [m for n, m in closed if n == t] or [0]
+                cost[t] = min(cost.get(t, 99), cost[s] + min(weights))
+        for (a, b), d in list(apart.items()):
+            for s, t in edges:
+                if s == b:
+                    apart[a, t] = min(apart.get((a, t), 99), d + 1)
+    ways = {(*e, 1) for e in edges}
+    ways |= {(a, d, x + y) for (a, b), x in apart.items() for (c, d), y in apart.items() if b == c}
+    return {
+        "label": set(label.items()),
+        "left_over": {(m, n) for n, m in left.items()},
+        "even_d": set(even.items()),
+        "odd_d": set(odd.items()),
+        "cost": set(cost.items()),
+        "apart": {(*e, d) for e, d in apart.items()},
+        "ways": ways,
+    }
+
+
 def game(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
     won, lost, before = set[tuple[Any, ...]](), set[tuple[Any, ...]](), None
     while before != (won, lost):
@@ -183,6 +263,8 @@ def snapshot(circuit: Circuit, name: str) -> Rows:
         (PARITY, parity),
         (REACHED, reached),
         (DISTANCE, distance),
+        (STEPS, distance),
+        (LEAST, least),
         (OPEN, open_),
         (GAME, game),
     ],
@@ -195,7 +277,7 @@ def test_a_recursive_view_equals_its_fixed_point_after_every_step(
     check(views, oracle, history, tmp_path)
 
 
-@pytest.mark.parametrize(("views", "oracle", "spare"), [(DISTANCE, distance, 0), (GAME, game, 3)])
+@pytest.mark.parametrize(("views", "oracle", "spare"), [(STEPS, distance, 0), (GAME, game, 3)])
 @given(history=histories)
 @of_some
 def test_it_does_whether_or_not_its_rounds_have_states_of_their_own(
@@ -317,7 +399,7 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
     path = [((i, i + 1), 1) for i in range(200)]
 
     def told(rows: int) -> int:
-        views = DISTANCE.replace("AND near.d < 20", "")
+        views = STEPS.replace("AND near.d < 20", "")
         plan = compile_program(f"SET PENSTOCK_RECURSION_ROWS = {rows};" + TABLES + views)
         schemas = {t.name: t.schema for t in plan.tables}
         circuit = compile_circuit(plan)
@@ -338,7 +420,7 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
 
 def test_it_does_after_a_restart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fixpoint, "FEW_ROWS", -(10**9))
-    plan = compile_program(TABLES + DISTANCE.replace("AND near.d < 20", ""))
+    plan = compile_program(TABLES + STEPS.replace("AND near.d < 20", ""))
     edges, starts = (t.schema for t in plan.tables if t.name in ("edge", "start"))
     circuit, store = compile_circuit(plan), StateStore(tmp_path, Unsynced())
     path = [((i, i + 1), 1) for i in range(200)]
@@ -372,3 +454,93 @@ def test_rows_that_came_and_went_leave_nothing_behind(monkeypatch: pytest.Monkey
         sizes.append(len(paths._members["path"]))
     assert len(snapshot(circuit, "path")) == 6
     assert max(sizes) < 30, "60 edges, 170 paths have been there"
+
+
+def test_which_cycles_are_ones_of_best_values() -> None:
+    """Those of `LEAST` and `DISTANCE`, and no other one that takes away."""
+
+    def bests(views: str) -> dict[str, bool]:
+        plan = compile_program(TABLES + views)
+        found = [n for n in compile_circuit(plan).nodes if isinstance(n, fixpoint.Fixpoint)]
+        return {m: isinstance(b, best.Best) for f in found for m, b in f._members.items()}
+
+    assert bests(DISTANCE) == {"near": True}
+    assert bests(LEAST) == dict.fromkeys(
+        ("label", "left_over", "even_d", "odd_d", "apart", "cost"), True
+    )
+    for changed in (
+        ("near.d + 1", "ABS(near.d)"),
+        ("near.d + 1", "5 - near.d"),
+        ("near.d + 1", "near.d * 2"),
+        ("near.d < 20", "near.d > 20"),
+        ("near.d < 20", "near.d <> 20"),
+        ("near.n = e.s", "near.d = e.s"),
+        ("e.t, near.d + 1", "COALESCE(near.d, 0), near.d"),
+        ("MIN(d)", "MAX(d)"),
+        ("MIN(d)", "ARG_MIN(n, d)"),
+        ("MIN(d) AS d FROM step", "MIN(d) AS d FROM step WHERE d NOT IN (SELECT n FROM start)"),
+    ):
+        assert not any(bests(DISTANCE.replace(*changed)).values()), changed
+
+
+def test_a_deletion_withdraws_what_is_not_derived_in_another_way_and_no_more() -> None:
+    """A ring of labels with chords: all have the same label, each by more than one way."""
+    plan = compile_program(TABLES + LABEL)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    fixpoints = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
+    (labels,) = [f for f in fixpoints if "label" in f._members]
+    told: list[int] = []
+    of_label = labels._members["label"]
+    tell = of_label._tell
+
+    def noted(parts: Any) -> Any:
+        rows = tell(parts)
+        told.append(len(rows))
+        return rows
+
+    of_label._tell = noted  # type: ignore[method-assign,union-attr]
+    ring = [((i, (i + 1) % 500), 1) for i in range(500)]
+    circuit.step({"start": [as_input(schemas["start"], [((0,), 1), ((250,), 1)])]})
+    circuit.step({"edge": [as_input(schemas["edge"], ring)]})
+    assert len(snapshot(circuit, "label")) == 500
+    for weight in (1, -1):
+        told.clear()
+        circuit.step({"edge": [as_input(schemas["edge"], [((10, 100), weight)])]})
+        # a chord makes ways shorter, which changes no label; without it few depths are wrong
+        assert sum(told) == 0
+    told.clear()
+    step = circuit.step({"edge": [as_input(schemas["edge"], [((499, 0), -1)])]})
+    assert len(step["label"]) == 0 and 0 < sum(told) < 1100
+
+
+def test_values_that_get_better_for_ever_are_an_error() -> None:
+    program = "SET PENSTOCK_RECURSION_ROUNDS = 60;" + TABLES
+    program += DISTANCE.replace("near.d + 1", "near.d - 1")
+    plan = compile_program(program)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    circuit.step({"start": [as_input(schemas["start"], [((1,), 1)])]})
+    circuit.step({"edge": [as_input(schemas["edge"], [((1, 2), 1)])]})
+    assert snapshot(circuit, "near") == {(1, 0), (2, -1)}
+    with pytest.raises(RuntimeSqlError, match=r"near has not come to an end after 60 rounds"):
+        circuit.step({"edge": [as_input(schemas["edge"], [((2, 1), 1)])]})
+
+
+def test_keys_that_came_and_went_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense.Sweep.__init__, "__defaults__", (8,))
+    plan = compile_program(TABLES + LABEL)
+    circuit = compile_circuit(plan)
+    schemas = {t.name: t.schema for t in plan.tables}
+    fixpoints = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
+    (labels,) = [f._members["label"] for f in fixpoints if "label" in f._members]
+    assert isinstance(labels, best.Best)
+    circuit.step({"start": [as_input(schemas["start"], [((i,), 1) for i in range(3)])]})
+    sizes = []
+    for i in range(60):
+        come, go = [((i, i + 3), 1)], [((i - 3, i), -1)] if i > 2 else []
+        circuit.step({"edge": [as_input(schemas["edge"], come + go)]})
+        sizes.append(len(labels._table))
+        shown = snapshot(circuit, "label")
+    assert shown == {(0, "0"), (1, "1"), (2, "2")}, "no edge reaches them"
+    assert max(sizes) < 40 and len(sizes) == 60

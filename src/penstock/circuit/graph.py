@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.circuit.arrange import Arrange
+from penstock.circuit.best import BestOf
 from penstock.circuit.beyond import expiries_of, passed_of, window_operators
 from penstock.circuit.bootstrap import Bootstrap, Difference
 from penstock.circuit.expiry import Expiry
@@ -332,12 +333,14 @@ class Circuit:
         rounds: int,
         unroll: Callable[[int], Unrolled],
         most_rows: int,
+        best: Mapping[str, BestOf] | None = None,
     ) -> dict[str, Stream]:
         """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
         inputs = {name: stream.node for name, stream in sources.items()}
-        node = Fixpoint(inputs, members, body, monotone, rounds, taking, unroll, most_rows)
+        node = Fixpoint(inputs, members, body, monotone, rounds, taking, unroll, most_rows, best)
         self._add(node)
-        return {n: self._add(FixpointOutput(node, n, s)) for n, s in members.items()}
+        shown = {n: Schema(s.fields[:-1]) if best else s for n, s in members.items()}
+        return {n: self._add(FixpointOutput(node, n, s)) for n, s in shown.items()}
 
     def window(
         self,

@@ -16,6 +16,7 @@ import numpy as np
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.unrolled import Streams
 from penstock.compile.expressions import compile_expressions
+from penstock.compile.least import Least, least
 from penstock.compile.recursion import Body, components, is_recursive, scanned
 from penstock.compile.relations import RelationCompiler
 from penstock.data.batch import Batch, Column
@@ -24,7 +25,7 @@ from penstock.errors import RuntimeSqlError
 from penstock.functions.connector_metadata import METADATA
 from penstock.functions.registry import resolve
 from penstock.plan.expressions import Call, Cast, Expr, InputRef, Literal
-from penstock.plan.nodes import Expiry, Lateness, ProgramPlan, Scan, TablePlan, ViewPlan
+from penstock.plan.nodes import Distinct, Expiry, Lateness, ProgramPlan, Scan, TablePlan, ViewPlan
 from penstock.plan.rewrite import parts, transform
 
 
@@ -84,6 +85,9 @@ def _cycle(
     component: Sequence[ViewPlan], outside: RelationCompiler, plan: ProgramPlan
 ) -> dict[str, Stream]:
     """The streams of views that read each other."""
+    known = least(component)
+    if known is not None:
+        component = known.members
     body = Body(component, outside.stream)
 
     def queries(inside: RelationCompiler, members: Mapping[str, Stream]) -> dict[str, Stream]:
@@ -99,15 +103,33 @@ def _cycle(
 
     inside = RelationCompiler(body.circuit, outside.text, body.inlet, outside)
     names = {view.name for view in component}
-    if body.is_monotone:
-        # others derive everything anew
+    if body.is_monotone and known is None:
+        # others derive everything anew, or forget nothing
         inside.forget(e for e in plan.expiries if _is_within(e, names))
     found = queries(inside, body.relations)
-    streams = body.finish(outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows)
+    best = {} if known is None else known.best
+    streams = body.finish(
+        outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows, best
+    )
+    if known is not None:
+        return _beside_the_best(known, streams, outside)
     for e in plan.expiries:
         if isinstance(e.node, Scan) and e.node.relation in names:
             line = outside.stream(e.line)
             outside.circuit.expire(streams[e.node.relation], 0, e.column, line, e.shift)
+    return streams
+
+
+def _beside_the_best(
+    known: Least, streams: dict[str, Stream], outside: RelationCompiler
+) -> dict[str, Stream]:
+    """`streams` of aggregates, and those of the views of their cycle that are computed from them:
+    sets, as all views of a cycle are."""
+    outside.relations.update(streams)
+    for view in known.others:
+        outside.view = view.name
+        made = outside.stream(Distinct(view.schema, view.query))
+        streams[view.name] = outside.relations[view.name] = made
     return streams
 
 

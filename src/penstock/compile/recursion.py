@@ -14,10 +14,11 @@ join's NULLs): that relation comes in by an inlet of its own, of which more rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from penstock.circuit.best import BestOf
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.unrolled import Round, Streams, Unrolled
 from penstock.data.types import Field, Schema
@@ -140,16 +141,13 @@ class Body:
         node = with_inputs(node, [self._counted(n) for n in inputs(node)])
         match node:
             case Distinct(input=below):
-                return Project(node.schema, below, _columns(below))
+                return Project(node.schema, below, columns(below))
             case Join(kind=JoinKind.SEMI, left=left):
-                return Project(node.schema, _inner(node), _columns(left))
+                return Project(node.schema, _inner(node), columns(left))
             case Join(kind=JoinKind.ANTI, right=right):
                 return replace(node, right=_absent(right))
-            case Join(kind=JoinKind.LEFT, left=left, right=right):
-                alone = replace(node, kind=JoinKind.ANTI, schema=left.schema, right=_absent(right))
-                nulls = tuple(Literal(f.type, None) for f in node.schema.fields[len(left.schema) :])
-                both = (_inner(node), Project(node.schema, alone, (*_columns(left), *nulls)))
-                return UnionAll(node.schema, both)
+            case Join(kind=JoinKind.LEFT):
+                return without_left_joins(node)
             case Difference(right=right):
                 return replace(node, right=_absent(right))
         return node
@@ -179,11 +177,17 @@ class Body:
         return known
 
     def finish(
-        self, circuit: Circuit, queries: Streams, again: Round, rounds: int, rows: int
+        self,
+        circuit: Circuit,
+        queries: Streams,
+        again: Round,
+        rounds: int,
+        rows: int,
+        best: Mapping[str, BestOf],
     ) -> dict[str, Stream]:
         """The members' streams in `circuit`; `queries` are those of their queries in the body,
         `again` adds the same to another circuit. `rounds`: after how many it is taken for endless;
-        `rows`: how many may be kept to spare rounds."""
+        `rows`: how many may be kept to spare rounds; `best`: see `penstock.compile.least`."""
         for name, stream in queries.items():
             self.circuit.sink(name, stream)
         schemas = {v.name: v.schema for v in self._members.values()}
@@ -191,12 +195,21 @@ class Body:
         return circuit.fixpoint(
             self.sources, schemas, self.circuit, monotone=self.is_monotone,
             taking=frozenset(self._taking), rounds=rounds,
-            unroll=partial(Unrolled, again, outer, schemas), most_rows=rows,
+            unroll=partial(Unrolled, again, outer, schemas), most_rows=rows, best=best,
         )  # fmt: skip
 
 
-def _columns(node: Node) -> tuple[InputRef, ...]:
+def columns(node: Node) -> tuple[InputRef, ...]:
     return tuple(InputRef(t, i) for i, t in enumerate(node.schema.types))
+
+
+def without_left_joins(node: Join) -> UnionAll:
+    """A left join as its pairs and the rows that have none."""
+    left = node.left
+    alone = replace(node, kind=JoinKind.ANTI, schema=left.schema, right=_absent(node.right))
+    nulls = tuple(Literal(f.type, None) for f in node.schema.fields[len(left.schema) :])
+    both = (_inner(node), Project(node.schema, alone, (*columns(left), *nulls)))
+    return UnionAll(node.schema, both)
 
 
 def _inner(node: Join) -> Join:
@@ -207,4 +220,4 @@ def _inner(node: Join) -> Join:
 def _absent(node: Node) -> Project:
     """The rows of `node`, told from those that somebody reads for what is there."""
     fields = tuple(Field(_ABSENT + f.name, f.type) for f in node.schema.fields)
-    return Project(Schema(fields), node, _columns(node))
+    return Project(Schema(fields), node, columns(node))

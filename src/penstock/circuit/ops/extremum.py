@@ -50,8 +50,8 @@ _FIRST_LOOK = 4
 
 
 class Extremum(Accumulator):
-    """Rows of `columns`, best first by `descending` of each in turn (NULL is the smallest);
-    shows column `shown` of the best, as `result`."""
+    """Rows of `columns`, best first by `descending` of each in turn (NULL is the smallest, or with
+    `nulls_last` never better than a value); shows column `shown` of the best, as `result`."""
 
     def __init__(
         self,
@@ -60,18 +60,20 @@ class Extremum(Accumulator):
         result: SqlType,
         shown: int = 0,
         args: Sequence[int] | None = None,
+        *,
+        nulls_last: bool = False,
     ) -> None:
         self._args = tuple(range(len(columns)) if args is None else args)
         self.result = result
         self._shown = shown
-        self._directions = tuple((down, not down) for down in descending)
+        self._directions = tuple((down, not down and not nulls_last) for down in descending)
         fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
         self._spine = OrderedSpine(
             Schema((Field("group", _GROUP), *fields)),
             (0,),
             tuple((1 + i, *d) for i, d in enumerate(self._directions)),
         )
-        self._best = tuple(_Cells(t) for t in columns)
+        self._best = tuple(Cells(t) for t in columns)
         self._codes: npt.NDArray[np.uint64] | None = None
         if not any(t.is_view for t in columns):
             width = sum(t.nullable + (2 if t.is_wide else 1) for t in columns)
@@ -171,6 +173,15 @@ class Extremum(Accumulator):
             values[valid == 0] = 0
         return Column(self.result, values, None if is_valid else valid, column.heaps)
 
+    def has_rows(self, groups: Ids) -> npt.NDArray[np.bool_]:
+        """Whether each group has a row."""
+        there: npt.NDArray[np.bool_] = self._weight[groups] > 0
+        return there
+
+    def best(self, groups: Ids) -> tuple[Column, ...]:
+        """All columns of the best row of each group; of one without rows anything."""
+        return tuple(cells.take(groups) for cells in self._best)
+
     def state_rows(self) -> int:
         return len(self._spine)
 
@@ -263,7 +274,7 @@ class Extremum(Accumulator):
         return np.flatnonzero(state == _STALE)
 
 
-class _Cells:
+class Cells:
     """One value per group."""
 
     def __init__(self, type: SqlType) -> None:

@@ -10,7 +10,9 @@ more than rounds (semi-naive evaluation). A deletion must not leave rows behind 
 each other, so it goes the way of DRed (Gupta, Mumick, Subrahmanian, SIGMOD 1993): a row that
 loses any derivation is withdrawn, round after round; what then still has a derivation comes back.
 
-That is for bodies that are monotone in the members. For others (an aggregate in the cycle) what
+That is for bodies that are monotone in the members. So are those with a MIN or MAX in the cycle
+whose better values never make worse ones; what is shown of a key is the best row then, and less has
+to be withdrawn (`penstock.circuit.best`). For others (a COUNT in the cycle) what
 the n-th round leaves has to be told from what the others leave: the first rounds are computed one
 by one, each with a state of its own (`penstock.circuit.unrolled`), as soon as that pays and if
 there is room for it; what is left is iterated from where they end.
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from penstock.circuit.best import Best, BestOf
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.member import Member, Seen
 from penstock.circuit.node import Node
@@ -72,15 +75,22 @@ class Fixpoint(Node):
         taking: frozenset[str],
         unroll: Callable[[int], Unrolled],
         most_rows: int,
+        best: Mapping[str, BestOf] | None = None,
     ) -> None:
         """`body` has an inlet for every name of `sources` and of `members`, and a sink for every
         member's query, under its name. `monotone`: more rows of a member never mean fewer, and
         more of a source do for those in `taking` and for no other. `rounds`: after how many it is
         taken for endless. `unroll`: the first so many rounds, one by one, which may keep
-        `most_rows`."""
+        `most_rows`. `best`: what is shown of members that are no sets; they have a depth as their
+        last column then."""
         super().__init__(Schema(()), tuple(sources.values()))
         self._inlets = tuple(sources)
-        self._members = {name: Member(schema) for name, schema in members.items()}
+        self._of = best = best or {}
+        #: a cycle has either
+        self._sets = {name: Member(s) for name, s in members.items() if name not in best}
+        self._best = {name: Best(members[name], of) for name, of in best.items()}
+        assert not (self._sets and self._best) and (monotone or self._sets)
+        self._members: Mapping[str, Member | Best] = {**self._sets, **self._best}
         self._body = body
         self._monotone = monotone
         self._taking = taking
@@ -132,10 +142,10 @@ class Fixpoint(Node):
         lost = {name: filter_batch(d, takes[name]) for name, d in fed.items()}
         back: dict[str, Batch] = {}
         if any(len(d) for d in lost.values()):
-            self._rounds(lost, Member.withdraw)
+            self._rounds(lost, lambda name, rows: self._members[name].withdraw(rows))
             back = {name: m.bring_back() for name, m in self._members.items()}
         gained = {name: filter_batch(d, ~takes[name]) for name, d in fed.items()}
-        self._rounds({**gained, **back}, Member.settle)
+        self._rounds({**gained, **back}, self._settle)
 
     def _iterate(self, fed: Deltas) -> None:
         if self.rounds and self._unrolled is None:
@@ -144,13 +154,11 @@ class Fixpoint(Node):
         for name, rows in fed.items():
             self._outer[name].insert_later(rows)
         base = {} if self._unrolled is None else self._unrolled.step(fed)
-        started = {name: m.start(base.get(name)) for name, m in self._members.items()}
+        started = {name: m.start(base.get(name)) for name, m in self._sets.items()}
         derived = self._derive({**fed, **{name: told for name, (told, _) in started.items()}})
-        first = {
-            name: m.settle(derived[name], started[name][1]) for name, m in self._members.items()
-        }
-        rounds, told = self._rounds(first, Member.settle)
-        for member in self._members.values():
+        first = {name: m.settle(derived[name], started[name][1]) for name, m in self._sets.items()}
+        rounds, told = self._rounds(first, self._settle)
+        for member in self._sets.values():
             member.end()
         self.rows_told += told + sum(len(rows) for rows, _ in started.values())
         if told:
@@ -178,14 +186,17 @@ class Fixpoint(Node):
         self._owed, self._unrolled = 0, None  # not both at once
         self._unrolled, self.rounds = self._unroll(rounds), rounds
         left = self._unrolled.step({n: s.contents() for n, s in self._outer.items()})
-        for name, member in self._members.items():
+        for name, member in self._sets.items():
             member.rebase(left[name])
 
     def _derive(self, fed: Deltas) -> Deltas:
         """What the members' queries derive more or less of, once `fed` is told to the body."""
         return self._body.step({name: [d] for name, d in fed.items() if len(d)})
 
-    def _rounds(self, fed: Deltas, take: Callable[[Member, Batch], Batch]) -> tuple[int, int]:
+    def _settle(self, name: str, rows: Batch) -> Batch:
+        return self._members[name].settle(rows)
+
+    def _rounds(self, fed: Deltas, take: Callable[[str, Batch], Batch]) -> tuple[int, int]:
         """Tell the body until it tells the members nothing new; the rounds, and the rows told.
         What a round tells follows from what the body saw before it, so a body that is not monotone
         and sees again what it saw goes in a circle; it is compared with rounds 4, 8, 16, …
@@ -195,13 +206,13 @@ class Fixpoint(Node):
         for i in range(1, self._most_rounds + 1):
             rows += sum(map(len, fed.values()))
             derived = self._derive(fed)
-            told = {n: take(m, derived[n]) for n, m in self._members.items() if len(derived[n])}
+            told = {n: take(n, derived[n]) for n in self._members if len(derived[n])}
             fed = {name: new for name, new in told.items() if len(new)}
             if not fed:
                 return i, rows
             if self._monotone:
                 continue
-            if mark and all(m.is_again(mark[n]) for n, m in self._members.items()):
+            if mark and all(m.is_again(mark[n]) for n, m in self._sets.items()):
                 raise RuntimeSqlError(
                     f"the recursive view {names} has no end: its rows come and go in a circle, as "
                     "it takes away (EXCEPT, NOT IN, an aggregate) what it is made of"
@@ -215,12 +226,13 @@ class Fixpoint(Node):
         )
 
     def _seen(self) -> dict[str, Seen]:
-        return {name: m.seen() for name, m in self._members.items()}
+        return {name: m.seen() for name, m in self._sets.items()}
 
     def parameters(self) -> tuple[Any, ...]:
         body = tuple(sorted(self._body.fingerprints.items()))
         taking = tuple(sorted(self._taking))
-        return self._inlets, tuple(self._members), self._monotone, *taking, body
+        best = tuple((name, of.value, of.most) for name, of in sorted(self._of.items()))
+        return self._inlets, tuple(self._members), self._monotone, *taking, body, *best
 
     def parts(self) -> Mapping[str, Part]:
         inner = {
