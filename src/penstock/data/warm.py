@@ -143,11 +143,14 @@ def load_kernels() -> Loading:
     missing = [name for name, k in list(REGISTERED.items()) if not k.load()]
     loading = Loading(missing)
     if missing:
-        log.info(
-            "compiling_kernels: %d of %d, once for this installation and processor, which takes "
-            "about a minute; pipelines start before, and wait where they come to one that lacks",
-            len(missing), len(REGISTERED),
-        )  # fmt: skip
+        if REGISTERED[missing[0]].is_kept:
+            how = (
+                "once for this installation and processor, which takes about a minute; pipelines "
+                "start before, and wait where they come to one that lacks"
+            )
+        else:
+            how = "at this start and at each other, which takes about a minute each time"
+        log.info("compiling_kernels: %d of %d, %s", len(missing), len(REGISTERED), how)
         started = time.perf_counter()
         loading.wait(ALWAYS)
         log.info("kernels_ready: those that all need, after %.0f s", time.perf_counter() - started)

@@ -39,9 +39,11 @@ _W = "uint64[:, ::1]"
 FINE, ZERO_DIVISOR, OUT_OF_RANGE = 0, 1, 2
 TRUNCATE, HALF_UP, HALF_EVEN, FLOOR, CEIL = 0, 1, 2, 3, 4
 
-_jit: Any = njit(cache=True, nogil=True, error_model="numpy")
+# without a cache of their own: they are in those of the kernels that call them, and numba would
+# refuse to declare them where it finds no directory to write to
+_jit: Any = njit(nogil=True, error_model="numpy")
 #: a call costs as much as all of its arithmetic, as every word comes back through memory
-_inlined: Any = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+_inlined: Any = njit(nogil=True, error_model="numpy", forceinline=True)
 
 
 @_inlined

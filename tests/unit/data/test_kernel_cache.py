@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import penstock
+from penstock.data.warm import ROOMS
 
 #: two kernels are enough to tell, and quick to compile; `hits` counts those that were loaded
 PROGRAM = """
@@ -44,6 +45,13 @@ assert always.load()
 while not loading.more():
     time.sleep(0.05)
 assert seldom.load()
+"""
+#: the modules of all kernels
+DECLARING = """
+from penstock.data.kernel import REGISTERED
+from penstock.data.warm import import_kernels
+import_kernels()
+print(*sorted({k.function.__module__ for k in REGISTERED.values()}))
 """
 
 
@@ -99,8 +107,21 @@ def test_a_second_start_compiles_nothing_even_from_a_read_only_install(install: 
 def test_without_any_cache_kernels_still_work_and_one_line_says_why(install: Path) -> None:
     with read_only(install):
         out, err = start(install)
+        said, _ = start(install, LOADING)
     assert out == "hits 0"
+    assert "compiling_kernels: 2 of 2, at this start and at each other" in said
     assert err.count("kernel_cache_unavailable") == 1 and "NUMBA_CACHE_DIR" in err
+
+
+def test_the_kernels_of_every_room_are_declared_where_nothing_can_be_written(
+    tmp_path: Path,
+) -> None:
+    source, target = Path(penstock.__file__).parent, tmp_path / "site" / "penstock"
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    with read_only(target.parent):
+        said, _ = start(target.parent, DECLARING)
+    rooms = {name.split(".")[1] for name in said.split()}
+    assert rooms == set(ROOMS)
 
 
 def test_the_first_server_of_an_installation_says_that_it_compiles_and_the_second_has_not_to(
