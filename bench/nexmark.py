@@ -13,7 +13,8 @@ a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,10
     nexmark/q4/peak                the largest resident memory over these steps, the input too
     nexmark/q4/delta-1000/p50,p99  ms of the step thread's processor for 1,000 events more
     nexmark/q4/two-workers         events/s with two workers, over 3,000,000 events at most; peer:
-                                   one worker, another circuit that takes the same steps in turn
+                                   one worker, another circuit that takes the same steps in turn;
+                                   what is sorted and merged behind the steps is waited for
     nexmark/q4/from-json           events/s over the steps of NEXMARK_JSON events (300,000),
                                    generated and parsed as JSON within the clock
 
@@ -51,7 +52,7 @@ from penstock.errors import SqlError
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.program import compile_program
 from penstock.state.changes import Changes, Owner
-from penstock.state.spine import Spine
+from penstock.state.spine import Spine, rest
 
 PROGRAM = (Path(__file__).parent / "nexmark.sql").read_text()
 QUERIES = [f"q{i}" for i in (*range(10), *range(12, 23))]
@@ -59,7 +60,7 @@ QUERIES = [f"q{i}" for i in (*range(10), *range(12, 23))]
 #: their states, have to fit into memory side by side
 MOST_IN_TURN = 3_000_000
 #: steps that one of them takes before it is the other's turn
-TURN = 5
+TURN = 15
 Steps = list[dict[str, list[InputBatch]]]
 
 
@@ -113,9 +114,10 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
     """Seconds that all `steps` take with one worker and with two, and reading `query` after each.
 
     A run of one and then of the other is no comparison: a machine is quicker in one minute than
-    in the next, and a merge falls into a step or between two. Some steps at a time, as threads
-    that have just begun are slow; and each is the first in every other turn, since the second finds
-    the input in the caches of the processor.
+    in the next. Some steps at a time, as threads that have just begun are slow, and what the steps
+    of a turn leave to the threads that sort and merge is waited for within it, or the other circuit
+    would run beside it; and each is the first in every other turn, since the second finds the input
+    in the caches of the processor.
     """
     circuits = [compile_circuit(plan), compile_circuit(plan)]
     took = [0.0, 0.0]
@@ -129,6 +131,7 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
                 views = circuits[i].step(step)
                 if query is not None:
                     views[query]  # what the view changed, as its readers get it
+            rest()
             took[i] += time.perf_counter() - started
     use_threads(1)
     return took[0], took[1]

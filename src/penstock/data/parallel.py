@@ -30,10 +30,11 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -123,6 +124,43 @@ def beside_steps(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
     finally:
         with _counting:
             _beside_now -= 1
+
+
+class Errand(Generic[T]):
+    """work(…), given to the threads of `executor` beside the steps; who needs what comes of it
+    before one of them has begun does it himself, rather than wait for what is before it there."""
+
+    def __init__(
+        self, executor: Executor, work: Callable[P, T], *args: P.args, **named: P.kwargs
+    ) -> None:
+        self._work: Callable[[], T] | None = partial(work, *args, **named)
+        self._begun = threading.Lock()
+        self._done: Future[T] = Future()
+        executor.submit(self._begin)
+
+    def done(self) -> bool:
+        return self._done.done()
+
+    def result(self) -> T:
+        """What came of it. Raises what the work raised."""
+        if self._begun.acquire(blocking=False):
+            self._do()
+        return self._done.result()
+
+    def _begin(self) -> None:
+        if self._begun.acquire(blocking=False):
+            beside_steps(self._do)
+
+    def _do(self) -> None:
+        # whoever has begun is the only one here; what it was made of is let go
+        work, self._work = self._work, None
+        assert work is not None
+        try:
+            made = work()
+        except BaseException as e:
+            self._done.set_exception(e)
+        else:
+            self._done.set_result(made)
 
 
 class Gain:

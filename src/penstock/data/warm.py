@@ -59,7 +59,7 @@ ALWAYS = _names("""
     state.log _chain _count_rows _fill
     state.lookup _expand_in _find_in
     state.run _index
-    state.sorting _insertion _radix_pass
+    state.sorting _first_pass _pass _settle
 """)
 #: what joins, other aggregates, orders and windows call: compiled next
 OFTEN = _names("""
@@ -78,6 +78,7 @@ OFTEN = _names("""
     functions.text_kernels _map_ascii
     state.merging _pick_pairs _pick_words interleave
     state.ordered _interleave
+    state.sorting _exchange
     state.ranges search
     state.run _expand _find
 """)

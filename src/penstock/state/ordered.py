@@ -32,12 +32,21 @@ from penstock.data.gather import concat, concat_columns, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
-from penstock.data.masks import positions
+from penstock.data.masks import all_set, positions
 from penstock.data.order import sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
 from penstock.state.lookup import rows_in
 from penstock.state.merging import pick, pick_array
-from penstock.state.run import KEY_SEED, ROW_SEED, Run, _expand, _indexed, run_from
+from penstock.state.run import (
+    KEY_SEED,
+    ROW_SEED,
+    Run,
+    _expand,
+    _indexed,
+    added_up_in_order,
+    run_from,
+)
+from penstock.state.sorting import sort_by_values
 from penstock.state.spine import Spine
 
 I64 = npt.NDArray[np.int64]
@@ -149,15 +158,31 @@ class OrderedSpine(Spine):
         return consolidate(concat(found))
 
     def run_of(self, delta: Batch) -> OrderedRun:
-        batch = consolidate(delta)
-        n = len(batch)
-        k = hash_columns([batch.columns[i] for i in self.key], KEY_SEED, n=n)
-        r = hash_columns(batch.columns, ROW_SEED, n=n)
-        c, d = self.words(batch)
-        if n > 1:
-            order = _sorted_by(k, c, d, r)
-            k, c, d, r, batch = k[order], c[order], d[order], r[order], take(batch, order)
-        return _ordered(k, c, d, r, batch)
+        run = self._run_of_rows(delta)
+        if run is None:
+            # words are the same of different rows: from here on these are told apart by themselves
+            run = self._run_of_rows(consolidate(delta))
+            assert run is not None
+        return run
+
+    def _run_of_rows(self, rows: Batch) -> OrderedRun | None:
+        """The run of `rows`; None where its words do not tell which are equal, of rows that are not
+        consolidated."""
+        n = len(rows)
+        k = hash_columns([rows.columns[i] for i in self.key], KEY_SEED, n=n)
+        r = hash_columns(rows.columns, ROW_SEED, n=n)
+        c, d = self.words(rows)
+        order, k, tied = _sorted_by(k, c, d, r)
+        c, d, r, weights = c[order], d[order], r[order], rows.weights[order]
+        if not rows.consolidated and (tied or not all_set(weights)):
+            added = added_up_in_order((k, c, d, r), rows.columns, order, weights)
+            if added is None:
+                return None
+            kept, weights = added
+            if len(kept) < n:
+                order, k, c, d, r = order[kept], k[kept], c[kept], d[kept], r[kept]
+        columns = tuple(take_column(x, order) for x in rows.columns)
+        return _ordered(k, c, d, r, Batch(rows.schema, columns, weights, True))
 
     def words(self, rows: Batch) -> tuple[U64, U64]:
         """The two words by which rows of one key are ordered."""
@@ -216,19 +241,20 @@ class OrderedSpine(Spine):
         return _ordered(k, c, d, r, Batch(self.schema, picked, weights, True))
 
 
-def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> I64:
-    """Positions in order of (k, c, d, r). Most rows are told apart by k and c alone, or by k and d
-    where c is whether a value is NULL, and none or all are."""
-    if (c == c[0]).all():
+def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:
+    """Positions in order of (k, c, d, r), the `k` there, and whether rows may be equal in all. Most
+    are told apart by k and c alone, or by k and d where c is whether a value is NULL, and none or
+    all are."""
+    if len(c) and (c == c[0]).all():
         c, d = d, c
-    order = sorted_by_words((k, c))
-    tied = (k[order[1:]] == k[order[:-1]]) & (c[order[1:]] == c[order[:-1]])
-    if tied.any():
+    order, k, c, ties = sort_by_values(k, c)
+    if ties:
+        tied = (k[1:] == k[:-1]) & (c[1:] == c[:-1])
         at = positions(np.append(tied, False) | np.append(False, tied))
         rows = order[at]
         group = np.cumsum(np.append(True, ~tied))[at]
         order[at] = rows[sorted_by_words((group.view(np.uint64), d[rows], r[rows]))]
-    return order
+    return order, k, ties > 0
 
 
 def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:

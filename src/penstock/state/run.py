@@ -13,14 +13,14 @@ sort of the batch; merging two runs is one linear pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Array, Batch, Column
+from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import compact_heaps, concat, slice_batch, take, take_column
 from penstock.data.hash import hash_columns, rows_equal
@@ -225,33 +225,47 @@ def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
     n = len(batch)
     k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=n)
     r = hash_columns(batch.columns, ROW_SEED, n=n)
-    order, twins = sort_pairs(k, r)
+    order, k, r, twins = sort_pairs(k, r)
     weights = batch.weights[order]
-    if twins or not weights.all():
-        k, r = k[order], r[order]
-        starts = np.flatnonzero(
-            (np.diff(k, prepend=~k[:1]) != 0) | (np.diff(r, prepend=r[:1]) != 0)
-        )
-        second = np.delete(np.arange(n), starts)
-        if not rows_equal(batch.columns, order[second - 1], batch.columns, order[second]).all():
+    if twins or not all_set(weights):
+        added = added_up_in_order((k, r), batch.columns, order, weights)
+        if added is None:
             # hashes of different rows collided: from here on rows are told apart by themselves
             return _build_collided(consolidate(batch), key)
-        sums = np.add.reduceat(weights, starts)
-        kept = starts[sums != 0]
-        order, weights, k, r = order[kept], sums[sums != 0], k[kept], r[kept]
-    else:
-        k, r = k[order], r[order]
+        kept, weights = added
+        if len(kept) < n:
+            order, k, r = order[kept], k[kept], r[kept]
     columns = tuple(take_column(c, order) for c in batch.columns)
     return _indexed(k, r, Batch(batch.schema, columns, weights, True))
+
+
+def added_up_in_order(
+    words: Sequence[U64], columns: Sequence[Column], order: I64, weights: Weights
+) -> tuple[I64, Weights] | None:
+    """(kept, sums) of rows that are sorted by `words`, row i of `weights` and of each word being
+    row order[i] of `columns`: places of the rows that stay, the first of equal ones, and what their
+    weights are in all. None if words are the same of different rows."""
+    is_new = np.zeros(len(order), bool)
+    is_new[:1] = True
+    for word in words:
+        is_new[1:] |= word[1:] != word[:-1]
+    starts = np.flatnonzero(is_new)
+    if len(starts) < len(order):
+        second = np.flatnonzero(~is_new)
+        if not all_set(rows_equal(columns, order[second - 1], columns, order[second])):
+            return None
+        weights = np.add.reduceat(weights, starts)
+    stay = weights != 0
+    return starts[stay], weights[stay]
 
 
 def _build_collided(batch: Batch, key: tuple[int, ...]) -> Run:
     """The run of consolidated rows, some of which have equal hashes."""
     k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=len(batch))
     r = hash_columns(batch.columns, ROW_SEED, n=len(batch))
-    order, _ = sort_pairs(k, r)
+    order, k, r, _ = sort_pairs(k, r)
     rows = take(batch, order)
-    return _indexed(k[order], r[order], Batch(rows.schema, rows.columns, rows.weights, True))
+    return _indexed(k, r, Batch(rows.schema, rows.columns, rows.weights, True))
 
 
 def merge_runs(a: Run, b: Run, key: tuple[int, ...]) -> Run:

@@ -14,6 +14,7 @@ background once it is long, or when somebody wants the runs: a spine that is sel
 side of a join whose other side rests, a view that nobody asks for) pays for appends only. The
 longer nobody looks the longer the log may become, as what is sorted together needs no merge, and
 where rows only come the more runs of like size are merged at a time, each row then less often.
+Who has to wait for a sort that nobody has begun sorts himself (`penstock.data.parallel.Errand`).
 While rows only come, keys are looked up in the log as it is. `insert_soon` is for rows that
 somebody will look at, but not before the next step: where some go, which a log would only collect,
 it inserts in the background.
@@ -47,6 +48,7 @@ from penstock.data.gather import concat, concat_columns, slice_column, take_colu
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import (
+    Errand,
     Gain,
     are_looked_up_in_ranges,
     beside_steps,
@@ -95,6 +97,13 @@ _short_merger = ThreadPoolExecutor(1, thread_name_prefix="short-merge")
 _sorter = ThreadPoolExecutor(1, thread_name_prefix="sort")
 
 
+def rest() -> None:
+    """Wait until the threads that sort and merge have done what they were given: for who measures
+    what a step costs in all."""
+    for thread in (_sorter, _short_merger, _merger):
+        thread.submit(int).result()
+
+
 class Spine:
     """The integral of a relation of `schema`, found by the columns at `key`."""
 
@@ -109,7 +118,7 @@ class Spine:
         self.written_together: tuple[tuple[Run, ...], Run] | None = None
         self._total_weight = 0
         self._log = Log(schema, self.key)
-        self._sorting: Future[Run] | None = None
+        self._sorting: Errand[Run] | None = None
         self._being_sorted: Log | None = None
         #: whether there is nothing but the log, whatever its weights
         self._is_held = False
@@ -120,7 +129,7 @@ class Spine:
         #: whether rows only came, as their weights add up: what cancels out is not to wait for long
         self._grows = True
         #: the insertion that is under way: whoever touches the runs waits for it
-        self._inserting: Future[Any] | None = None
+        self._inserting: Errand[Any] | None = None
         #: of look-ups, and of gathering what they find
         self._probe_gain, self._take_gain = Gain(), Gain()
         #: whether somebody looked; for the owner, who may set it back
@@ -153,7 +162,7 @@ class Spine:
         if len(delta) < SOON_ROWS:
             self._insert(delta, None)
         else:
-            self._inserting = _sorter.submit(beside_steps, self._insert, delta, None)
+            self._inserting = Errand(_sorter, self._insert, delta, None)
 
     def _settle(self) -> None:
         """Wait for the insertion that is under way. Raises what it raised."""
@@ -242,7 +251,7 @@ class Spine:
         self._grows &= weight >= len(log)
         self._rests = self._grows
         # a log is no thing for two threads, and making one batch of it is as long as ten steps
-        self._sorting = _sorter.submit(beside_steps, self._run_of, log.parts())
+        self._sorting = Errand(_sorter, self._run_of, log.parts())
         self._being_sorted = log
 
     def _run_of(self, parts: list[Batch]) -> Run:
@@ -414,7 +423,7 @@ class Spine:
         inserting = self._inserting
         if inserting is not None and not len(self._log) and self._sorting is None:
             # `_sorter` does one thing after the other, and who comes next waits for the pin too
-            pinned = _sorter.submit(self._pinned_after, inserting)
+            pinned = Errand(_sorter, self._pinned_after, inserting)
             self._inserting = pinned
             return SpinePin(self, pinned, None, None)
         self._settle()
@@ -424,7 +433,7 @@ class Spine:
         waiting = self._log.copy() if len(self._log) else None
         return SpinePin(self, (tuple(self._runs), self._piled, weight), self._sorting, waiting)
 
-    def _pinned_after(self, inserting: Future[Any]) -> Pinned:
+    def _pinned_after(self, inserting: Errand[Any]) -> Pinned:
         inserting.result()
         return tuple(self._runs), self._piled, self._total_weight
 
@@ -573,13 +582,13 @@ class SpinePin:
     to be another run, `waiting` are rows that are in none."""
 
     spine: Spine
-    pinned: Pinned | Future[Pinned]
-    sorting: Future[Run] | None
+    pinned: Pinned | Errand[Pinned]
+    sorting: Errand[Run] | None
     waiting: Batch | None
 
     def write(self, store: StateStore) -> Any:
         pinned = self.pinned
-        held, piled, weight = pinned.result() if isinstance(pinned, Future) else pinned
+        held, piled, weight = pinned.result() if isinstance(pinned, Errand) else pinned
         runs = [*held]
         if piled > 1:
             runs[-piled:] = [self._together(held[-piled:])]

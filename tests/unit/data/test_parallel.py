@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from penstock.data import parallel
 from penstock.data.batch import Batch, Column
 from penstock.data.build import batch_to_rows
 from penstock.data.parallel import (
+    Errand,
     Gain,
     beside_steps,
     in_ranges,
@@ -271,3 +273,37 @@ def test_which_row_failed_does_not_depend_on_the_workers() -> None:
             circuit.step({"t": [as_input(plan.tables[0].schema, rows)]})
         told.append((str(failure.value), failure.value.row))
     assert told[0] == told[1]
+
+
+def test_an_errand_that_nobody_has_begun_is_done_by_who_needs_it_and_by_nobody_else() -> None:
+    done: list[str] = []
+
+    def work() -> int:
+        done.append(threading.current_thread().name)
+        return len(done)
+
+    with ThreadPoolExecutor(1, "behind") as behind:
+        blocked = threading.Event()
+        before = Errand(behind, blocked.wait, 60)
+        errand = Errand(behind, work)
+        assert not errand.done()
+        assert errand.result() == 1 and errand.done()
+        blocked.set()
+        assert before.result() is True
+        behind.submit(int).result()  # what was given before is over
+        assert errand.result() == 1
+    assert done == [threading.current_thread().name]
+
+
+def test_an_errand_is_done_behind_who_gave_it_and_raises_where_it_is_asked_for() -> None:
+    def fail() -> None:
+        raise ValueError(threading.current_thread().name)
+
+    with ThreadPoolExecutor(1, "behind") as behind:
+        errands = Errand(behind, fail), Errand(behind, threading.current_thread)
+        behind.submit(int).result()
+        assert all(errand.done() for errand in errands)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="behind_0"):
+            errands[0].result()
+    assert errands[1].result().name == "behind_0"
