@@ -37,5 +37,20 @@ def table(a: dict[str, dict[str, Any]], b: dict[str, dict[str, Any]]) -> list[st
     return lines
 
 
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        print(
+            "usage: python -m bench.compare A B (files that `make bench` printed)", file=sys.stderr
+        )
+        return 2
+    try:
+        figures = [read(Path(name)) for name in arguments]
+    except OSError as e:
+        print(f"{e.filename}: {e.strerror}", file=sys.stderr)
+        return 2
+    print("\n".join(table(*figures)))
+    return 0
+
+
 if __name__ == "__main__":
-    print("\n".join(table(read(Path(sys.argv[1])), read(Path(sys.argv[2])))))
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """Nexmark's events by their published rules: an epoch is 1 person, 3 auctions and 46 bids.
 
-Event n happens at n times 10 ms. Ids are functions of n; the rest is drawn from a seed. All
-columns are made at once, as Arrow arrays.
+Event n happens at n times `NEXMARK_EVENT_MS` (10 ms). Ids are functions of n; the rest is drawn
+from a seed. All columns are made at once, as Arrow arrays.
 
 Skew: half of the bids go to the hot auction, three quarters come from the hot bidder and three
 quarters of the auctions from the hot seller of the last hundred; channels are hot in 99 of 100.
@@ -9,12 +9,16 @@ quarters of the auctions from the hot seller of the last hundred; channels are h
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-INTERVAL_US = 10_000
+#: event time from one event to the next
+EVENT_MS = float(os.environ.get("NEXMARK_EVENT_MS", "10"))
+INTERVAL_US = round(EVENT_MS * 1000)
 IN_EPOCH, PERSONS, AUCTIONS = 50, 1, 3
 FIRST_ID, CATEGORIES = 1000, 5
 HOT_CHANNELS = ("Google", "Facebook", "Baidu", "Apple")

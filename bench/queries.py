@@ -1,11 +1,12 @@
 """Queries over resident state: a step of ours against DuckDB re-running the query.
 
-The same SQL text goes through the real compiler and into DuckDB. State is 1,000,000 orders of
-100,000 customers; each step inserts N new orders.
+The same SQL text goes through the real compiler and into DuckDB. State is `STATE_ROWS` (1,000,000)
+orders, ten a customer; each step inserts N new orders.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -20,7 +21,8 @@ from penstock.data.batch import INSERT, InputBatch
 from penstock.data.types import Schema
 from penstock.sql.program import compile_program
 
-STATE_ROWS, CUSTOMERS = 1_000_000, 100_000
+STATE_ROWS = int(os.environ.get("STATE_ROWS", "1000000"))
+CUSTOMERS = max(1, STATE_ROWS // 10)
 DELTAS = (1, 1_000, 10_000)
 CHANNELS = ["apple", "google", "facebook", "a channel with a long name"]
 

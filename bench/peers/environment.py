@@ -41,10 +41,26 @@ class Peer:
         return python
 
 
+#: what is imported here as it is, and has no environment of its own
+DUCKDB = "duckdb"
 PEERS = {
     "flink": Peer("flink", "apache-flink==2.3.0", "flink_query.py"),
     "pathway": Peer("pathway", "pathway==0.33.0", "pathway_query.py"),
 }
+
+
+def asked(names: str) -> list[str]:
+    """The peers that `PEERS` asks for, in order."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def unknown(names: str) -> str | None:
+    """What is wrong with `PEERS`, in a sentence; None where nothing is."""
+    known = [*PEERS, DUCKDB]
+    strange = [name for name in asked(names) if name not in known]
+    if not strange:
+        return None
+    return f"there is no peer '{strange[0]}': PEERS may name {', '.join(known)}"
 
 
 def _run(command: list[str], seconds: float = RUNNING) -> str:
