@@ -12,6 +12,8 @@ Each case is one query over `t`, N rows of a single key, and a change that reach
     skew/sum-of-pairs      N rows meet 100 of their key, and the pairs are added up: ns a pair, and
     …/peak                 MB of arrays that the step held at most
     skew/pairs             the same where the pairs are a view, whose change is then read
+    skew/of-one-row        100 N rows meet a single one, and the pairs are added up
+    skew/of-one-row-above  the same by an inequality alone
 
     skew/transaction       100 steps of 1,000 rows one by one, over their rows in one step
 
@@ -31,6 +33,7 @@ import numpy as np
 from bench.feed import DELETE, from_arrays, settle
 from bench.figure import Figure, without_peer
 from penstock.circuit import Circuit
+from penstock.circuit.arrange import Arrange
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import InputBatch
 from penstock.data.types import Schema
@@ -75,7 +78,12 @@ PAIRS = {
     "sum-of-pairs": "SELECT d.y, COUNT(*) AS n, SUM(t.x * d.y) AS s FROM t JOIN d ON t.g = d.g "
     "GROUP BY d.y",
     "pairs": "SELECT t.id, d.y FROM t JOIN d ON t.g = d.g",
+    "of-one-row": "SELECT d.y, COUNT(*) AS n, SUM(t.id * d.y) AS s FROM t JOIN d ON t.g = d.g "
+    "GROUP BY d.y",
+    "of-one-row-above": "SELECT d.y, COUNT(*) AS n, SUM(t.id * d.y) AS s FROM t JOIN d "
+    "ON t.id >= d.y GROUP BY d.y",
 }
+PARTNERS = 100
 
 
 def run(only: str | None) -> Iterator[Figure]:
@@ -93,7 +101,8 @@ def run(only: str | None) -> Iterator[Figure]:
         if only not in (None, "skew", f"skew/{name}"):
             continue
         for rows in sizes:
-            seconds, peak = pairs(query, rows)
+            each = (rows * PARTNERS, 1) if "one-row" in name else (rows, PARTNERS)
+            seconds, peak = pairs(query, *each)
             yield without_peer(f"skew/{name}/rows-{rows}", seconds * 1e9, "ns/pair")
             yield without_peer(f"skew/{name}/rows-{rows}/peak", peak / 1e6, "MB")
     if only in (None, "skew", "skew/transaction"):
@@ -126,10 +135,13 @@ def measure(case: Case, rows: int) -> float:
     return float(np.median(spent))
 
 
-def pairs(query: str, rows: int, partners: int = 100) -> tuple[float, int]:
+def pairs(query: str, rows: int, partners: int) -> tuple[float, int]:
     """(Seconds of the step's thread a pair, bytes of arrays in use at most)."""
     circuit, schemas = _circuit(f"CREATE VIEW v AS {query};")
     circuit.step({"t": [from_arrays(schemas["t"], _rows(np.arange(rows)))]})
+    for node in circuit.nodes:
+        if isinstance(node, Arrange):
+            node.spine.flush()  # rows that nobody has looked for wait to be sorted, once
     settle()
     ids = np.arange(partners)
     delta = from_arrays(schemas["d"], (np.zeros_like(ids), ids % 10))

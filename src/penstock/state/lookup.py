@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from penstock.data.gather import filter_batch
+from penstock.data.hash import is_exact, rows_equal
 from penstock.data.kernel import kernel
+from penstock.data.masks import all_set
 from penstock.data.pointers import load_u32, load_u64
 
 if TYPE_CHECKING:
-    from penstock.data.batch import Batch
+    from penstock.data.batch import Batch, Column
     from penstock.state.run import Run
 
 I64 = npt.NDArray[np.int64]
@@ -75,6 +78,16 @@ def find_in(
             parts.append((run.batch, needle[at : at + rows], row[at : at + rows]))
             at += rows
     return parts
+
+
+def of_key(rows: Batch, key: Sequence[int], one: Sequence[Column]) -> Batch:
+    """Those of `rows`, which have the hash of the one row of `one`, that have its key."""
+    stored = [rows.columns[i] for i in key]
+    if is_exact(one, stored):
+        return rows
+    n = len(rows)
+    same = rows_equal(one, np.zeros(n, np.int64), stored, np.arange(n))
+    return rows if all_set(same) else filter_batch(rows, same)
 
 
 @kernel("int64(uint64[:, ::1], uint64[::1], int64[:, ::1], int64[:, ::1], int64[::1])")

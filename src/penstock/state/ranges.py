@@ -4,6 +4,7 @@ A place is a pair of words (c, d) as `penstock.state.ordered` sorts them; rows w
 come together or not at all.
 
     between(spine, keys, low, high)         low ≤ (c, d) ≤ high
+    between_one(spine, key, low, high, most)   the same of one row, piece by piece
     beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
@@ -25,11 +26,11 @@ import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
-from penstock.data.gather import concat, take
+from penstock.data.gather import concat, slice_batch, take
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
-from penstock.state.lookup import CACHED_ROWS, rows_in
+from penstock.state.lookup import CACHED_ROWS, of_key, rows_in
 from penstock.state.ordered import Fresh, OrderedRun, OrderedSpine
 from penstock.state.run import KEY_SEED, _expand
 
@@ -77,6 +78,19 @@ def between(
         if found is not None:
             parts.append(found)
     return _joined(spine, parts)
+
+
+def between_one(
+    spine: OrderedSpine, key: Sequence[Column], low: Places, high: Places, most: int
+) -> Iterator[Batch]:
+    """The rows that `between` finds for the one row of `key`, no more than `most` at a time."""
+    for run, start, stop in _with_keys(spine, hash_columns(key, KEY_SEED, n=1)):
+        first, last = np.empty_like(start), np.empty_like(stop)
+        search(run.c, run.d, start, stop, low.c, low.d, False, first)
+        search(run.c, run.d, start, stop, high.c, high.d, True, last)
+        for at in range(int(first[0]), int(last[0]), most):
+            rows = slice_batch(run.batch, at, min(at + most, int(last[0])))
+            yield of_key(rows, spine.key, key)
 
 
 def beside(

@@ -30,7 +30,7 @@ a log waits O(log) once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
@@ -44,7 +44,14 @@ from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.deferred import Part, deferred, gathered
-from penstock.data.gather import concat, concat_columns, slice_column, take_column
+from penstock.data.gather import (
+    concat,
+    concat_columns,
+    slice_batch,
+    slice_column,
+    take,
+    take_column,
+)
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import (
@@ -57,7 +64,7 @@ from penstock.data.parallel import (
 )
 from penstock.data.types import Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
-from penstock.state.lookup import find_in
+from penstock.state.lookup import find_in, of_key, rows_in
 from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
 from penstock.state.storage import StateStore, file_reference, referenced_files
@@ -322,6 +329,22 @@ class Spine:
         weights = [w for _, w in found]
         together = weights[0] if len(weights) == 1 else np.concatenate(weights)
         return needle, Batch(self.schema, columns, together)
+
+    def probe_one(self, keys: Sequence[Column], hashes: U64 | None, most: int) -> Iterator[Batch]:
+        """The rows that `probe` finds for the one row of `keys`, no more than `most` at a time.
+        They lie together in each run, so that nothing is there of them but what is looked at."""
+        logs, runs = self._logs(), self.sorted_runs()
+        needles = hash_columns(keys, KEY_SEED, n=1) if hashes is None else hashes
+        if runs:
+            low, high, _ = rows_in(runs, needles)
+            for run, first, last in zip(runs, low[:, 0].tolist(), high[:, 0].tolist(), strict=True):
+                for start in range(first, last, most):
+                    stop = min(start + most, last)
+                    yield of_key(slice_batch(run.batch, start, stop), self.key, keys)
+        for log in logs:
+            _, row = log.find(needles)
+            for start in range(0, len(row), most):
+                yield of_key(take(log.rows(), row[start : start + most]), self.key, keys)
 
     def _taken(self, batch: Batch, rows: I64) -> tuple[list[Column], Weights]:
         """Rows `rows` of `batch`, whose keys are as they are, and their weights."""

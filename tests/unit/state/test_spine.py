@@ -18,6 +18,7 @@ from penstock.data import hash as hashing
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.deferred import gathered
+from penstock.data.gather import slice_column
 from penstock.data.types import INTEGER, VARCHAR, schema
 from penstock.state import spine as spine_module
 from penstock.state.groups import GroupTable
@@ -71,6 +72,13 @@ def test_probe_and_snapshot_show_the_sum_of_all_insertions(
         at_again, again = spine.probe_deferred(needles.columns, len(probe))
         assert at_again.tolist() == at.tolist()
         assert batch_to_rows(again) == batch_to_rows(gathered(again)) == batch_to_rows(found)
+        ones: Counter[Any] = Counter()
+        for i in range(len(probe)):
+            for piece in spine.probe_one([slice_column(needles.columns[0], i, i + 1)], None, 2):
+                assert len(piece) <= 2
+                for row, weight in batch_to_rows(piece):
+                    ones[(i, row)] += weight
+        assert ones == got
         want = {
             (i, row): w
             for i, k in enumerate(probe)

@@ -161,11 +161,14 @@ class Join(Node):
             is_all = stop - start == n
             mine = keys if is_all else [slice_column(k, start, stop) for k in keys]
             known = hashes if is_all or hashes is None else hashes[start:stop]
-            # a single row finds what it finds
-            most = MOST_ROWS if self.is_summed and stop - start > 1 else None
             try:
+                most = MOST_ROWS if self.is_summed else None
                 at, found = spine.probe(mine, stop - start, known, most)
             except TooManyMatches:
+                if stop - start == 1:
+                    for found in spine.probe_one(mine, known, MOST_ROWS):
+                        yield np.full(len(found), start), found
+                    continue
                 middle = (start + stop) // 2
                 left += [(middle, stop), (start, middle)]
             else:

@@ -23,7 +23,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.gather import take
 from penstock.data.types import Schema
 from penstock.state.ordered import OrderedSpine
-from penstock.state.ranges import TOP, Places, between, rows_between
+from penstock.state.ranges import TOP, Places, between, between_one, rows_between
 from penstock.state.spine import Spine
 
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -57,7 +57,8 @@ class RangeJoin(Join):
     State: none of its own; the two arrangements, in the order of the column that most bounds are
            about.
     Cost:  O(log n + pairs within the bounds of the ordered columns), of which no more than
-           `join.MOST_ROWS`, or those of one row, are there at a time before the condition decides.
+           `join.MOST_ROWS` are there at a time before the condition decides (or those of one row,
+           for who reads all rows at once anyway).
            A column that is bounded from one side only has many.
     """
 
@@ -110,6 +111,11 @@ class RangeJoin(Join):
         first, last = _place(spine, low, False), _place(spine, high, True)
         for start, stop in _pieces(spine, first, last):
             part = np.arange(start, stop)
+            if self.is_summed and len(part) == 1:
+                place = first.take(part), last.take(part)
+                for found in between_one(spine, (), *place, join.MOST_ROWS):
+                    yield np.full(len(found), start), found
+                continue
             at, found = between(spine, (), first.take(part), last.take(part))
             yield (at if not start else at + start), found
 
