@@ -16,6 +16,8 @@ import penstock.circuit.dense as dense
 import penstock.data.hash as hashing
 import penstock.state.spine as spine_module
 from penstock.circuit import AggregateSpec, Circuit
+from penstock.circuit.ops import extremum
+from penstock.data import parallel
 from penstock.data.types import (
     BIGINT,
     BOOLEAN,
@@ -168,6 +170,80 @@ def test_an_aggregate_is_what_it_is_defined_to_be(history: Any, calls: Any, key:
     wanted = rounded(expected(history, key, specs))
     assert rounded(bag(run({"t": T}, build, history)[0].items())) == wanted
     assert rounded(bag(run({"t": T}, build, as_one_step(history))[0].items())) == wanted
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@given(
+    history=histories(),
+    calls=st.lists(
+        st.tuples(st.sampled_from(["MIN", "MAX"]), st.sampled_from("gwfst"), st.booleans(),
+                  st.sampled_from([None, None, 7])),
+        min_size=1, max_size=6,
+    ),
+    key=st.booleans(),
+)  # fmt: skip
+@settings(
+    max_examples=examples(60), deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_a_minimum_and_a_maximum_of_one_value_share_its_rows(
+    monkeypatch: pytest.MonkeyPatch, threads: int, history: Any, calls: Any, key: bool
+) -> None:
+    for name in ("LEAST_ROWS", "MANY_ROWS"):
+        monkeypatch.setattr(parallel, name, 1)
+    monkeypatch.setattr(extremum, "_FIRST_LOOK", 1)
+    specs = []
+    # each beside its opposite, before it or after
+    for name, column, distinct, where in calls:
+        for kind in (name, "MAX" if name == "MIN" else "MIN"):
+            args = (T.index(column),)
+            function = resolve(kind, args)
+            specs.append(
+                AggregateSpec(kind, args, function.arg_types, function.result, distinct, where)
+            )
+    fields = {"k": T.types[0]} if key else {}
+    fields |= {f"c{i}": spec.result for i, spec in enumerate(specs)}
+    keys = (0,) if key else ()
+
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.aggregate(streams["t"], keys, specs, schema(**fields))
+
+    members: dict[Any, list[Any]] = {} if key else {(): []}
+    for row, _ in table(history, "t").items():
+        members.setdefault(row[:1] if key else (), []).append(row)
+    wanted: Counter[Any] = Counter()
+    for group, those in members.items():
+        values = []
+        for spec in specs:
+            counted = [r[spec.args[0]] for r in those if spec.filter is None or r[spec.filter]]
+            best = min if spec.kind == "MIN" else max
+            values.append(best((v for v in counted if v is not None), default=None))
+        wanted[(*group, *values)] += 1
+    parallel.use_threads(threads)
+    try:
+        for steps in (history, as_one_step(history)):
+            view, _ = run({"t": T}, build, steps)
+            assert bag(view.items()) == wanted
+    finally:
+        parallel.use_threads(1)
+
+
+def test_a_maximum_keeps_no_rows_beside_a_minimum_of_the_same() -> None:
+    def spec(kind: str, column: str, where: int | None = None) -> AggregateSpec:
+        args = (T.index(column),)
+        function = resolve(kind, args)
+        return AggregateSpec(kind, args, function.arg_types, function.result, column == "i", where)
+
+    specs = [
+        spec("MAX", "g"), spec("MIN", "g"), spec("MIN", "i"), spec("MIN", "g", 7),
+        spec("MAX", "g", 7), spec("MAX", "i"),
+    ]  # fmt: skip
+    circuit = Circuit()
+    stream = circuit.source("t", T)
+    fields = {f"c{i}": spec.result for i, spec in enumerate(specs)}
+    circuit.aggregate(stream, (0,), specs, schema(k=T.types[0], **fields))
+    kept = [name for node in circuit.nodes for name in node.parts() if name.endswith(":values")]
+    assert kept == ["0:values", "2:values", "3:values"]
 
 
 def test_a_variance_that_does_not_fit_its_type_is_an_error() -> None:

@@ -5,7 +5,7 @@
         k (key's hash) │ c, d (codes of the first two order columns) │ r (row's hash)
 
     prefixes(keys, width): the first `width` rows of the key in every run, cut where the first
-    row left out anywhere begins:
+    row left out anywhere begins; or the last, cut where the last row left out ends:
 
         run 1   2 5 9 │ 11 …         bound = min(11, 7): 2 3 5 6 are all there is below 7
         run 2   3 6   │ 7 …
@@ -56,7 +56,7 @@ Direction = tuple[int, bool, bool]
 
 #: of no runs
 _NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
-_TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+_NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,15 +104,18 @@ class OrderedSpine(Spine):
         return Fresh(self.schema, self.key, self.run_of(delta))
 
     def prefixes(
-        self, keys: Sequence[Column], n: int, width: int
+        self, keys: Sequence[Column], n: int, width: int, *, from_end: bool = False
     ) -> tuple[I64, Batch, npt.NDArray[np.bool_]]:
-        """For each of the `n` rows of `keys` all rows before some point of the order.
+        """For each of the `n` rows of `keys` all rows before some point of the order, or behind one
+        (`from_end`).
 
         Returns (needle, rows, complete) with `needle` and `rows` as of `probe`, in no particular
         order; `complete[i]` says that these are all rows of key i. A larger `width` reaches
         further, and in the end everything."""
         self.flush()
         needles = hash_columns(keys, KEY_SEED, n=n)
+        # words are turned around there, so that what is left out is always the larger
+        turn = _TOP if from_end else _NONE
         bound_c, bound_d = np.full(n, _TOP), np.full(n, _TOP)
         complete = np.ones(n, bool)
         parts: list[tuple[OrderedRun, I64, I64]] = []
@@ -120,28 +123,36 @@ class OrderedSpine(Spine):
         for j in rows_found.nonzero()[0].tolist():
             run, low, high = self._runs[j], lows[j], highs[j]
             assert isinstance(run, OrderedRun)
-            end = np.minimum(high, low + width)
-            total = int((end - low).sum())
+            if from_end:
+                start, end = np.maximum(low, high - width), high
+                cut, left_out = positions(start > low), start - 1
+            else:
+                start, end = low, np.minimum(high, low + width)
+                cut, left_out = positions(end < high), end
+            total = int((end - start).sum())
             needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
-            _expand(low, end, needle, row)
-            cut = positions(end < high)
+            _expand(start, end, needle, row)
             if len(cut):
                 complete[cut] = False
-                _lower(bound_c, bound_d, cut, run.c[end[cut]], run.d[end[cut]])
+                at = left_out[cut]
+                _lower(bound_c, bound_d, cut, run.c[at] ^ turn, run.d[at] ^ turn)
             parts.append((run, needle, row))
-        at: list[I64] = []
+        at_needle: list[I64] = []
         found: list[Batch] = []
         for run, needle, row in parts:
-            before = complete[needle] | _is_below(run, row, bound_c[needle], bound_d[needle])
+            below = _is_below(
+                run.c[row] ^ turn, run.d[row] ^ turn, bound_c[needle], bound_d[needle]
+            )
+            before = complete[needle] | below
             stored = [run.batch.columns[i] for i in self.key]
             if not keys_are_hashes(keys, stored):
                 before &= rows_equal(keys, needle, stored, row) != 0
             kept = positions(before)
-            at.append(needle[kept])
+            at_needle.append(needle[kept])
             found.append(take(run.batch, row[kept]))
         if not found:
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
-        return np.concatenate(at), concat(found), complete
+        return np.concatenate(at_needle), concat(found), complete
 
     def between(self, low: int, high: int) -> Batch:
         """All rows whose first word of the order is in low .. high, of a spine without a key;
@@ -330,9 +341,8 @@ def _lower(bound_c: U64, bound_d: U64, at: I64, c: U64, d: U64) -> None:
     bound_d[at] = np.where(smaller, d, old_d)
 
 
-def _is_below(run: OrderedRun, row: I64, c: U64, d: U64) -> npt.NDArray[np.bool_]:
-    mine = run.c[row]
-    below: npt.NDArray[np.bool_] = (mine < c) | ((mine == c) & (run.d[row] < d))
+def _is_below(c: U64, d: U64, bound_c: U64, bound_d: U64) -> npt.NDArray[np.bool_]:
+    below: npt.NDArray[np.bool_] = (c < bound_c) | ((c == bound_c) & (d < bound_d))
     return below
 
 

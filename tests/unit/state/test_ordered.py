@@ -50,14 +50,15 @@ def by_row(pairs: Any) -> dict[Any, int]:
     width=st.integers(1, 5),
     order=st.sampled_from([(1, 2), (2, 3), (3, 1)]),
     descending=st.booleans(),
+    from_end=st.booleans(),
 )
 @settings(
     max_examples=examples(60),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_a_prefix_holds_all_rows_before_its_end(
-    history: Any, width: int, order: Any, descending: bool
+def test_a_prefix_holds_all_rows_before_its_end_or_behind_its_beginning(
+    history: Any, width: int, order: Any, descending: bool, from_end: bool
 ) -> None:
     spine = OrderedSpine(S, (0,), [(c, descending, True) for c in order])
     for delta in history:
@@ -65,7 +66,7 @@ def test_a_prefix_holds_all_rows_before_its_end(
     keys = [1, None, 3]
     column = column_from_python(INTEGER, keys)
 
-    needle, found, complete = spine.prefixes([column], 3, width)
+    needle, found, complete = spine.prefixes([column], 3, width, from_end=from_end)
 
     inside = list(zip(needle.tolist(), batch_to_rows(found), strict=True))
     for i, key in enumerate(keys):
@@ -76,9 +77,10 @@ def test_a_prefix_holds_all_rows_before_its_end(
         if complete[i]:
             assert got == full
             continue
-        left_out = [place(row, order, descending) for row in full if row not in got]
-        last = max((place(row, order, descending) for row in got), default=None)
-        assert last is None or all(last <= other for other in left_out)
+        places = sorted(place(row, order, descending) for row in full)
+        seen = sorted(place(row, order, descending) for row in got)
+        end = len(places) - len(seen)
+        assert seen == (places[end:] if from_end else places[: len(seen)])
 
 
 def place(row: Any, order: Any, descending: bool) -> Any:
@@ -102,11 +104,13 @@ def test_a_wide_enough_prefix_is_everything() -> None:
     for x in range(50):
         spine.insert(batch_from_rows(S, [(1, x, "", 0)]))
 
-    few = spine.prefixes([column_from_python(INTEGER, [1])], 1, 2)
-    every = spine.prefixes([column_from_python(INTEGER, [1])], 1, 50)
+    for from_end in (False, True):
+        few = spine.prefixes([column_from_python(INTEGER, [1])], 1, 2, from_end=from_end)
+        every = spine.prefixes([column_from_python(INTEGER, [1])], 1, 50, from_end=from_end)
 
-    assert not few[2][0] and 0 < len(few[1]) < 20
-    assert every[2][0] and len(every[1]) == 50
+        assert not few[2][0] and 0 < len(few[1]) < 20
+        assert (49 if from_end else 0) in few[1].columns[1].values
+        assert every[2][0] and len(every[1]) == 50
 
 
 def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(

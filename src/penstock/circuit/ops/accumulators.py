@@ -23,8 +23,11 @@ from penstock.circuit.spec import AggregateSpec
 from penstock.data.types import FLOATS, Kind
 
 
-def accumulator(spec: AggregateSpec, rows: Counts) -> Accumulator:
-    """An empty accumulator for `spec`; `rows` are those of the operator, whatever a call counts."""
+def accumulator(
+    spec: AggregateSpec, rows: Counts, opposite: Accumulator | None = None
+) -> Accumulator:
+    """An empty accumulator for `spec`; `rows` are those of the operator, whatever a call counts.
+    `opposite`: that of MIN for a MAX of the same rows, or the other way around."""
     kind = spec.kind
     shared = rows if spec.counts_every_row() else None
     if kind in ("COUNT", "COUNTIF"):
@@ -50,4 +53,6 @@ def accumulator(spec: AggregateSpec, rows: Counts) -> Accumulator:
         directions = (kind == "ARG_MAX", False)
         return Extremum((key, argument), directions, spec.result, shown=1, args=(1, 0))
     assert kind in ("MIN", "MAX"), f"no such aggregate: {kind}"
-    return Extremum((argument.with_nullable(False),), (kind == "MAX",), spec.result)
+    other = opposite if isinstance(opposite, Extremum) else None
+    of = (argument.with_nullable(False),)
+    return Extremum(of, (kind == "MAX",), spec.result, opposite=other)

@@ -9,7 +9,7 @@ Where all calls show numbers, one kernel does most of that (`penstock.circuit.op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -53,7 +53,8 @@ class Aggregate(Node):
                  with its row count.
     State: keys, row count and accumulators per group; MIN and MAX keep all values (`Extremum`),
            DISTINCT calls a count per distinct argument.
-    Cost:  O(|delta|) look-ups and additions; MIN and MAX also sort the delta.
+    Cost:  O(|delta|) look-ups and additions; MIN and MAX also sort the delta, once for both of one
+           value.
     """
 
     scalars = (*Node.scalars, "_has_started")
@@ -73,7 +74,7 @@ class Aggregate(Node):
         self._rows = Counts()
         self._touched = Touched()
         self._specs = calls
-        self._calls = tuple(Call(spec, self._rows) for spec in calls)
+        self._calls = _calls_of(calls, self._rows)
         #: where one kernel does what they do
         self._at_once = CallsAtOnce(self._calls) if keys and CallsAtOnce.are(self._calls) else None
         #: of several threads that share the calls; whether they do in this step
@@ -302,3 +303,17 @@ class Aggregate(Node):
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         # a group's old and new row differ, and its keys tell it from others
         return Batch(self.schema, tuple(typed), weights, True)
+
+
+def _calls_of(specs: Sequence[AggregateSpec], rows: Counts) -> tuple[Call, ...]:
+    """The calls of `specs`; MIN and MAX of the same rows know of each other."""
+    calls: list[Call] = []
+    first: dict[Any, int] = {}
+    for i, spec in enumerate(specs):
+        opposite = None
+        if spec.kind in ("MIN", "MAX") and not spec.within:
+            at = first.setdefault((spec.args, spec.arg_types, spec.filter), i)
+            if specs[at].kind != spec.kind:
+                opposite = calls[at].accumulator
+        calls.append(Call(spec, rows, opposite))
+    return tuple(calls)

@@ -30,8 +30,11 @@ _INSENSITIVE = frozenset((
 class Call:
     """One aggregate call: which rows it counts, and its accumulator."""
 
-    def __init__(self, spec: AggregateSpec, rows: Counts) -> None:
-        """`rows`: how many each group has, for whoever counts them all."""
+    def __init__(
+        self, spec: AggregateSpec, rows: Counts, opposite: Accumulator | None = None
+    ) -> None:
+        """`rows`: how many each group has, for whoever counts them all; `opposite`: see
+        `accumulator`."""
         self._spec = spec
         self._strict = tuple(spec.strict_args())
         self._counts_every_row = spec.counts_every_row()
@@ -41,7 +44,7 @@ class Call:
         self._keys: Crossings | None = None
         #: what groups are called among the arguments
         self._serials = Serials()
-        self.accumulator = accumulator(spec, rows)
+        self.accumulator = accumulator(spec, rows, opposite)
         if spec.within:
             self._keys = Crossings((_GROUP, *spec.within_types), at_most=2)
         if spec.within or (spec.distinct and spec.kind not in _INSENSITIVE):

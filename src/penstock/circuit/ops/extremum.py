@@ -11,18 +11,21 @@ While no row better than the best has a weight at all, a delta is settled agains
                                └─ the first positive total is the new best
 
 Where values have exact codes that is one pass over the delta; strings are sorted. Only when the
-cached row is used up are the group's first rows read back from the spine. Retractions that come
+cached row is used up are the group's first rows read back from the spine. MIN(x) and MAX(x) of one
+operator have one spine, which the second reads from its end. Retractions that come
 before their insertion leave a negative total; a group with one before its best row is in debt and
 is read back until that is settled.
 
 Reference:   the first row of the group in the order of the columns; NULL without one.
 Incremental: the delta against the best row that is known; the group's first rows if that went.
-State: every row of every group, in a spine; one row and its weight per group.
+State: every row of every group, in a spine that MIN and MAX of one value share; one row and its
+       weight per group.
 Cost:  O(|delta|), the spine is sorted behind the scenes; O(log n) for groups whose best row went.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +54,9 @@ _FIRST_LOOK = 4
 
 class Extremum(Accumulator):
     """Rows of `columns`, best first by `descending` of each in turn (NULL is the smallest, or with
-    `nulls_last` never better than a value); shows column `shown` of the best, as `result`."""
+    `nulls_last` never better than a value); shows column `shown` of the best, as `result`.
+    `opposite`: another, whose rows are the same, none of them NULL, and whose order is the opposite
+    one."""
 
     def __init__(
         self,
@@ -62,31 +67,27 @@ class Extremum(Accumulator):
         args: Sequence[int] | None = None,
         *,
         nulls_last: bool = False,
+        opposite: Extremum | None = None,
     ) -> None:
         self._args = tuple(range(len(columns)) if args is None else args)
         self.result = result
         self._shown = shown
         self._directions = tuple((down, not down and not nulls_last) for down in descending)
-        fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
-        self._spine = OrderedSpine(
-            Schema((Field("group", _GROUP), *fields)),
-            (0,),
-            tuple((1 + i, *d) for i, d in enumerate(self._directions)),
-        )
+        self._is_opposite = opposite is not None
+        self._rows: _Rows = _Rows(columns, self._directions) if opposite is None else opposite._rows
         self._best = tuple(Cells(t) for t in columns)
         self._codes: npt.NDArray[np.uint64] | None = None
         if not any(t.is_view for t in columns):
             width = sum(t.nullable + (2 if t.is_wide else 1) for t in columns)
             self._codes = np.zeros((16, width), dtype=np.uint64)
-        #: what groups are called in the spine
-        self._serials = Serials()
         self._weight = np.zeros(16, dtype=np.int64)
         self._debt = np.zeros(16, dtype=np.uint8)
         #: scratch of `_pass`
         self._row = np.full(16, -1, dtype=np.int64)
 
     def reserve(self, groups: int) -> None:
-        self._serials.reserve(groups)
+        if not self._is_opposite:
+            self._rows.serials.reserve(groups)
         for cells in self._best:
             cells.reserve(groups)
         if self._codes is not None:
@@ -96,16 +97,14 @@ class Extremum(Accumulator):
 
     def arrays(self) -> Arrays:
         best = {f"best{i}": cells.column() for i, cells in enumerate(self._best)}
-        of_groups: Arrays = {
-            "weight": self._weight,
-            "debt": self._debt,
-            "serial": self._serials.array(),
-        }
-        return {**of_groups, **best}
+        of_groups: Arrays = {"weight": self._weight, "debt": self._debt}
+        serials: Arrays = {} if self._is_opposite else {"serial": self._rows.serials.array()}
+        return {**of_groups, **serials, **best}
 
     def load(self, arrays: Arrays) -> None:
         self._weight, self._debt = the_array(arrays["weight"]), the_array(arrays["debt"])
-        self._serials.load(the_array(arrays["serial"]))
+        if not self._is_opposite:
+            self._rows.serials.load(the_array(arrays["serial"]))
         best = [arrays[f"best{i}"] for i in range(len(self._best))]
         columns = [c for c in best if isinstance(c, Column)]
         for cells, column in zip(self._best, columns, strict=True):
@@ -114,7 +113,7 @@ class Extremum(Accumulator):
             self._codes = _row_codes(columns, self._directions)
 
     def parts(self) -> Mapping[str, Part]:
-        return {"values": self._spine}
+        return {} if self._is_opposite else {"values": self._rows.spine}
 
     @property
     def can_move(self) -> bool:
@@ -125,9 +124,8 @@ class Extremum(Accumulator):
         return used
 
     def move(self, old: Ids, new: Ids) -> None:
-        self._serials.move(old)
-        dropped = self._serials.of_dropped()
-        self._spine.is_over = lambda rows: dropped(rows.columns[0].values)
+        if not self._is_opposite:
+            self._rows.move(old)
         for cells in self._best:
             cells.move(old, new)
         if self._codes is not None:
@@ -136,26 +134,29 @@ class Extremum(Accumulator):
         self._debt = moved(self._debt, old, new)
 
     def add(self, rows: GroupedRows) -> None:
-        self.add_rows(rows.groups, rows.weights, tuple(rows.args[a] for a in self._args))
+        values = tuple(rows.args[a] for a in self._args)
+        self.add_rows(rows.groups, rows.weights, values, of=rows.groups)
 
     def add_rows(
-        self, groups: Ids, weights: npt.NDArray[np.int64], values: Sequence[Column]
+        self,
+        groups: Ids,
+        weights: npt.NDArray[np.int64],
+        values: Sequence[Column],
+        of: object = None,
     ) -> None:
-        """Row i, of `values`, in group groups[i]."""
+        """Row i, of `values`, in group groups[i]. `of`: the batch, for whoever has the same."""
         if not weights.all():
             counted = np.flatnonzero(weights)
             groups, weights = groups[counted], weights[counted]
             values = [take_column(v, counted) for v in values]
         if not len(weights):
             return
-        types = self._spine.schema.types[1:]
+        types = self._rows.spine.schema.types[1:]
         typed = [
             Column(t, v.values, v.valid if t.nullable else None, v.heaps)
             for v, t in zip(values, types, strict=True)
         ]
-        names = Column(_GROUP, self._serials.of(groups))
-        delta = Batch(self._spine.schema, (names, *typed), weights)
-        self._spine.insert_later(delta)
+        self._rows.insert(groups, typed, weights, of)
         if self._codes is not None:
             stale = self._pass(self._codes, groups, weights, typed)
         else:
@@ -183,7 +184,7 @@ class Extremum(Accumulator):
         return tuple(cells.take(groups) for cells in self._best)
 
     def state_rows(self) -> int:
-        return len(self._spine)
+        return 0 if self._is_opposite else len(self._rows.spine)
 
     def _pass(
         self,
@@ -229,9 +230,7 @@ class Extremum(Accumulator):
         while len(groups):
             self._weight[groups] = 0
             self._debt[groups] = 0
-            slots, found, complete = self._spine.prefixes(
-                (Column(_GROUP, self._serials.of(groups)),), len(groups), width
-            )
+            slots, found, complete = self._rows.first(groups, width, from_end=self._is_opposite)
             stale = self._settle(groups, slots, found.columns[1:], found.weights, ~complete)
             groups = groups[stale]
             width *= 8
@@ -272,6 +271,45 @@ class Extremum(Accumulator):
         if self._codes is not None:
             self._codes[chosen] = _row_codes(rows, self._directions)
         return np.flatnonzero(state == _STALE)
+
+
+class _Rows:
+    """All rows of every group in an order, for one accumulator or for two of opposite orders, in
+    one thread or two: both take in a batch before either sees the next."""
+
+    def __init__(self, columns: Sequence[SqlType], directions: Sequence[tuple[bool, bool]]) -> None:
+        fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
+        order = tuple((1 + i, *d) for i, d in enumerate(directions))
+        self.spine = OrderedSpine(Schema((Field("group", _GROUP), *fields)), (0,), order)
+        #: what groups are called in the spine
+        self.serials = Serials()
+        #: the batch that came last
+        self._last: object = None
+        self._lock = threading.Lock()
+
+    def insert(
+        self, groups: Ids, values: Sequence[Column], weights: npt.NDArray[np.int64], of: object
+    ) -> None:
+        """Add the rows of the batch `of`, unless the other has."""
+        names = Column(_GROUP, self.serials.of(groups))
+        with self._lock:
+            if of is None or of is not self._last:
+                self._last = of
+                self.spine.insert_later(Batch(self.spine.schema, (names, *values), weights))
+
+    def first(
+        self, groups: Ids, width: int, *, from_end: bool
+    ) -> tuple[Ids, Batch, npt.NDArray[np.bool_]]:
+        """As `OrderedSpine.prefixes`."""
+        names = Column(_GROUP, self.serials.of(groups))
+        with self._lock:
+            return self.spine.prefixes((names,), len(groups), width, from_end=from_end)
+
+    def move(self, old: Ids) -> None:
+        """Of the groups only `old` are left; rows of others go as runs are merged."""
+        self.serials.move(old)
+        dropped = self.serials.of_dropped()
+        self.spine.is_over = lambda rows: dropped(rows.columns[0].values)
 
 
 class Cells:
