@@ -6,6 +6,7 @@ The oracle starts from nothing and applies the definition until it stops to chan
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -398,7 +399,7 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
     """A path of 200 edges and a short cut near its end: 200 rounds from nothing on."""
     path = [((i, i + 1), 1) for i in range(200)]
 
-    def told(rows: int) -> int:
+    def told(rows: int) -> tuple[int, list[str]]:
         views = STEPS.replace("AND near.d < 20", "")
         plan = compile_program(f"SET PENSTOCK_RECURSION_ROWS = {rows};" + TABLES + views)
         schemas = {t.name: t.schema for t in plan.tables}
@@ -406,16 +407,27 @@ def test_a_step_of_a_shortest_path_costs_what_it_changes_if_rows_may_be_kept_for
         (found,) = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
         circuit.step({"start": [as_input(schemas["start"], [((0,), 1)])]})
         circuit.step({"edge": [as_input(schemas["edge"], path)]})
-        before = found.rows_told
+        before, warned = found.rows_told, circuit.warnings()
         for weight in (1, -1):
             step = circuit.step({"edge": [as_input(schemas["edge"], [((190, 195), weight)])]})
             assert len(step["near"]) == 12  # old and new, from 195 on
-        return found.rows_told - before
+        assert circuit.warnings() == []
+        return found.rows_told - before, warned
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fixpoint, "FEW_ROWS", -(10**9))
-        assert told(1_000_000) < 50
-        assert told(1) > 400
+        rows, warned = told(1_000_000)
+        assert rows < 50 and warned == []
+        rows, warned = told(1)
+        assert rows > 400
+        assert 1 <= len(warned) <= 5, "no more than what is lacking doubles twice"
+        warning = warned[-1]
+        assert "view step, near begins anew in every step" in warning
+        assert "no more than 1 may be kept" in warning
+        needed = re.search(r"SET PENSTOCK_RECURSION_ROWS = (\d+)$", warning)
+        assert needed is not None
+        rows, warned = told(int(needed[1]))
+        assert rows < 50 and warned == []
 
 
 def test_it_does_after_a_restart_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

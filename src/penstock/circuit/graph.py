@@ -110,6 +110,7 @@ class Circuit:
         self._expiring: list[tuple[Node, Expiry, int, int]] = []
         #: the operators of a window, by the one that shows it
         self._windows: dict[Node, tuple[Node, ...]] = {}
+        self._fixpoints: list[Fixpoint] = []
         self._steps = 0
         self._failed = False
         self._known: Mapping[Node, str] = {}
@@ -339,6 +340,7 @@ class Circuit:
         inputs = {name: stream.node for name, stream in sources.items()}
         node = Fixpoint(inputs, members, body, monotone, rounds, taking, unroll, most_rows, best)
         self._add(node)
+        self._fixpoints.append(node)
         shown = {n: Schema(s.fields[:-1]) if best else s for n, s in members.items()}
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in shown.items()}
 
@@ -533,6 +535,14 @@ class Circuit:
     def late_records(self) -> int:
         """Records that came too late and were dropped (LATENESS)."""
         return sum(n.late_records for n in self._nodes)
+
+    def warnings(self) -> list[str]:
+        """What whoever runs the circuit should know and has not been told, in words."""
+        found = []
+        for node in self._fixpoints:
+            found += node.warnings
+            node.warnings.clear()
+        return found
 
     def stats(self) -> list[NodeStats]:
         """One entry per node, in topological order."""

@@ -60,6 +60,8 @@ class SteppedCircuit(Protocol):
 
     def stats(self) -> Sequence[NodeStats]: ...
 
+    def warnings(self) -> Sequence[str]: ...
+
     @property
     def late_records(self) -> int: ...
 
@@ -394,3 +396,5 @@ class StepLoop:
             self.processed_records += sum(len(b) for bs in inputs.values() for b in bs)
             for output in self.outputs.values():
                 output.push(self.step, self.processed_records, deltas[output.relation])
+            for warning in self.circuit.warnings():
+                event(log, "circuit_warns", logging.WARNING, step=self.step, warning=warning)

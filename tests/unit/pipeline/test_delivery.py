@@ -50,6 +50,9 @@ class Identity:
     def snapshot(self, name: str) -> Any:
         return self._spine.snapshot()
 
+    def warnings(self) -> list[str]:
+        return []
+
 
 class Bench:
     """A step loop with one output, fed by hand."""

@@ -112,6 +112,10 @@ class Fixpoint(Node):
         self._owed = 0
         self.is_pending = True
         self.changes: dict[str, Batch] = {}
+        #: what whoever runs this should know and was not told: rounds for which there is no room
+        self.warnings: list[str] = []
+        #: rows that the last of them was about
+        self._lacking = 0
 
     def expiry_of(self, member: str) -> Expiry:
         """Which rows of a member are over. Rounds that begin anew derive them anew, so that of a
@@ -182,12 +186,25 @@ class Fixpoint(Node):
         if self._rows_of(rounds) > self._most_rows:
             if self._unrolled is None:
                 self.rounds = 0
+            self._warn(rounds)
             return
         self._owed, self._unrolled = 0, None  # not both at once
         self._unrolled, self.rounds = self._unroll(rounds), rounds
         left = self._unrolled.step({n: s.contents() for n, s in self._outer.items()})
         for name, member in self._sets.items():
             member.rebase(left[name])
+
+    def _warn(self, rounds: int) -> None:
+        rows = self._rows_of(rounds)
+        if rows < 4 * self._lacking:
+            return
+        self._lacking = rows
+        self.warnings.append(
+            f"the recursive view {', '.join(self._members)} begins anew in every step that changes "
+            f"it: {rounds} rounds would keep some {rows:,} rows, and no more than "
+            f"{self._most_rows:,} may be kept. If there is memory for them (100 bytes a row, about)"
+            f", SET PENSTOCK_RECURSION_ROWS = {rows + rows // 2}"
+        )
 
     def _derive(self, fed: Deltas) -> Deltas:
         """What the members' queries derive more or less of, once `fed` is told to the body."""
