@@ -484,6 +484,8 @@ def test_which_cycles_are_ones_of_best_values() -> None:
         ("near.d + 1", "ABS(near.d)"),
         ("near.d + 1", "5 - near.d"),
         ("near.d + 1", "near.d * 2"),
+        ("e.t, near.d + 1", "e.t, e.s"),  # near got better: as good as it was, but deeper
+        ("near.d < 20", "near.n IN (SELECT k.n FROM near k WHERE k.d < 9)"),
         ("near.d < 20", "near.d > 20"),
         ("near.d < 20", "near.d <> 20"),
         ("near.n = e.s", "near.d = e.s"),
@@ -524,6 +526,25 @@ def test_a_deletion_withdraws_what_is_not_derived_in_another_way_and_no_more() -
     told.clear()
     step = circuit.step({"edge": [as_input(schemas["edge"], [((499, 0), -1)])]})
     assert len(step["label"]) == 0 and 0 < sum(told) < 1100
+
+
+@given(history=histories)
+@of_some
+def test_values_that_are_reached_from_any_value_have_an_end(
+    history: Changes, tmp_path: Path
+) -> None:
+    """The least weight by which a node is entered: whatever it was entered by before."""
+    weighed = DISTANCE.replace("e.t, near.d + 1", "e.t, e.s").replace("n, 0 AS d", "n, 9 AS d")
+
+    def oracle(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
+        entered = {n: 9 for (n,) in starts}
+        for _ in range(20):
+            for s, t in edges:
+                if s in entered:
+                    entered[t] = min(entered.get(t, 99), s)
+        return {"near": set(entered.items())}
+
+    check(weighed, oracle, history, tmp_path)
 
 
 def test_values_that_get_better_for_ever_are_an_error() -> None:

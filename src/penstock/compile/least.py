@@ -11,8 +11,9 @@ they are aggregated, and may only be used in ways in which a better value stays 
     tested    column < x under MIN, column > x under MAX, column IS NOT NULL
     not       a key of a join or of a group, what NOT EXISTS looks at, any other function
 
-What does not lose a step in between (x + 1 > x) is asked for, since values of which several better
-ones make the same would lose their support for a moment while these improve.
+A value is made of all rows of the cycle that its row is made of, and in ways that do not lose a
+step in between (x + 1 < y + 1 where x < y). Otherwise a row could be worth the same when one that
+it is derived from has become better, and deeper, which might support nothing but itself then.
 
 Rows carry how deep they are, one more than the deepest row of a view that they are made of. Views
 of the cycle that are no aggregates are put in where they are read, and are computed from the
@@ -49,8 +50,10 @@ _DEPTH = Field("\0depth", BIGINT.with_nullable(False))
 #: under MIN: what a better value on the left keeps true
 _BELOW, _ABOVE = frozenset(("<", "<=")), frozenset((">", ">="))
 
-#: columns that hold a value that gets better, and whether that is a greater one
-Better = Mapping[int, bool]
+#: whether greater is better, and the scans of the cycle whose values it is made of
+Value = tuple[bool, frozenset[int]]
+#: columns that hold a value that gets better
+Better = Mapping[int, Value]
 
 
 class _IsNot(Exception):
@@ -156,15 +159,17 @@ class _Depths:
     def __init__(self, members: Mapping[str, ViewPlan], tops: Mapping[str, _Top]) -> None:
         self._members = members
         self._best = {name: top.best for name, top in tops.items()}
+        #: how many scans of members were met, each of which has a number
+        self._scans = 0
 
     def candidates(self, view: ViewPlan, top: _Top, input: Node) -> Node:
         """The rows among which `view` looks for the best."""
+        first = self._scans
         rows, better = self._deep(input)
         (call,), keys = top.aggregate.calls, top.aggregate.keys
         (value,) = call.args
-        if better.keys() & set(keys) or better.get(value, self._best[view.name].most) != (
-            self._best[view.name].most
-        ):
+        whole = self._best[view.name].most, frozenset(range(first, self._scans))
+        if better.keys() & set(keys) or better.get(value) != whole:
             raise _IsNot
         sources = (*keys, value)
         types = input.schema.types
@@ -184,27 +189,25 @@ class _Depths:
         match node:
             case Scan(relation=name):
                 best = self._best[name]
-                return Scan(schema, name), {best.value: best.most}
+                self._scans += 1
+                return Scan(schema, name), {best.value: (best.most, frozenset((self._scans - 1,)))}
             case Filter(input=below, predicate=test):
                 rows, better = self._deep(below)
                 self._check(test, better)
                 return Filter(schema, rows, test), better
             case Project(input=below, exprs=exprs):
                 rows, better = self._deep(below)
-                found = {
-                    i: most for i, e in enumerate(exprs) if (most := _better(e, better)) is not None
-                }
+                values = {i: _better(e, better) for i, e in enumerate(exprs)}
+                found = {i: value for i, value in values.items() if value is not None}
                 depth = InputRef(_DEPTH.type, len(below.schema))
                 return Project(schema, rows, (*exprs, depth)), found
             case Distinct(input=below):
                 return self._deep(below)
             case UnionAll(inputs=parts):
                 deep = [self._deep(p) for p in parts]
-                both: dict[int, bool] = {}
+                both: dict[int, Value] = {}
                 for _, better in deep:
-                    if any(both.get(i, most) != most for i, most in better.items()):
-                        raise _IsNot
-                    both.update(better)
+                    both |= {i: _of_both(both.get(i, value), value) for i, value in better.items()}
                 return UnionAll(schema, tuple(rows for rows, _ in deep)), both
             case Join(kind=JoinKind.LEFT):
                 if self._depends(node.right) or not node.right.schema.fields:
@@ -241,7 +244,7 @@ class _Depths:
             raise _IsNot
         if better_right.keys() & {b for _, b in node.keys}:
             raise _IsNot
-        better = {**better_left, **{width + i: most for i, most in better_right.items()}}
+        better = {**better_left, **{width + i: value for i, value in better_right.items()}}
         if node.residual is not None:
             self._check(node.residual, better)
         shift = len(left.schema) - width
@@ -259,7 +262,7 @@ class _Depths:
         depth = depths[0] if len(depths) == 1 else _call("GREATEST", *depths)
         kept = len(node.schema)
         shown = [InputRef(node.schema.types[i], place[i]) for i in range(kept)]
-        better = {i: most for i, most in better.items() if i < kept}
+        better = {i: value for i, value in better.items() if i < kept}
         return Project(_deep(node.schema), joined, (*shown, depth)), better
 
     def _check(self, test: Expr, better: Better) -> None:
@@ -269,9 +272,15 @@ class _Depths:
                 raise _IsNot
 
 
-def _better(e: Expr, better: Better) -> bool | None:
-    """Whether `e` is the greater the better, as one of `better` that it is made of; None if it is
-    made of none. Raises if a better one may make it worse, or leave it as it is."""
+def _of_both(a: Value, b: Value) -> Value:
+    if a[0] != b[0]:
+        raise _IsNot
+    return a[0], a[1] | b[1]
+
+
+def _better(e: Expr, better: Better) -> Value | None:
+    """What `e` is as a value that gets better as one of `better` does; None if it is made of none.
+    Raises if a better one may make it worse, or leave it as it is."""
     if not better.keys() & columns_of(e):
         return None
     match e:
@@ -279,10 +288,12 @@ def _better(e: Expr, better: Better) -> bool | None:
             return better[i]
         case Call(function=f, args=(a, b)) if f.name in ("+", "-") and e.type.kind in NUMBERS:
             first, second = _better(a, better), _better(b, better)
-            if f.name == "+" and (first is None or second in (None, first)):
-                return second if first is None else first
-            if f.name == "-" and second is None:
-                return first
+            if first is None or second is None:
+                found = second if first is None else first
+                if f.name == "+" or first is not None:
+                    return found
+            elif f.name == "+":
+                return _of_both(first, second)
         case Cast(operand=a, type=t) if {a.type.kind, t.kind} <= INTEGERS:
             if not cast_can_fail(a.type, t, e.safe):
                 return _better(a, better)
@@ -299,8 +310,9 @@ def _still_holds(e: Expr, better: Better) -> bool:
             first, second = _better(a, better), _better(b, better)
             if first is not None and second is not None:
                 return False
-            is_left = first is not None
-            return (first if is_left else second) == ((f.name in _ABOVE) == is_left)
+            found = first or second
+            assert found is not None
+            return found[0] == ((f.name in _ABOVE) == (first is not None))
     return False
 
 

@@ -39,6 +39,9 @@ CREATE VIEW recent AS SELECT k FROM t WHERE ts > NOW() - INTERVAL 1 DAY;
 DECLARE RECURSIVE VIEW path (a INT NOT NULL, b BIGINT NOT NULL);
 CREATE VIEW path AS SELECT k AS a, y AS b FROM t UNION SELECT p.a, t.y FROM path p JOIN t
   ON p.b = t.k;
+DECLARE RECURSIVE VIEW near (k INT NOT NULL, m BIGINT);
+CREATE VIEW near AS SELECT k, MIN(m) AS m FROM (SELECT k, x AS m FROM t UNION ALL
+  SELECT CAST(t.y AS INT) + 1 AS k, n.m + 1 AS m FROM near n JOIN t ON n.k = t.k) q GROUP BY k;
 """
 GOLDEN = Path(__file__).with_name(f"state-{VERSION}.txt")
 
