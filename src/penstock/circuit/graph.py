@@ -429,6 +429,9 @@ class Circuit:
             rows += sum(map(len, batches))
         if self._schedule is None:
             self._schedule = Schedule(self._nodes)
+        if not self._steps:
+            for turn, spine in enumerate(self._spines()):
+                spine.stagger(turn)
         ran = self._schedule.run(rows)
         changes = StepChanges({name: sink.change() for name, sink in self._sinks.items()})
         for line, expiry, column, shift in self._expiring:
@@ -508,8 +511,10 @@ class Circuit:
         """Keep at most about `budget` bytes of runs in memory, the others in files of `store`
         (see `penstock.state.spill`). Nobody else has to know those files: the next checkpoint
         names those it needs, and one that is removed meanwhile lives as long as it is used."""
-        spines = [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
-        self._spill = Spill(store, budget, spines)
+        self._spill = Spill(store, budget, self._spines())
+
+    def _spines(self) -> list[Spine]:
+        return [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
 
     @property
     def fingerprints(self) -> Mapping[str, str]:

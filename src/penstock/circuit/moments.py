@@ -38,8 +38,15 @@ def wide_values(column: Column) -> npt.NDArray[np.uint64]:
         return column.values
     if column.type.kind is Kind.UINT64:
         return np.stack((column.values, np.zeros_like(column.values)), axis=1)
-    low = column.values.astype(np.int64)
-    return np.stack((low.view(np.uint64), (low >> 63).view(np.uint64)), axis=1)
+    words = np.empty((len(column), 2), np.uint64)
+    _widen(column.values.astype(np.int64, copy=False), words)
+    return words
+
+
+@kernel("void(int64[::1], uint64[:, ::1])")
+def _widen(values: Any, words: Any) -> None:
+    for i in range(values.shape[0]):
+        words[i, 0], words[i, 1] = np.uint64(values[i]), np.uint64(values[i] >> 63)
 
 
 def power_of_ten(exponent: int) -> npt.NDArray[np.uint64]:

@@ -7,6 +7,7 @@ settled   each row once with its total weight, the ones with none or less gone
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,9 @@ import numpy.typing as npt
 from penstock.circuit.dense import Ids
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import take, take_column
+from penstock.data.gather import take_column
 from penstock.data.hash import rows_equal
+from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.order import sort_and_compare, sort_indices
 from penstock.data.types import BIGINT
@@ -94,23 +96,51 @@ class RowOrder:
     def settled(self, places: Ids, rows: Batch) -> Settled:
         """The sum of `rows`, row i of place places[i]."""
         ranks, peers, same = self.sort(places, rows)
-        starts = positions(same == 0)
-        if not len(starts):
-            return Settled(rows, places, places, (starts, starts))
-        totals = rows.weights[ranks]
-        if len(starts) < len(ranks):
-            totals = np.add.reduceat(totals, starts)
-        kept = positions(totals > 0)
-        peer = np.arange(len(kept))
-        if peers.any():
-            peer = np.cumsum(1 - peers.astype(np.int64))[starts[kept]]
-            # numbered without those that are gone: DENSE_RANK counts
-            peer = np.cumsum(np.diff(peer, prepend=peer[:1]) != 0)
-        chosen = ranks[starts[kept]]
-        found = take(rows, chosen)
-        batch = Batch(rows.schema, found.columns, totals[kept])
-        less = positions(totals < 0)
-        return Settled(batch, places[chosen], peer, (ranks[starts[less]], totals[less]))
+        n = len(ranks)
+        chosen, totals, place, peer = np.empty((4, n), np.int64)
+        less, owed = np.empty(n, np.int64), np.empty(n, np.int64)
+        count, owing = _add_up(
+            ranks, peers, same, places, rows.weights, chosen, totals, place, peer, less, owed
+        )
+        found = tuple(take_column(c, chosen[:count]) for c in rows.columns)
+        batch = Batch(rows.schema, found, totals[:count])
+        return Settled(batch, place[:count], peer[:count], (less[:owing], owed[:owing]))
+
+
+@kernel(
+    "UniTuple(int64, 2)(int64[::1], uint8[::1], uint8[::1], int64[::1], int64[::1], int64[::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def _add_up(
+    ranks: Any, peers: Any, same: Any, places: Any, weights: Any, chosen: Any, totals: Any,
+    place: Any, peer: Any, less: Any, owed: Any,
+) -> Any:  # fmt: skip
+    """What `settled` says of rows that lie in order of `ranks`: of those whose total is positive
+    the first of its equals, `chosen`, its total, its place and its peers' number; of those whose
+    total is negative the first and the total. How many of either there are."""
+    n = ranks.shape[0]
+    count, owing = 0, 0
+    # peers are numbered without those that are gone: DENSE_RANK counts
+    number, is_numbered = -1, False
+    i = 0
+    while i < n:
+        first = i
+        is_numbered = is_numbered and peers[i] != 0
+        total = weights[ranks[i]]
+        i += 1
+        while i < n and same[i]:
+            total += weights[ranks[i]]
+            i += 1
+        if total > 0:
+            if not is_numbered:
+                number, is_numbered = number + 1, True
+            chosen[count], totals[count] = ranks[first], total
+            place[count], peer[count] = places[ranks[first]], number
+            count += 1
+        elif total < 0:
+            less[owing], owed[owing] = ranks[first], total
+            owing += 1
+    return count, owing
 
 
 def _equal(columns: tuple[Column, ...], ranks: Ids, at: Ids) -> Flags:

@@ -7,13 +7,16 @@ segments     p: 1 ──── 4   6 ───── 10        q: 3 ────
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
-from penstock.data.batch import Column
+from penstock.data.batch import Batch, Column
 from penstock.data.gather import take_column
 from penstock.data.hash import is_exact, rows_equal
+from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.order import sorted_by_words
 from penstock.state.groups import GroupTable
@@ -24,12 +27,14 @@ from penstock.state.ranges import Places
 @dataclass(frozen=True, slots=True)
 class Changes:
     """Where a delta changed something: places in order within each partition; `key[i]` numbers
-    the partition of place i, `keys` are the partitions, `of_row` is that of each of its rows."""
+    the partition of place i, `keys` are the partitions and `hashes` theirs, where they are known,
+    `of_row` is the partition of each of its rows."""
 
     at: Places
     key: Ids
     keys: tuple[Column, ...]
     of_row: Ids
+    hashes: npt.NDArray[np.uint64] | None = None
 
     @staticmethod
     def of(fresh: Fresh, partition: tuple[int, ...]) -> Changes:
@@ -42,41 +47,72 @@ class Changes:
         c, d = run.c, run.d
         columns = tuple(run.batch.columns[p] for p in partition)
         key = of_row = np.zeros(len(c), np.int64)
-        keys = columns
+        keys, hashes = columns, None
         if columns:
-            is_first = np.append(True, run.k[1:] != run.k[:-1])
-            first, again = positions(is_first), positions(~is_first)
+            key = of_row = np.empty(len(c), np.int64)
+            first, again = np.empty(len(c), np.int64), np.empty(len(c), np.int64)
+            groups = _number(run.k, key, first, again)
+            first, again = first[:groups], again[: len(c) - groups]
             if is_exact(columns, columns) or all_set(
                 rows_equal(columns, again - 1, columns, again)
             ):
                 # rows of one hash are together, in order, and have one key
-                key = of_row = np.cumsum(is_first) - 1
                 keys = tuple(take_column(k, first) for k in columns)
+                hashes = run.k[first]
             else:
                 table = GroupTable(tuple(k.type for k in columns))
                 key = of_row = table.lookup_or_insert(columns, len(c))
                 keys = table.take(np.arange(len(table)))
                 order = sorted_by_words((key.view(np.uint64), c, d))
                 c, d, key = c[order], d[order], key[order]
-        again = (np.diff(c) == 0) & (np.diff(d) == 0) & (np.diff(key) == 0)
-        kept = positions(np.append(True, ~again))
-        return Changes(Places(c[kept], d[kept]), key[kept], keys, of_row)
+        kept = np.empty(len(c), np.int64)
+        count = _places(key, c, d, kept)
+        if count < len(c):
+            kept = kept[:count]
+            c, d, key = c[kept], d[kept], key[kept]
+        return Changes(Places(c, d), key, keys, of_row, hashes)
 
     def keys_at(self, key: Ids) -> tuple[Column, ...]:
         return tuple(take_column(k, key) for k in self.keys)
 
 
+@kernel("int64(uint64[::1], int64[::1], int64[::1], int64[::1])")
+def _number(k: Any, group: Any, first: Any, again: Any) -> Any:
+    """The runs of equal hashes are groups 0, 1, …: first[g] is the first row of group g, `again`
+    are the others. How many groups."""
+    groups = 0
+    for i in range(k.shape[0]):
+        if i == 0 or k[i] != k[i - 1]:
+            first[groups] = i
+            groups += 1
+        else:
+            again[i - groups] = i
+        group[i] = groups - 1
+    return groups
+
+
+@kernel("int64(int64[::1], uint64[::1], uint64[::1], int64[::1])")
+def _places(key: Any, c: Any, d: Any, kept: Any) -> Any:
+    """kept = the rows that are not in the place of the row before; how many."""
+    count = 0
+    for i in range(key.shape[0]):
+        kept[count] = i
+        j = max(i, 1) - 1
+        count += i == 0 or key[i] != key[j] or c[i] != c[j] or d[i] != d[j]
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class Segments:
     """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`.
-    `felt`: the places within that a change is felt from and to, None: all. `is_whole`: they are
-    the partitions as the changes have them."""
+    `felt`: the places within that a change is felt from and to, None: all. `whole`: they are the
+    partitions as the changes have them, and these are all their rows as of `Spine.probe`."""
 
     keys: tuple[Column, ...]
     low: Places
     high: Places
     felt: tuple[Places, Places] | None = None
-    is_whole: bool = False
+    whole: tuple[Ids, Batch] | None = None
 
     @staticmethod
     def joined(

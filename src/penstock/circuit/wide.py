@@ -10,6 +10,7 @@ Kernels take values as int64[n] or as uint64[n, 2] (see `penstock.data.types`).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numba
@@ -37,6 +38,7 @@ _BITS = {
 }  # fmt: skip
 
 
+@functools.cache
 def range_words(type: SqlType) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
     """Least and greatest value of a type that is summed exactly: (low, high, low, high) words."""
     if type.kind is Kind.DECIMAL:

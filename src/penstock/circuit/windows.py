@@ -10,6 +10,7 @@ Not here: which rows to look at after a change (`penstock.circuit.ops.window`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,14 @@ from penstock.circuit.spec import Frame, Order, WindowSpec
 from penstock.circuit.wide import range_words, read_sums
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat_columns, take_column
-from penstock.data.masks import positions
+from penstock.data.kernel import kernel
+from penstock.data.masks import all_set, positions
 from penstock.data.order import sort_indices, value_codes
 from penstock.data.types import FLOATS, Kind
 from penstock.errors import RuntimeSqlError
 
+#: farther than any row
+_FAR = 1 << 60
 #: functions that see copies of a row one after the other
 BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD", "COPY", "COPIES LEFT"))
 
@@ -54,31 +58,59 @@ class Elements:
 
     @staticmethod
     def of(found: Settled, order: tuple[Order, ...], *, by_row: bool) -> Elements:
-        weights = found.rows.weights
-        row = np.repeat(np.arange(len(weights)), weights) if by_row else np.arange(len(weights))
-        place, peer = found.place[row], found.peer[row]
+        weights, place, peer = found.rows.weights, found.place, found.peer
+        row = np.arange(len(weights))
+        # weights are positive, so without copies there are as many elements as rows
+        if by_row and int(np.add.reduce(weights)) > len(weights):
+            row = np.repeat(row, weights)
+            place, peer, weights = place[row], peer[row], np.ones(len(row), np.int64)
+        bounds = np.empty((4, len(row)), np.int64)
+        first, end, peer_first, peer_end = bounds
+        _bounds(place, first, end)
+        _bounds(peer, peer_first, peer_end)
         return Elements(
-            found.rows, order, row, place, peer,
-            np.ones(len(row), np.int64) if by_row else weights,
-            *_bounds(place), *_bounds(peer),
-        )  # fmt: skip
+            found.rows, order, row, place, peer, weights, first, end, peer_first, peer_end
+        )
 
     def __len__(self) -> int:
         return len(self.row)
 
+    @property
+    def are_rows(self) -> bool:
+        """Whether each row is one element."""
+        return len(self.row) == len(self.rows)
+
     def column(self, at: int) -> Column:
         """Column `at` of the elements' rows."""
-        return take_column(self.rows.columns[at], self.row)
+        column = self.rows.columns[at]
+        return column if self.are_rows else take_column(column, self.row)
 
 
-def _bounds(group: Ids) -> tuple[Ids, Ids]:
-    """(first, end) of the run of equal numbers that each entry lies in."""
-    n = len(group)
-    is_first = np.ones(n, bool)
-    is_first[1:] = group[1:] != group[:-1]
-    starts = positions(is_first)
-    which = np.cumsum(is_first) - 1
-    return starts[which], np.append(starts[1:], n)[which]
+@kernel("void(int64[::1], int64[::1], int64[::1])")
+def _bounds(group: Any, first: Any, end: Any) -> None:
+    """Where the run of equal numbers that each entry lies in begins and ends."""
+    n = group.shape[0]
+    start = 0
+    for i in range(n):
+        if i > 0 and group[i] != group[i - 1]:
+            start = i
+        first[i] = start
+    stop = n
+    for i in range(n - 1, -1, -1):
+        if i < n - 1 and group[i] != group[i + 1]:
+            stop = i + 1
+        end[i] = stop
+
+
+@kernel("void(int64[::1], int64[::1], boolean, int64, boolean, int64, int64[::1], int64[::1])")
+def _rows_frames(
+    first: Any, end: Any, from_first: Any, start: Any, to_end: Any, stop: Any, lo: Any, hi: Any
+) -> None:
+    """Frames from `start` to `stop` elements away, both included, of the element's place."""
+    for i in range(first.shape[0]):
+        low = first[i] if from_first else min(max(i + start, first[i]), end[i])
+        high = end[i] if to_end else min(max(i + stop + 1, first[i]), end[i])
+        lo[i], hi[i] = low, max(low, high)
 
 
 def evaluate(call: WindowSpec, e: Elements) -> Column:
@@ -170,11 +202,11 @@ def _itself(n: int) -> tuple[Ids, Ids]:
 
 def frames_of(frame: Frame, e: Elements) -> tuple[Ids, Ids]:
     """(lo, hi) of every element."""
-    here = np.arange(len(e))
     if frame.unit == "ROWS":
-        lo = e.first if frame.start is None else np.clip(here + frame.start, e.first, e.end)
-        hi = e.end if frame.end is None else np.clip(here + frame.end + 1, e.first, e.end)
-        return lo, np.maximum(lo, hi)
+        lo, hi = np.empty(len(e), np.int64), np.empty(len(e), np.int64)
+        start, end = (max(-_FAR, min(_FAR, b or 0)) for b in (frame.start, frame.end))
+        _rows_frames(e.first, e.end, frame.start is None, start, frame.end is None, end, lo, hi)
+        return lo, hi
     if frame.start in (None, 0) and frame.end in (None, 0):
         lo = e.first if frame.start is None else e.peer_first
         return lo, e.end if frame.end is None else e.peer_end
@@ -245,7 +277,7 @@ def float_sums(call: WindowSpec, lo: Ids, hi: Ids, elements: FloatSums, counts: 
     out, valid = frame_float_sums(lo, hi, elements, counts, call.kind == "AVG")
     with np.errstate(over="ignore"):  # a total beyond the type is infinite
         numbers = out.astype(call.result.dtype, copy=False)
-    return Column(call.result, numbers, None if valid.all() else valid)
+    return Column(call.result, numbers, None if all_set(valid) else valid)
 
 
 def exact_sums(call: WindowSpec, sums: npt.NDArray[np.uint64], counts: Ids) -> Column:
@@ -257,7 +289,7 @@ def exact_sums(call: WindowSpec, sums: npt.NDArray[np.uint64], counts: Ids) -> C
     if bad >= 0:
         raise overflow(call, bad)
     exact = words if call.result.is_wide else words[:, 0].astype(call.result.dtype)
-    return Column(call.result, exact, None if valid.all() else valid)
+    return Column(call.result, exact, None if all_set(valid) else valid)
 
 
 def far_end(call: WindowSpec, totals: Column, at: Ids) -> Column:
@@ -299,6 +331,6 @@ def overflow(call: WindowSpec, element: int) -> RuntimeSqlError:
 
 def with_nulls(column: Column, call: WindowSpec) -> Column:
     valid = column.valid
-    if valid is not None and valid.all():
+    if valid is not None and all_set(valid):
         valid = None
     return Column(call.result, column.values, valid, column.heaps)

@@ -166,8 +166,9 @@ def _equal_hashes(hashes: U64) -> tuple[I64, I64]:
     first = np.empty(n, np.int64)
     if not _first_of(hashes, np.zeros(_slots(n), np.int32), first):
         return first[:0], first[:0]
-    repeats = positions(first != np.arange(n))
-    return first[repeats], repeats
+    mine, repeats = np.empty(n, np.int64), np.empty(n, np.int64)
+    count = _repeats_of(first, mine, repeats)
+    return mine[:count], repeats[:count]
 
 
 def _equal_in_parts(hashes: U64) -> tuple[I64, I64]:
@@ -219,6 +220,16 @@ def _first_of(hashes: Any, slots: Any, first: Any) -> int:
                 break
             at = (at + np.uint64(1)) & mask
     return repeats
+
+
+@kernel("int64(int64[::1], int64[::1], int64[::1])")
+def _repeats_of(first: Any, mine: Any, repeats: Any) -> int:
+    """`repeats` = the rows that are not the first of their kind, `mine` = that one; how many."""
+    count = 0
+    for i in range(first.shape[0]):
+        mine[count], repeats[count] = first[i], i
+        count += first[i] != i
+    return count
 
 
 @kernel("int64(uint64[::1], int64, uint64[::1], int32[::1], int64[::1])")

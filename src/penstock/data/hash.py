@@ -48,6 +48,25 @@ def _mix(words: Any, width: int, valid: Any, h: Any) -> None:
         h[i] = x * k1
 
 
+@kernel("void(uint64[::1], uint64[::1], uint64[::1], int64, uint64[::1])")
+def _mix_plain(a: Any, b: Any, c: Any, count: int, h: Any) -> None:
+    """Fold a word a row of each of the first `count` of the three into h[i], as `_mix` does."""
+    k1, k2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+    for i in range(h.shape[0]):
+        x = (h[i] ^ (a[i] * k1)) * k2
+        x ^= x >> np.uint64(32)
+        x = (x ^ (x >> np.uint64(29))) * k1
+        if count > 1:
+            x = (x ^ (b[i] * k1)) * k2
+            x ^= x >> np.uint64(32)
+            x = (x ^ (x >> np.uint64(29))) * k1
+        if count > 2:
+            x = (x ^ (c[i] * k1)) * k2
+            x ^= x >> np.uint64(32)
+            x = (x ^ (x >> np.uint64(29))) * k1
+        h[i] = x
+
+
 @kernel("void(uint64[:, ::1], uint64[::1], uint8[::1], uint64[::1])")
 def _mix_views(views: Any, addresses: Any, valid: Any, h: Any) -> None:
     k1, k2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
@@ -83,6 +102,8 @@ def _mix_views(views: Any, addresses: Any, valid: Any, h: Any) -> None:
 
 
 _NO_MASK = np.zeros(0, np.uint8)
+#: numpy looks for the dtype of a class each time
+_WORD = np.dtype(np.uint64)
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -92,7 +113,7 @@ def words_of(column: Column) -> U64:
     if values.ndim == 2:
         return values.reshape(-1)
     if values.itemsize == 8:
-        words: U64 = values.view(np.uint64)
+        words: U64 = values.view(_WORD)
         return words
     bits = values.view(_UNSIGNED[values.dtype.itemsize])
     return bits.astype(np.uint64)
@@ -106,16 +127,37 @@ def hash_columns(
     rows = len(columns[0]) if n is None else n
     h = np.empty(rows, np.uint64)
     h.fill((seed * 0x9E3779B97F4A7C15 + 0x1234567) & ALL_BITS)
+    plain: list[U64] = []
     for c in columns:
+        if c.valid is None and not (c.type.is_view or c.type.is_wide):
+            # in one call with its neighbours: small steps pay for calls
+            plain.append(words_of(c))
+            if len(plain) == 3:
+                _mix_plain(*plain, 3, h)
+                plain = []
+            continue
+        if plain:
+            _fold(plain, h)
+            plain = []
         valid = _NO_MASK if c.valid is None else np.ascontiguousarray(c.valid)
         if c.type.is_view:
             _mix_views(np.ascontiguousarray(c.values), heap_addresses(), valid, h)
         else:
             _mix(words_of(c), 2 if c.type.is_wide else 1, valid, h)
+    if plain:
+        _fold(plain, h)
     mask &= _test_mask
     if mask != ALL_BITS:
         h &= np.uint64(mask)
     return h
+
+
+def _fold(plain: Sequence[U64], h: U64) -> None:
+    """Fold one or two words a row into `h`."""
+    if len(plain) == 1:
+        _mix(plain[0], 1, _NO_MASK, h)
+    else:
+        _mix_plain(plain[0], plain[1], plain[0], 2, h)
 
 
 def is_exact(a: Sequence[Column], b: Sequence[Column]) -> bool:

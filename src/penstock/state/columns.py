@@ -15,7 +15,7 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Column
 from penstock.data.heap import Heap
 from penstock.data.types import SqlType
-from penstock.data.views import MAX_HEAP_BYTES, long_lengths, relocate
+from penstock.data.views import MAX_HEAP_BYTES, long_bytes, long_lengths, relocate
 from penstock.state.backing import longer, room
 
 FIRST_HEAP_BYTES = 1 << 12
@@ -82,6 +82,13 @@ class _Texts:
 
     def copy(self, views: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
         """The strings of `views` into the heaps, their new views into `out`."""
+        size = long_bytes(views)
+        if self.heaps and size <= len(self.heaps[-1]) - self._used:
+            self._used = relocate(views, self.heaps[-1], self._used, out)
+            return
+        if not size:
+            out[:] = views
+            return
         ends = np.cumsum(long_lengths(views))
         at = 0
         while at < len(views):

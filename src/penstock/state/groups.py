@@ -143,8 +143,11 @@ class GroupTable:
         return tuple(c.column() for c in self._columns)
 
     def _find(self, keys: Sequence[Column], n: int, *, inserts: bool) -> I64:
-        hashes = hash_columns(keys, n=n)
+        hashes, known = hash_columns(keys, n=n), self._count
         ids = self._under(hashes, keys, None, inserts)
+        if self._count - known == n:
+            # each row made the group that it is in
+            return ids
         if is_exact(keys, [c.column() for c in self._columns]):
             return ids
         wrong = self._mismatches(keys, np.arange(n), ids)

@@ -13,7 +13,10 @@
 Codes are weak (two different rows may share one), so rows come in code order at best; the reader
 sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
 
-Cost: a prefix O(runs · (log n + width)); insertion and merging as for any spine.
+Rows that wait in the log to be sorted are looked up by their key and compared with that end.
+
+Cost: a prefix O(runs · (log n + width) + rows of the key in the log); insertion and merging as for
+any spine.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.hash import is_exact as keys_are_hashes
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
-from penstock.data.order import sorted_by_words, value_codes
+from penstock.data.order import FEW_ROWS, sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
+from penstock.state.log import Log
 from penstock.state.lookup import rows_in
 from penstock.state.merging import pick, pick_array
 from penstock.state.run import (
@@ -42,7 +46,7 @@ from penstock.state.run import (
     ROW_SEED,
     Run,
     _expand,
-    _indexed,
+    _index_of,
     added_up_in_order,
     run_from,
 )
@@ -54,6 +58,9 @@ U64 = npt.NDArray[np.uint64]
 #: column, descending, nulls first
 Direction = tuple[int, bool, bool]
 
+#: rows of a log that are looked at, for each row it has, before it is sorted: it takes about as
+#: long, but beside the steps
+_WORTH_SORTING = 16
 #: of no runs
 _NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
 _NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -98,6 +105,8 @@ class OrderedSpine(Spine):
         super().__init__(schema, key)
         self.order = tuple(order)
         self._leading = _leading([schema.types[i] for i, _, _ in order], order)
+        #: rows of the log that were looked at since it was last worth sorting
+        self._looked_through = 0
 
     def fresh(self, delta: Batch) -> Fresh:
         """`delta` as this spine would have it; its run is what `insert` takes."""
@@ -112,7 +121,7 @@ class OrderedSpine(Spine):
         Returns (needle, rows, complete) with `needle` and `rows` as of `probe`, in no particular
         order; `complete[i]` says that these are all rows of key i. A larger `width` reaches
         further, and in the end everything."""
-        self.flush()
+        logs = self._all_logs()
         needles = hash_columns(keys, KEY_SEED, n=n)
         # words are turned around there, so that what is left out is always the larger
         turn = _TOP if from_end else _NONE
@@ -150,9 +159,32 @@ class OrderedSpine(Spine):
             kept = positions(before)
             at_needle.append(needle[kept])
             found.append(take(run.batch, row[kept]))
+        for log in logs:
+            needle, row = self._waiting(log, keys, needles)
+            if len(needle):
+                c, d = self.words_at(log.rows(), row)
+                below = _is_below(c ^ turn, d ^ turn, bound_c[needle], bound_d[needle])
+                kept = positions(complete[needle] | below)
+                at_needle.append(needle[kept])
+                found.append(take(log.rows(), row[kept]))
         if not found:
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
         return np.concatenate(at_needle), concat(found), complete
+
+    def _waiting(self, log: Log, keys: Sequence[Column], needles: U64) -> tuple[I64, I64]:
+        """(needle, row) of the rows of a log that have one of the keys. No step sorts a log for the
+        few that lie before the end of a prefix."""
+        needle, row = log.find(needles)
+        self._looked_through += len(row)
+        if self._looked_through > _WORTH_SORTING * len(log) and log is self._log:
+            self._looked_through = 0
+            self._sort_soon()
+        rows = log.rows()
+        stored = [rows.columns[i] for i in self.key]
+        if len(row) and not keys_are_hashes(keys, stored):
+            kept = positions(rows_equal(keys, needle, stored, row))
+            needle, row = needle[kept], row[kept]
+        return needle, row
 
     def between(self, low: int, high: int) -> Batch:
         """All rows whose first word of the order is in low .. high, of a spine without a key;
@@ -183,6 +215,8 @@ class OrderedSpine(Spine):
         k = hash_columns([rows.columns[i] for i in self.key], KEY_SEED, n=n)
         r = hash_columns(rows.columns, ROW_SEED, n=n)
         c, d = self.words(rows)
+        if n == 1 and rows.weights[0]:
+            return _ordered(k, c, d, r, Batch(rows.schema, rows.columns, rows.weights, True))
         order, k, tied = _sorted_by(k, c, d, r)
         c, d, r, weights = c[order], d[order], r[order], rows.weights[order]
         if not rows.consolidated and (tied or not all_set(weights)):
@@ -256,7 +290,10 @@ def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:
     """Positions in order of (k, c, d, r), the `k` there, and whether rows may be equal in all. Most
     are told apart by k and c alone, or by k and d where c is whether a value is NULL, and none or
     all are."""
-    if len(c) and (c == c[0]).all():
+    if len(k) < FEW_ROWS:
+        order = sorted_by_words((k, c, d, r))
+        return order, k[order], len(k) > 1
+    if (c == c[0]).all():
         c, d = d, c
     order, k, c, ties = sort_by_values(k, c)
     if ties:
@@ -269,8 +306,7 @@ def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:
 
 
 def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:
-    run = _indexed(k, r, batch)
-    return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, c, d)
+    return OrderedRun(k, r, batch, *_index_of(k), c, d)
 
 
 def _leading(types: Sequence[SqlType], order: Sequence[Direction]) -> tuple[Direction, ...]:

@@ -198,15 +198,6 @@ def moved(word: U64, by: int) -> tuple[U64, npt.NDArray[np.bool_]]:
     return np.where(cut, np.uint64(0) if by < 0 else TOP, moved), cut
 
 
-def rows_of(spine: OrderedSpine, keys: Sequence[Column], n: int) -> int:
-    """How many rows have one of the `n` keys, which are different (counted as `distances`
-    counts)."""
-    runs = spine.runs()
-    if not runs:
-        return 0
-    return int(rows_in(runs, hash_columns(keys, KEY_SEED, n=n))[2].sum())
-
-
 def _with_keys(spine: OrderedSpine | Fresh, needles: U64) -> Iterator[tuple[OrderedRun, I64, I64]]:
     """Every run that has rows of the keys, and where: those of key i from low[i] to high[i]."""
     runs = spine.runs()

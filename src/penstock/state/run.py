@@ -71,7 +71,7 @@ class Run:
     shift: int
     written: Written = field(default_factory=Written, kw_only=True)
     #: where `k` and `table` are in memory (see `penstock.state.lookup`)
-    where: U64 = field(init=False)
+    where: tuple[U64, int] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "where", where(self.k, self.table, self.shift))
@@ -199,12 +199,17 @@ def _expand(low: Any, high: Any, needle: Any, row: Any) -> None:
 
 
 def _indexed(k: U64, r: U64, batch: Batch) -> Run:
+    return Run(k, r, batch, *_index_of(k))
+
+
+def _index_of(k: U64) -> tuple[npt.NDArray[np.int32], int]:
+    """The `table` and `shift` of a run."""
     coarseness = _SMALL_RUN_BITS if len(k) < _SMALL_RUN else _BUCKET_BITS
     # a shift by 64 is undefined: two buckets at least
     bits = max(1, len(k).bit_length() - coarseness)
     table, shift = np.empty((1 << bits) + 1, np.int32), 64 - bits
     _index(k, shift, table)
-    return Run(k, r, batch, table, shift)
+    return table, shift
 
 
 def _only(batch: Batch, at: I64) -> Batch:
@@ -245,18 +250,35 @@ def added_up_in_order(
     """(kept, sums) of rows that are sorted by `words`, row i of `weights` and of each word being
     row order[i] of `columns`: places of the rows that stay, the first of equal ones, and what their
     weights are in all. None if words are the same of different rows."""
-    is_new = np.zeros(len(order), bool)
-    is_new[:1] = True
-    for word in words:
-        is_new[1:] |= word[1:] != word[:-1]
-    starts = np.flatnonzero(is_new)
-    if len(starts) < len(order):
-        second = np.flatnonzero(~is_new)
+    n = len(order)
+    kept, sums, second = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    count, twins = _add_up(words[0], words[-1], weights, kept, sums, second)
+    if twins:
+        second = second[:twins]
         if not all_set(rows_equal(columns, order[second - 1], columns, order[second])):
             return None
-        weights = np.add.reduceat(weights, starts)
-    stay = weights != 0
-    return starts[stay], weights[stay]
+    return (kept, sums) if count == n else (kept[:count], sums[:count].copy())
+
+
+@kernel(
+    "UniTuple(int64, 2)(uint64[::1], uint64[::1], int64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def _add_up(k: Any, r: Any, weights: Any, kept: Any, sums: Any, second: Any) -> Any:
+    """What `added_up_in_order` says, where the hashes of the key and of the row tell rows apart.
+    `second` = rows that have those of the one before. How many are kept, and how many those are."""
+    count, twins = 0, 0
+    i = 0
+    while i < weights.shape[0]:
+        first, total = i, weights[i]
+        i += 1
+        while i < weights.shape[0] and k[i] == k[first] and r[i] == r[first]:
+            total += weights[i]
+            second[twins] = i
+            twins += 1
+            i += 1
+        kept[count], sums[count] = first, total
+        count += total != 0
+    return count, twins
 
 
 def _build_collided(batch: Batch, key: tuple[int, ...]) -> Run:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.kernel import kernel
-from penstock.data.order import sorted_by_words
+from penstock.data.order import sort_few, sorted_by_words
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -30,6 +30,8 @@ I64 = npt.NDArray[np.int64]
 _MOVES_PER_ROW = 64
 #: bits that a pass sorts by at most
 _BITS = 11
+#: rows that are compared, in one call
+_FEW_ROWS = 64
 
 
 class Sorted(NamedTuple):
@@ -45,6 +47,9 @@ class Sorted(NamedTuple):
 def sort_pairs(k: U64, r: U64) -> Sorted:
     """Rows by (k, r), both hashes."""
     n = len(k)
+    if n < _FEW_ROWS:
+        order, equal = sort_few(k, r)
+        return Sorted(order, k[order], r[order], int(np.count_nonzero(equal)))
     bits, rows = _bits(n), _rows(n)
     packed, other = np.empty(n, np.uint64), np.empty(n, np.uint64)
     counts = np.empty(1 << bits, np.int64)

@@ -80,7 +80,9 @@ FAN = 8
 SMALL_ROWS = 2048
 #: so many runs, of a part of these rows in all, lie on top as they came: sorting them together once
 #: in a while takes small steps less than looking into some runs more does
-PILED_RUNS, PILED_PART = 16, 8
+PILED_RUNS, PILED_PART = 32, 8
+#: by how many runs the first times of spines with turns next to each other differ (see `stagger`)
+_TURNS = 5
 #: merges of more rows than this happen in the background
 BACKGROUND_ROWS = 32_768
 #: runs a spine may have before it waits for a background merge
@@ -90,6 +92,8 @@ LOG_ROWS = 1 << 15
 #: as many times that where nobody looks: a merge of each row less, for two factors of two
 MOST_PATIENCE, PATIENT_BYTES = 4, 1 << 24
 
+#: rows of a batch that is copied as a whole sooner than some of them alone
+_FEW_ROWS = 64
 #: rows that are worth handing to another thread (some 50 µs) to be inserted
 SOON_ROWS = 512
 #: background merges of more rows than this have a thread of their own
@@ -121,10 +125,14 @@ class Spine:
         self._merging: list[_Merging] = []
         #: runs on top that are in no order of size, and the rows that came with them
         self._piled = self._piled_rows = 0
+        #: how many they may become: the first of a series, and the others
+        self._first_piled = self._most_piled = PILED_RUNS
         #: those of the last checkpoint, and what it wrote of them; for who writes checkpoints
         self.written_together: tuple[tuple[Run, ...], Run] | None = None
         self._total_weight = 0
         self._log = Log(schema, self.key)
+        #: no rows, once a look-up has found them
+        self._nothing: Batch | None = None
         self._sorting: Errand[Run] | None = None
         self._being_sorted: Log | None = None
         #: whether there is nothing but the log, whatever its weights
@@ -191,14 +199,22 @@ class Spine:
     def _has_piled(self, delta: Batch, run: Run | None) -> bool:
         """Put few rows on top as they are, unless there are enough of such; whether it did."""
         self._piled_rows += len(delta)
-        if self._piled >= PILED_RUNS or self._piled_rows > SMALL_ROWS // PILED_PART:
+        is_much = self._piled_rows > SMALL_ROWS // PILED_PART
+        if is_much or self._piled >= self._most_piled:
             self._piled = self._piled_rows = 0
+            # what other spines take in is much in the same step, so that turns begin anew
+            self._most_piled = self._first_piled if is_much else PILED_RUNS
             return False
         run = self.run_of(delta) if run is None else run
         if len(run):
             self._runs.append(run)
             self._piled += 1
         return True
+
+    def stagger(self, turn: int) -> None:
+        """Of spines that take in rows in the same steps, sort what lies on top in other steps than
+        those of another `turn`: a step that did so for all of them would be the slowest."""
+        self._first_piled = self._most_piled = PILED_RUNS - _TURNS * turn % PILED_RUNS
 
     def _taken_small(self, rows: int) -> list[Batch]:
         """The rows of the topmost runs that would be merged with a new one of `rows`, where
@@ -261,6 +277,11 @@ class Spine:
         self._sorting = Errand(_sorter, self._run_of, log.parts())
         self._being_sorted = log
 
+    def _sort_soon(self) -> None:
+        """The same of a log that is worth another thread, unless one is being sorted."""
+        if self._sorting is None and len(self._log) >= SOON_ROWS:
+            self._sort()
+
     def _run_of(self, parts: list[Batch]) -> Run:
         return self.run_of(parts[0] if len(parts) == 1 else packed(parts))
 
@@ -292,6 +313,17 @@ class Spine:
         logs = (self._being_sorted, self._log)
         return [log for log in logs if log is not None and len(log)]
 
+    def _all_logs(self) -> list[Log]:
+        """What is in no run yet, whatever its weights, for who looks through all that lies under
+        a key. The rest is in the runs after this."""
+        self._note_read()
+        self._settle()
+        sorting = self._being_sorted
+        # of what came in very large deltas a look takes longer than the rest of the sort
+        is_long = sorting is not None and len(sorting) > MOST_PATIENCE * LOG_ROWS
+        self._adopt_sorted(wait=is_long)
+        return [log for log in (self._being_sorted, self._log) if log is not None and len(log)]
+
     def probe(
         self,
         keys: Sequence[Column],
@@ -307,10 +339,10 @@ class Spine:
         before it gathers more than some `most` of them."""
         at, parts = self._matches(keys, n, hashes, most)
         if not parts:
-            return np.zeros(0, np.int64), empty_batch(self.schema)
+            return np.zeros(0, np.int64), self._no_rows()
         rows = sum(len(a) for a in at)
         needle = at[0] if len(at) == 1 else np.concatenate(at)
-        works = [partial(self._taken, batch, rows) for batch, rows in parts]
+        works = [partial(self._taken, some) for some in _by_size(parts)]
         if len(parts) > 1 and are_looked_up_in_ranges(rows):
             found = self._take_gain.better(
                 rows, lambda: side_by_side(works), lambda: [work() for work in works]
@@ -346,18 +378,35 @@ class Spine:
             for start in range(0, len(row), most):
                 yield of_key(take(log.rows(), row[start : start + most]), self.key, keys)
 
-    def _taken(self, batch: Batch, rows: I64) -> tuple[list[Column], Weights]:
-        """Rows `rows` of `batch`, whose keys are as they are, and their weights."""
-        columns = [
-            c if i in self.key else take_column(c, rows) for i, c in enumerate(batch.columns)
-        ]
-        return columns, batch.weights.take(rows)
+    def _no_rows(self) -> Batch:
+        # a column takes a microsecond, and most look-ups of a small step find nothing
+        if self._nothing is None:
+            self._nothing = empty_batch(self.schema)
+        return self._nothing
+
+    def _taken(self, parts: Sequence[Part]) -> tuple[list[Column], Weights]:
+        """The rows of `parts`, whose keys are as they are, and their weights."""
+        batch, rows = parts[0]
+        columns, weights = batch.columns, batch.weights
+        if len(parts) > 1:
+            columns = tuple(
+                c if i in self.key else concat_columns([b.columns[i] for b, _ in parts])
+                for i, c in enumerate(columns)
+            )
+            weights = np.concatenate([b.weights for b, _ in parts])
+            start, found = 0, []
+            for b, row in parts:
+                found.append(row + start)
+                start += len(b)
+            rows = np.concatenate(found)
+        taken = [c if i in self.key else take_column(c, rows) for i, c in enumerate(columns)]
+        return taken, weights.take(rows)
 
     def probe_deferred(self, keys: Sequence[Column], n: int) -> tuple[I64, Batch]:
         """`probe`, where each column of the rows is gathered when it is read."""
         at, parts = self._matches(keys, n, None, None)
         if not parts:
-            return np.zeros(0, np.int64), empty_batch(self.schema)
+            return np.zeros(0, np.int64), self._no_rows()
         return at[0] if len(at) == 1 else np.concatenate(at), deferred(self.schema, parts)
 
     def _matches(
@@ -521,7 +570,7 @@ class Spine:
             else:
                 waits |= not self._begin(group, rows)
                 first = stop
-        if waits and len(self._runs) > MAX_RUNS:
+        if waits and len(self._runs) - self._piled > MAX_RUNS:
             self._adopt_merged(wait=True)
 
     def _begin(self, group: tuple[Run, ...], rows: int) -> bool:
@@ -580,6 +629,21 @@ class Spine:
             merged, at = m.future.result(), self._place_of(m.group[0])
             self._runs[at : at + len(m.group)] = [merged] if len(merged) else []
         self._merge()
+
+
+def _by_size(parts: Sequence[Part]) -> list[list[Part]]:
+    """Batches of a few rows together, where they are neighbours: what small steps left on top is
+    many of those, and taking rows of each takes as long as taking them of all of one large one."""
+    groups: list[list[Part]] = []
+    was_small = False
+    for part in parts:
+        is_small = len(part[0]) <= _FEW_ROWS
+        if is_small and was_small:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+        was_small = is_small
+    return groups
 
 
 def _matched(key: Column, needle: I64, type: SqlType) -> Column:

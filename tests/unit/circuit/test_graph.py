@@ -15,6 +15,7 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, INTEGER, TINYINT, VARCHAR, Schema, schema
 from penstock.errors import RuntimeSqlError
 from penstock.state import spine as spine_module
+from penstock.state.spine import Spine
 from tests.oracle.drive import as_input
 
 T = schema(k=INTEGER, x=TINYINT)
@@ -302,3 +303,24 @@ def test_an_output_says_what_is_left_of_a_step_whenever_it_is_looked_at(
     assert list(changes) == ["out"] and len(changes) == 1
     assert changes["out"] is changes["out"] and changes["out"].consolidated
     assert sorted(batch_to_rows(changes["out"])) == [((1, 1), 2), ((3, 3), 1)]
+
+
+def test_no_step_sorts_what_several_operators_remember_of_the_steps_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 2048)
+    circuit = Circuit()
+    table = circuit.source("t", T)
+    tops = [circuit.topk(table, (0,), (Order(1, descending=True),), n + 1) for n in range(4)]
+    for n, top in enumerate(tops):
+        circuit.sink("out" if not n else f"out{n}", top)
+    held = [top.node.parts()["held"] for top in tops]
+    assert all(isinstance(s, Spine) for s in held)
+    sorts = []
+    step(circuit, *(((k, 0), 1) for k in range(1, 2048)))
+    for x in range(100):
+        before = [len(s.sorted_runs()) for s in held]  # type: ignore[attr-defined]
+        step(circuit, ((1, x), 1))
+        after = [len(s.sorted_runs()) for s in held]  # type: ignore[attr-defined]
+        sorts.append(sum(a < b for a, b in zip(after, before, strict=True)))
+    assert max(sorts) == 1

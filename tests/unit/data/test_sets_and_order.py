@@ -23,7 +23,13 @@ from penstock.data.batch import Column
 from penstock.data.build import batch_from_rows, column_from_python
 from penstock.data.consolidate import consolidate, sum_of
 from penstock.data.hash import hash_columns, is_exact, rows_equal
-from penstock.data.order import dense_ranks, order_codes, sort_indices, sorted_by_words
+from penstock.data.order import (
+    dense_ranks,
+    order_codes,
+    sort_and_compare,
+    sort_indices,
+    sorted_by_words,
+)
 from penstock.data.types import BIGINT, VARCHAR, Field, Schema, schema
 from tests.examples import examples
 from tests.unit.data.rows import VALUES, counted, plain, plain_row
@@ -276,6 +282,19 @@ def test_rows_of_small_sets_that_lie_in_order_are_sorted_as_others_are(most: int
     assert sorted_by_words(words).tolist() == np.lexsort(words[::-1]).tolist()
 
 
+@pytest.mark.parametrize("count", range(1, 9))
+def test_columns_hash_the_same_whether_or_not_they_say_that_none_is_null(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for plain_ones in range(1 << count):
+        values = rng.integers(-(2**62), 2**62, (count, 5))
+        columns = [Column(BIGINT, v) for v in values]
+        told = [
+            c if plain_ones >> i & 1 else Column(BIGINT, c.values, np.ones(5, np.uint8))
+            for i, c in enumerate(columns)
+        ]
+        assert hash_columns(told, 7).tolist() == hash_columns(columns, 7).tolist()
+
+
 @given(relation=relations(max_rows=40), data=st.data())
 @settings(max_examples=examples(40), deadline=None)
 def test_many_rows_are_sorted_as_few_are(relation: Any, data: Any) -> None:
@@ -285,9 +304,36 @@ def test_many_rows_are_sorted_as_few_are(relation: Any, data: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         orders = []
         for few in (0, len(rows) + 1):
-            patch.setattr(order, "_FEW_ROWS", few)
+            patch.setattr(order, "FEW_ROWS", few)
             orders.append(sort_indices(columns, directions).tolist())
     assert orders[0] == orders[1]
+
+
+@given(relation=relations(max_rows=40), data=st.data())
+@settings(max_examples=examples(60), deadline=None)
+def test_few_rows_are_sorted_and_compared_as_many_are(relation: Any, data: Any) -> None:
+    s, rows = relation
+    columns = batch_from_rows(s, rows).columns
+    directions = [data.draw(DIRECTIONS) for _ in columns]
+    with pytest.MonkeyPatch.context() as patch:
+        found = []
+        for few in (0, len(rows) + 1):
+            patch.setattr(order, "FEW_ROWS", few)
+            at, equal = sort_and_compare(columns, directions)
+            found.append((at.tolist(), equal.tolist()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 200])
+def test_few_rows_with_many_ties_keep_the_order_they_came_in(n: int) -> None:
+    rng = np.random.default_rng(n)
+    words = [rng.integers(0, 3, n) for _ in range(3)]
+    for k in (1, 2, 3):
+        columns = [Column(BIGINT.with_nullable(False), w) for w in words[:k]]
+        at, equal = sort_and_compare(columns, [(False, False)] * k)
+        assert at.tolist() == np.lexsort(words[:k][::-1]).tolist()
+        there = list(zip(*(w[at].tolist() for w in words[:k]), strict=True))
+        assert equal.tolist() == [0, *(int(a == b) for a, b in pairwise(there))]
 
 
 @pytest.mark.parametrize("most", [1, 3, 2**20, 2**64 - 1])

@@ -173,3 +173,21 @@ def test_no_more_rows_lie_on_top_unsorted_than_a_step_can_look_through(
         most = max(most, len(spine.sizes))
     assert most <= PILED_RUNS + 8
     assert counted(spine) == Counter({(399_000 + k,): 1 for k in range(40)})
+
+
+def test_spines_that_take_in_rows_together_sort_what_lies_on_top_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 2048)
+    spines = [Watched() for _ in range(PILED_RUNS)]
+    for turn, spine in enumerate(spines):
+        spine.stagger(turn)
+        spine.insert(rows(10**6, 3000))
+    sorts = []
+    for i in range(4 * PILED_RUNS):
+        before = [len(s.sizes) for s in spines]
+        for spine in spines:
+            spine.insert(rows(i, 1))
+        sorts.append(sum(len(s.sizes) <= n for s, n in zip(spines, before, strict=True)))
+    assert max(sorts) == 1
+    assert all(s.snapshot().rows == 3000 + 4 * PILED_RUNS for s in spines)

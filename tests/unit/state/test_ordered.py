@@ -51,6 +51,7 @@ def by_row(pairs: Any) -> dict[Any, int]:
     order=st.sampled_from([(1, 2), (2, 3), (3, 1)]),
     descending=st.booleans(),
     from_end=st.booleans(),
+    later=st.lists(st.booleans(), min_size=8, max_size=8),
 )
 @settings(
     max_examples=examples(60),
@@ -58,11 +59,12 @@ def by_row(pairs: Any) -> dict[Any, int]:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_prefix_holds_all_rows_before_its_end_or_behind_its_beginning(
-    history: Any, width: int, order: Any, descending: bool, from_end: bool
+    history: Any, width: int, order: Any, descending: bool, from_end: bool, later: list[bool]
 ) -> None:
     spine = OrderedSpine(S, (0,), [(c, descending, True) for c in order])
-    for delta in history:
-        spine.insert(batch_from_rows(S, [r for r, _ in delta], [w for _, w in delta]))
+    for delta, is_later in zip(history, later, strict=False):
+        insert = spine.insert_later if is_later else spine.insert
+        insert(batch_from_rows(S, [r for r, _ in delta], [w for _, w in delta]))
     keys = [1, None, 3]
     column = column_from_python(INTEGER, keys)
 
@@ -111,6 +113,40 @@ def test_a_wide_enough_prefix_is_everything() -> None:
         assert not few[2][0] and 0 < len(few[1]) < 20
         assert (49 if from_end else 0) in few[1].columns[1].values
         assert every[2][0] and len(every[1]) == 50
+
+
+@pytest.mark.parametrize("key", [(0,), ()])
+def test_no_step_sorts_what_waits_for_the_first_rows_of_a_key(key: tuple[int, ...]) -> None:
+    spine = OrderedSpine(S, key, [(1, False, True)])
+    spine.insert(batch_from_rows(S, [(1, x, "", 0) for x in range(100)]))
+    spine.insert_later(batch_from_rows(S, [(1, x, "late", 0) for x in range(5, 105)]))
+    spine.insert_later(batch_from_rows(S, [(1, 3, "", 0)], [-1]))
+
+    needle, found, complete = spine.prefixes(
+        [column_from_python(INTEGER, [1])] if key else [], 1, 7
+    )
+
+    assert [len(run) for run in spine.sorted_runs()] == [100]
+    assert needle.tolist() == [0] * len(found) and not complete[0]
+    expected = {(1, x, "", 0): 1 for x in range(7) if x != 3} | {
+        (1, x, "late", 0): 1 for x in (5, 6)
+    }
+    assert by_row(batch_to_rows(found)) == expected
+
+
+def test_a_log_that_is_looked_through_again_and_again_is_sorted_beside_the_steps() -> None:
+    spine = OrderedSpine(S, (0,), [(1, False, True)])
+    spine.insert_later(batch_from_rows(S, [(1, x, "", 0) for x in range(spine_module.SOON_ROWS)]))
+    key = column_from_python(INTEGER, [1])
+    for _ in range(100):
+        needle, _, complete = spine.prefixes([key], 1, 7)
+        if not complete[0]:
+            break
+        assert len(needle) == spine_module.SOON_ROWS
+        sorting = spine._sorting
+        if sorting is not None:
+            sorting.result()
+    assert len(needle) == 7 and len(spine.sorted_runs()) == 1
 
 
 def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(

@@ -145,11 +145,13 @@ class Join(Node):
             for spine in (right.spine, right.pending):
                 if spine is not None:
                     for at, found in self._partners(spine, keys, len(left.delta), left.hashes()):
-                        yield self._passing(_each(left.delta, at), found)
+                        if len(at):
+                            yield self._passing(_each(left.delta, at), found)
         if right.delta is not None:
             keys = right.keys_of(right.delta)
             for at, found in self._partners(left.spine, keys, len(right.delta), right.hashes()):
-                yield self._passing(found, _each(right.delta, at))
+                if len(at):
+                    yield self._passing(found, _each(right.delta, at))
 
     def _partners(
         self, spine: Spine, keys: Sequence[Column], n: int, hashes: U64 | None

@@ -1,7 +1,7 @@
 """The first rows of every partition in an order.
 
     delta ──► partitions ──► rows that may get in ──► with the rows held, sorted ──► cut ──► held
-      └──► all rows, sorted when somebody looks           too few left? read them back ──┘
+      └──► all rows, sorted beside the steps              too few left? read them back ──┘
 
 A partition *holds* its first rows, up to the limit. Once it is full, rows behind the last one held
 change nothing, and most rows of a stream that only grows are that: one comparison each. All rows

@@ -40,9 +40,10 @@ from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.log import is_plain
+from penstock.state.lookup import TooManyMatches
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, beside, between, distances, rows_of
+from penstock.state.ranges import TOP, Places, beside, between, distances
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
@@ -110,8 +111,8 @@ class Window(Node):
         """Take in `delta`, whose rows are in `fresh` and lie where the `changes` are; what it
         changes."""
         segments = self._reach.segments(self._rows, self._order, changes)
-        if segments.is_whole:
-            at, old = self._rows.probe(segments.keys, len(segments.low))
+        if segments.whole is not None:
+            at, old = segments.whole
             among, new = changes.of_row, fresh.run.batch
         else:
             at, old = between(self._rows, segments.keys, segments.low, segments.high)
@@ -169,7 +170,10 @@ class Window(Node):
             kept = positions(~outside[row])
             row, weights = row[kept], weights[kept]
             values = [take_column(v, kept) for v in values]
-        columns = [take_column(c, row) for c in found.rows.columns] + values
+        own = found.rows.columns
+        if segments.felt is not None or not elements.are_rows:
+            own = tuple(take_column(c, row) for c in own)
+        columns = (*own, *values)
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         return Batch(self.schema, tuple(typed), weights)
 
@@ -249,9 +253,13 @@ class _Rows:
             return Segments.joined(changes, changes.key, changes.at, changes.at)
         n = len(changes.keys[0]) if changes.keys else 1
         wide = 2 * (self._reach + _SLACK) * len(changes.at)
-        if rows_of(spine, changes.keys, n) <= FEW_ROWS + wide:
+        try:
+            found = spine.probe(changes.keys, n, changes.hashes, FEW_ROWS + wide)
+        except TooManyMatches:
+            pass
+        else:
             none, most = np.zeros(n, np.uint64), np.full(n, TOP)
-            return Segments(changes.keys, Places(none, none), Places(most, most), is_whole=True)
+            return Segments(changes.keys, Places(none, none), Places(most, most), whole=found)
         # changes with fewer rows between them than they reach have one segment
         apart = np.ones(len(changes.key), bool)
         gaps = distances(spine, changes.keys_at(changes.key), changes.at)
