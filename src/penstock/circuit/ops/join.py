@@ -164,7 +164,9 @@ class Join(Node):
             mine = keys if is_all else [slice_column(k, start, stop) for k in keys]
             known = hashes if is_all or hashes is None else hashes[start:stop]
             try:
-                most = MOST_ROWS if self.is_summed else None
+                # of what a condition is asked about, most may be dropped
+                is_cut = self.is_summed or self._residual is not None
+                most = MOST_ROWS if is_cut else None
                 at, found = spine.probe(mine, stop - start, known, most)
             except TooManyMatches:
                 if stop - start == 1:
@@ -251,12 +253,12 @@ class Join(Node):
         if spine is None or not len(rows):
             return matches
         assert self._residual is not None
-        at, found = spine.probe(own.keys_of(rows), len(rows))
-        if len(at):
-            mine = take(rows, at)
-            left, right = (mine, found) if left_is_own else (found, mine)
-            passing = self._residual(self._beside(left, right)).astype(bool)
-            np.add.at(matches, at[passing], found.weights[passing])
+        for at, found in self._partners(spine, own.keys_of(rows), len(rows), None):
+            if len(at):
+                mine = take(rows, at)
+                left, right = (mine, found) if left_is_own else (found, mine)
+                passing = self._residual(self._beside(left, right)).astype(bool)
+                np.add.at(matches, at[passing], found.weights[passing])
         return matches
 
     # Output rows

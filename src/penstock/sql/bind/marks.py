@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
+from penstock.data.types import BOOLEAN, Field, Schema
 from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
@@ -45,16 +45,16 @@ def is_in(frame: Frame, e: In) -> Expr:
     operand = operands[0]
     rows = nulls = None
     if e.type.nullable:
-        rows, nulls = counts(frame, e.query)
+        rows, nulls = presence(frame, e.query)
     query, on, values = frame.rows(e.query)
     found = _found(frame, query, matching(equal(operands, values, e.span), on, values), e.span)
     if rows is None or nulls is None:
         return found
-    unknown = build.call(">", [nulls, zero()], e.span)
+    unknown = nulls
     if operand.type.nullable:
         unknown = build.or_([build.is_null(operand, e.span), unknown], e.span)
     branches = [
-        (build.call("=", [rows, zero()], e.span), build.FALSE),
+        (build.not_(rows, e.span), build.FALSE),
         (found, build.TRUE),
         (unknown, Literal(BOOLEAN, None)),
     ]
@@ -68,8 +68,9 @@ def _in_rows(frame: Frame, e: In, operands: Sequence[Expr]) -> Expr:
     if not e.type.nullable:
         return found
     query, on, values = frame.rows(e.query)  # over the frame as it is now
-    unknown = build.is_null(build.and_(equal(operands, values, e.span)), e.span)
-    maybe = _found(frame, query, [unknown, *on], e.span)
+    sure, unsure = _by_nulls(equal(operands, values, e.span))
+    unknown = build.is_null(build.and_(unsure), e.span)
+    maybe = _found(frame, query, [*sure, unknown, *on], e.span)
     return build.case([(found, build.TRUE), (maybe, Literal(BOOLEAN, None))], build.FALSE, e.span)
 
 
@@ -113,26 +114,39 @@ def _witnessed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, lis
     return Project(marked, there, exprs), conditions
 
 
-def counts(frame: Frame, query: Node) -> tuple[Expr, Expr]:
-    """COUNT(*) of `query` and how many of its values are NULL, as columns of the frame."""
+def presence(frame: Frame, query: Node) -> tuple[Expr, Expr]:
+    """Whether `query` has a row, and whether one of its values is NULL, as columns of the frame.
+    Not how many: every row of the frame would be another with each row more."""
     is_correlated = bool(outers(query))
     source, on = frame.dependent(query) if is_correlated else (query, [])
     n = len(source.schema) - len(query.schema)
-    value = query.schema.types[0]
-    calls = (
-        AggCall(resolve_aggregate("COUNT", []), ()),
-        AggCall(resolve_aggregate("COUNT", [value]), (n,)),
-    )
-    counted = BIGINT.with_nullable(False)
-    counts = (Field("$rows", counted), Field("$values", counted))
-    schema = Schema((*source.schema.fields[:n], *counts))
-    plan = Aggregate(schema, source, tuple(range(n)), calls)
+    value = InputRef(query.schema.types[0], n)
+    told = (build.TRUE, build.is_null(value, None))
+    keys = source.schema.fields[:n]
+    marked = Schema((*keys, *(Field(f"$told{i}", e.type) for i, e in enumerate(told))))
+    refs = references(Schema(keys))
+    some = resolve_aggregate("BOOL_OR", [BOOLEAN.with_nullable(False)])
+    calls = (AggCall(some, (n,)), AggCall(some, (n + 1,)))
+    schema = Schema((*keys, Field("$rows", BOOLEAN), Field("$nulls", BOOLEAN)))
+    plan = Aggregate(schema, Project(marked, source, (*refs, *told)), tuple(range(n)), calls)
     kind = JoinKind.LEFT if is_correlated else JoinKind.INNER
     at = frame.attach(kind, plan, on) + n
-    columns: list[Expr] = [frame.column(at), frame.column(at + 1)]
-    if is_correlated:
-        columns = [build.coalesce([c, zero()], None) for c in columns]
-    return columns[0], build.call("-", columns, None)
+    # of no rows BOOL_OR is NULL
+    rows, nulls = (build.coalesce([frame.column(at + i), build.FALSE], None) for i in (0, 1))
+    return rows, nulls
+
+
+def perhaps(equal: list[Expr], span: Span | None) -> list[Expr]:
+    """What holds where all of `equal` are TRUE or NULL. Those that are never NULL stay as they are,
+    for a join to have keys."""
+    sure, unsure = _by_nulls(equal)
+    return sure + [build.is_truth(e, False, span, negated=True) for e in unsure]
+
+
+def _by_nulls(tests: list[Expr]) -> tuple[list[Expr], list[Expr]]:
+    """Those that are never NULL, and the others."""
+    sure = [e for e in tests if not e.type.nullable]
+    return sure, [e for e in tests if e.type.nullable]
 
 
 def equal(a: Sequence[Expr], b: Sequence[Expr], span: Span | None) -> list[Expr]:
@@ -145,10 +159,6 @@ def matching(equal: list[Expr], on: Sequence[Expr], values: Sequence[Expr]) -> l
     if on and any(map(is_risky, values)):
         return [*on, build.is_truth(build.and_(equal), True, None)]
     return [*equal, *on]
-
-
-def zero() -> Literal:
-    return Literal(BIGINT.with_nullable(False), 0)
 
 
 def _sides(p: Expr, width: int) -> tuple[Expr, Expr, str] | None:

@@ -50,9 +50,8 @@ def drop(frame: Frame, test: Expr) -> None:
     # one column without correlation: whether there are NULLs is asked once, not for each row
     is_simple = len(operands) == 1 and not outers(test.query)
     if nullable and is_simple:
-        rows, nulls = marks.counts(frame, test.query)
-        none = build.call("=", [rows, marks.zero()], test.span)
-        no_nulls = build.call("=", [nulls, marks.zero()], test.span)
+        rows, nulls = marks.presence(frame, test.query)
+        none, no_nulls = build.not_(rows, test.span), build.not_(nulls, test.span)
         known = build.is_null(operands[0], test.span, negated=True)
         guard = build.or_([none, build.and_([known, no_nulls])], test.span)
         frame.node = Filter(frame.node.schema, frame.node, guard)
@@ -60,7 +59,7 @@ def drop(frame: Frame, test: Expr) -> None:
     equal = marks.equal(operands, values, test.span)
     if nullable and not is_simple:
         # among the rows of one outer row, "equal or unknown" is a residual like any other
-        equal = [build.is_truth(build.and_(equal), False, test.span, negated=True)]
+        equal = marks.perhaps(equal, test.span)
     _half_join(frame, kind, query, marks.matching(equal, on, values))
 
 
