@@ -90,6 +90,33 @@ def first_rows(
         i = stop
 
 
+@kernel(
+    "int64(int64[::1], int64[::1], int64[::1], uint8[::1], int64, int64[::1], int64[::1], "
+    "int64[::1], int64[::1], int64[::1], int64[::1])"
+)
+def changed_rows(
+    ranks: Any, places: Any, weights: Any, same: Any, held: Any, kept: Any,
+    first: Any, place: Any, was: Any, now: Any, size: Any,
+) -> int:  # fmt: skip
+    """Different rows that were among the first or are, in order: the `first` of its equals, its
+    `place`, in how many copies it `was` there, as those below `held` say, and is `now`, as `kept`
+    does; returns how many. `size`, which is zeros, counts those of each place that are."""
+    n = ranks.shape[0]
+    count = 0
+    i = 0
+    while i < n:
+        start, before = i, 0
+        while i == start or (i < n and same[i]):
+            before += weights[i] if ranks[i] < held else 0
+            i += 1
+        if before != 0 or kept[start] != 0:
+            first[count], place[count] = ranks[start], places[start]
+            was[count], now[count] = before, kept[start]
+            size[places[start]] += kept[start] != 0
+            count += 1
+    return count
+
+
 @kernel("int64(int64[::1], uint8[::1], uint64[:, ::1], uint64[::1], uint64[::1], int64[::1])")
 def not_behind(places: Any, state: Any, bound: Any, c: Any, d: Any, near: Any) -> int:
     """near = the rows, of words (c, d), that are not behind the bound of their place, if that is

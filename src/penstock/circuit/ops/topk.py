@@ -23,7 +23,15 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
 from penstock.circuit.expiry import Expiry, Mask
-from penstock.circuit.first_rows import ALL, FULL, RANKS, STALE, first_rows, not_behind
+from penstock.circuit.first_rows import (
+    ALL,
+    FULL,
+    RANKS,
+    STALE,
+    changed_rows,
+    first_rows,
+    not_behind,
+)
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.spec import Order
@@ -233,16 +241,10 @@ class TopK(Node):
         if len(there):
             c, d = self._rows.words_at(rows, ranks[last[there]])
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
-        starts = positions(same == 0)
-        was = kept[:0]
-        if len(starts):
-            was = np.add.reduceat(np.where(ranks < held, weights, 0), starts)
-        is_there = (was != 0) | (kept[starts] != 0)
-        if not is_there.all():
-            starts, was = starts[is_there], was[is_there]
-        now, place = kept[starts], where[starts]
-        size = np.bincount(place[now != 0], minlength=count)
-        return _Cut(rows, ranks[starts], place, was, now, state, bound, size)
+        first, place, was, now = np.empty((4, len(ranks)), np.int64)
+        size = np.zeros(count, np.int64)
+        n = changed_rows(ranks, where, weights, same, held, kept, first, place, was, now, size)
+        return _Cut(rows, first[:n], place[:n], was[:n], now[:n], state, bound, size)
 
     def _read_back(self, ids: Ids) -> list[_Cut]:
         """The first rows of partitions `ids` from all their rows; their places mean nothing."""
