@@ -4,7 +4,7 @@ A place is a pair of words (c, d) as `penstock.state.ordered` sorts them; rows w
 come together or not at all.
 
     between(spine, keys, low, high)         low ≤ (c, d) ≤ high
-    between_one(spine, key, low, high, most)   the same of one row, piece by piece
+    spans(spine, keys, low, high)           where these rows are, to be taken some at a time
     beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
                                             the first row left out anywhere begins (see prefixes)
     distances(spine, keys, at)              rows between each place and the one before it
@@ -68,26 +68,40 @@ def between(
 ) -> tuple[I64, Batch]:
     """For row i of `keys` all rows from low[i] to high[i], both included: (needle, rows) as of
     `Spine.probe`."""
-    needles = hash_columns(keys, KEY_SEED, n=len(low))
-    parts: list[tuple[I64, Batch]] = []
-    for run, start, stop in _with_keys(spine, needles):
+    return rows_of_spans(spine, keys, spans(spine, keys, low, high))
+
+
+#: of a run, the rows from one place to another for each of some keys
+Span = tuple[OrderedRun, I64, I64]
+
+
+def spans(
+    spine: OrderedSpine | Fresh, keys: Sequence[Column], low: Places, high: Places
+) -> list[Span]:
+    """Where `between` finds its rows: for every run that may have some, rows first[i] .. last[i]
+    of row i of `keys` (of its hash)."""
+    found = []
+    for run, start, stop in _with_keys(spine, hash_columns(keys, KEY_SEED, n=len(low))):
         first, last = np.empty_like(start), np.empty_like(stop)
         search(run.c, run.d, start, stop, low.c, low.d, False, first)
         search(run.c, run.d, start, stop, high.c, high.d, True, last)
-        found = _found(spine, run, keys, first, np.maximum(first, last))
-        if found is not None:
-            parts.append(found)
-    return _joined(spine, parts)
+        found.append((run, first, np.maximum(first, last)))
+    return found
 
 
-def between_one(
-    spine: OrderedSpine, key: Sequence[Column], low: Places, high: Places, most: int
+def rows_of_spans(
+    spine: OrderedSpine | Fresh, keys: Sequence[Column], found: Sequence[Span]
+) -> tuple[I64, Batch]:
+    """The rows of `spans`: (needle, rows) as of `Spine.probe`."""
+    parts = [_found(spine, run, keys, first, last) for run, first, last in found]
+    return _joined(spine, [part for part in parts if part is not None])
+
+
+def pieces_of_span(
+    spine: OrderedSpine, key: Sequence[Column], found: Sequence[Span], most: int
 ) -> Iterator[Batch]:
-    """The rows that `between` finds for the one row of `key`, no more than `most` at a time."""
-    for run, start, stop in _with_keys(spine, hash_columns(key, KEY_SEED, n=1)):
-        first, last = np.empty_like(start), np.empty_like(stop)
-        search(run.c, run.d, start, stop, low.c, low.d, False, first)
-        search(run.c, run.d, start, stop, high.c, high.d, True, last)
+    """The rows of `spans` of a single row, no more than `most` at a time."""
+    for run, first, last in found:
         for at in range(int(first[0]), int(last[0]), most):
             rows = slice_batch(run.batch, at, min(at + most, int(last[0])))
             yield of_key(rows, spine.key, key)
@@ -163,13 +177,9 @@ def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
 def rows_between(spine: OrderedSpine, keys: Sequence[Column], low: Places, high: Places) -> I64:
     """int64[n]: how many rows lie from low[i] to high[i] of key i (counted as `distances` counts).
     Of all runs: what came last lies in the shortest."""
-    needles = hash_columns(keys, KEY_SEED, n=len(low))
     total = np.zeros(len(low), np.int64)
-    for run, start, stop in _with_keys(spine, needles):
-        first, last = np.empty_like(start), np.empty_like(stop)
-        search(run.c, run.d, start, stop, low.c, low.d, False, first)
-        search(run.c, run.d, start, stop, high.c, high.d, True, last)
-        total += np.maximum(last - first, 0)
+    for _, first, last in spans(spine, keys, low, high):
+        total += last - first
     return total
 
 

@@ -9,7 +9,7 @@ those that its bounds leave, and the condition decides about these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from penstock.data.batch import Batch, Column
 from penstock.data.gather import take
 from penstock.data.types import Schema
 from penstock.state.ordered import OrderedSpine
-from penstock.state.ranges import TOP, Places, between, between_one, rows_between
+from penstock.state.ranges import TOP, Places, Span, pieces_of_span, rows_of_spans, spans
 from penstock.state.spine import Spine
 
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -109,24 +109,23 @@ class RangeJoin(Join):
             else:
                 high = np.minimum(high, value)
         first, last = _place(spine, low, False), _place(spine, high, True)
-        for start, stop in _pieces(spine, first, last):
-            part = np.arange(start, stop)
-            if self.is_summed and len(part) == 1:
-                place = first.take(part), last.take(part)
-                for found in between_one(spine, (), *place, join.MOST_ROWS):
-                    yield np.full(len(found), start), found
+        found = spans(spine, (), first, last)
+        for start, stop in _pieces(found, n):
+            of_these = [(run, low[start:stop], high[start:stop]) for run, low, high in found]
+            if self.is_summed and stop - start == 1:
+                for rows_of_one in pieces_of_span(spine, (), of_these, join.MOST_ROWS):
+                    yield np.full(len(rows_of_one), start), rows_of_one
                 continue
-            at, found = between(spine, (), first.take(part), last.take(part))
-            yield (at if not start else at + start), found
+            at, near = rows_of_spans(spine, (), of_these)
+            yield (at if not start else at + start), near
 
 
-def _pieces(spine: OrderedSpine, low: Places, high: Places) -> Iterator[tuple[int, int]]:
-    """Ranges of the places that have no more than MOST_ROWS rows from low to high, or are one."""
-    n = len(low)
-    if n * len(spine) <= join.MOST_ROWS:
-        yield 0, n
-        return
-    up_to = np.cumsum(rows_between(spine, (), low, high))
+def _pieces(found: Sequence[Span], n: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the `n` places that have no more than MOST_ROWS rows in `found`, or are one."""
+    counts = np.zeros(n, np.int64)
+    for _, first, last in found:
+        counts += last - first
+    up_to = np.cumsum(counts)
     start = 0
     while start < n:
         before = up_to[start - 1] if start else 0
