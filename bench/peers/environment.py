@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,10 @@ from pathlib import Path
 
 #: seconds to install a peer, and to run one query
 INSTALLING, RUNNING = 1800, 900
+
+
+#: how Python and Java begin to say what went wrong
+_ERROR = re.compile(r"(Caused by: )?[\w.]*(Error|Exception)\b")
 
 
 class Unavailable(Exception):
@@ -75,5 +80,7 @@ def _run(command: list[str], seconds: float = RUNNING) -> str:
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     if done.returncode or (not lines and "venv" not in command and "pip" not in command):
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise Unavailable(said[-1][:300] if said else f"ended with {done.returncode}")
+        # warnings may stand behind what it ended with
+        why = [line for line in said if _ERROR.match(line)] or said
+        raise Unavailable(why[-1][:300] if why else f"ended with {done.returncode}")
     return lines[-1] if lines else ""

@@ -35,7 +35,7 @@ def q1(t: Any) -> Any:
 
 def q2(t: Any) -> Any:
     b = t("bid")
-    return b.filter(b.auction % 123 == 0).select(b.auction, b.price)
+    return b.filter(b.auction % 123 == 0).select(pw.this.auction, pw.this.price)
 
 
 def q3(t: Any) -> Any:

@@ -50,3 +50,15 @@ def test_comparing_says_how_it_is_called(capsys: pytest.CaptureFixture[str]) -> 
     assert compare.main(["no such file", "b"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("usage: ") and "no such file: No such file or directory" in said
+
+
+def test_a_peer_that_fails_says_what_it_failed_of_and_not_a_warning_behind_it() -> None:
+    failing = """
+import sys
+print("ValueError: no such column\\nOccurred here:\\n  warnings.warn(", file=sys.stderr)
+sys.exit(1)
+"""
+    with pytest.raises(peers.Unavailable, match=r"^ValueError: no such column$"):
+        peers._run([sys.executable, "-c", failing])
+    with pytest.raises(peers.Unavailable, match=r"^q4 is not written here$"):
+        peers._run([sys.executable, "-c", "import sys; sys.exit('q4 is not written here')"])
