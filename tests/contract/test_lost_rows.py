@@ -30,6 +30,7 @@ from tests.contract.targets import JsonFileTarget, PostgresTarget, SqliteTarget
 from tests.contract.test_sinks import batch, marker, reset, rows
 from tests.kafka_server import KafkaServer, running_kafka
 from tests.servers import RedisServer
+from tests.unit.pipeline.test_delivery import wait_until
 
 
 def _run(target: Target, sql: str) -> None:
@@ -167,6 +168,24 @@ def test_no_delta_is_added_to_a_target_that_lost_what_was_only_looked_at(
     anew = target.sink()
     assert anew.marker() is None
     anew.close()
+
+
+def test_a_topic_that_goes_while_it_is_looked_at_is_none(
+    kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = KafkaLogTarget(kafka)
+    sink = target.sink()
+    reset(sink, rows(1), 1)
+    sink.close()
+    sink = target.sink()
+    sink.validate()
+    topic = sink._writer.topic  # type: ignore[attr-defined]
+    assert topic.look()
+    partitions = topic.count_partitions()
+    target.remove()
+    monkeypatch.setattr(topic, "count_partitions", lambda: partitions)
+    wait_until(lambda: not topic.look())
+    sink.close()
 
 
 @pytest.mark.parametrize("kind", [KafkaLogTarget, KafkaUpsertTarget])

@@ -51,14 +51,15 @@ ALWAYS = _names("""
     circuit.ops.source _last
     data.cell_times _times
     data.cell_values _decimals _integers _long_bytes _strings
-    data.consolidate _first_of _sum_up
+    data.consolidate _first_of _repeats_of _sum_up
     data.hash _and_equal _mix _mix_views
     data.json_cells _scan
+    data.order _sort_few
     data.views _copy_out _equal _prefix _relocate _rename long_bytes
     state.groups _fill _look_up
     state.log _chain _count_rows _fill
-    state.lookup _expand_in _find_in
-    state.run _index
+    state.lookup _expand_in _find_in _tell
+    state.run _add_up _index
     state.sorting _first_pass _pass _settle
 """)
 #: what joins, other aggregates, orders and windows call: compiled next

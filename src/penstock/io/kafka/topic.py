@@ -39,6 +39,10 @@ class TopicSpec:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Gone(Exception):
+    """There is no such topic any more."""
+
+
 class Topic:
     """One topic of a cluster. `partitions`, `max_bytes` and `id` (which a topic that is made anew
     under the same name has not) are as last looked at."""
@@ -71,8 +75,11 @@ class Topic:
         found = self.count_partitions()
         if found is None:
             return False
+        try:
+            config = self._config()
+        except _Gone:
+            return False
         self.partitions = found
-        config = self._config()
         if config is not None:
             self._check_policy(config["cleanup.policy"])
             mine = int(self._cluster.options.get("message.max.bytes", DEFAULT_MAX_BYTES))
@@ -97,7 +104,7 @@ class Topic:
             )
 
     def _config(self) -> dict[str, str] | None:
-        """None if we may not read it."""
+        """None if we may not read it. Raises _Gone."""
         from confluent_kafka.admin import ConfigResource, ResourceType
 
         resource = ConfigResource(ResourceType.TOPIC, self.name)
@@ -107,6 +114,9 @@ class Topic:
         except self._cluster.kafka.KafkaException as e:
             if e.args[0].name() in ("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"):
                 return None
+            if e.args[0].name() == "UNKNOWN_TOPIC_OR_PART":
+                # a topic that is being deleted is described for a moment longer than it is there
+                raise _Gone from e
             raise self._cluster.translated("describing the topic", e.args[0]) from e
         return {k: str(v.value) for k, v in found.items()}
 
