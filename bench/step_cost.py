@@ -89,11 +89,27 @@ CASES = {
         "INTERVAL 40 SECONDS)"
     ),
     "exists-above": Case("SELECT id, x FROM t WHERE EXISTS (SELECT * FROM d WHERE d.ts > t.ts)"),
+    "band-join-long": Case(
+        "SELECT t.id, e.x FROM t JOIN u e ON t.g = e.g AND t.ts BETWEEN e.ts AND e.ts + INTERVAL "
+        "2000 SECONDS"
+    ),
+    "left-band-join-long": Case(
+        "SELECT t.id, e.x FROM t LEFT JOIN u e ON t.g = e.g AND t.ts BETWEEN e.ts AND e.ts + "
+        "INTERVAL 2000 SECONDS"
+    ),
+    "anti-band-join-long": Case(
+        "SELECT t.id FROM t WHERE NOT EXISTS (SELECT * FROM u e WHERE t.g = e.g AND t.ts BETWEEN "
+        "e.ts AND e.ts + INTERVAL 2000 SECONDS)"
+    ),
     "cross-join": Case("SELECT id, x - low AS x FROM t CROSS JOIN (SELECT MIN(y) AS low FROM d) m"),
     "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
     "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),
     "null-aware-anti-join": Case(
         "SELECT id, x FROM t WHERE k NOT IN (SELECT NULLIF(k, -1) FROM d)"
+    ),
+    "row-not-in": Case(
+        "SELECT id, x FROM t WHERE (NULLIF(k, -1), NULLIF(x, -1)) NOT IN (SELECT NULLIF(k, -1), "
+        "NULLIF(y, -1) FROM d)"
     ),
     "sum": Case("SELECT k, COUNT(*) AS n, SUM(x) AS s, AVG(x) AS a FROM t GROUP BY k"),
     "min-max": Case("SELECT k, MIN(x) AS low, MAX(x) AS high FROM t GROUP BY k"),

@@ -28,6 +28,7 @@ from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch, take_column
 from penstock.data.hash import hash_columns
 from penstock.data.masks import positions
+from penstock.state.banded import BandedSpine
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.parts import Part
@@ -54,8 +55,9 @@ class Arrange(Node):
         super().__init__(source.schema, (source,))
         self.key = key
         self._strict = tuple(k for k, safe in zip(key, null_safe, strict=True) if not safe)
-        self.spine = self.new_spine()
-        self.spine.is_over = self._is_over
+        #: by which column a reader wants parts of a key's rows
+        self.band_column: int | None = None
+        self.spine = self._own_spine()
         self.unmatched: Batch | None = None
         self.counts: KeyCounts | None = None
         #: whether a reader looks into the spine
@@ -66,7 +68,22 @@ class Arrange(Node):
         self._expiries: list[Expiry] = []
 
     def new_spine(self) -> Spine:
+        if self.band_column is not None:
+            return BandedSpine(self.schema, self.key, self.band_column)
         return Spine(self.schema, self.key)
+
+    def _own_spine(self) -> Spine:
+        spine = self.new_spine()
+        spine.is_over = self._is_over
+        return spine
+
+    def find_in_bands(self, column: int) -> None:
+        """Have rows found by key and `column`, where keys have many; to be called while the circuit
+        is built, for one column only."""
+        if self.band_column is None:
+            self.band_column = column
+            self.spine = self._own_spine()
+        assert self.band_column == column, "rows lie in one order"
 
     def expiry(self) -> Expiry:
         """That of a reader more; to be called by every one of them while the circuit is built."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.circuit.arrange import Arrange
+from penstock.circuit.band import Band
 from penstock.circuit.best import BestOf
 from penstock.circuit.beyond import expiries_of, passed_of, window_operators
 from penstock.circuit.bootstrap import Bootstrap, Difference
@@ -42,7 +43,7 @@ from penstock.circuit.ops.lines import Late, Line
 from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.negate import Negate
 from penstock.circuit.ops.partnered import Partnered
-from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin, ordered_columns
+from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin
 from penstock.circuit.ops.session import Session
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
@@ -105,7 +106,7 @@ class Circuit:
         self._sources: dict[str, Source | KeyedSource] = {}
         self._inlets: dict[str, Inlet] = {}
         self._sinks: dict[str, Sink] = {}
-        self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], Arrange] = {}
+        self._arranged: dict[tuple[int, tuple[int, ...], tuple[bool, ...]], list[Arrange]] = {}
         #: line, what it lets expire, by which column, how far from the line
         self._expiring: list[tuple[Node, Expiry, int, int]] = []
         #: the operators of a window, by the one that shows it
@@ -187,15 +188,19 @@ class Circuit:
         residual: Residual | None,
         schema: Schema,
         meaning: Any = None,
+        bounds: tuple[Bound, ...] = (),
     ) -> Stream:
         """Equi-join with optional residual; no keys at all: every pair (see `ops.join`).
-        `meaning`: a value that tells residuals apart."""
+        `meaning`: a value that tells residuals apart. `bounds`: what all pairs that are wanted
+        pass, as the residual says or who reads them."""
         safe = tuple(null_safe) or (False,) * len(keys)
+        band = Band(bounds) if bounds else None
+        columns = (None, None) if band is None else band.columns
         arranged = (
-            self._arrange(left.node, tuple(k for k, _ in keys), safe),
-            self._arrange(right.node, tuple(k for _, k in keys), safe),
+            self._arrange(left.node, tuple(k for k, _ in keys), safe, columns[0]),
+            self._arrange(right.node, tuple(k for _, k in keys), safe, columns[1]),
         )
-        return self._add(Join(*arranged, kind, residual, schema, meaning))
+        return self._add(Join(*arranged, kind, residual, schema, meaning, band))
 
     def range_join(
         self,
@@ -207,7 +212,7 @@ class Circuit:
         meaning: Any = None,
     ) -> Stream:
         """Pairs within `bounds` that pass the residual (see `ops.range_join`)."""
-        a, b = ordered_columns(bounds)
+        a, b = Band(bounds).columns
         sides = self._ordered(left.node, a), self._ordered(right.node, b)
         return self._add(RangeJoin(*sides, residual, schema, bounds, meaning))
 
@@ -385,16 +390,29 @@ class Circuit:
         self._sinks[name] = node
         self._add(node, f"sink {name}")
 
-    def _arrange(self, node: Node, key: tuple[int, ...], null_safe: tuple[bool, ...]) -> Arrange:
-        """The integral of `node` by `key`, shared by everyone who asks for the same."""
+    def _arrange(
+        self,
+        node: Node,
+        key: tuple[int, ...],
+        null_safe: tuple[bool, ...],
+        column: int | None = None,
+    ) -> Arrange:
+        """The integral of `node` by `key`, shared by everyone who asks for the same. `column`: by
+        which a reader wants parts of a key's rows."""
         types = node.schema.types
         # NULL = NULL is only a question where there can be a NULL
         safe = tuple(s or not types[k].nullable for k, s in zip(key, null_safe, strict=True))
-        identity = (id(node), key, safe)
-        if identity not in self._arranged:
-            self._arranged[identity] = arrange = Arrange(node, key, safe)
+        shared = self._arranged.setdefault((id(node), key, safe), [])
+        for arrange in shared:
+            if column is None or arrange.band_column in (None, column):
+                break
+        else:
+            arrange = Arrange(node, key, safe)
             self._add(arrange)
-        return self._arranged[identity]
+            shared.append(arrange)
+        if column is not None:
+            arrange.find_in_bands(column)
+        return arrange
 
     def _ordered(self, node: Node, column: int) -> OrderedArrange:
         arrange = OrderedArrange(node, column)

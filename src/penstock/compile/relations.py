@@ -273,7 +273,7 @@ class RelationCompiler:
         if node.residual is not None:
             both = Schema(node.left.schema.fields + node.right.schema.fields)
             residual = compile_predicate(node.residual, both, self.view, self.text)
-        if bounds:
+        if bounds and not node.keys:
             return self.circuit.range_join(
                 left, right, bounds, residual, node.schema, node.residual
             )
@@ -286,6 +286,7 @@ class RelationCompiler:
             residual,
             node.schema,
             node.residual,
+            bounds,
         )
 
     def _is_membership(self, node: Join) -> bool:
@@ -350,9 +351,12 @@ class RelationCompiler:
 
 
 def _bounds(node: Join, predicate: Expr | None = None) -> tuple[Bound, ...]:
-    """By which pairs of a join without keys may be found, of those that pass `predicate` too."""
-    if node.kind is not JoinKind.INNER or node.keys:
-        return ()
+    """By which partners may be found, of an inner join those of pairs that pass `predicate` too."""
+    if node.kind is not JoinKind.INNER:
+        # who has no partner without keys is asked of pairs (see `penstock.sql.passes.partners`)
+        predicate = None
+        if not node.keys:
+            return ()
     conditions = (*conjuncts(node.residual), *conjuncts(predicate))
     return tuple(Bound(*b) for b in bounds_of(conditions, len(node.left.schema)))
 

@@ -97,6 +97,24 @@ def rows_of_spans(
     return _joined(spine, [part for part in parts if part is not None])
 
 
+def rows_of_any(spine: OrderedSpine | Fresh, found: Sequence[Span]) -> Batch:
+    """The rows of `spans`, each once though several places find it; keys are not compared."""
+    parts = [empty_batch(spine.schema)]
+    for run, first, last in found:
+        order = np.argsort(first, kind="stable")
+        first, last = first[order], last[order]
+        # what those before come to is theirs
+        come_to = np.maximum.accumulate(np.append(0, last[:-1]))
+        first = np.maximum(first, come_to)
+        last = np.maximum(last, first)
+        total = int((last - first).sum())
+        if total:
+            needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
+            _expand(first, last, needle, row)
+            parts.append(take(run.batch, row))
+    return concat(parts)
+
+
 def pieces_of_span(
     spine: OrderedSpine, key: Sequence[Column], found: Sequence[Span], most: int
 ) -> Iterator[Batch]:

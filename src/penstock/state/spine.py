@@ -118,6 +118,10 @@ def rest() -> None:
 class Spine:
     """The integral of a relation of `schema`, found by the columns at `key`."""
 
+    #: the column by which a key's rows may lie in order, for the manifest
+    ordered_by: int | None = None
+    lies_in_order = False
+
     def __init__(self, schema: Schema, key: Sequence[int]) -> None:
         self.schema = schema
         self.key = tuple(key)
@@ -511,9 +515,15 @@ class Spine:
 
     def restore(self, store: StateStore, saved: Any) -> None:
         runs = []
+        # an order that this spine does not know (see `penstock.state.banded`)
+        is_strange = saved.get("ordered_by") not in (None, self.ordered_by)
         for reference in saved["runs"]:
             (file,) = referenced_files(reference)
-            runs.append(self.mapped(file, store.get(file)))
+            arrays = store.get(file)
+            if is_strange:
+                runs.append(build_run(run_from(arrays, self.schema).batch, self.key))
+            else:
+                runs.append(self.mapped(file, arrays))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
         self._piled = self._piled_rows = 0
         self._log = Log(self.schema, self.key)
@@ -684,7 +694,8 @@ class SpinePin:
         if self.waiting is not None:
             runs.append(self.spine.run_of(self.waiting))
         files = [file_reference(run.write(store)) for run in runs if len(run)]
-        return {"runs": files, "weight": weight}
+        order = {"ordered_by": self.spine.ordered_by} if self.spine.lies_in_order else {}
+        return {"runs": files, "weight": weight, **order}
 
     def _together(self, runs: tuple[Run, ...]) -> Run:
         """One run, of one file, of those that lie on top: the same as long as they do."""

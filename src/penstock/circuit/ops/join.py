@@ -13,7 +13,9 @@ the keys alone decide, otherwise by the number of rows that pass the residual.
     full    pairs + absence of A and of B (mirrored), padded with NULLs
 
 Cost: proportional to the rows that match the deltas. A change of presence of a key reads the
-rows of that key on the other side; with a residual it also counts their matches anew.
+rows of that key on the other side; with a residual it also counts their matches anew. Where a
+condition bounds a column of either side by one of the other (`penstock.circuit.band`) and a key has
+many rows, only those within the bounds are looked at.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.arrange import Arrange, distinct_keys
+from penstock.circuit.band import Band
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
@@ -34,7 +37,9 @@ from penstock.data.gather import concat, filter_batch, slice_column, take
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
 from penstock.data.types import Schema
+from penstock.state.banded import BandedSpine
 from penstock.state.lookup import TooManyMatches
+from penstock.state.ordered import OrderedSpine
 from penstock.state.spine import Spine
 
 Residual = Callable[[Batch], np.ndarray]
@@ -43,6 +48,9 @@ U64 = npt.NDArray[np.uint64]
 
 #: rows of one batch of an output that comes in several
 MOST_ROWS = 1 << 20
+#: rows of the keys of a step, in all and for each row of it, that are looked at sooner than they
+#: are put in order, where a condition bounds them
+FEW_ROWS, FEW_EACH = 1 << 12, 32
 
 _PAIRS = frozenset(("inner", "left", "right", "full"))
 _KEEPS_LEFT = frozenset(("left", "full", "semi", "anti"))
@@ -59,7 +67,8 @@ class Join(Node):
     State: none of its own; the two arrangements, shared with other joins. Of the right rows of a
            semi or anti join without a residual there are only counts.
     Cost:  O(matches of the deltas) probes and gathers; where both sides retract, their pairs are
-           consolidated.
+           consolidated. With a `band` matches are the rows in it, O(log n) each row of the deltas,
+           once some key has had so many rows that its arrangement was sorted by it.
 
     `meaning` is a value that says what the residual is (see `penstock.data.identity`); without it
     the residual is known by the node's name.
@@ -73,6 +82,7 @@ class Join(Node):
         residual: Residual | None,
         schema: Schema,
         meaning: Any = None,
+        band: Band | None = None,
     ) -> None:
         assert kind in _PAIRS | _KEEPS_LEFT, f"no such join: {kind}"
         super().__init__(schema, (left, right))
@@ -80,6 +90,8 @@ class Join(Node):
         self._kind = kind
         self._residual = residual
         self._meaning = meaning
+        #: where the partners of a row lie, as the residual implies, or whoever reads the pairs
+        self._band = band
         #: whether its reader takes the output batch by batch (see `penstock.circuit.more`)
         self.is_summed = False
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
@@ -141,22 +153,43 @@ class Join(Node):
     def _pairs(self) -> Iterator[Batch]:
         left, right = self._left, self._right
         if left.delta is not None:
-            keys = left.keys_of(left.delta)
             for spine in (right.spine, right.pending):
                 if spine is not None:
-                    for at, found in self._partners(spine, keys, len(left.delta), left.hashes()):
+                    rows = left.delta
+                    for at, found in self._partners(spine, left, rows, left.hashes(), of_left=True):
                         if len(at):
-                            yield self._passing(_each(left.delta, at), found)
+                            yield self._passing(_each(rows, at), found)
         if right.delta is not None:
-            keys = right.keys_of(right.delta)
-            for at, found in self._partners(left.spine, keys, len(right.delta), right.hashes()):
+            rows = right.delta
+            for at, found in self._partners(left.spine, right, rows, right.hashes(), of_left=False):
                 if len(at):
-                    yield self._passing(found, _each(right.delta, at))
+                    yield self._passing(found, _each(rows, at))
 
     def _partners(
-        self, spine: Spine, keys: Sequence[Column], n: int, hashes: U64 | None
+        self, spine: Spine, side: Arrange, rows: Batch, hashes: U64 | None, *, of_left: bool
     ) -> Iterator[tuple[I64, Batch]]:
-        """What a probe finds; where that is too much at once, piece by piece."""
+        """What a probe of the other side finds for `rows` of `side` (`of_left`: which stand on the
+        left); where that is too much at once, piece by piece."""
+        keys, n = side.keys_of(rows), len(rows)
+        if self._band is None:
+            # of what a condition is asked about, most may be dropped
+            is_cut = self.is_summed or self._residual is not None
+            yield from self._in_pieces(spine, keys, n, hashes, MOST_ROWS if is_cut else None)
+            return
+        assert isinstance(spine, OrderedSpine)
+        if isinstance(spine, BandedSpine) and not spine.lies_in_order:
+            try:
+                yield spine.probe(keys, n, hashes, FEW_ROWS + FEW_EACH * n)
+                return
+            except TooManyMatches:
+                spine.lie_in_order()
+        yield from self._band.near(
+            spine, keys, rows, of_left=of_left, most=MOST_ROWS, cuts_one=self.is_summed
+        )
+
+    def _in_pieces(
+        self, spine: Spine, keys: Sequence[Column], n: int, hashes: U64 | None, most: int | None
+    ) -> Iterator[tuple[I64, Batch]]:
         left = [(0, n)]
         while left:
             start, stop = left.pop()
@@ -164,9 +197,6 @@ class Join(Node):
             mine = keys if is_all else [slice_column(k, start, stop) for k in keys]
             known = hashes if is_all or hashes is None else hashes[start:stop]
             try:
-                # of what a condition is asked about, most may be dropped
-                is_cut = self.is_summed or self._residual is not None
-                most = MOST_ROWS if is_cut else None
                 at, found = spine.probe(mine, stop - start, known, most)
             except TooManyMatches:
                 if stop - start == 1:
@@ -235,14 +265,27 @@ class Join(Node):
         """Old rows of `own` whose number of matches changed: (rows, before, after)."""
         if other.delta is None:
             return
-        keys, count = distinct_keys(other.keys_of(other.delta), len(other.delta))
-        _, rows = own.spine.probe(keys, count)
+        rows = self._in_reach(own, other, other.delta, left_is_own)
         change = self._matches(own, rows, other.pending, left_is_own)
         changed = positions(change)
         if len(changed):
             rows = take(rows, changed)
             before = self._matches(own, rows, other.spine, left_is_own)
             yield rows, before > 0, before + change[changed] > 0
+
+    def _in_reach(self, own: Arrange, other: Arrange, delta: Batch, left_is_own: bool) -> Batch:
+        """The old rows of `own` that may match a row of the other side's `delta`."""
+        keys, count = distinct_keys(other.keys_of(delta), len(delta))
+        if self._band is None:
+            return own.spine.probe(keys, count)[1]
+        spine = own.spine
+        assert isinstance(spine, BandedSpine)
+        if not spine.lies_in_order:
+            try:
+                return spine.probe(keys, count, None, FEW_ROWS + FEW_EACH * len(delta))[1]
+            except TooManyMatches:
+                spine.lie_in_order()
+        return self._band.in_reach(spine, other.keys_of(delta), delta, of_left=not left_is_own)
 
     def _matches(
         self, own: Arrange, rows: Batch, spine: Spine | None, left_is_own: bool
@@ -253,7 +296,7 @@ class Join(Node):
         if spine is None or not len(rows):
             return matches
         assert self._residual is not None
-        for at, found in self._partners(spine, own.keys_of(rows), len(rows), None):
+        for at, found in self._partners(spine, own, rows, None, of_left=left_is_own):
             if len(at):
                 mine = take(rows, at)
                 left, right = (mine, found) if left_is_own else (found, mine)

@@ -1,0 +1,144 @@
+"""Rows of the other side of a join that a condition keeps near to a row: a band of one column.
+
+    l.ts BETWEEN r.ts AND r.ts + 40        rows of r, by ts     3   9  │ 20  31  52 │ 77
+                                           l.ts = 55 finds             └ 15 ≤ ts ≤ 55
+
+Each side is kept in the order of one of its columns, within each key where the join has one. What
+a band leaves may still fail the condition, which decides about it.
+
+    near        rows of the other side in the band of each of some rows
+    in_reach    rows of one side that are in the band of any of some rows of the other, each once
+
+Cost: O(runs · log n) a row, besides the rows found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.spec import Bound
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import slice_column
+from penstock.state.ordered import OrderedSpine
+from penstock.state.ranges import (
+    TOP,
+    Places,
+    Span,
+    pieces_of_span,
+    rows_of_any,
+    rows_of_spans,
+    spans,
+)
+
+I64 = npt.NDArray[np.int64]
+
+_LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+
+
+class Band:
+    """What `bounds` say of the column of either side that most of them are about."""
+
+    def __init__(self, bounds: tuple[Bound, ...]) -> None:
+        self.bounds = bounds
+        #: of the left side and of the right one
+        self.columns = _ordered_columns(bounds)
+
+    def near(
+        self,
+        spine: OrderedSpine,
+        keys: Sequence[Column],
+        rows: Batch,
+        *,
+        of_left: bool,
+        most: int,
+        cuts_one: bool,
+    ) -> Iterator[tuple[I64, Batch]]:
+        """Rows of `spine`, the other side, with the key in row i of `keys` and in the band of row
+        i of `rows` (`of_left`: these stand on the left): (which of them, the row); those of some
+        after those of others, so that no more than `most` are there at a time, or those of one,
+        which come in pieces too where `cuts_one`."""
+        low, high = self._within(spine, rows, of_left=of_left)
+        found = spans(spine, keys, low, high)
+        for start, stop in _pieces(found, len(rows), most):
+            of_these = [(run, low[start:stop], high[start:stop]) for run, low, high in found]
+            mine = [slice_column(k, start, stop) for k in keys]
+            if cuts_one and stop - start == 1:
+                for rows_of_one in pieces_of_span(spine, mine, of_these, most):
+                    yield np.full(len(rows_of_one), start), rows_of_one
+                continue
+            at, near = rows_of_spans(spine, mine, of_these)
+            yield (at if not start else at + start), near
+
+    def in_reach(
+        self, spine: OrderedSpine, keys: Sequence[Column], rows: Batch, *, of_left: bool
+    ) -> Batch:
+        """The rows of `spine`, each once, that are in the band of any of `rows` of the other side
+        (`of_left`: which stand on the left) with its key, and perhaps some others."""
+        low, high = self._within(spine, rows, of_left=of_left)
+        # rows of another key with the same hash are no harm: they have no partner more or less
+        return rows_of_any(spine, spans(spine, keys, low, high))
+
+    def _within(self, spine: OrderedSpine, rows: Batch, *, of_left: bool) -> tuple[Places, Places]:
+        n, column = len(rows), self.columns[of_left]
+        low, high = np.full(n, _LEAST), np.full(n, _MOST)
+        for b in self.bounds:
+            mine, theirs, shift = (
+                (b.left, b.right, b.shift) if of_left else (b.right, b.left, -b.shift)
+            )
+            if theirs != column:
+                continue
+            value = _moved(rows.columns[mine].values.astype(np.int64), shift)
+            if b.left_is_low == of_left:
+                low = np.maximum(low, value)
+            else:
+                high = np.minimum(high, value)
+        return _place(spine, low, False), _place(spine, high, True)
+
+
+def _pieces(found: Sequence[Span], n: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the `n` places that have no more than `most` rows in `found`, or are one."""
+    counts = np.zeros(n, np.int64)
+    for _, first, last in found:
+        counts += last - first
+    up_to = np.cumsum(counts)
+    start = 0
+    while start < n:
+        before = up_to[start - 1] if start else 0
+        stop = int(np.searchsorted(up_to, before + most, "right"))
+        stop = max(stop, start + 1)
+        yield start, stop
+        start = stop
+
+
+def _ordered_columns(bounds: tuple[Bound, ...]) -> tuple[int, int]:
+    """By which column of either side to order it: the one with bounds from both sides, if any."""
+
+    def most(columns: list[tuple[int, bool]]) -> int:
+        named = [c for c, _ in columns]
+        return max(named, key=lambda c: len({low for d, low in columns if d == c}))
+
+    return (
+        most([(b.left, b.left_is_low) for b in bounds]),
+        most([(b.right, b.left_is_low) for b in bounds]),
+    )
+
+
+def _moved(values: I64, shift: int) -> I64:
+    """values + shift, within 64 bits."""
+    if shift >= 0:
+        return np.where(values > _MOST - min(shift, _MOST), _MOST, values + min(shift, _MOST))
+    down = max(shift, _LEAST + 1)
+    return np.where(values < _LEAST - down, _LEAST, values + down)
+
+
+def _place(spine: OrderedSpine, values: I64, is_high: bool) -> Places:
+    """The first or last place of rows with these values (the nearest their type has)."""
+    ((column, _, _),) = spine.order
+    type = spine.schema.types[column]
+    info = np.iinfo(type.dtype)
+    within = np.clip(values, info.min, info.max).astype(type.dtype)
+    c, d = spine.words_of((Column(type, within),))
+    return Places(c, np.full_like(d, TOP) if is_high and not type.nullable else d)
