@@ -18,7 +18,9 @@ import penstock.circuit.dense as dense
 import penstock.circuit.ops.join as join
 import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
+from penstock.circuit.spec import Bound
 from penstock.data.batch import Batch
+from penstock.data.build import batch_to_rows
 from penstock.data.gather import filter_batch
 from penstock.data.types import (
     BIGINT,
@@ -156,6 +158,42 @@ def test_join(kind: str, residual: bool, history: Any, which: str) -> None:
     check({"t": T, "u": T}, build, history, expected)
 
 
+@pytest.mark.parametrize("kind", ["inner", "left", "right", "full", "semi", "anti"])
+@given(
+    history=histories("t", "u"),
+    which=st.sampled_from(sorted(KEYS.keys() - {"cross"})),
+    few=st.sampled_from([0, 0, 3, 100]),
+    two_sided=st.booleans(),
+    most=st.sampled_from([2, 1 << 20]),
+)
+@settings(quick, max_examples=examples(25))
+def test_a_join_in_a_band(
+    kind: str, history: Any, which: str, few: int, two_sided: bool, most: int
+) -> None:
+    keys, safe = KEYS[which]
+    out = T if kind in ("semi", "anti") else type(T)(T.fields + T.fields)
+    # l.x - 1 <= r.x, and r.x <= l.x + 2
+    bounds = (Bound(2, 2, -1, True), *(two_sided * [Bound(2, 2, 2, False)]))
+
+    def passes(row: Any) -> bool:
+        left, right = row[2], row[8]
+        return None not in (left, right) and left - 1 <= right <= left + (2 if two_sided else 99)
+
+    def residual(batch: Batch) -> np.ndarray:
+        return np.array([passes(row) for row, _ in batch_to_rows(batch)], np.uint8)
+
+    def build(c: Any, s: Any) -> Any:
+        return c.join(s["t"], s["u"], keys, safe, kind, residual, out, "band", bounds)
+
+    sides = table(history, "t"), table(history, "u")
+    expected = oracle.join(kind, *sides, keys, safe, passes, (len(T), len(T)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "FEW_ROWS", few)
+        patch.setattr(join, "FEW_EACH", 0)
+        patch.setattr(join, "MOST_ROWS", most)
+        check({"t": T, "u": T}, build, history, expected)
+
+
 @pytest.mark.parametrize("kind", ["semi", "anti"])
 @given(history=histories("t", "u"))
 @settings(quick, max_examples=examples(15))
@@ -235,7 +273,10 @@ def test_aggregate(keys: Any, history: Any, calls: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("reader", ["aggregate", "distinct", "mapped", "view", "mapped view"])
+@pytest.mark.parametrize(
+    "reader",
+    ["aggregate", "distinct", "mapped", "view", "mapped view", "mapped united", "mapped negated"],
+)
 @given(
     history=histories("t", "u"),
     kind=st.sampled_from(["inner", "left", "full"]),
@@ -264,6 +305,11 @@ def test_a_join_whose_rows_come_in_pieces_adds_up_to_the_same(
                            schema(k=INTEGER, s=VARCHAR))  # fmt: skip
         if "view" in reader:
             return joined
+        if "united" in reader:
+            joined = c.union([joined, c.map(s["t"], lambda b: b.select((0, 1)), joined.schema)])
+        if "negated" in reader:
+            others = c.map(s["t"], lambda b: b.select((0, 1)), joined.schema)
+            return c.intersection(c.negate(c.negate(joined)), others, joined.schema)
         if reader != "aggregate":
             return c.distinct(joined)
         return c.aggregate(joined, (0,), specs, schema(**fields))
@@ -276,7 +322,12 @@ def test_a_join_whose_rows_come_in_pieces_adds_up_to_the_same(
         expected = oracle.aggregate(pairs, (0,), of_calls)
     else:
         expected = oracle.bag((r[:2] if "mapped" in reader else r, w) for r, w in pairs.items())
-        if "view" not in reader:
+        others = oracle.bag((r[:2], w) for r, w in table(history, "t").items())
+        if "united" in reader:
+            expected = oracle.bag((*expected.items(), *others.items()))
+        if "negated" in reader:
+            expected = oracle.intersection(expected, others)
+        elif "view" not in reader:
             expected = oracle.distinct(expected)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(join, "MOST_ROWS", most)

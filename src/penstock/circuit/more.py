@@ -6,11 +6,14 @@
                                            ──► a view's change           all there will be, but of
                                                                          its own columns only
 
-A join whose only reader is an aggregate, a DISTINCT or a view, or a chain of maps before one, says
+A join whose only reader is an aggregate, a DISTINCT, a view or what compares two relations row by
+row (EXCEPT, INTERSECT, who has a partner), or a chain of maps, UNNEST and unions before one, says
 so by `is_summed`: beyond `MOST_ROWS` its step makes only the first batch, and `Node.more` the
-others when they are asked for, within the same step. Any other reader (an arrangement) needs all
-rows at once anyway. A view's change is one batch too, since it is net and goes on as a whole; what
-is not all there at once is what pairs are made of: places of rows, columns nobody reads.
+others when they are asked for, within the same step. Any other reader keeps every row that comes
+(an arrangement, the rows of a window or a top-k in order): the pairs are its state, and as many of
+them are there when they come all at once. A view's change is one batch too, since it is net and
+goes on as a whole; what is not all there at once is what pairs are made of: places of rows, columns
+nobody reads.
 
 Invariant: who reads a node's delta reads all of its `more`, in the step, once.
 """
@@ -21,12 +24,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from penstock.circuit.arrange import Arrange
-from penstock.circuit.node import Node
+from penstock.circuit.node import Linear, Node
 from penstock.circuit.ops.aggregate import Aggregate
 from penstock.circuit.ops.distinct import Positive
 from penstock.circuit.ops.join import Join
-from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.sink import Sink
+from penstock.circuit.two_totals import TwoTotals
 
 
 def find_summed(nodes: Sequence[Node]) -> dict[Node, tuple[Arrange, ...]]:
@@ -40,11 +43,12 @@ def find_summed(nodes: Sequence[Node]) -> dict[Node, tuple[Arrange, ...]]:
             continue
         path: list[Node] = []
         at: Node = join
-        while readers[at] == 1 and isinstance(reader[at], Map):
+        while readers[at] == 1 and isinstance(reader[at], Linear):
             at = reader[at]
             path.append(at)
-        if readers[at] == 1 and isinstance(reader[at], Aggregate | Positive | Sink):
+        if readers[at] == 1 and isinstance(reader[at], Aggregate | Positive | TwoTotals | Sink):
             join.is_summed = True
             sides = tuple(s for s in join.inputs if isinstance(s, Arrange))
-            looks |= dict.fromkeys((*path, reader[at]), sides)
+            for node in (*path, reader[at]):
+                looks[node] = (*looks.get(node, ()), *sides)
     return looks

@@ -82,3 +82,29 @@ class Node:
             if rows:
                 self.delta = delta
                 self.rows_out += rows
+
+
+class Linear(Node):
+    """Base of the operators whose output is the sum of what `of` makes of each batch of an input;
+    output in several batches is what input in several becomes (see `penstock.circuit.more`)."""
+
+    def of(self, batch: Batch) -> Batch:
+        """What becomes of some rows: a function of them alone."""
+        raise NotImplementedError
+
+    def step(self) -> Batch | None:
+        if len(self.inputs) == 1 and self.inputs[0].more is None:
+            assert self.inputs[0].delta is not None
+            return self.of(self.inputs[0].delta)
+        changed = (source for source in self.inputs if source.delta is not None)
+        batches = chain.from_iterable(source.batches() for source in changed)
+        made = filter(len, map(self.of, batches))
+        first = next(made, None)
+        if first is not None:
+            self.more = self._later(made)
+        return first
+
+    def _later(self, made: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in made:
+            self.rows_out += len(batch)
+            yield batch

@@ -119,3 +119,24 @@ def test_the_partners_of_one_row_come_in_pieces_too(
     assert [*zip(*columns, change.weights.tolist(), strict=True)] == wanted[expected]
     # a column of the pairs would take eight bytes a pair
     assert peak < 6 * count
+
+
+@pytest.mark.parametrize(
+    ("query", "copies"),
+    [
+        (f"{PAIRS} UNION SELECT y FROM d WHERE y < 0", 1),
+        (f"{PAIRS} UNION ALL SELECT y FROM d", ROWS + 1),
+        ("SELECT s.e FROM t JOIN d ON t.g = d.g, UNNEST(ARRAY[d.y, d.y]) AS s (e)", 2 * ROWS),
+        (f"{PAIRS} INTERSECT ALL SELECT y FROM d", 1),
+        (f"{PAIRS} EXCEPT ALL SELECT y FROM d", ROWS - 1),
+    ],
+)
+def test_pairs_that_go_through_unions_are_never_all_there(query: str, copies: int) -> None:
+    query = query.replace(PAIRS, "SELECT d.y FROM t JOIN d ON t.g = d.g")
+    stepped(query)
+    change, peak = stepped(query)
+
+    found = dict(zip(change.columns[0].values.tolist(), change.weights.tolist(), strict=True))
+    assert found == dict.fromkeys(range(PARTNERS), copies)
+    # what two relations are compared by is a place and a weight a pair, and both once more
+    assert peak < (40 if "ALL SELECT y FROM d" in query else 8) * ROWS * PARTNERS

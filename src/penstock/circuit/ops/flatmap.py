@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from penstock.circuit.node import Node
+from penstock.circuit.node import Linear, Node
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import take_column
 from penstock.data.nested import explode, fields
 from penstock.data.types import BIGINT, Kind, Schema
 
 
-class FlatMap(Node):
+class FlatMap(Linear):
     """UNNEST [WITH ORDINALITY] beside the columns of the row it comes from.
 
     Reference:   flatmap(A) = sum over rows r of A[r] · {(kept columns of r, e): e in r[column]}
@@ -36,12 +36,10 @@ class FlatMap(Node):
     def parameters(self) -> tuple[Any, ...]:
         return self._column, self._keep, self._ordinality, self.schema.types
 
-    def step(self) -> Batch | None:
-        delta = self.inputs[0].delta
-        assert delta is not None
-        exploded = explode(delta.columns[self._column])
+    def of(self, batch: Batch) -> Batch:
+        exploded = explode(batch.columns[self._column])
         rows = exploded.rows
-        columns: list[Column] = [take_column(delta.columns[k], rows) for k in self._keep]
+        columns: list[Column] = [take_column(batch.columns[k], rows) for k in self._keep]
         for child in exploded.columns:
             is_row = child.type.kind is Kind.ROW and len(exploded.columns) == 1
             columns += fields(child) if is_row else [child]
@@ -49,4 +47,4 @@ class FlatMap(Node):
             numbers = np.arange(len(rows)) - exploded.offsets[rows] + 1
             columns.append(Column(BIGINT.with_nullable(False), numbers))
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-        return Batch(self.schema, tuple(typed), delta.weights[rows])
+        return Batch(self.schema, tuple(typed), batch.weights[rows])

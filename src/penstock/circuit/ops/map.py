@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from penstock.circuit.node import Node
+from penstock.circuit.node import Linear, Node
 from penstock.data.batch import Batch
 from penstock.data.types import Schema
 
 
-class Map(Node):
+class Map(Linear):
     """Filter, project, or both.
 
     Reference:   map(A) = sum over rows r of A[r] · f(r)
@@ -29,21 +29,8 @@ class Map(Node):
         self._fn = fn
         self._meaning = meaning
 
-    def step(self) -> Batch | None:
-        source = self.inputs[0]
-        if source.more is None:
-            assert source.delta is not None
-            return self._fn(source.delta)
-        made = filter(len, map(self._fn, source.batches()))
-        first = next(made, None)
-        if first is not None:
-            self.more = self._later(made)
-        return first
-
-    def _later(self, made: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in made:
-            self.rows_out += len(batch)
-            yield batch
+    def of(self, batch: Batch) -> Batch:
+        return self._fn(batch)
 
     def parameters(self) -> tuple[Any, ...]:
         return self.name if self._meaning is None else self._meaning, self.schema.types

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.circuit.node import Node
+from penstock.circuit.node import Linear, Node
 from penstock.data.batch import Batch
 
 
-class Negate(Node):
+class Negate(Linear):
     """The additive inverse, for differences.
 
     Reference:   negate(A)[r] = -A[r]
@@ -20,10 +20,8 @@ class Negate(Node):
     def __init__(self, source: Node) -> None:
         super().__init__(source.schema, (source,))
 
-    def step(self) -> Batch | None:
-        delta = self.inputs[0].delta
-        assert delta is not None
-        return Batch(delta.schema, delta.columns, -delta.weights, delta.consolidated)
+    def of(self, batch: Batch) -> Batch:
+        return Batch(batch.schema, batch.columns, -batch.weights, batch.consolidated)
 
     def parameters(self) -> tuple[Any, ...]:
         return ()
