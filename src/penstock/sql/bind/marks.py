@@ -20,6 +20,7 @@ from penstock.plan.rewrite import columns_of, is_risky, remap
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import same
 from penstock.sql.bind.forms import Exists, In, outers
+from penstock.sql.bind.patterns import by_pattern
 from penstock.sql.passes.join_keys import references
 
 if TYPE_CHECKING:
@@ -68,10 +69,26 @@ def _in_rows(frame: Frame, e: In, operands: Sequence[Expr]) -> Expr:
     if not e.type.nullable:
         return found
     query, on, values = frame.rows(e.query)  # over the frame as it is now
+    patterns = by_pattern(query, equal(operands, values, e.span), on, frame.width)
+    if patterns is not None:
+        return _by_patterns(frame, e, operands, found, len(patterns))
     sure, unsure = _by_nulls(equal(operands, values, e.span))
     unknown = build.is_null(build.and_(unsure), e.span)
     maybe = _found(frame, query, [*sure, unknown, *on], e.span)
     return build.case([(found, build.TRUE), (maybe, Literal(BOOLEAN, None))], build.FALSE, e.span)
+
+
+def _by_patterns(frame: Frame, e: In, operands: Sequence[Expr], found: Expr, count: int) -> Expr:
+    """The same, where a row that is equal or may be is found by equalities."""
+    maybe = []
+    for i in range(count):
+        query, on, values = frame.rows(e.query)  # over the frame as it is now
+        patterns = by_pattern(query, equal(operands, values, e.span), on, frame.width)
+        assert patterns is not None
+        maybe.append(_found(frame, *patterns[i], e.span))
+    unknown = build.or_(maybe, e.span)
+    branches = [(found, build.TRUE), (unknown, Literal(BOOLEAN, None))]
+    return build.case(branches, build.FALSE, e.span)
 
 
 def _keyed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, list[Expr]]:

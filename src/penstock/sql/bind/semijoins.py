@@ -14,6 +14,7 @@ from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Filter, Join, JoinKind, Node
 from penstock.sql.bind import build, marks
 from penstock.sql.bind.forms import Exists, In, outers
+from penstock.sql.bind.patterns import by_pattern
 
 if TYPE_CHECKING:
     from penstock.sql.bind.frame import Frame
@@ -58,6 +59,11 @@ def drop(frame: Frame, test: Expr) -> None:
     query, on, values = frame.rows(test.query)
     equal = marks.equal(operands, values, test.span)
     if nullable and not is_simple:
+        patterns = by_pattern(query, equal, on, frame.width)
+        if patterns is not None:
+            for inner, conditions in patterns:
+                _half_join(frame, kind, inner, conditions)
+            return
         # among the rows of one outer row, "equal or unknown" is a residual like any other
         equal = marks.perhaps(equal, test.span)
     _half_join(frame, kind, query, marks.matching(equal, on, values))
