@@ -34,6 +34,8 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 LISTED = "b.x IN (SELECT c.x FROM b AS c WHERE c.k = a.k)"
 FOUND = "EXISTS (SELECT * FROM a AS z WHERE z.k = b.x)"
+#: equal, or perhaps, as far as b knows and a
+ALIKE = "(b.k = a.k OR b.k IS NULL OR a.k IS NULL) AND (b.s = a.s OR b.s IS NULL OR a.s IS NULL)"
 #: name → (our query, the same for DuckDB)
 QUERIES: dict[str, tuple[str, str | None]] = {
     "one_side": (f"SELECT a.id, b.x FROM a LEFT JOIN b ON a.k = b.k AND {FOUND}", None),
@@ -94,6 +96,24 @@ QUERIES: dict[str, tuple[str, str | None]] = {
     "none_near_by_key": (
         "SELECT s, n FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.s = a.s AND b.k <= a.k)",
         None,
+    ),
+    "unlike_all": (
+        "SELECT id FROM a WHERE (k, s) NOT IN (SELECT k, s FROM b)",
+        f"SELECT id FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE {ALIKE})",
+    ),
+    "unlike_all_of_three": (
+        "SELECT id, s FROM a WHERE (s, k, id) NOT IN (SELECT s, k, x FROM b WHERE b.x <> a.n)",
+        f"""SELECT id, s FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE {ALIKE} AND b.x <> a.n
+            AND (b.x = a.id OR b.x IS NULL))""",
+    ),
+    "unlike_those_of_its_key": (
+        "SELECT id, s FROM a WHERE s NOT IN (SELECT s FROM b WHERE b.k = a.k)",
+        None,
+    ),
+    "alike_or_not": (
+        "SELECT id, (k, s) IN (SELECT k, s FROM b) AS i FROM a",
+        f"""SELECT id, CASE WHEN EXISTS (SELECT * FROM b WHERE b.k = a.k AND b.s = a.s) THEN TRUE
+            WHEN EXISTS (SELECT * FROM b WHERE {ALIKE}) THEN NULL ELSE FALSE END AS i FROM a""",
     ),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
@@ -208,6 +228,25 @@ def test_a_range_join_looks_at_the_rows_within_its_bounds(
         *((500, i) for i in range(497, 501)), *((i, 700) for i in range(700, 704)),
     ]  # fmt: skip
     assert sum(looked_at) == 8
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id FROM l WHERE (k, ts) NOT IN (SELECT k, ts FROM r)",
+        "SELECT id, (k, ts) IN (SELECT k, ts FROM r) AS i FROM l",
+        "SELECT id FROM l WHERE ts NOT IN (SELECT ts FROM r WHERE r.k = l.k)",
+    ],
+)
+def test_rows_that_may_be_equal_are_found_without_comparing_all(query: str) -> None:
+    plan = compile_program(f"""
+        CREATE TABLE l (id BIGINT NOT NULL, k BIGINT, ts BIGINT);
+        CREATE TABLE r (id BIGINT NOT NULL, k BIGINT, ts BIGINT);
+        CREATE VIEW v AS {query};
+    """)
+    joins = [node for node in compile_circuit(plan).nodes if isinstance(node, Join)]
+
+    assert joins and all(node._residual is None for node in joins)
 
 
 NEAR = "l.k = r.k AND l.ts BETWEEN r.ts AND r.ts + INTERVAL 3 SECONDS"
