@@ -23,6 +23,8 @@ _FORGET = "5"
 
 def let_go() -> None:
     """Give the system back what nothing refers to any more, where the C library can."""
+    # what was measured was kept from the collector (`feed.settle`)
+    gc.unfreeze()
     gc.collect()
     pa.default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # glibc's

@@ -1,29 +1,33 @@
-"""Does a step cost its delta or the state? One operator at a time, over states ten times apart.
+"""Does a step cost its delta or the state? One operator at a time, over states far apart.
 
 Each case is one query over `t`, which holds N rows: ten a key `k`, a hundred keys `g` whose
 partitions grow with N. A step deletes 500 rows and inserts 500, so the state stays as large.
 Rows are functions of their id, so any of them can be deleted later.
 
-    step-cost/<case>/state-N    milliseconds of the step's thread a step, median of STEPS
+    step-cost/<case>/state-N    milliseconds of the step's thread a step, median of STEPS; with it
+                                the largest resident memory in GiB and how many seconds it all took
     step-cost/<case>/p99        milliseconds a step by the clock, of the largest state
-    step-cost/<case>/growth     the largest state's over the second largest's: 1 is flat
+    step-cost/<case>/growth     the largest state's over the second largest's: 1 is flat; with it
+                                how many rows these have
 
-`STEP_COST_ROWS` (30000,300000) names the states, ascending. Cases whose name ends in `-long`
-have partitions of N / 100 rows and change their newest rows, as a stream does.
+`STEP_COST_ROWS` (100000,1000000,30000000) names the states, ascending; a case that does not fit 20
+GB with so many rows has its own `most`. Cases whose name ends in `-long` have partitions of N / 100
+rows and change their newest rows, as a stream does.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.feed import DELETE, from_arrays, settle
-from bench.figure import Figure, without_peer
+from bench.figure import Figure
+from bench.memory import Peak, let_go
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
 from penstock.data.batch import InputBatch
@@ -33,6 +37,8 @@ from penstock.sql.program import compile_program
 
 I64 = npt.NDArray[np.int64]
 
+#: states where nobody names others
+ROWS = "100000,1000000,30000000"
 DELTA, STEPS, CHUNK = 1_000, 40, 250_000
 ROWS_A_KEY, LONG_KEYS, RECENT = 10, 100, STEPS * DELTA // 2
 
@@ -49,17 +55,22 @@ CREATE TABLE d (k BIGINT NOT NULL, y BIGINT NOT NULL, ts TIMESTAMP NOT NULL);
 class Case:
     """`view` is a query, or statements where it takes more than one. `table` is what is fed;
     `recent` draws the deletions from the newest rows; with `grows` nothing is deleted, and twice as
-    much is inserted."""
+    much is inserted. `most`: rows that fit, where a row takes much."""
 
     view: str
     table: str = "t"
     recent: bool = False
     grows: bool = False
+    most: int = 1 << 62
 
     @property
     def program(self) -> str:
         is_query = self.view.startswith("SELECT")
         return TABLES + (f"CREATE VIEW v AS {self.view};" if is_query else self.view)
+
+    def states(self, wanted: str) -> list[int]:
+        """Of how many rows each, ascending; `wanted`: the same with commas between."""
+        return sorted({min(int(rows), self.most) for rows in wanted.split(",")})
 
 
 def _over(what: str, by: str = "k") -> str:
@@ -235,27 +246,38 @@ CASES = {
         "CREATE LOCAL VIEW step AS SELECT id AS n, x AS d FROM t UNION ALL "
         "SELECT t.id + 1 AS n, near.d + 1 AS d FROM near JOIN t ON near.n = t.id "
         "WHERE MOD(t.id, 2) > 0;"
-        "CREATE VIEW near AS SELECT n, MIN(d) AS d FROM step GROUP BY n;"
+        "CREATE VIEW near AS SELECT n, MIN(d) AS d FROM step GROUP BY n;",
+        most=10_000_000,  # 0.8 kB a row
     ),
 }  # fmt: skip
 
 
 def run(only: str | None) -> Iterator[Figure]:
     """The figures of the cases whose names start with `only`."""
-    states = [int(n) for n in os.environ.get("STEP_COST_ROWS", "30000,300000").split(",")]
+    wanted = os.environ.get("STEP_COST_ROWS", ROWS)
     for name, case in CASES.items():
-        if only not in (None, "step-cost", f"step-cost/{name}"):
-            continue
-        medians: list[float] = []
-        clock: list[float] = []
-        for rows in states:
-            cpu, clock = measure(case, rows)
-            medians.append(float(np.median(cpu)) * 1e3)
-            yield without_peer(f"step-cost/{name}/state-{rows}", medians[-1], "ms/step")
-        p99 = float(np.percentile(clock, 99)) * 1e3
-        yield without_peer(f"step-cost/{name}/p99", p99, "ms/step")
-        if len(medians) > 1:
-            yield without_peer(f"step-cost/{name}/growth", medians[-1] / medians[-2], "x")
+        if only in (None, "step-cost", f"step-cost/{name}"):
+            yield from figures(f"step-cost/{name}", case, case.states(wanted))
+
+
+def figures(name: str, case: Case, states: Sequence[int]) -> Iterator[Figure]:
+    """The figures of a case over `states`, which ascend."""
+    medians: list[float] = []
+    clock: list[float] = []
+    for rows in states:
+        let_go()
+        peak, started = Peak(), time.perf_counter()
+        cpu, clock = measure(case, rows)
+        seconds = time.perf_counter() - started
+        medians.append(float(np.median(cpu)) * 1e3)
+        held = {"peak_gib": peak.mib() / 1024, "seconds": seconds}
+        yield Figure(f"{name}/state-{rows}", medians[-1], "ms/step", None, None, None, held)
+    p99 = float(np.percentile(clock, 99)) * 1e3
+    yield Figure(f"{name}/p99", p99, "ms/step", None, None, None, {"rows": states[-1]})
+    if len(medians) > 1:
+        between = {"rows": states[-1], "over_rows": states[-2]}
+        growth = medians[-1] / medians[-2]
+        yield Figure(f"{name}/growth", growth, "x", None, None, None, between)
 
 
 def measure(case: Case, rows: int, steps: int = STEPS) -> tuple[list[float], list[float]]:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from bench import nexmark
+from bench.feed import settle
 from bench.memory import Peak, let_go
 from bench.nexmark_events import tables
+from bench.step_cost import CASES
 from penstock.compile.program import compile_circuit
 from penstock.sql.program import compile_program
 
@@ -42,6 +44,18 @@ def test_a_circuit_that_nobody_uses_is_gone() -> None:
     let_go()
 
     assert node() is None
+
+
+def test_so_is_one_that_was_kept_from_the_collector_while_it_was_measured() -> None:
+    circuit = compile_circuit(compile_program(CASES["top-k"].program))
+    circuit.step({})
+    nodes = [weakref.ref(node) for node in circuit.nodes]
+    settle()
+    del circuit
+
+    let_go()
+
+    assert [node() for node in nodes if node() is not None] == []
 
 
 def test_one_worker_and_two_take_the_same_steps() -> None:
