@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import penstock.circuit.dense as dense
 import penstock.circuit.ops.join as join
+import penstock.circuit.ops.topk as topk
 import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
 from penstock.circuit.spec import Bound
@@ -368,3 +369,48 @@ def test_topk(
         history,
         expected,
     )
+
+
+#: k is the partition, x the order; x repeats
+NUMBERED = [((k, None, x, None, None, None), 1) for k in (0, 1) for x in range(13)]
+
+
+def drains() -> st.SearchStrategy[list[dict[str, list[Any]]]]:
+    """Partitions of thirteen rows, and then steps in most of which rows go, one or several, also
+    more often than they are there."""
+    row = st.tuples(st.sampled_from([0, 0, 1]), st.none(), st.integers(0, 12), *[st.none()] * 3)
+    change = st.tuples(row, st.sampled_from([-1, -1, -1, -2, 1, 2]))
+    steps = st.lists(st.lists(change, min_size=1, max_size=4), min_size=3, max_size=14)
+    return steps.map(lambda changes: [{"t": NUMBERED}, *({"t": c} for c in changes)])
+
+
+@given(
+    history=drains(),
+    partition=st.sampled_from([(), (0,)]),
+    descending=st.booleans(),
+    limit=st.sampled_from([1, 2, 3, 5]),
+    offset=st.sampled_from([0, 0, 2]),
+    ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
+    numbered=st.booleans(),
+    slack=st.sampled_from([0, 2]),
+)
+@settings(quick, max_examples=examples(80))
+def test_topk_of_which_rows_go(
+    history: Any, partition: Any, descending: bool, limit: int, offset: int, ranks: str,
+    numbered: bool, slack: int,
+) -> None:  # fmt: skip
+    numbered = numbered and ranks == "ROW_NUMBER"
+    offset = offset if ranks == "ROW_NUMBER" and not numbered else 0
+    order = (2, descending, False)
+    rows = table(history, "t")
+    expected = oracle.topk(rows, partition, [order], limit, offset, ranks, numbered=numbered)
+    shown = Schema((*T.fields, Field("n", BIGINT.with_nullable(False)))) if numbered else None
+    with pytest.MonkeyPatch.context() as patch:
+        # so few rows are many more than are read, which are held in reserve
+        patch.setattr(topk, "_SLACK", slack)
+        check(
+            {"t": T},
+            lambda c, s: c.topk(s["t"], partition, [Order(*order)], limit, offset, ranks, shown),
+            history,
+            expected,
+        )

@@ -21,18 +21,20 @@ ALL, FULL, STALE, OWES = 0, 1, 2, 4
 
 
 @kernel(
-    "void(int64[::1], int64[::1], uint8[::1], uint8[::1], uint8[::1], boolean[::1], boolean, "
-    "int64, int64, int64[::1], int64[::1], uint8[::1])"
+    "void(int64[::1], int64[::1], uint8[::1], uint8[::1], uint8[::1], boolean[::1], boolean[::1], "
+    "int64, int64[::1], int64, int64[::1], int64[::1], uint8[::1])"
 )
 def first_rows(
     places: Any, weights: Any, same: Any, peers: Any, is_held: Any, has_more: Any, is_prefix: Any,
-    end: Any, ranks: Any, kept: Any, last: Any, state: Any,
+    end: Any, most: Any, ranks: Any, kept: Any, last: Any, state: Any,
 ) -> None:  # fmt: skip
-    """kept[i] = copies of row i up to the limit, last[p] = the last such row of place p, state[p].
+    """kept[i] = copies of row i that are held: up to the limit `end`, and of ROW_NUMBER as many
+    more as most[p] says; last[p] = the last such row of place p, state[p].
 
     Rows come by place, in order; same[i], peers[i]: row i equals the one before, is its peer.
     Where there may be more rows, only those up to the last held one (and its peers, where those
-    share a rank) are known to be the first; `is_prefix`: all are, but the last one's peers.
+    share a rank) are known to be the first; where the place `is_prefix`, all are, but the last
+    one's peers.
     """
     n = places.shape[0]
     for p in range(state.shape[0]):
@@ -47,13 +49,14 @@ def first_rows(
             stop += 1
             if is_held[stop - 1]:
                 certain = stop
-        if is_prefix or not has_more[place]:
+        if is_prefix[place] or not has_more[place]:
             certain = stop
         else:
             while (
                 certain < stop and certain > i and (same[certain] if ranks == 0 else peers[certain])
             ):
                 certain += 1
+        held = max(end, most[place])
         position, groups, group_start = 0, 0, 0
         is_new, owes = True, False
         while i < certain:
@@ -64,7 +67,7 @@ def first_rows(
             while i < stop and same[i]:
                 copies += weights[i]
                 i += 1
-            owes = owes or (copies < 0 and (ranks > 0 or position < end))
+            owes = owes or (copies < 0 and (ranks > 0 or position < held))
             if copies <= 0:
                 continue
             if is_new:
@@ -73,7 +76,7 @@ def first_rows(
                 is_new = False
             shown = 0
             if ranks == 0:
-                shown = min(position + copies, end) - position
+                shown = min(position + copies, held) - position
             elif (group_start if ranks == 1 else groups - 1) < end:
                 shown = copies
             if shown > 0:
@@ -81,7 +84,7 @@ def first_rows(
                 last[place] = start
             position += copies
         reached = position if ranks < 2 else groups
-        if is_prefix and has_more[place] and ranks > 0:
+        if is_prefix[place] and has_more[place] and ranks > 0:
             # peers of the last row may be missing, until a row behind them is seen
             reached = group_start if ranks == 1 else groups - 1
         state[place] = FULL if reached >= end else (STALE if has_more[place] else ALL)

@@ -148,25 +148,34 @@ class OrderedSpine(Spine):
             parts.append((run, needle, row))
         at_needle: list[I64] = []
         found: list[Batch] = []
+        # mostly these are short keys, of which nothing was left out
+        is_cut = not complete.all()
         for run, needle, row in parts:
-            below = _is_below(
-                run.c[row] ^ turn, run.d[row] ^ turn, bound_c[needle], bound_d[needle]
-            )
-            before = complete[needle] | below
+            before: npt.NDArray[np.bool_] | None = None
+            if is_cut:
+                c, d = run.c[row] ^ turn, run.d[row] ^ turn
+                before = complete[needle] | _is_below(c, d, bound_c[needle], bound_d[needle])
             stored = [run.batch.columns[i] for i in self.key]
             if not keys_are_hashes(keys, stored):
-                before &= rows_equal(keys, needle, stored, row) != 0
-            kept = positions(before)
-            at_needle.append(needle[kept])
-            found.append(take(run.batch, row[kept]))
+                same = rows_equal(keys, needle, stored, row) != 0
+                before = same if before is None else before & same
+            if before is not None:
+                kept = positions(before)
+                needle, row = needle[kept], row[kept]
+            at_needle.append(needle)
+            found.append(take(run.batch, row))
         for log in logs:
             needle, row = self._waiting(log, keys, needles)
-            if len(needle):
-                c, d = self.words_at(log.rows(), row)
+            rows = log.rows()
+            if is_cut and len(needle):
+                is_all = not self.key and n == 1
+                c, d = self.words(rows) if is_all else self.words_at(rows, row)
                 below = _is_below(c ^ turn, d ^ turn, bound_c[needle], bound_d[needle])
                 kept = positions(complete[needle] | below)
-                at_needle.append(needle[kept])
-                found.append(take(log.rows(), row[kept]))
+                needle, row = needle[kept], row[kept]
+            if len(needle):
+                at_needle.append(needle)
+                found.append(take(rows, row))
         if not found:
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
         return np.concatenate(at_needle), concat(found), complete
@@ -174,14 +183,18 @@ class OrderedSpine(Spine):
     def _waiting(self, log: Log, keys: Sequence[Column], needles: U64) -> tuple[I64, I64]:
         """(needle, row) of the rows of a log that have one of the keys. No step sorts a log for the
         few that lie before the end of a prefix."""
-        needle, row = log.find(needles)
+        if not self.key and len(needles) == 1:
+            # all of them: none is looked for
+            needle, row = np.zeros(len(log), np.int64), np.arange(len(log))
+        else:
+            needle, row = log.find(needles)
         self._looked_through += len(row)
         if self._looked_through > _WORTH_SORTING * len(log) and log is self._log:
             self._looked_through = 0
             self._sort_soon()
         rows = log.rows()
         stored = [rows.columns[i] for i in self.key]
-        if len(row) and not keys_are_hashes(keys, stored):
+        if self.key and len(row) and not keys_are_hashes(keys, stored):
             kept = positions(rows_equal(keys, needle, stored, row))
             needle, row = needle[kept], row[kept]
         return needle, row

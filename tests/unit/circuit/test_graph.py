@@ -15,6 +15,7 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, INTEGER, TINYINT, VARCHAR, Schema, schema
 from penstock.errors import RuntimeSqlError
 from penstock.state import spine as spine_module
+from penstock.state.ordered import OrderedSpine
 from penstock.state.spine import Spine
 from tests.oracle.drive import as_input
 
@@ -193,6 +194,30 @@ def test_the_top_of_a_long_partition_survives_losing_its_head_row_by_row() -> No
         assert [((x + 1, s), 1), ((x, s), -1)] == sorted(
             step(circuit, ((x, s), -1), schema=wide), key=lambda pair: -pair[1]
         )
+
+
+def test_rows_in_reserve_save_reading_a_partition_whose_first_rows_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    prefixes = OrderedSpine.prefixes
+
+    def counted(self: OrderedSpine, *args: Any, **kwargs: Any) -> Any:
+        read.append(args)
+        return prefixes(self, *args, **kwargs)
+
+    monkeypatch.setattr(OrderedSpine, "prefixes", counted)
+    circuit = Circuit()
+    wide = schema(k=INTEGER, x=INTEGER)
+    circuit.sink("out", circuit.topk(circuit.source("t", wide), (), [Order(0)], 10))
+    step(circuit, *(((x, 0), 1) for x in range(300)), schema=wide)
+
+    for x in range(200):
+        changed = step(circuit, ((x, 0), -1), schema=wide)
+        assert sorted(changed) == [((x, 0), -1), ((x + 10, 0), 1)]
+
+    # ten more are read with those that are shown
+    assert len(read) == 200 // 11 + 1
 
 
 def test_a_minimum_survives_losing_its_best_values_one_by_one() -> None:

@@ -1,11 +1,13 @@
 """The first rows of every partition in an order.
 
     delta ──► partitions ──► rows that may get in ──► with the rows held, sorted ──► cut ──► held
-      └──► all rows, sorted beside the steps              too few left? read them back ──┘
+      └──► all rows, sorted beside the steps ──► too few left? read back ─┘
 
 A partition *holds* its first rows, up to the limit. Once it is full, rows behind the last one held
 change nothing, and most rows of a stream that only grows are that: one comparison each. All rows
-are kept in a log that is sorted behind the scenes, and read only when rows held go away.
+are kept in a log that is sorted behind the scenes, and read only when so many of the rows held go
+away that fewer are left than are shown. Of a partition with many more rows some in reserve are read
+with them, which makes that seldom: they are held behind those that are shown until they are needed.
 
 A retraction before its insertion leaves a negative total; a partition with one among its first
 rows is in debt, and is read back at every change until that is settled.
@@ -21,7 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.circuit.dense import Ids, Sweep, Touched, grown, moved, renumbered
+from penstock.circuit.dense import (
+    Ids,
+    Sweep,
+    Touched,
+    add_totals,
+    grown,
+    moved,
+    renumbered,
+)
 from penstock.circuit.expiry import Expiry, Mask
 from penstock.circuit.first_rows import (
     ALL,
@@ -50,6 +60,8 @@ from penstock.state.spine import Spine
 _NO_LIMIT = np.iinfo(np.int64).max
 #: rows read back beyond those wanted, for the ones that later runs took back
 _SLACK = 8
+#: as many rows as are shown are held in reserve, but no more than these
+_MOST_RESERVE = 1024
 
 
 class TopK(Node):
@@ -61,11 +73,11 @@ class TopK(Node):
     Incremental: sort the delta's rows that are not behind the last row held together with those;
                  emit the difference of what the partition shows. `numbered`: each copy of a row
                  with its ROW_NUMBER behind its columns, in a schema that has it.
-    State: the input by partition, in order; the first offset+limit rows by partition, and the place
-           of the last of them.
+    State: the input by partition, in order; the first offset+limit rows by partition and, where
+           such rows went, up to as many in reserve; and the place of the last of them.
     Cost:  O(|delta|), besides O(offset + limit) for partitions whose first rows change and O(log n)
-           more where some of them go away; all rows of those without a limit, or when nearly all
-           rows are equal in the first two columns of the order.
+           more where more of them went than there were in reserve; all rows of those without a
+           limit, or when nearly all rows are equal in the first two columns of the order.
     """
 
     def __init__(
@@ -88,6 +100,8 @@ class TopK(Node):
         self._first = offset
         self._end = _NO_LIMIT if limit is None else min(offset + limit, _NO_LIMIT)
         self._ranks = ranks
+        #: peers may be any number, so that ranks are read back when one of the rows held goes
+        self._reserve = min(self._end, _MOST_RESERVE) if ranks == "ROW_NUMBER" else 0
         # peers of the last row held get in: its place must not tell them apart
         self._is_coarse = ranks != "ROW_NUMBER" and (
             not order or (len(order) == 1 and not types[order[0].column].nullable)
@@ -120,11 +134,11 @@ class TopK(Node):
         self._changes.note(touched)
         at, held = self._held.probe(self._keys(touched), len(touched))
         before = self._state[touched]
-        now = self._cut(
-            np.concatenate((at, slots)), concat((held, came)), len(touched),
-            before == FULL, len(at),
-        )  # fmt: skip
-        is_settled = (now.state < STALE) & (before < STALE)
+        most, reads = self._limits(before, at, held, slots, came)
+        now = self._with_held(touched, slots, came, at, held, before == FULL, most, reads)
+        is_settled = now.state < STALE
+        if len(reads):
+            is_settled[reads] = (now.state[reads] & STALE) == 0
         self._settle(touched, now, is_settled)
         change = [now.change(is_settled)]
         shown = [self._shown(now, is_settled, change[0])]
@@ -222,19 +236,79 @@ class TopK(Node):
 
     # rows
 
-    def _cut(
-        self, places: Ids, rows: Batch, count: int, has_more: npt.NDArray[np.bool_], held: int
+    def _limits(
+        self, before: npt.NDArray[np.uint8], at: Ids, held: Batch, slots: Ids, came: Batch
+    ) -> tuple[Ids, Ids]:
+        """(how many rows each place may hold, the places to be read back): places that were in the
+        states `before` have the rows `held`, each of place at[i], and those of `slots` get `came`.
+        """
+        if self._ranks != "ROW_NUMBER":
+            return np.full(len(before), self._end), positions(before >= STALE)
+        copies = np.zeros(len(before), np.int64)
+        add_totals(at, held.weights, copies)
+        # what is in reserve stays, and does not grow: most rows would come to lie before its end
+        most = np.where(before == FULL, np.maximum(copies, self._end), self._end)
+        add_totals(slots, came.weights, copies)
+        return most, positions((before >= STALE) | ((before == FULL) & (copies < self._end)))
+
+    def _with_held(
+        self,
+        ids: Ids,
+        slots: Ids,
+        came: Batch,
+        at: Ids,
+        held: Batch,
+        has_more: npt.NDArray[np.bool_],
+        most: Ids,
+        reads: Ids,
     ) -> _Cut:
-        """The first of `rows` of each of `count` partitions. `has_more`: there may be others, all
-        behind the last of the first `held` of `rows`, or (held < 0) behind all."""
+        """The first rows of partitions `ids`, which had the rows `held`: of those and what `came`,
+        of the places that `reads` names of all their rows."""
+        places, rows, weights = np.concatenate((at, slots)), concat((held, came)), None
+        is_prefix = np.zeros(len(ids), np.bool_)
+        if len(reads):
+            needle, found, complete = self._rows.prefixes(
+                self._keys(ids[reads]), len(reads), self._width
+            )
+            is_prefix[reads], has_more[reads] = True, ~complete
+            most[reads] = self._most(needle, complete)
+            # what they held says how they change, and what came is among all rows
+            places, rows = np.concatenate((places, reads[needle])), concat((rows, found))
+            weights = rows.weights.copy()
+            known = len(at) + len(slots)
+            weights[:known][is_prefix[places[:known]]] = 0
+        return self._cut(places, rows, has_more, is_prefix, most, len(at), weights)
+
+    @property
+    def _width(self) -> int:
+        """Rows that are read back at first."""
+        return min(self._end, 2**40) + self._reserve + _SLACK
+
+    def _most(self, needle: Ids, complete: npt.NDArray[np.bool_]) -> Ids:
+        """How many rows to hold of partitions that were read, entry i being of partition needle[i],
+        and these being all of those that are `complete`."""
+        found = np.bincount(needle, minlength=len(complete))
+        # of few rows nearly all would be held
+        is_long = ~complete | (found > self._width)
+        return np.where(is_long, min(self._end + self._reserve, _NO_LIMIT), self._end)
+
+    def _cut(
+        self, places: Ids, rows: Batch, has_more: npt.NDArray[np.bool_],
+        is_prefix: npt.NDArray[np.bool_], most: Ids, held: int, weights: Ids | None = None,
+    ) -> _Cut:  # fmt: skip
+        """The first of `rows` of each place, as many as it may hold at `most`. `has_more`: there
+        may be others, all behind the last of the first `held` of `rows`, or (`is_prefix`) behind
+        all. `weights`: theirs now, where they differ from those that the rows held had."""
+        count = len(most)
         ranks, peers, same = self._order.sort(places, rows)
-        weights, where = rows.weights[ranks], places[ranks]
+        were, where = rows.weights[ranks], places[ranks]
         kept = np.zeros(len(ranks), dtype=np.int64)
         last = np.full(count, -1, dtype=np.int64)
         state = np.zeros(count, dtype=np.uint8)
         first_rows(
-            where, weights, same, peers, (ranks < held).astype(np.uint8), has_more, held < 0,
-            self._end, RANKS[self._ranks], kept, last, state,
+            where, were if weights is None else weights[ranks], same, peers,
+            (ranks < held).astype(np.uint8), has_more, is_prefix, self._end, most,
+            RANKS[self._ranks], kept, last, state,
         )  # fmt: skip
         bound = np.zeros((count, 2), dtype=np.uint64)
         there = positions(last >= 0)
@@ -243,18 +317,21 @@ class TopK(Node):
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
         first, place, was, now = np.empty((4, len(ranks)), np.int64)
         size = np.zeros(count, np.int64)
-        n = changed_rows(ranks, where, weights, same, held, kept, first, place, was, now, size)
-        return _Cut(rows, first[:n], place[:n], was[:n], now[:n], state, bound, size)
+        n = changed_rows(ranks, where, were, same, held, kept, first, place, was, now, size)
+        has_reserve = int(most.max()) > self._end
+        return _Cut(rows, first[:n], place[:n], was[:n], now[:n], state, bound, size, has_reserve)
 
     def _read_back(self, ids: Ids) -> list[_Cut]:
         """The first rows of partitions `ids` from all their rows; their places mean nothing."""
         parts: list[_Cut] = []
-        width = min(self._end, 2**40) + _SLACK
+        width = self._width
         left = np.arange(len(ids))
         while len(left):
             keys = self._keys(ids[left])
             places, rows, complete = self._rows.prefixes(keys, len(left), width)
-            now = self._cut(places, rows, len(left), ~complete, -1)
+            is_prefix = np.ones(len(left), np.bool_)
+            most = self._most(places, complete)
+            now = self._cut(places, rows, ~complete, is_prefix, most, 0)
             is_settled = (now.state & STALE) == 0
             self._settle(ids[left], now, is_settled)
             parts.append(now.of(is_settled))
@@ -265,13 +342,15 @@ class TopK(Node):
     def _shown(self, cut: _Cut, chosen: npt.NDArray[np.bool_], change: Batch) -> Batch:
         """The change of the rows shown of the places that are `chosen`, of whose rows held it is
         `change`."""
-        if not self._first and not self._is_numbered:
+        if not (self._first or self._is_numbered or cut.has_reserve):
             return change
-        first, place = cut.first, cut.place
-        from_was, from_now = _starts(place, cut.was), _starts(place, cut.now)
-        moved = chosen[place] & ((from_was != from_now) | (cut.was != cut.now))
+        first, place, was, now = cut.first, cut.place, cut.was, cut.now
+        from_was, from_now = _starts(place, was), _starts(place, now)
+        if cut.has_reserve:
+            was, now = _before(from_was, was, self._end), _before(from_now, now, self._end)
+        moved = chosen[place] & ((from_was != from_now) | (was != now))
         at = positions(moved)
-        first, was, now = first[at], cut.was[at], cut.now[at]
+        first, was, now = first[at], was[at], now[at]
         from_was, from_now = from_was[at], from_now[at]
         if not self._is_numbered:
             weights = _behind(from_now, now, self._first) - _behind(from_was, was, self._first)
@@ -299,7 +378,8 @@ class TopK(Node):
 class _Cut:
     """Different rows by place and in order: row first[i] of `rows` is in place[i] was[i] times
     before and now[i] times after; of `change` and `before` only the number counts. And by place
-    its state, the words of its last row and the number of rows."""
+    its state, the words of its last row and the number of rows; and whether some may be held that
+    are not shown."""
 
     rows: Batch
     first: Ids
@@ -309,6 +389,7 @@ class _Cut:
     state: npt.NDArray[np.uint8]
     bound: npt.NDArray[np.uint64]
     size: Ids
+    has_reserve: bool
 
     def change(self, chosen: npt.NDArray[np.bool_]) -> Batch:
         """The change of the rows of the places that are chosen."""
@@ -329,7 +410,7 @@ class _Cut:
         at = positions(chosen[self.place])
         return _Cut(
             self.rows, self.first[at], self.place[at], was[at], now[at], self.state, self.bound,
-            self.size,
+            self.size, self.has_reserve,
         )  # fmt: skip
 
 
@@ -339,6 +420,12 @@ def _starts(place: Ids, copies: Ids) -> Ids:
     is_first = np.append(True, place[1:] != place[:-1])[: len(place)]
     starts: Ids = before - before[is_first][np.cumsum(is_first) - 1]
     return starts
+
+
+def _before(start: Ids, copies: Ids, end: int) -> Ids:
+    """How many of `copies` from `start` on lie before `end`."""
+    before: Ids = np.minimum(start + copies, end) - np.minimum(start, end)
+    return before
 
 
 def _behind(start: Ids, copies: Ids, first: int) -> Ids:
