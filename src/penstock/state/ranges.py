@@ -7,6 +7,7 @@ come together or not at all.
     spans(spine, keys, low, high)           where these rows are, to be taken some at a time
     beside(spine, keys, at, width, ahead)   the `width` rows next to `at` in every run, cut where
                                             the first row left out anywhere begins (see prefixes)
+    counted(spine, keys, at, count, ahead)  where the `count`-th row from `at` on lies
     distances(spine, keys, at)              rows between each place and the one before it
     gaps(spine, keys, at)                   the same without those at either
     rows_between(spine, keys, low, high)    how many rows lie from one place to the other
@@ -30,6 +31,7 @@ from penstock.data.gather import concat, slice_batch, take
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import positions
+from penstock.data.pointers import load_u64
 from penstock.state.lookup import CACHED_ROWS, of_key, rows_in
 from penstock.state.ordered import Fresh, OrderedRun, OrderedSpine
 from penstock.state.run import KEY_SEED, _expand
@@ -165,6 +167,84 @@ def beside(
         if part is not None:
             parts.append(part)
     return *_joined(spine, parts), complete
+
+
+def counted(
+    spine: OrderedSpine, keys: Sequence[Column], at: Places, count: int, *, ahead: bool
+) -> tuple[Places, npt.NDArray[np.bool_]] | None:
+    """For row i of `keys` the place of the `count`-th row after (or before) at[i], copies counted
+    once and what cancels out not at all; whether there are so many. Different rows whose words are
+    all the same count as one, so that some more may lie on the way. None where keys may differ
+    whose hashes do not: rows are not looked at."""
+    n = len(at)
+    found = [*_with_keys(spine, hash_columns(keys, KEY_SEED, n=n))]
+    place, there = Places(np.zeros(n, np.uint64), np.zeros(n, np.uint64)), np.zeros(n, np.bool_)
+    edge, end = np.empty((len(found), n), np.int64), np.empty((len(found), n), np.int64)
+    told = []
+    for j, (run, start, stop) in enumerate(found):
+        if spine.key and not is_exact(keys, [run.batch.columns[i] for i in spine.key]):
+            return None
+        search(run.c, run.d, start, stop, at.c, at.d, ahead, edge[j])
+        end[j] = stop if ahead else start
+        arrays = (run.c, run.d, run.r, run.batch.weights)
+        told.append([a.__array_interface__["data"][0] for a in arrays])
+    if found:
+        addresses = np.array(told, np.uint64)
+        _walk(addresses, edge, end, count, ahead, place.c, place.d, there)
+    return place, there
+
+
+@kernel(
+    "void(uint64[:, ::1], int64[:, ::1], int64[:, ::1], int64, boolean, uint64[::1], uint64[::1], "
+    "boolean[::1])"
+)
+def _walk(
+    told: Any, edge: Any, end: Any, count: Any, ahead: Any, out_c: Any, out_d: Any, there: Any
+) -> None:
+    """What `counted` says: run j, whose words and weights are at the addresses told[j], has the
+    rows of place i from edge[j, i] to end[j, i], the former not included if it goes back."""
+    word = np.uint64(8)
+    runs = told.shape[0]
+    for i in range(edge.shape[1]):
+        seen = 0
+        while seen < count:
+            # the next row of any run
+            c, d, r = np.uint64(0), np.uint64(0), np.uint64(0)
+            is_any = False
+            for j in range(runs):
+                at = edge[j, i] if ahead else edge[j, i] - 1
+                if (at >= end[j, i]) if ahead else (at < end[j, i]):
+                    continue
+                shift = word * np.uint64(at)
+                x = load_u64(told[j, 0] + shift)
+                y, z = load_u64(told[j, 1] + shift), load_u64(told[j, 2] + shift)
+                if x != c:
+                    is_next = (x < c) == ahead
+                elif y != d:
+                    is_next = (y < d) == ahead
+                else:
+                    is_next = (z < r) == ahead
+                if is_next or not is_any:
+                    c, d, r, is_any = x, y, z, True
+            if not is_any:
+                break
+            total = np.int64(0)
+            for j in range(runs):
+                while True:
+                    at = edge[j, i] if ahead else edge[j, i] - 1
+                    if (at >= end[j, i]) if ahead else (at < end[j, i]):
+                        break
+                    shift = word * np.uint64(at)
+                    if load_u64(told[j, 0] + shift) != c or load_u64(told[j, 1] + shift) != d:
+                        break
+                    if load_u64(told[j, 2] + shift) != r:
+                        break
+                    total += np.int64(load_u64(told[j, 3] + shift))
+                    edge[j, i] += 1 if ahead else -1
+            if total > 0:
+                seen += 1
+                out_c[i], out_d[i] = c, d
+        there[i] = seen == count
 
 
 def distances(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:

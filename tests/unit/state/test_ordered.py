@@ -173,6 +173,56 @@ def test_rows_that_wait_to_be_sorted_are_saved_and_do_not_survive_a_restore(
     assert by_row(batch_to_rows(old.snapshot().batch())) == dict(rows)
 
 
+#: of one key or two, rows that are different and have the same words among them
+few = st.tuples(st.integers(1, 2), st.integers(0, 6), st.sampled_from(["a", "b"]), st.just(0))
+steps = st.lists(st.lists(st.tuples(few, st.sampled_from([1, 1, 2, -1])), max_size=12), max_size=8)
+
+
+@given(
+    history=steps,
+    at=st.lists(st.tuples(st.integers(1, 3), st.integers(-1, 7)), min_size=1, max_size=6),
+    count=st.integers(1, 4),
+    ahead=st.booleans(),
+    has_key=st.booleans(),
+)
+@settings(
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_the_row_so_many_further_is_found_whatever_came_and_went_between(
+    history: Any, at: Any, count: int, ahead: bool, has_key: bool
+) -> None:
+    spine = OrderedSpine(S, (0,) if has_key else (), [(1, False, True)])
+    for delta in history:
+        spine.insert(batch_from_rows(S, [r for r, _ in delta], [w for _, w in delta]))
+    keys = [column_from_python(INTEGER, [k for k, _ in at])] if has_key else []
+    c, d = spine.words_of([column_from_python(INTEGER, [x for _, x in at])])
+
+    found = ranges.counted(spine, keys, ranges.Places(c, d), count, ahead=ahead)
+
+    if hashing._test_mask != hashing.ALL_BITS:
+        # rows of another key may lie between, and different rows count as one
+        assert not has_key or found is None or not found[1].any()
+        return
+    assert found is not None
+    places, there = found
+    for i, (key, x) in enumerate(at):
+        rows = by_row(pair for run in spine.runs() for pair in batch_to_rows(run.batch))
+        beyond = sorted(
+            row[1]
+            for row, weight in rows.items()
+            if weight > 0
+            and (not has_key or row[0] == key)
+            and (row[1] > x if ahead else row[1] < x)
+        )
+        assert there[i] == (len(beyond) >= count)
+        if there[i]:
+            value = beyond[count - 1] if ahead else beyond[-count]
+            expected = spine.words_of([column_from_python(INTEGER, [value])])
+            assert (places.c[i], places.d[i]) == (expected[0][0], expected[1][0])
+
+
 @pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("behind", [False, True])
 def test_many_searches_at_once_find_what_each_would(behind: bool, in_order: bool) -> None:

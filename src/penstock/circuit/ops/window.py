@@ -43,7 +43,7 @@ from penstock.state.log import is_plain
 from penstock.state.lookup import TooManyMatches
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, beside, between, distances
+from penstock.state.ranges import TOP, Places, beside, between, counted, distances
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
@@ -284,15 +284,21 @@ class _Rows:
         """The place `reach` rows ahead of (or before) each of `at`, the end if there are fewer."""
         end = TOP if ahead else np.uint64(0)
         edge = Places(np.full(len(at), end), np.full(len(at), end))
+        if not self.values:
+            found = counted(spine, keys, at, self._reach, ahead=ahead)
+            if found is not None:
+                # rows next to a place lie far apart in memory, in each of the columns
+                place, there = found
+                return Places(np.where(there, place.c, end), np.where(there, place.d, end))
         left = np.arange(len(at))
         width = self._reach + _SLACK
         while len(left):
             mine = tuple(take_column(k, left) for k in keys)
             needle, rows, complete = beside(spine, mine, at.take(left), width, ahead=ahead)
-            found = order.settled(needle, rows)
-            row = self._furthest(found, len(left), ahead=ahead)
+            settled = order.settled(needle, rows)
+            row = self._furthest(settled, len(left), ahead=ahead)
             enough = positions(row >= 0)
-            c, d = spine.words(found.rows)
+            c, d = spine.words(settled.rows)
             edge.c[left[enough]], edge.d[left[enough]] = c[row[enough]], d[row[enough]]
             left = left[positions((row < 0) & ~complete)]
             width *= 8
