@@ -235,6 +235,11 @@ CASES = {
         "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t WHERE MOD(id, 5) > 0 UNION "
         "SELECT r.a, t.id + 1 AS b FROM reach r JOIN t ON r.b = t.id WHERE MOD(t.id, 5) > 0;"
     ),
+    "recursion-cycles": Case(
+        "DECLARE RECURSIVE VIEW reach (n BIGINT NOT NULL);"
+        "CREATE VIEW reach AS SELECT k AS n FROM d WHERE k = 0 UNION "
+        "SELECT t.id / 10 AS n FROM reach r JOIN t ON r.n = t.k;"
+    ),
     "recursion-without": Case(
         "DECLARE RECURSIVE VIEW reach (a BIGINT NOT NULL, b BIGINT NOT NULL);"
         "CREATE VIEW reach AS SELECT id AS a, id + 1 AS b FROM t UNION "

@@ -118,6 +118,19 @@ CREATE MATERIALIZED VIEW both AS SELECT n FROM start UNION
     SELECT e.t FROM both u JOIN edge e ON u.n = e.s JOIN closed k ON k.m = e.t
     WHERE NOT EXISTS (SELECT 1 FROM closed c WHERE c.n = e.t);
 """
+#: what makes several rows of one, within the cycle
+MANY = """
+DECLARE RECURSIVE VIEW spread (n INT);
+CREATE MATERIALIZED VIEW spread AS SELECT n FROM start UNION
+    SELECT u.x FROM (SELECT ARRAY[e.t, e.t + 1] AS a FROM spread r JOIN edge e ON r.n = e.s) q
+    CROSS JOIN UNNEST(q.a) AS u(x);
+DECLARE RECURSIVE VIEW hops (n INT);
+CREATE MATERIALIZED VIEW hops AS SELECT n FROM start UNION
+    SELECT CAST(h.t + EXTRACT(SECOND FROM h.window_end) AS INT) AS n
+    FROM TABLE(HOP((SELECT e.t, TIMESTAMP '2026-01-01 00:00:00' AS at
+                    FROM hops r JOIN edge e ON r.n = e.s),
+                   DESCRIPTOR(at), INTERVAL 1 SECOND, INTERVAL 2 SECONDS)) h;
+"""
 #: not monotone either, and of two members: who is won from whom in a finite game
 GAME = """
 DECLARE RECURSIVE VIEW won (n INT NOT NULL);
@@ -236,6 +249,16 @@ def open_(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
     }
 
 
+def many(edges: Rows, starts: Rows, closed: Rows) -> dict[str, Rows]:
+    found = {n for (n,) in starts}
+    while (more := found | {t + k for s, t in edges if s in found for k in (0, 1)}) != found:
+        found = more
+    hops = {n for (n,) in starts}
+    while (more := hops | {t + k for s, t in edges if s in hops for k in (1, 2)}) != hops:
+        hops = more
+    return {"spread": {(n,) for n in found}, "hops": {(n,) for n in hops}}
+
+
 node = st.integers(0, 6)
 rows = {"edge": st.tuples(node, node), "start": st.tuples(node), "closed": st.tuples(node, node)}
 change = st.sampled_from(["edge", "edge", "edge", "start", "closed"]).flatmap(
@@ -267,6 +290,7 @@ def snapshot(circuit: Circuit, name: str) -> Rows:
         (STEPS, distance),
         (LEAST, least),
         (OPEN, open_),
+        (MANY, many),
         (GAME, game),
     ],
 )
@@ -526,6 +550,57 @@ def test_a_deletion_withdraws_what_is_not_derived_in_another_way_and_no_more() -
     told.clear()
     step = circuit.step({"edge": [as_input(schemas["edge"], [((499, 0), -1)])]})
     assert len(step["label"]) == 0 and 0 < sum(told) < 1100
+
+
+def test_an_edge_of_a_graph_with_cycles_costs_what_it_changes_and_not_the_closure() -> None:
+    """Each node has edges to the next three of a ring, so each is reached in three ways."""
+    plan = compile_program(TABLES + REACHED)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    nodes = 2000
+    ring = [((i, (i + k) % nodes), 1) for i in range(nodes) for k in (1, 2, 3)]
+    circuit.step({"start": [as_input(schemas["start"], [((0,), 1)])]})
+    circuit.step({"edge": [as_input(schemas["edge"], ring)]})
+    (found,) = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
+    told: list[int] = []
+    derive = found._derive
+
+    def noted(fed: Any) -> Any:
+        told.append(sum(map(len, fed.values())))
+        return derive(fed)
+
+    found._derive = noted  # type: ignore[method-assign]
+    for s in range(0, nodes, 7):
+        for k in (1, 2, 3):
+            for weight in (-1, 1):
+                edge = (s, (s + k) % nodes)
+                step = circuit.step({"edge": [as_input(schemas["edge"], [(edge, weight)])]})
+                assert len(step["seen"]) == 0
+    assert len(snapshot(circuit, "seen")) == nodes
+    assert sum(told) / len(told) < 5
+    cut = [((s, t), -1) for s, t in ((997, 1000), (998, 1000), (998, 1001), (999, 1000),
+                                     (999, 1001), (999, 1002))]  # fmt: skip
+    step = circuit.step({"edge": [as_input(schemas["edge"], cut)]})
+    assert sorted(batch_to_rows(step["seen"])) == [((n,), -1) for n in range(1000, nodes)]
+
+
+def test_what_except_all_leaves_of_distinct_rows_does_not_count_their_derivations() -> None:
+    program = """
+    DECLARE RECURSIVE VIEW r (n INT NOT NULL);
+    CREATE MATERIALIZED VIEW r AS SELECT n FROM start UNION ALL (
+        SELECT DISTINCT e.t FROM r JOIN edge e ON r.n = e.s EXCEPT ALL SELECT n FROM closed);
+    """
+    plan = compile_program(TABLES + program)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+
+    def step(table: str, *rows: tuple[Any, ...]) -> Rows:
+        circuit.step({table: [as_input(schemas[table], [(r, 1) for r in rows])]})
+        return snapshot(circuit, "r")
+
+    step("start", (1,), (2,))
+    assert step("closed", (3, 0)) == {(1,), (2,)}
+    assert step("edge", (1, 3), (2, 3), (1, 4)) == {(1,), (2,), (4,)}
 
 
 @given(history=histories)

@@ -339,14 +339,14 @@ class Circuit:
         rounds: int,
         unroll: Callable[[int], Unrolled],
         most_rows: int,
-        best: Mapping[str, BestOf] | None = None,
+        best: Mapping[str, BestOf],
     ) -> dict[str, Stream]:
         """Recursive relations by name; `body` computes their queries (see `ops.fixpoint`)."""
         inputs = {name: stream.node for name, stream in sources.items()}
         node = Fixpoint(inputs, members, body, monotone, rounds, taking, unroll, most_rows, best)
         self._add(node)
         self._fixpoints.append(node)
-        shown = {n: Schema(s.fields[:-1]) if best else s for n, s in members.items()}
+        shown = {n: Schema(s.fields[:-1]) if monotone else s for n, s in members.items()}
         return {n: self._add(FixpointOutput(node, n, s)) for n, s in shown.items()}
 
     def window(

@@ -1,4 +1,5 @@
-"""One of the relations that a fixpoint defines by each other (`penstock.circuit.ops.fixpoint`)."""
+"""One of the relations that a fixpoint defines by each other, where more may mean less
+(`penstock.circuit.ops.fixpoint`)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep, Touched, add_totals, grown, moved, renumbered
-from penstock.circuit.expiry import Expiry
 from penstock.data.batch import Batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat
@@ -22,7 +22,7 @@ Seen = tuple[int, npt.NDArray[np.int64]]
 
 class Member:
     """One recursive relation: of every row how many derivations it has, and whether the body sees
-    it now. Rows of which nothing is left are dropped once they are many, and those that are over.
+    it now. Rows of which nothing is left are dropped once they are many.
 
     Where rounds start from rows that are given (none, or those that earlier rounds left), these
     are its base: `start`, `settle` round after round, `end`."""
@@ -37,9 +37,6 @@ class Member:
         self._touched = Touched()
         self._sweep = Sweep()
         self._changes = Changes(self)
-        #: which rows neither lose nor find a derivation any more, by column
-        self.expiry = Expiry()
-        self._withdrawn: list[Ids] = []
         #: all that the body was told in this step
         self.told: list[Batch] = []
         #: 1 where a row is in the base
@@ -52,15 +49,13 @@ class Member:
         return len(self._table)
 
     def forget(self) -> None:
-        """Drop the rows without a derivation and those that are over, if they are many: between
-        two steps."""
+        """Drop the rows without a derivation if they are many: between two steps."""
         count = len(self._table)
         if not self._sweep.is_due(count):
             return
         self._reserve()
         in_use = (self._totals[:count] != 0) | (self._seen[:count] != 0) | (self._base[:count] != 0)
-        over = self.expiry.mask(dict(enumerate(self._table.keys())))
-        kept = np.flatnonzero(in_use if over is None else in_use & ~over)
+        kept = np.flatnonzero(in_use)
         if not self._sweep.is_worth_it(len(kept), count):
             return
         self._table, ids = renumbered(self._table, kept)
@@ -69,19 +64,6 @@ class Member:
         )
         self.size, self._off = int(self._seen.sum()), None
         self._changes.renumbered()
-
-    def withdraw(self, derivations: Batch) -> Batch:
-        """Rows that lost a derivation are gone, for now."""
-        ids = self._count(derivations)
-        gone = ids[self._seen[ids] > 0]
-        self._withdrawn.append(gone)
-        return self._tell(gone, -1)
-
-    def bring_back(self) -> Batch:
-        """Withdrawn rows that still have a derivation."""
-        ids = np.concatenate([*self._withdrawn, np.zeros(0, np.int64)])
-        self._withdrawn = []
-        return self._tell(ids[(self._totals[ids] > 0) & (self._seen[ids] == 0)], 1)
 
     def settle(self, derivations: Batch, also: Ids | None = None) -> Batch:
         """The body shall see the rows that have a derivation; what changes for it. `also`: rows to

@@ -10,11 +10,13 @@ materialized table, or is named in `materialize`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.unrolled import Streams
+from penstock.compile.deep import sets
 from penstock.compile.expressions import compile_expressions
 from penstock.compile.least import Least, least
 from penstock.compile.recursion import Body, components, is_recursive, scanned
@@ -86,8 +88,11 @@ def _cycle(
 ) -> dict[str, Stream]:
     """The streams of views that read each other."""
     known = least(component)
+    deep = sets(component) if known is None else None
     if known is not None:
         component = known.members
+    elif deep is not None:
+        component = deep[0]
     body = Body(component, outside.stream)
 
     def queries(inside: RelationCompiler, members: Mapping[str, Stream]) -> dict[str, Stream]:
@@ -95,7 +100,7 @@ def _cycle(
         found = {}
         for view in component:
             inside.view = outside.view = view.name
-            found[view.name] = inside.stream(body.query(view))
+            found[view.name] = inside.stream(view.query)
         return found
 
     def again(circuit: Circuit, outer: Streams, members: Streams) -> Streams:
@@ -103,13 +108,16 @@ def _cycle(
 
     inside = RelationCompiler(body.circuit, outside.text, body.inlet, outside)
     names = {view.name for view in component}
-    if body.is_monotone and known is None:
+    if deep is not None:
         # others derive everything anew, or forget nothing
-        inside.forget(e for e in plan.expiries if _is_within(e, names))
+        joins = deep[1]
+        within = (e for e in plan.expiries if id(e.node) in joins and _is_within(e, names))
+        inside.forget(replace(e, node=joins[id(e.node)]) for e in within)
     found = queries(inside, body.relations)
+    monotone = known is not None or deep is not None
     best = {} if known is None else known.best
     streams = body.finish(
-        outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows, best
+        outside.circuit, found, again, plan.recursion_rounds, plan.recursion_rows, monotone, best
     )
     if known is not None:
         return _beside_the_best(known, streams, outside)
@@ -135,7 +143,7 @@ def _beside_the_best(
 
 def _is_within(expiry: Expiry, members: set[str]) -> bool:
     """Whether an operator in the body of a cycle may forget, by a line from outside of it."""
-    return not isinstance(expiry.node, Scan) and not members & scanned(expiry.line).keys()
+    return not members & scanned(expiry.line).keys()
 
 
 def record_defaults(

@@ -5,42 +5,22 @@
 What a cycle's queries read from outside is computed outside, once; only the nodes that depend on
 a member are in the fixpoint's body.
 
-The fixpoint counts derivations, so nothing in a monotone body may hide that one of several is
-lost: DISTINCT is left to the members, which are sets, and a semi join becomes an inner one.
-
-A body stays monotone where it takes away what is known from outside (NOT EXISTS, EXCEPT, a left
-join's NULLs): that relation comes in by an inlet of its own, of which more rows mean less.
+Cycles in which more never means less are rewritten first (`penstock.compile.deep`, `least`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from penstock.circuit.best import BestOf
 from penstock.circuit.graph import Circuit, Stream
 from penstock.circuit.unrolled import Round, Streams, Unrolled
 from penstock.data.types import Field, Schema
-from penstock.plan.expressions import InputRef, Literal
-from penstock.plan.nodes import (
-    Difference,
-    Distinct,
-    Filter,
-    Hop,
-    Join,
-    JoinKind,
-    Node,
-    Project,
-    Scan,
-    UnionAll,
-    Unnest,
-    ViewPlan,
-)
-from penstock.plan.rewrite import inputs, with_inputs
+from penstock.plan.expressions import InputRef
+from penstock.plan.nodes import Node, Project, Scan, ViewPlan
+from penstock.plan.rewrite import inputs
 
-#: nodes that give more rows for more rows of every input
-_MONOTONE = (Scan, Filter, Project, UnionAll, Distinct, Hop, Unnest)
 #: what no column is called
 _ABSENT = "\0absent "
 
@@ -127,45 +107,6 @@ class Body:
             self._streams[name] = self.circuit.inlet(name, node.schema)
         return (self._streams if streams is None else streams)[self._inlets[id(node)]]
 
-    @property
-    def is_monotone(self) -> bool:
-        return all(self._monotone(v.query) for v in self._members.values())
-
-    def query(self, view: ViewPlan) -> Node:
-        """The query of a member as the body computes it."""
-        return self._counted(view.query) if self.is_monotone else view.query
-
-    def _counted(self, node: Node) -> Node:
-        if not self._depends(node):
-            return node
-        node = with_inputs(node, [self._counted(n) for n in inputs(node)])
-        match node:
-            case Distinct(input=below):
-                return Project(node.schema, below, columns(below))
-            case Join(kind=JoinKind.SEMI, left=left):
-                return Project(node.schema, _inner(node), columns(left))
-            case Join(kind=JoinKind.ANTI, right=right):
-                return replace(node, right=_absent(right))
-            case Join(kind=JoinKind.LEFT):
-                return without_left_joins(node)
-            case Difference(right=right):
-                return replace(node, right=_absent(right))
-        return node
-
-    def _monotone(self, node: Node) -> bool:
-        if not self._depends(node):
-            return True
-        if isinstance(node, Difference) or (
-            isinstance(node, Join) and node.kind in (JoinKind.ANTI, JoinKind.LEFT)
-        ):
-            # without a column there is no telling that it takes away
-            grows = not self._depends(node.right) and bool(node.right.schema.fields)
-        elif isinstance(node, Join):
-            grows = node.kind in (JoinKind.INNER, JoinKind.SEMI)
-        else:
-            grows = isinstance(node, _MONOTONE)
-        return grows and all(self._monotone(n) for n in inputs(node))
-
     def _depends(self, node: Node) -> bool:
         known = self._reads.get(id(node))
         if known is None:
@@ -183,17 +124,19 @@ class Body:
         again: Round,
         rounds: int,
         rows: int,
+        monotone: bool,
         best: Mapping[str, BestOf],
     ) -> dict[str, Stream]:
         """The members' streams in `circuit`; `queries` are those of their queries in the body,
         `again` adds the same to another circuit. `rounds`: after how many it is taken for endless;
-        `rows`: how many may be kept to spare rounds; `best`: see `penstock.compile.least`."""
+        `rows`: how many may be kept to spare rounds; `monotone`: whether they carry depths;
+        `best`: see `penstock.compile.least`."""
         for name, stream in queries.items():
             self.circuit.sink(name, stream)
         schemas = {v.name: v.schema for v in self._members.values()}
         outer = {name: stream.schema for name, stream in self._streams.items()}
         return circuit.fixpoint(
-            self.sources, schemas, self.circuit, monotone=self.is_monotone,
+            self.sources, schemas, self.circuit, monotone=monotone,
             taking=frozenset(self._taking), rounds=rounds,
             unroll=partial(Unrolled, again, outer, schemas), most_rows=rows, best=best,
         )  # fmt: skip
@@ -203,21 +146,8 @@ def columns(node: Node) -> tuple[InputRef, ...]:
     return tuple(InputRef(t, i) for i, t in enumerate(node.schema.types))
 
 
-def without_left_joins(node: Join) -> UnionAll:
-    """A left join as its pairs and the rows that have none."""
-    left = node.left
-    alone = replace(node, kind=JoinKind.ANTI, schema=left.schema, right=_absent(node.right))
-    nulls = tuple(Literal(f.type, None) for f in node.schema.fields[len(left.schema) :])
-    both = (_inner(node), Project(node.schema, alone, (*columns(left), *nulls)))
-    return UnionAll(node.schema, both)
-
-
-def _inner(node: Join) -> Join:
-    both = Schema((*node.left.schema.fields, *node.right.schema.fields))
-    return replace(node, kind=JoinKind.INNER, schema=both)
-
-
-def _absent(node: Node) -> Project:
-    """The rows of `node`, told from those that somebody reads for what is there."""
+def absent(node: Node) -> Project:
+    """The rows of `node`, which comes from outside, told from those that somebody reads for what is
+    there: more of them mean less."""
     fields = tuple(Field(_ABSENT + f.name, f.type) for f in node.schema.fields)
     return Project(Schema(fields), node, columns(node))

@@ -7,15 +7,15 @@
 
 The body is incremental, so a round costs what changed in the round before. Insertions need no
 more than rounds (semi-naive evaluation). A deletion must not leave rows behind that support only
-each other, so it goes the way of DRed (Gupta, Mumick, Subrahmanian, SIGMOD 1993): a row that
-loses any derivation is withdrawn, round after round; what then still has a derivation comes back.
+each other: a row that nothing less deep supports any more is withdrawn, round after round; what
+then still has a derivation comes back (`penstock.circuit.grounded`).
 
 That is for bodies that are monotone in the members. So are those with a MIN or MAX in the cycle
-whose better values never make worse ones; what is shown of a key is the best row then, and less has
-to be withdrawn (`penstock.circuit.best`). For others (a COUNT in the cycle) what
-the n-th round leaves has to be told from what the others leave: the first rounds are computed one
-by one, each with a state of its own (`penstock.circuit.unrolled`), as soon as that pays and if
-there is room for it; what is left is iterated from where they end.
+whose better values never make worse ones; what is shown of a key is the best row then
+(`penstock.circuit.best`). For others (a COUNT in the cycle) what the n-th round leaves has to be
+told from what the others leave: the first rounds are computed one by one, each with a state of its
+own (`penstock.circuit.unrolled`), as soon as that pays and if there is room for it; what is left is
+iterated from where they end.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.circuit.best import Best, BestOf
 from penstock.circuit.expiry import Expiry
+from penstock.circuit.grounded import Grounded
 from penstock.circuit.member import Member, Seen
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch
@@ -75,22 +76,28 @@ class Fixpoint(Node):
         taking: frozenset[str],
         unroll: Callable[[int], Unrolled],
         most_rows: int,
-        best: Mapping[str, BestOf] | None = None,
+        best: Mapping[str, BestOf],
     ) -> None:
         """`body` has an inlet for every name of `sources` and of `members`, and a sink for every
         member's query, under its name. `monotone`: more rows of a member never mean fewer, and
-        more of a source do for those in `taking` and for no other. `rounds`: after how many it is
-        taken for endless. `unroll`: the first so many rounds, one by one, which may keep
-        `most_rows`. `best`: what is shown of members that are no sets; they have a depth as their
-        last column then."""
+        more of a source do for those in `taking` and for no other; the last column of members and
+        their queries is a depth then, one more than those of the members that a row is made of.
+        `best`: which row a key shows, of monotone members that are no sets. `unroll`: of others
+        the first so many rounds, one by one, which may keep `most_rows`. `rounds`: after how many
+        it is taken for endless."""
         super().__init__(Schema(()), tuple(sources.values()))
         self._inlets = tuple(sources)
-        self._of = best = best or {}
-        #: a cycle has either
-        self._sets = {name: Member(s) for name, s in members.items() if name not in best}
-        self._best = {name: Best(members[name], of) for name, of in best.items()}
-        assert not (self._sets and self._best) and (monotone or self._sets)
-        self._members: Mapping[str, Member | Best] = {**self._sets, **self._best}
+        self._of = best
+        self._deep: dict[str, Grounded | Best] = {}
+        #: of a body that is not monotone
+        self._sets: dict[str, Member] = {}
+        if monotone:
+            for name, schema in members.items():
+                of = best.get(name)
+                self._deep[name] = Grounded(schema) if of is None else Best(schema, of)
+        else:
+            self._sets = {name: Member(schema) for name, schema in members.items()}
+        self._members: Mapping[str, Member | Grounded | Best] = {**self._sets, **self._deep}
         self._body = body
         self._monotone = monotone
         self._taking = taking
@@ -120,7 +127,7 @@ class Fixpoint(Node):
     def expiry_of(self, member: str) -> Expiry:
         """Which rows of a member are over. Rounds that begin anew derive them anew, so that of a
         body that is not monotone nothing is forgotten."""
-        return self._members[member].expiry if self._monotone else Expiry()
+        return self._deep[member].expiry if self._monotone else Expiry()
 
     def step(self) -> Batch | None:
         for member in self._members.values():
@@ -146,8 +153,8 @@ class Fixpoint(Node):
         lost = {name: filter_batch(d, takes[name]) for name, d in fed.items()}
         back: dict[str, Batch] = {}
         if any(len(d) for d in lost.values()):
-            self._rounds(lost, lambda name, rows: self._members[name].withdraw(rows))
-            back = {name: m.bring_back() for name, m in self._members.items()}
+            self._rounds(lost, lambda name, rows: self._deep[name].withdraw(rows))
+            back = {name: m.bring_back() for name, m in self._deep.items()}
         gained = {name: filter_batch(d, ~takes[name]) for name, d in fed.items()}
         self._rounds({**gained, **back}, self._settle)
 
