@@ -44,9 +44,12 @@ from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
 from penstock.pipeline.refused_steps import RefusedSteps
 from penstock.pipeline.taken import Taken, take
 from penstock.pipeline.transactions import Transactions
+from penstock.state.freed import give_back_much
 
 log = logging.getLogger("penstock.pipeline.loop")
 
+#: a pipeline that had nothing to do for so long gives memory back
+GIVE_BACK_S = 30.0
 #: latencies kept for the percentiles of the statistics
 KEPT_LATENCIES = 10_000
 
@@ -97,6 +100,8 @@ class StepLoop:
         self._on_failure = on_failure
         self._wake = threading.Event()
         self._stopping = False
+        #: whether a step was made since memory was given back
+        self._keeps_memory = False
         self._is_requested = True  # the first step initialises constant and global results
         self._is_quiet = threading.Event()
         self.step = 0
@@ -276,13 +281,20 @@ class StepLoop:
             self._capture()
             timeout_s = self._idle_s()
             if timeout_s is None or timeout_s > 0:
-                self._wake.wait(timeout_s)
-                self._wake.clear()
+                self._rest(timeout_s)
                 continue
             self._wake.clear()
             self._wait_for_outputs()
             if not self._stopping:
                 self._take_and_step()
+
+    def _rest(self, timeout_s: float | None) -> None:
+        """Until `timeout_s` are over, or somebody has something to do."""
+        is_for_long = timeout_s is None and self._keeps_memory
+        if not self._wake.wait(GIVE_BACK_S if is_for_long else timeout_s) and is_for_long:
+            give_back_much()
+            self._keeps_memory = False
+        self._wake.clear()
 
     def _note_completed(self) -> None:
         """Outputs wake the loop when they have come further."""
@@ -392,7 +404,7 @@ class StepLoop:
             self.latencies_s.append(taken_s)
             self.stepping_s += taken_s
             self.step += 1
-            self._is_requested = False
+            self._is_requested, self._keeps_memory = False, True
             self.processed_records += sum(len(b) for bs in inputs.values() for b in bs)
             for output in self.outputs.values():
                 output.push(self.step, self.processed_records, deltas[output.relation])

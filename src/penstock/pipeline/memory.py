@@ -4,8 +4,8 @@
                                                         └──── half each of what is left ────┘
 
 Beyond their half, runs live in files of the pipeline's storage (see `penstock.state.spill`), and
-so does every large array by group (see `penstock.state.backing`). Without storage the limit is a
-wish, and the log says so.
+so does every large array by group (see `penstock.state.backing`); what is freed is the system's
+again (see `penstock.state.freed`). Without storage the limit is a wish, and the log says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from penstock.circuit.graph import Circuit
 from penstock.pipeline.statistics import resident_bytes
 from penstock.state.backing import use_files, use_memory
+from penstock.state.freed import limit_what_is_kept
 from penstock.state.storage import StateStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def limit_memory(circuit: Circuit, store: StateStore | None, max_rss_mb: int | N
     budget = max(LEAST_BYTES, ((max_rss_mb << 20) - _own_bytes()) // 2)
     circuit.spill_to(store, budget)
     use_files(store.directory, budget // ARRAY_SHARE)
+    limit_what_is_kept()
     log.info("memory_limit max_rss_mb=%d runs_bytes=%d", max_rss_mb, budget)
     return budget
 

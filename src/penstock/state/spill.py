@@ -29,6 +29,7 @@ import numpy as np
 
 from penstock.data.batch import Array
 from penstock.errors import StateCorrupt
+from penstock.state.freed import give_back
 from penstock.state.run import Run
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore, one_by_one, plain
@@ -136,6 +137,9 @@ class Spill:
         written, self._writing = self._writing.result(), None
         for spine, resident, mapped in written:
             spine.exchange(resident, mapped)
+        written.clear()
+        # by the thread that writes: it takes milliseconds
+        _writer.submit(give_back)
 
 
 def _room(lower: Run, upper: Run) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.pipeline import memory
+from penstock.pipeline import loop, memory
 from penstock.state import spill, spine
 from tests.unit.pipeline.test_delivery import wait_until
 from tests.unit.pipeline.test_pipeline_recovery import World
@@ -53,3 +53,21 @@ def test_without_storage_the_limit_is_only_a_wish(
 
     assert world.rows() == world.expected()
     assert "memory_limit_without_storage" in caplog.text
+
+
+def test_a_pipeline_that_rests_gives_memory_back_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(loop, "GIVE_BACK_S", 0.01)
+    monkeypatch.setattr(loop, "give_back_much", lambda: given_back.append(len(given_back)))
+    world.start()
+    wait_until(lambda: bool(given_back))
+    before = len(given_back)
+    world.settle(world.send(1, 2, 3))
+    wait_until(lambda: len(given_back) > before)
+
+    assert world.rows() == world.expected()
+    # who is not woken looks no more: there is a step before each time
+    assert world.pipeline is not None
+    assert len(given_back) <= world.pipeline._loop.step

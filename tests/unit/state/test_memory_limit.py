@@ -17,6 +17,7 @@ from penstock.data.batch import DELETE, INSERT, Batch, Column, InputBatch
 from penstock.data.build import batch_to_rows, column_from_python
 from penstock.sql.program import compile_program
 from penstock.state.backing import use_files
+from penstock.state.freed import limit_what_is_kept
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 from tests.oracle.drive import Unsynced
@@ -52,6 +53,7 @@ def grow(directory: Path, budget: int | None) -> None:
     if budget is not None:
         circuit.spill_to(StateStore(directory, Unsynced()), budget)
         use_files(directory, budget // 16)
+        limit_what_is_kept()
     begins, most, is_done = _held(), [0], threading.Event()
 
     def watch() -> None:
