@@ -603,6 +603,27 @@ def test_what_except_all_leaves_of_distinct_rows_does_not_count_their_derivation
     assert step("edge", (1, 3), (2, 3), (1, 4)) == {(1,), (2,), (4,)}
 
 
+def test_a_row_that_many_let_in_is_let_in_once() -> None:
+    program = """
+    DECLARE RECURSIVE VIEW r (n INT NOT NULL);
+    CREATE MATERIALIZED VIEW r AS SELECT n FROM start UNION
+        SELECT e.t FROM r JOIN edge e ON r.n = e.s
+        WHERE e.t IN (SELECT n FROM closed) AND EXISTS (SELECT 1 FROM closed c WHERE c.m > e.t);
+    """
+    plan = compile_program(TABLES + program)
+    schemas = {t.name: t.schema for t in plan.tables}
+    circuit = compile_circuit(plan)
+    many = [((i % 4, 9), 1) for i in range(400)]
+    circuit.step({"closed": [as_input(schemas["closed"], many)]})
+    circuit.step({"start": [as_input(schemas["start"], [((0,), 1)])]})
+    (found,) = [n for n in circuit.nodes if isinstance(n, fixpoint.Fixpoint)]
+    before = sum(n.rows_out for n in found._body.nodes)
+    path = [((i, i + 1), 1) for i in range(5)]
+    circuit.step({"edge": [as_input(schemas["edge"], path)]})
+    assert snapshot(circuit, "r") == {(0,), (1,), (2,), (3,)}
+    assert sum(n.rows_out for n in found._body.nodes) - before < 100
+
+
 @given(history=histories)
 @of_some
 def test_values_that_are_reached_from_any_value_have_an_end(

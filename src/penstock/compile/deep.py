@@ -186,8 +186,11 @@ class Depths:
         self.joins[id(node)] = anti
         return anti, better
 
-    def _pairs(self, node: Join) -> tuple[Node, Better]:
+    def _pairs(self, of: Join) -> tuple[Node, Better]:
         """An inner join, or a semi join as one: whatever a row is found by."""
+        node = of
+        if node.kind is JoinKind.SEMI and not self._depends(node.right):
+            node = _to_each_once(node)
         width = len(node.left.schema)
         left, better_left = self._deep(node.left) if self._depends(node.left) else (node.left, {})
         right, better_right = (
@@ -207,7 +210,7 @@ class Depths:
         joined = replace(
             node, kind=JoinKind.INNER, schema=both, left=left, right=right, residual=residual
         )
-        self.joins[id(node)] = joined
+        self.joins[id(of)] = joined
         depths = [
             InputRef(_DEPTH.type, i)
             for i in (width, len(both) - 1)
@@ -290,6 +293,22 @@ def _deeper(view: ViewPlan, rows: Node, shown: Sequence[Expr]) -> ViewPlan:
     depth = _call("+", InputRef(_DEPTH.type, at), Literal(_DEPTH.type, 1))
     schema = _deep(view.schema)
     return replace(view, schema=schema, query=Project(schema, rows, (*shown, depth)))
+
+
+def _to_each_once(node: Join) -> Join:
+    """A semi join to each combination of the right columns that it looks at once, so that as few
+    pairs as can be are made of it."""
+    width, right = len(node.left.schema), node.right
+    of_residual = () if node.residual is None else columns_of(node.residual)
+    looked_at = sorted({b for _, b in node.keys} | {c - width for c in of_residual if c >= width})
+    place = {column: i for i, column in enumerate(looked_at)}
+    schema = Schema(tuple(right.schema.fields[i] for i in looked_at))
+    shown = Project(schema, right, tuple(InputRef(right.schema.types[i], i) for i in looked_at))
+    residual = node.residual
+    if residual is not None:
+        residual = remap(residual, lambda i: i if i < width else width + place[i - width])
+    keys = tuple((a, place[b]) for a, b in node.keys)
+    return replace(node, right=Distinct(schema, shown), keys=keys, residual=residual)
 
 
 def _without_left_joins(node: Join) -> UnionAll:
