@@ -28,7 +28,7 @@ from penstock.circuit.float_frames import FloatSums, floats_of
 from penstock.circuit.frames import frame_totals
 from penstock.circuit.moments import wide_values
 from penstock.circuit.node import Node
-from penstock.circuit.ops.window import Window, _Rows, _Within, reach_of
+from penstock.circuit.ops.window import Found, Window, _Rows, _Within, reach_of
 from penstock.circuit.ordering import Settled
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Frame, Order, Told, WindowSpec
@@ -43,7 +43,7 @@ from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import Fresh, OrderedSpine
-from penstock.state.ranges import TOP, Places, between, moved, rows_between, search
+from penstock.state.ranges import TOP, Places, between, moved, rows_between, search, spans
 
 #: rows in reach of changes that are read sooner than a total is looked up, by how many of them
 #: feel the changes
@@ -51,6 +51,8 @@ FEW, TIMES = 4096, 4
 #: rows that frames of ROWS reach at least, to be looked up
 WIDE = 512
 EXTREMES = frozenset(("MIN", "MAX"))
+#: places that tell how many rows there are at all of them
+_SAMPLE = 64
 #: farther than any row
 _FAR = 1 << 60
 #: parts of partitions: whose, from where, up to where
@@ -96,8 +98,10 @@ class FrameTotals(Window):
         directions = self._order.directions
         return SummedSpine(schema, self._partition, directions, self._summed, self._extremes)
 
-    def _change(self, delta: Batch, fresh: Fresh, changes: Changes) -> Batch:
-        felt = None if self.owed else self._felt(changes)
+    def _change(
+        self, delta: Batch, fresh: Fresh, changes: Changes, found: Found | None = None
+    ) -> Batch:
+        felt, wide = (None, found) if self.owed else self._felt(changes)
         if felt is not None:
             at, old = between(self._rows, felt.keys, felt.low, felt.high)
             among, new = between(fresh, felt.keys, felt.low, felt.high)
@@ -108,7 +112,7 @@ class FrameTotals(Window):
                 come = self._looked_up(felt, after)
                 gone = Batch(before.schema, before.columns, -before.weights)
                 return consolidate(concat((gone, come)))
-        return super()._change(delta, fresh, changes)
+        return super()._change(delta, fresh, changes, wide)
 
     def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
         at, owed = found.owed
@@ -116,24 +120,34 @@ class FrameTotals(Window):
 
     # which rows feel a change
 
-    def _felt(self, changes: Changes) -> Segments | None:
-        """Where, or None if all in reach of it is to be read."""
+    def _felt(self, changes: Changes) -> tuple[Segments | None, Found | None]:
+        """(where, or None if all in reach of it is to be read; that, where it was looked for)."""
         assert isinstance(self._rows, SummedSpine)
         reach = self._reach
+        wide: Found | None = None
         if isinstance(reach, _Within):
             segments = reach.segments(self._rows, self._order, changes)
             assert segments.felt is not None
-            rows = rows_between(self._rows, segments.keys, segments.low, segments.high)
-            wide = int(rows.sum())
-            if wide < FEW:
-                return None
+            wide = segments, spans(self._rows, segments.keys, segments.low, segments.high)
+            rows = sum(int((last - first).sum()) for _, first, last in wide[1])
+            if rows < FEW:
+                return None, wide
             felt = reach.felt(changes)
-            if wide < TIMES * rows_between(self._rows, felt.keys, felt.low, felt.high).sum():
-                return None
-            totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
-            return None if totals.is_unsure else felt
+            if rows < TIMES * self._rows_in(felt):
+                return None, wide
         totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
-        return None if totals.is_unsure else self._rows_that_feel(changes, totals)
+        if totals.is_unsure:
+            return None, wide
+        return (self._rows_that_feel(changes, totals) if wide is None else felt), wide
+
+    def _rows_in(self, felt: Segments) -> int:
+        """About how many rows there are: searches in long partitions cost as much as rows do, so
+        that some of many segments have to tell."""
+        n = len(felt.low)
+        at = np.arange(0, n, max(1, n // _SAMPLE))
+        keys = tuple(take_column(k, at) for k in felt.keys)
+        rows = rows_between(self._rows, keys, felt.low.take(at), felt.high.take(at))
+        return int(rows.sum()) * n // max(1, len(at))
 
     def _totals(self, keys: tuple[Column, ...], n: int) -> Totals:
         assert isinstance(self._rows, SummedSpine)

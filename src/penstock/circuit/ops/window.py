@@ -19,7 +19,7 @@ Those nearer to its ends may be wrong, but they are wrong alike before and after
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,7 +43,19 @@ from penstock.state.log import is_plain
 from penstock.state.lookup import TooManyMatches
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, beside, between, counted, distances
+from penstock.state.ranges import (
+    TOP,
+    Places,
+    Span,
+    beside,
+    between,
+    counted,
+    distances,
+    rows_of_spans,
+)
+
+#: segments, and where their rows are (see `penstock.state.ranges.spans`)
+Found = tuple[Segments, Sequence[Span]]
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
@@ -107,15 +119,23 @@ class Window(Node):
             return None
         return self._change(delta, fresh, changes)
 
-    def _change(self, delta: Batch, fresh: Fresh, changes: Changes) -> Batch:
+    def _change(
+        self, delta: Batch, fresh: Fresh, changes: Changes, found: Found | None = None
+    ) -> Batch:
         """Take in `delta`, whose rows are in `fresh` and lie where the `changes` are; what it
-        changes."""
-        segments = self._reach.segments(self._rows, self._order, changes)
+        changes. `found`: all in reach of that, if it was looked for already."""
+        if found is None:
+            segments = self._reach.segments(self._rows, self._order, changes)
+        else:
+            segments = found[0]
         if segments.whole is not None:
             at, old = segments.whole
             among, new = changes.of_row, fresh.run.batch
         else:
-            at, old = between(self._rows, segments.keys, segments.low, segments.high)
+            if found is None:
+                at, old = between(self._rows, segments.keys, segments.low, segments.high)
+            else:
+                at, old = rows_of_spans(self._rows, segments.keys, found[1])
             among, new = between(fresh, segments.keys, segments.low, segments.high)
         self._rows.insert(delta, fresh.run)
         now_at, now = np.concatenate((at, among)), concat((old, new))
@@ -124,9 +144,9 @@ class Window(Node):
             now_at, now = added_up(now_at, now)
         # before and after at once: a small step pays for the calls, not for the rows
         places = np.concatenate((at, now_at + len(segments.low)))
-        found = self._order.settled(places, concat((old, now)))
-        self._note(found, places < len(segments.low))
-        return consolidate(self._evaluate(segments, found))
+        settled = self._order.settled(places, concat((old, now)))
+        self._note(settled, places < len(segments.low))
+        return consolidate(self._evaluate(segments, settled))
 
     def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
         """These are all rows in reach; of what was settled, some `was` there before the change."""
