@@ -115,6 +115,10 @@ CASES = {
     "cross-join": Case("SELECT id, x - low AS x FROM t CROSS JOIN (SELECT MIN(y) AS low FROM d) m"),
     "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
     "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),
+    "latest-of-key-end": Case(
+        "SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM t l WHERE l.g = t.g AND l.ts > t.ts)",
+        grows=True,
+    ),
     "null-aware-anti-join": Case(
         "SELECT id, x FROM t WHERE k NOT IN (SELECT NULLIF(k, -1) FROM d)"
     ),

@@ -115,6 +115,14 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         f"""SELECT id, CASE WHEN EXISTS (SELECT * FROM b WHERE b.k = a.k AND b.s = a.s) THEN TRUE
             WHEN EXISTS (SELECT * FROM b WHERE {ALIKE}) THEN NULL ELSE FALSE END AS i FROM a""",
     ),
+    "latest_of_its_key": (
+        "SELECT id FROM a WHERE NOT EXISTS (SELECT * FROM a AS o WHERE o.k = a.k AND o.m > a.m)",
+        None,
+    ),
+    "later_ones_of_its_key": (
+        "SELECT k, x FROM b WHERE EXISTS (SELECT * FROM b AS o WHERE o.s = b.s AND o.x - 1 < b.x)",
+        None,
+    ),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}
@@ -292,6 +300,43 @@ def test_a_join_on_a_key_looks_at_the_rows_within_its_bounds(
     circuit.step({"l": rows("l", range(1000, 1001)), "r": rows("r", range(1401, 1402))})
     # four partners each; who has one is asked of those before and after
     assert 0 < sum(looked_at) <= 3 * (4 + 4 * 4)
+
+
+@pytest.mark.parametrize("word", ["", "NOT"])
+def test_who_has_a_later_row_of_its_key_is_asked_of_rows_near_the_latest(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join, "FEW_ROWS", 50)
+    monkeypatch.setattr(join, "FEW_EACH", 0)
+    plan = compile_program(f"""
+        CREATE TABLE l (id BIGINT NOT NULL, k BIGINT NOT NULL, ts BIGINT NOT NULL);
+        CREATE VIEW v AS SELECT id FROM l WHERE {word} EXISTS (
+            SELECT * FROM l AS r WHERE r.k = l.k AND r.ts > l.ts);
+    """)
+    circuit = compile_circuit(plan)
+    schema = plan.tables[0].schema
+
+    def step(ids: range, weight: int = 1) -> Counter[Any]:
+        rows = [as_input(schema, [((i, i % 2, i), weight) for i in ids])]
+        return Counter(dict(batch_to_rows(circuit.step({"l": rows})["v"])))
+
+    step(range(1000))
+    step(range(1000, 2000))
+    looked_at: list[int] = []
+    beside = Join._beside
+
+    def counting(self: Any, left: Batch, right: Batch) -> Batch:
+        looked_at.append(len(left))
+        return beside(self, left, right)
+
+    monkeypatch.setattr(Join, "_beside", counting)
+    came = {2000: 1, 1998: -1} if word else {1998: 1}
+    assert step(range(2000, 2001)) == {(i,): w for i, w in came.items()}
+    went = {1999: -1, 1997: 1} if word else {1997: -1}
+    assert step(range(1999, 2000), -1) == {(i,): w for i, w in went.items()}
+    went = {2000: -1, 1998: 1} if word else {1998: -1}
+    assert step(range(2000, 2001), -1) == {(i,): w for i, w in went.items()}
+    assert sum(looked_at) <= 30
 
 
 @pytest.mark.parametrize("few", [1 << 12, 0])

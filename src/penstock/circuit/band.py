@@ -8,6 +8,7 @@ a band leaves may still fail the condition, which decides about it.
 
     near        rows of the other side in the band of each of some rows
     in_reach    rows of one side that are in the band of any of some rows of the other, each once
+    between_best    those that are in the band of what a key had there, or has, but not of both
 
 Cost: O(runs · log n) a row, besides the rows found.
 """
@@ -21,7 +22,8 @@ import numpy.typing as npt
 
 from penstock.circuit.spec import Bound
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import slice_column
+from penstock.data.gather import slice_column, take_column
+from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.ranges import (
     TOP,
@@ -81,7 +83,40 @@ class Band:
         # rows of another key with the same hash are no harm: they have no partner more or less
         return rows_of_any(spine, spans(spine, keys, low, high))
 
+    def between_best(
+        self, spine: OrderedSpine, keys: Sequence[Column], best: Batch, *, of_left: bool
+    ) -> Batch:
+        """The rows of `spine`, each once, that are in the band of some of `best` and not of all of
+        them with its key, which are one or two: what a key had and what it has. The band has one
+        end."""
+        if not keys:
+            groups, firsts = np.zeros(len(best), np.int64), np.zeros(1, np.int64)
+        else:
+            table = GroupTable(tuple(k.type for k in keys))
+            groups = table.lookup_or_insert(tuple(keys), len(best))
+            _, firsts = np.unique(groups, return_index=True)
+        low, high = self._ends(best, of_left=of_left)
+        is_low = bool((low > _LEAST).any())
+        ends = low if is_low else high
+        n = len(firsts)
+        least, most = np.full(n, _MOST), np.full(n, _LEAST)
+        np.minimum.at(least, groups, ends)
+        np.maximum.at(most, groups, ends)
+        is_one = np.bincount(groups, minlength=n) == 1
+        if is_low:
+            most[is_one] = _MOST
+        else:
+            least[is_one] = _LEAST
+        mine = [take_column(k, firsts) for k in keys]
+        found = spans(spine, mine, _place(spine, least, False), _place(spine, most, True))
+        return rows_of_any(spine, found)
+
     def _within(self, spine: OrderedSpine, rows: Batch, *, of_left: bool) -> tuple[Places, Places]:
+        low, high = self._ends(rows, of_left=of_left)
+        return _place(spine, low, False), _place(spine, high, True)
+
+    def _ends(self, rows: Batch, *, of_left: bool) -> tuple[I64, I64]:
+        """The first and last value of the other side's column, for each of `rows`."""
         n, column = len(rows), self.columns[of_left]
         low, high = np.full(n, _LEAST), np.full(n, _MOST)
         for b in self.bounds:
@@ -95,7 +130,7 @@ class Band:
                 low = np.maximum(low, value)
             else:
                 high = np.minimum(high, value)
-        return _place(spine, low, False), _place(spine, high, True)
+        return low, high
 
 
 def _pieces(found: Sequence[Span], n: int, most: int) -> Iterator[tuple[int, int]]:

@@ -189,10 +189,13 @@ class Circuit:
         schema: Schema,
         meaning: Any = None,
         bounds: tuple[Bound, ...] = (),
+        *,
+        has_one_partner: bool = False,
     ) -> Stream:
         """Equi-join with optional residual; no keys at all: every pair (see `ops.join`).
         `meaning`: a value that tells residuals apart. `bounds`: what all pairs that are wanted
-        pass, as the residual says or who reads them."""
+        pass, as the residual says or who reads them. `has_one_partner`: of a semi or anti join
+        whose residual is the one bound, the right side has no more than one row a key."""
         safe = tuple(null_safe) or (False,) * len(keys)
         band = Band(bounds) if bounds else None
         columns = (None, None) if band is None else band.columns
@@ -200,7 +203,9 @@ class Circuit:
             self._arrange(left.node, tuple(k for k, _ in keys), safe, columns[0]),
             self._arrange(right.node, tuple(k for _, k in keys), safe, columns[1]),
         )
-        return self._add(Join(*arranged, kind, residual, schema, meaning, band))
+        join = Join(*arranged, kind, residual, schema, meaning, band)
+        join.has_one_partner = has_one_partner
+        return self._add(join)
 
     def range_join(
         self,

@@ -287,6 +287,7 @@ class RelationCompiler:
             node.schema,
             node.residual,
             bounds,
+            has_one_partner=_has_one_partner(node, bounds),
         )
 
     def _is_membership(self, node: Join) -> bool:
@@ -359,6 +360,17 @@ def _bounds(node: Join, predicate: Expr | None = None) -> tuple[Bound, ...]:
             return ()
     conditions = (*conjuncts(node.residual), *conjuncts(predicate))
     return tuple(Bound(*b) for b in bounds_of(conditions, len(node.left.schema)))
+
+
+def _has_one_partner(node: Join, bounds: tuple[Bound, ...]) -> bool:
+    """Whether a left row is compared with the best of its key alone (`sql.passes.partners`)."""
+    right = node.right.input if isinstance(node.right, Filter) else node.right
+    return (
+        node.kind in (JoinKind.SEMI, JoinKind.ANTI)
+        and isinstance(right, Aggregate)
+        and {b for _, b in node.keys} == set(range(len(right.keys)))
+        and len(bounds) == len(conjuncts(node.residual)) == 1
+    )
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[Order]:

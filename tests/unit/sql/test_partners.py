@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.plan.nodes import Frontier, Join, JoinKind, Node
+from penstock.plan.nodes import Aggregate, Frontier, Join, JoinKind, Node
 from penstock.plan.rewrite import inputs
 from penstock.sql.program import compile_program
 
@@ -41,6 +41,32 @@ def test_one_comparison_alone_asks_the_best_partner_only() -> None:
 
     assert [n.op for n in found if isinstance(n, Frontier)] == ["<"]
     assert not any(isinstance(n, Join) for n in found)
+
+
+@pytest.mark.parametrize(
+    ("condition", "best"),
+    [("b.x > a.x", "MAX"), ("a.x >= b.x", "MIN"), ("b.x - 1 < a.x", "MIN"), ("b.z > a.x", None),
+     ("b.x > a.x AND b.k < a.x", None), ("b.x <> a.x", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("word", ["", "NOT"])
+def test_one_comparison_beside_keys_asks_the_best_of_each_key_only(
+    condition: str, best: str | None, word: str
+) -> None:
+    query = f"SELECT x FROM a WHERE {word} EXISTS (SELECT * FROM b WHERE b.k = a.k AND {condition})"
+    found = planned(query)
+
+    calls = [c.function.kind for n in found if isinstance(n, Aggregate) for c in n.calls]
+    assert calls == ([] if best is None else [best])
+
+
+def test_rows_that_lateness_forgets_are_no_best_of_a_key() -> None:
+    plan = compile_program("""
+        CREATE TABLE a (k INT, x INT LATENESS 5);
+        CREATE VIEW v AS SELECT x FROM a WHERE NOT EXISTS (
+            SELECT * FROM a AS b WHERE b.k = a.k AND b.x > a.x);
+    """)
+
+    assert not any(isinstance(n, Aggregate) for v in plan.views for n in nodes(v.query))
 
 
 def test_a_join_with_one_row_stays_as_it_is() -> None:

@@ -92,6 +92,9 @@ class Join(Node):
         self._meaning = meaning
         #: where the partners of a row lie, as the residual implies, or whoever reads the pairs
         self._band = band
+        #: whether it is semi or anti, and the right side has one row a key, as the residual's one
+        #: bound compares it
+        self.has_one_partner = False
         #: whether its reader takes the output batch by batch (see `penstock.circuit.more`)
         self.is_summed = False
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
@@ -285,6 +288,10 @@ class Join(Node):
                 return spine.probe(keys, count, None, FEW_ROWS + FEW_EACH * len(delta))[1]
             except TooManyMatches:
                 spine.lie_in_order()
+        if self.has_one_partner:
+            # who is beyond what the key had and what it has there has a partner as before
+            keys_of_best = other.keys_of(delta)
+            return self._band.between_best(spine, keys_of_best, delta, of_left=not left_is_own)
         return self._band.in_reach(spine, other.keys_of(delta), delta, of_left=not left_is_own)
 
     def _matches(

@@ -15,8 +15,14 @@ side has one row, or only constants, pairs are few and the join is left as it is
 
     l WHERE EXISTS (SELECT * FROM r WHERE r.t < l.t)      Frontier l.t > MIN(r.t)
 
-One comparison alone has a partner for many rows, and the best one will do. Views of a cycle keep
-their joins: a semi join, but no MIN, is monotone.
+One comparison alone has a partner for many rows, and the best one will do. The same for each key:
+
+    l WHERE NOT EXISTS (SELECT * FROM r          Join anti  on k = k  where l.t < $best
+                        WHERE r.k = l.k            l
+                          AND r.t > l.t)           Aggregate k, MAX(t) AS $best ─ r
+
+but where LATENESS lets rows of r be forgotten that are below all of l, which a MAX has no way to.
+Views of a cycle keep their joins: a semi join, but no MIN, is monotone.
 """
 
 from __future__ import annotations
@@ -54,7 +60,9 @@ _PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL)
 
 def partners_from_pairs(program: ProgramPlan) -> ProgramPlan:
     cyclic = frozenset(views_in_cycles(program.views))
-    rewritten = bottom_up(program, from_pairs)
+    forgets = any(t.lateness for t in program.tables) or any(v.lateness for v in program.views)
+    rule = from_pairs if forgets else lambda node: from_pairs(best_of_key(node))
+    rewritten = bottom_up(program, rule)
     views = zip(program.views, rewritten.views, strict=True)
     return replace(rewritten, views=tuple(a if a.name in cyclic else b for a, b in views))
 
@@ -138,6 +146,36 @@ def _by_the_best(node: Join) -> Node | None:
     test = remap(condition, lambda i: i if i < width else width)
     op = {True: "<", False: ">"}[is_low] + "=" * condition.function.name.endswith("=")
     return Frontier(node.schema, node.left, known, column, op, test, False, span=node.span)
+
+
+def best_of_key(node: Node) -> Node:
+    """A semi or anti join whose condition is one comparison, besides its keys, with the best row of
+    each key alone."""
+    if not isinstance(node, Join) or node.kind not in _HALF or not node.keys:
+        return node
+    width = len(node.left.schema)
+    conditions = conjuncts(node.residual)
+    bounds = bounds_of(conditions, width)
+    if len(conditions) != 1 or len(bounds) != 1 or isinstance(node.right, Aggregate):
+        return node
+    ((_, column, _, is_low),) = bounds
+    keys = tuple(dict.fromkeys(b for _, b in node.keys))
+    if column in keys:
+        return node
+    best = resolve_aggregate("MAX" if is_low else "MIN", [node.right.schema.types[column]])
+    fields = (*(node.right.schema.fields[k] for k in keys), Field("$best", best.result))
+    schema = Schema(fields)
+    of_keys = Aggregate(schema, node.right, keys, (AggCall(best, (column,)),))
+    # a NULL has no place in an order of values
+    known = Filter(
+        schema, of_keys, IsNull(_BOOLEAN, InputRef(best.result, len(keys)), negated=True)
+    )
+    return replace(
+        node,
+        right=known,
+        keys=tuple((a, keys.index(b)) for a, b in node.keys),
+        residual=remap(conditions[0], lambda i: i if i < width else width + len(keys)),
+    )
 
 
 def _nulls(node: Join, start: int) -> tuple[Expr, ...]:
