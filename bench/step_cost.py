@@ -232,6 +232,12 @@ CASES = {
         "DESCRIPTOR(g), INTERVAL 3 MINUTES)) GROUP BY g, window_start, window_end",
         recent=True,
     ),
+    "session-unbroken": Case(
+        "SELECT g, window_start, COUNT(*) AS n, SUM(x) AS s, MAX(x) AS most FROM TABLE(SESSION("
+        "TABLE t, DESCRIPTOR(ts), DESCRIPTOR(g), INTERVAL 1 DAY)) "
+        "GROUP BY g, window_start, window_end",
+        recent=True,
+    ),
     "upsert": Case("SELECT id, x FROM u", table="u"),
     "now-filter": Case("SELECT id, x FROM t WHERE ts >= NOW() - INTERVAL 2 HOURS", grows=True),
     "recursion": Case(

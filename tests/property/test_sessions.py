@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections import Counter
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,15 @@ from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit
-from penstock.circuit.ops import session
+from penstock.circuit.ops import session, session_totals
+from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
 from penstock.data.types import INTEGER, TIMESTAMP, VARCHAR, Field, Schema, schema
+from penstock.errors import RuntimeSqlError
+from penstock.sql.program import compile_program
+from penstock.state.storage import StateStore
 from tests.examples import examples
-from tests.oracle.drive import as_input, as_one_step, run, table
+from tests.oracle.drive import Unsynced, as_input, as_one_step, run, table
 from tests.oracle.relational import Bag
 
 ROWS = schema(k=INTEGER, t=TIMESTAMP, v=VARCHAR)
@@ -98,6 +104,104 @@ def test_sessions_are_what_they_are_defined_to_be(
     expected = oracle(table(history, "t"), partition, gap)
     assert run({"t": ROWS}, build, history)[0] == expected
     assert run({"t": ROWS}, build, as_one_step(history))[0] == expected
+
+
+TOTALS = """
+CREATE TABLE t (k INT, t TIMESTAMP NOT NULL, x BIGINT, d DOUBLE, s VARCHAR);
+CREATE VIEW v AS SELECT k, window_start, window_end, COUNT(*) AS n, COUNT(x) AS c, SUM(x + 1) AS x,
+    AVG(d) AS d, SUM(d) AS e, MIN(s) AS least, MAX(s) AS most, MAX(t) AS last, MIN(x + 1) AS y
+    FROM TABLE(SESSION(TABLE t, DESCRIPTOR(t), DESCRIPTOR(k), INTERVAL 3 SECONDS))
+    GROUP BY k, window_start, window_end;
+CREATE VIEW w AS SELECT window_end, SUM(x) AS x, MAX(d) AS d
+    FROM TABLE(SESSION((SELECT * FROM t WHERE k IS NOT NULL), DESCRIPTOR(t), DESCRIPTOR(t),
+                       INTERVAL 3 SECONDS))
+    GROUP BY t, window_end;
+CREATE VIEW plain AS SELECT k, window_start, window_end, COUNT(*) AS n, COUNT(x) AS c,
+    SUM(x + 1) AS x, AVG(d) AS d, SUM(d) AS e, MIN(s) AS least, MAX(s) AS most, MAX(t) AS last,
+    MIN(x + 1) AS y FROM (SELECT DISTINCT * FROM (SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY k, t, x, d, s ORDER BY t) AS copy FROM TABLE(SESSION(TABLE t, DESCRIPTOR(t),
+        DESCRIPTOR(k), INTERVAL 3 SECONDS))) r) q
+    GROUP BY k, window_start, window_end;
+"""
+
+
+@st.composite
+def rows_with_values(draw: st.DrawFn) -> list[list[tuple[Any, int]]]:
+    """Steps of rows that come, or go, in part before they come."""
+    span = draw(st.sampled_from([6, 20, 60]))
+    row = st.tuples(
+        st.sampled_from([1, 1, 2, None]), st.integers(0, span).map(lambda s: at(s * 1_000_000)),
+        st.sampled_from([None, 0, 7, -(2**40)]), st.sampled_from([None, 0.1, 1e300, -2.5]),
+        st.sampled_from([None, "a", "b", LONG + "1", LONG + "2"]),
+    )  # fmt: skip
+    pool = draw(st.lists(row, min_size=1, max_size=30))
+    change = st.tuples(st.sampled_from(pool), st.sampled_from([1, 1, 1, 2, -1, -1, -2]))
+    return draw(st.lists(st.lists(change, max_size=12), min_size=1, max_size=6))
+
+
+@given(history=rows_with_values())
+@settings(
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    database=None,
+)  # fmt: skip
+def test_what_sessions_come_to_is_what_their_rows_come_to(history: Any, tmp_path: Path) -> None:
+    plan = compile_program(TOTALS)
+    circuit = compile_circuit(plan)
+    assert {type(n).__name__ for n in circuit.nodes} >= {"Session", "SessionTotals"}
+    rows = plan.tables[0].schema
+    store = StateStore(tmp_path, Unsynced())
+    shown: dict[str, Bag] = {name: Counter() for name in ("v", "w", "plain")}
+    owed: Bag = Counter()
+    for i, delta in enumerate(history):
+        changes = circuit.step({"t": [as_input(rows, delta)]})
+        for name, bag in shown.items():
+            for row, weight in batch_to_rows(changes[name]):
+                bag[row] += weight
+        for row, weight in delta:
+            owed[row] += weight
+        if all(w >= 0 for w in owed.values()):
+            assert +shown["v"] == +shown["plain"] and not -shown["v"]
+            assert not -shown["w"]
+        if i == len(history) // 2:
+            saved = json.loads(json.dumps(circuit.capture().write(store)))
+            circuit = compile_circuit(plan)
+            circuit.restore(store, saved)
+
+
+def test_a_session_that_goes_on_costs_what_comes_and_not_what_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    between = session.between
+
+    def counting(*args: Any) -> Any:
+        found = between(*args)
+        read.append(len(found[1]))
+        return found
+
+    for room in (session, session_totals):
+        monkeypatch.setattr(room, "between", counting)
+    plan = compile_program(TOTALS.split("CREATE VIEW w")[0])
+    rows, circuit = plan.tables[0].schema, compile_circuit(plan)
+
+    def step(*found: tuple[int, int]) -> list[Any]:
+        read.clear()
+        delta = [((1, at(s * 1_000_000), s, 0.5, "a"), weight) for s, weight in found]
+        return batch_to_rows(circuit.step({"t": [as_input(rows, delta)]})["v"])
+
+    step(*((s, 1) for s in range(2000)))
+    for found in (((2000, 1),), ((1000, -1),), ((999, -1), (1001, -1)), ((1000, 1),)):
+        assert 2 <= len(step(*found)) <= 3 and sum(read) < 20
+
+
+def test_a_total_of_a_session_that_does_not_fit_says_whose() -> None:
+    plan = compile_program(TOTALS.split("CREATE VIEW w")[0])
+    rows, circuit = plan.tables[0].schema, compile_circuit(plan)
+    large = [((1, at(0), 2**62, None, str(i)), 1) for i in range(3)]
+    with pytest.raises(RuntimeSqlError, match="SUM overflows: a group's total does not fit BIGINT"):
+        circuit.step({"t": [as_input(rows, large)]})
 
 
 def test_a_change_within_a_session_reads_none_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:

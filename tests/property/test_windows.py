@@ -22,6 +22,7 @@ from penstock.circuit.float_frames import FloatSums, frame_float_sums
 from penstock.circuit.ops import far_end, frame_totals, running_window
 from penstock.circuit.ops import window as plain_window
 from penstock.circuit.ops.window import Window
+from penstock.compile.program import compile_circuit
 from penstock.data.build import batch_to_rows
 from penstock.data.types import (
     BIGINT,
@@ -37,6 +38,7 @@ from penstock.data.types import (
     decimal,
     schema,
 )
+from penstock.sql.program import compile_program
 from penstock.state import ranges
 from penstock.state.ranges import between
 from tests.examples import examples
@@ -688,3 +690,16 @@ def test_totals_that_go_on_may_reach_others_that_went_on_before(
         steps.append({"t": [*come, *gone]})
     once = run({"t": t}, build, as_one_step(steps))[0]
     assert run({"t": t}, build, steps)[0] == once
+
+
+def test_an_average_of_a_frame_is_rounded_as_that_of_a_group() -> None:
+    """0.1 three times is 0.30000000000000004, rounded; a third of what it is, is 0.1."""
+    plan = compile_program("""
+    CREATE TABLE t (k INT NOT NULL, d DOUBLE NOT NULL);
+    CREATE VIEW grouped AS SELECT AVG(d) AS x FROM t GROUP BY k;
+    CREATE VIEW framed AS SELECT DISTINCT AVG(d) OVER (
+        PARTITION BY k ORDER BY k ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS x FROM t;
+    """)
+    rows = as_input(plan.tables[0].schema, [((1, 0.1), 3)])
+    changes = compile_circuit(plan).step({"t": [rows]})
+    assert batch_to_rows(changes["grouped"]) == batch_to_rows(changes["framed"]) == [((0.1,), 1)]

@@ -155,12 +155,13 @@ def _change(total: Any, entries: Any, at: Any, sign: Any, spare: Any) -> Any:
 
 @inlined
 def _read(total: Any, huge: Any, both: Any, spare: Any, divisor: Any) -> Any:
-    """The total divided by `divisor`, rounded; infinite where it does not fit."""
+    """The total divided by `divisor`, rounded as `AVG` of a group is; infinite where it does not
+    fit."""
     largest = 0.0
     for k in range(huge.shape[1]):
         largest = max(largest, abs(huge[0, k]))
-    if largest == 0.0:
-        return rounded(total) / divisor
+    if largest == 0.0 and divisor == 1.0:
+        return rounded(total)
     is_scaled = largest >= _NOT_HUGE * _DOWN
     both[0, :] = 0.0
     for k in range(huge.shape[1]):
@@ -169,7 +170,11 @@ def _read(total: Any, huge: Any, both: Any, spare: Any, divisor: Any) -> Any:
         x = total[0, k] * _DOWN if is_scaled else total[0, k]
         if x != 0.0:
             grow(both, 0, x, spare)
-    sum = rounded(both) / divisor
+    sum = rounded(both)
+    if divisor != 1.0:
+        # what rounding left is divided as well
+        grow(both, 0, -sum, spare)
+        sum = sum / divisor + rounded(both) / divisor
     return sum * _UP if is_scaled else sum
 
 

@@ -45,6 +45,7 @@ from penstock.circuit.ops.negate import Negate
 from penstock.circuit.ops.partnered import Partnered
 from penstock.circuit.ops.range_join import OrderedArrange, RangeJoin
 from penstock.circuit.ops.session import Session
+from penstock.circuit.ops.session_totals import SessionTotals
 from penstock.circuit.ops.sink import Sink, StepChanges
 from penstock.circuit.ops.source import Inlet, KeyedSource, Source
 from penstock.circuit.ops.topk import TopK
@@ -383,6 +384,27 @@ class Circuit:
     ) -> Stream:
         """The rows with the first time and the end of their session (see `ops.session`)."""
         return self._add(Session(stream.node, tuple(partition), time, gap, schema, told))
+
+    def session_totals(
+        self,
+        stream: Stream,
+        partition: Sequence[int],
+        time: int,
+        gap: int,
+        end: int,
+        shown: Sequence[int],
+        calls: Sequence[WindowSpec],
+        schema: Schema,
+        told: Told | None = None,
+        told_row: Callable[[RuntimeSqlError, Batch], Exception] | None = None,
+    ) -> Stream:
+        """A row for each session with what its rows come to (see `ops.session_totals`)."""
+        return self._add(
+            SessionTotals(
+                stream.node, tuple(partition), time, gap, end, tuple(shown), tuple(calls), schema,
+                told, told_row,
+            )
+        )  # fmt: skip
 
     def constant(self, batch: Batch) -> Stream:
         """Rows that are there from the first step on."""

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from penstock.circuit.graph import Circuit, Stream
+from penstock.circuit.ops.session_totals import SessionTotals
 from penstock.circuit.spec import AggregateSpec, Bound, Order, WindowSpec
 from penstock.circuit.spec import Frame as WindowFrame
 from penstock.compile.expressions import compile_expressions, compile_predicate
 from penstock.compile.failures import told, told_of_row
 from penstock.compile.hops import counted_by_pane, hop, hop_by_pane
+from penstock.compile.sessions import TotalsOfSessions, totals_of_sessions
 from penstock.compile.spread import MapFunction, spread
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
@@ -108,6 +110,8 @@ class RelationCompiler:
         return known
 
     def _expire(self, node: Node, stream: Stream) -> None:
+        if isinstance(node, Aggregate) and isinstance(stream.node, SessionTotals):
+            return  # its groups are sessions, which are forgotten as such
         for expiry in self._expiries.get(id(node), ()):
             if not expiry.in_order:
                 by = self.circuit.expiries(stream, expiry.input, expiry.column)
@@ -308,6 +312,9 @@ class RelationCompiler:
         )
 
     def _aggregate(self, node: Aggregate) -> Stream:
+        totals = totals_of_sessions(node)
+        if totals is not None and id(self._nodes.intern(totals.sessions)) not in self._memo:
+            return self._session_totals(node, totals)
         specs = [
             AggregateSpec(
                 c.function.kind,
@@ -325,6 +332,16 @@ class RelationCompiler:
         ]
         blame = told(specs, node.input.schema, self.view)
         return self.circuit.aggregate(self._grouped(node), node.keys, specs, node.schema, blame)
+
+    def _session_totals(self, node: Aggregate, totals: TotalsOfSessions) -> Stream:
+        sessions, rows = totals.sessions, totals.rows
+        stream = self.circuit.session_totals(
+            self.stream(rows), sessions.partition, sessions.time, sessions.gap,
+            len(sessions.input.schema) + 1, totals.shown, totals.calls, node.schema,
+            told(totals.calls, rows.schema, self.view), told_of_row(rows.schema, self.view),
+        )  # fmt: skip
+        self._expire(self._nodes.intern(sessions), stream)
+        return stream
 
     def _grouped(self, node: Aggregate) -> Stream:
         """The rows that `node` aggregates."""

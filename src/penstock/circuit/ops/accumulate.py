@@ -222,12 +222,7 @@ class ExactSum(Accumulator):
             groups, self.sums, self._counts.array, self.is_average, *self.range, out, valid
         )
         if bad >= 0:
-            name = "AVG" if self.is_average else "SUM"
-            raise RuntimeSqlError(
-                f"{name} overflows: a group's total does not fit {self.result}; "
-                "cast the argument to a wider type first",
-                row=bad,
-            )
+            raise too_large("AVG" if self.is_average else "SUM", self.result, bad)
         values = out if self.result.is_wide else out[:, 0].astype(self.result.dtype)
         return Column(self.result, values, None if all_set(valid) else valid)
 
@@ -316,6 +311,15 @@ class FloatSum(Accumulator):
 
 
 _NO_COUNTS = np.zeros(0, dtype=np.int64)
+
+
+def too_large(kind: str, result: SqlType, row: int) -> RuntimeSqlError:
+    """Of a SUM or AVG of group number `row` that does not fit its type."""
+    return RuntimeSqlError(
+        f"{kind} overflows: a group's total does not fit {result}; "
+        "cast the argument to a wider type first",
+        row=row,
+    )
 
 
 def the_array(entries: Array | Column) -> Array:

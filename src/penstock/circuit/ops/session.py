@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.circuit.dense import Ids, Sweep
 from penstock.circuit.expiry import Expiry
@@ -38,8 +37,8 @@ from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, U64, Places, between
 
-Mask = npt.NDArray[np.bool_]
-_TIME = TIMESTAMP.with_nullable(False)
+#: of what sessions begin and end with
+TIME = TIMESTAMP.with_nullable(False)
 _SIGN = np.uint64(1 << 63)
 #: the last microsecond of 9999
 _LAST = 253_402_300_799_999_999
@@ -71,18 +70,19 @@ class Session(Node):
     ) -> None:
         super().__init__(schema, (source,))
         self._partition, self._time, self._told = partition, time, told
-        self._meaning = partition, time, gap
+        self._meaning: tuple[Any, ...] = partition, time, gap
         self._gap = min(gap, _LONGEST)
         fields = source.schema.fields
-        timed = Field(fields[time].name, _TIME)
+        timed = Field(fields[time].name, TIME)
         self._kept = Schema((*fields[:time], timed, *fields[time + 1 :]))
         self._rows, self._order = self._empty(), RowOrder(len(fields), (Order(time),))
         key, width = tuple(range(len(partition))), len(partition)
-        bounds = (Field("$first", _TIME), Field("$end", _TIME))
+        bounds = (Field("$first", TIME), Field("$end", TIME))
         whole = Schema((*(self._kept.fields[p] for p in partition), *bounds))
         self._sessions = OrderedSpine(whole, key, ((width, False, True),))
         self._session_order = RowOrder(len(whole), (Order(width),))
-        #: by columns of the partition, and by the end of a session
+        #: by columns of the partition, and by the end of a session, which has this number
+        self._end = len(fields) + 1
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask({p: rows.columns[p] for p in partition})
         self._sessions.is_over = lambda rows: self.expiry.mask(
@@ -94,51 +94,68 @@ class Session(Node):
         return OrderedSpine(self._kept, self._partition, ((self._time, False, True),))
 
     def step(self) -> Batch | None:
+        felt = self._felt()
+        if felt is None:
+            return None
+        now = self._moved(felt)
+        into_old, into_new = felt.touched.holding(felt.times), now.found.holding(felt.times)
+        stays = np.ones(len(now.found.at) + 1, bool)
+        stays[now.begun] = stays[-1] = False
+        moves = np.zeros(len(felt.touched.at) + 1, bool)
+        moves[now.ended] = True
+        less = Batch(felt.was.schema, felt.was.columns, -felt.was.weights)
+        place, shown = added_up(
+            np.concatenate((felt.now_at, felt.was_at)), concat((felt.now, less))
+        )
+        calm, moved = stays[into_new[place]], moves[into_old[place]]
+        of_old, of_new = into_old[place[moved]], into_new[place[calm]]
+        parts = [
+            self._told_of(filter_batch(shown, calm), now.found, of_new, 1),
+            self._told_of(filter_batch(shown, moved), felt.touched, of_old, 1),
+            self._all_of(felt.touched, now.ended, felt.changes, -1),
+            self._all_of(now.found, now.begun, felt.changes, 1),
+        ]
+        return consolidate(concat(parts))
+
+    def _felt(self) -> _Felt | None:
+        """Where the delta is felt; nothing is changed yet."""
         delta = self.inputs[0].delta
         assert delta is not None
         self._forget()
-        fresh = self._rows.fresh(self._bare(delta))
+        bare = self._bare(delta)
+        fresh = self._rows.fresh(bare)
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
         keys = changes.keys_at(changes.key)
         at, old = between(self._rows, keys, changes.at, changes.at)
         among, new = between(fresh, keys, changes.at, changes.at)
-        was_at, was = _there(at, old)
-        now_at, now = _there(np.concatenate((at, among)), concat((old, new)))
-        less = Batch(was.schema, was.columns, -was.weights)
-        place, shown = added_up(np.concatenate((now_at, was_at)), concat((now, less)))
+        was_at, was = added_up(at, old)
+        now_at, now = added_up(np.concatenate((at, among)), concat((old, new)))
+        owed = _owed(now) - _owed(was)
+        (was_at, was), (now_at, now) = there(was_at, was), there(now_at, now)
         before, after = np.zeros(len(changes.at), bool), np.zeros(len(changes.at), bool)
         before[was_at] = True
         after[now_at] = True
-        self._rows.insert(self._bare(delta))
-        self._count += len(delta)
-
         times = Times(changes.key, _value(changes.at.c))
-        touched, held = self._touched(changes, times, after & ~before)
-        gone = positions(before & ~after)
-        beside = self._beside(changes, times, gone, held)
-        found = Stretches.of_chains(
-            touched, times.take(gone), (times.take(positions(after & ~before)), *beside),
-            self._gap,
-        )  # fmt: skip
-        ended, begun = touched.differing(found)
-        self._check_ends(found, begun, changes)
-        self._keep(changes, touched.take(ended), found.take(begun))
+        come, gone = positions(after & ~before), positions(before & ~after)
+        touched, held = self._touched(changes, times, come)
+        return _Felt(
+            bare, changes, times, was_at, was, now_at, now, owed, come, gone, touched, held
+        )
 
-        into_old, into_new = touched.holding(times), found.holding(times)
-        stays = np.ones(len(found.at) + 1, bool)
-        stays[begun] = stays[-1] = False
-        moves = np.zeros(len(touched.at) + 1, bool)
-        moves[ended] = True
-        calm, moved = stays[into_new[place]], moves[into_old[place]]
-        parts = [
-            self._told_of(filter_batch(shown, calm), found, into_new[place[calm]], 1),
-            self._told_of(filter_batch(shown, moved), touched, into_old[place[moved]], 1),
-            self._all_of(touched, ended, changes, -1),
-            self._all_of(found, begun, changes, 1),
-        ]
-        return consolidate(concat(parts))
+    def _moved(self, felt: _Felt) -> _Moved:
+        """Take the delta in: the sessions that there are now instead of those that it touched."""
+        self._rows.insert(felt.delta)
+        self._count += len(felt.delta)
+        changes, times, gone = felt.changes, felt.times, felt.gone
+        beside = self._beside(changes, times, gone, felt.held)
+        more = times.take(felt.come), *beside
+        found = Stretches.of_chains(felt.touched, times.take(gone), more, self._gap)
+        ended, begun = felt.touched.differing(found)
+        self._check_ends(found, begun, changes)
+        self._keep(changes, felt.touched.take(ended), found.take(begun))
+        return _Moved(found, ended, begun)
 
     def parameters(self) -> tuple[Any, ...]:
         return self._meaning
@@ -156,21 +173,20 @@ class Session(Node):
         time = rows.columns[self._time]
         assert time.valid is None or time.valid.all(), "a row without a time"
         columns = list(rows.columns)
-        columns[self._time] = Column(_TIME, time.values)
+        columns[self._time] = Column(TIME, time.values)
         return Batch(self._kept, tuple(columns), rows.weights, rows.consolidated)
 
-    def _touched(self, changes: Changes, times: Times, come: Mask) -> tuple[Stretches, Stretches]:
+    def _touched(self, changes: Changes, times: Times, come: Ids) -> tuple[Stretches, Stretches]:
         """(the sessions that times are in or near to; for each time the one that it is in, or less
         than the gap behind: an empty one where there is none)."""
         keys, c = changes.keys_at(changes.key), changes.at.c
         at, rows = self._nearest(keys, c, ahead=False)
         held = self._read(times.key, at, rows)
         is_near = (at >= 0) & (times.at < held.last + self._gap)
-        fresh = positions(come)
-        keys = tuple(take_column(k, fresh) for k in keys)
-        at, rows = self._nearest(keys, c[fresh], ahead=True)
-        later = self._read(times.key[fresh], at, rows)
-        ahead = positions((at >= 0) & (later.at - times.at[fresh] < self._gap))
+        keys = tuple(take_column(k, come) for k in keys)
+        at, rows = self._nearest(keys, c[come], ahead=True)
+        later = self._read(times.key[come], at, rows)
+        ahead = positions((at >= 0) & (later.at - times.at[come] < self._gap))
         near = held.take(positions(is_near)).joined(later.take(ahead))
         return near.distinct(), held
 
@@ -201,7 +217,7 @@ class Session(Node):
 
     def _keep(self, changes: Changes, ended: Stretches, begun: Stretches) -> None:
         both = ended.joined(begun)
-        bounds = (Column(_TIME, both.at), Column(_TIME, both.last + self._gap))
+        bounds = (Column(TIME, both.at), Column(TIME, both.last + self._gap))
         weights = np.ones(len(both.at), np.int64)
         weights[: len(ended.at)] = -1
         columns = (*changes.keys_at(both.key), *bounds)
@@ -215,7 +231,7 @@ class Session(Node):
         if self._told is None:
             raise error
         one = found.take(begun[late[:1]])
-        at = _places(one.last)
+        at = places_of(one.last)
         _, rows = between(self._rows, changes.keys_at(one.key), at, at)
         raise self._told(error, rows) from error
 
@@ -224,13 +240,15 @@ class Session(Node):
     def _all_of(self, sessions: Stretches, which: Ids, changes: Changes, sign: int) -> Batch:
         """The rows there are now in the times of `sessions` at `which`, as of those."""
         mine = sessions.take(which)
-        found = between(self._rows, changes.keys_at(mine.key), _places(mine.at), _places(mine.last))
-        at, rows = _there(*found)
+        found = between(
+            self._rows, changes.keys_at(mine.key), places_of(mine.at), places_of(mine.last)
+        )
+        at, rows = there(*added_up(*found))
         return self._told_of(rows, mine, at, sign)
 
     def _told_of(self, rows: Batch, sessions: Stretches, at: Ids, sign: int) -> Batch:
         """Row i as one of session at[i]."""
-        bounds = (Column(_TIME, sessions.at[at]), Column(_TIME, sessions.last[at] + self._gap))
+        bounds = (Column(TIME, sessions.at[at]), Column(TIME, sessions.last[at] + self._gap))
         columns = zip((*rows.columns, *bounds), self.schema.types, strict=True)
         typed = tuple(c.with_type(t) for c, t in columns)
         return Batch(self.schema, typed, sign * rows.weights)
@@ -242,20 +260,51 @@ class Session(Node):
         if not self.expiry.is_known or not self._sweep.is_due(self._count):
             return
         sessions = self._sessions.snapshot().batch()
-        over = self.expiry.mask({len(self._kept) + 1: sessions.columns[-1]})
+        over = self.expiry.mask({self._end: sessions.columns[-1]})
         if over is None or not over.any():
             self._sweep.is_worth_it(self._count, self._count)
             return
         gone = filter_batch(sessions, over)
         first, end = (c.values for c in gone.columns[-2:])
-        low, high = _places(first), _places(end - self._gap)
-        _, rows = _there(*between(self._rows, gone.columns[:-2], low, high))
+        low, high = places_of(first), places_of(end - self._gap)
+        _, rows = there(*added_up(*between(self._rows, gone.columns[:-2], low, high)))
         total = len(self._rows)
         if self._sweep.is_worth_it(total - len(rows), total):
             self._rows.insert(Batch(rows.schema, rows.columns, -rows.weights))
             self._sessions.insert(Batch(gone.schema, gone.columns, -gone.weights))
             total -= len(rows)
         self._count = total
+
+
+@dataclass(frozen=True, slots=True)
+class _Felt:
+    """What a `delta` changes: at which places, `times` of keys; which rows of place was_at[i] there
+    were, and now_at[i] there will be; how much more often rows are `owed`; at which of the places
+    there was nothing, or will be; the sessions that are `touched`, and the one that each time was
+    in, or behind (`held`)."""
+
+    delta: Batch
+    changes: Changes
+    times: Times
+    was_at: Ids
+    was: Batch
+    now_at: Ids
+    now: Batch
+    owed: int
+    come: Ids
+    gone: Ids
+    touched: Stretches
+    held: Stretches
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """The sessions there are instead of those that were touched; which of these are no more, and
+    which of them are new."""
+
+    found: Stretches
+    ended: Ids
+    begun: Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,16 +401,20 @@ def _in_order(*parts: Times) -> tuple[Ids, Ids]:
     return order, kind[order]
 
 
-def _there(place: Ids, rows: Batch) -> tuple[Ids, Batch]:
-    """Rows of places in normal form without those that are owed."""
-    place, rows = added_up(place, rows)
+def there(place: Ids, rows: Batch) -> tuple[Ids, Batch]:
+    """Rows of places, in normal form, without those that are owed."""
     positive = rows.weights > 0
     if positive.all():
         return place, rows
     return place[positive], filter_batch(rows, positive)
 
 
-def _places(time: Ids) -> Places:
+def _owed(rows: Batch) -> int:
+    """How often rows, in normal form, are there less than zero times."""
+    return -int(np.minimum(rows.weights, 0).sum())
+
+
+def places_of(time: Ids) -> Places:
     return Places(_code(time), np.zeros(len(time), np.uint64))
 
 
