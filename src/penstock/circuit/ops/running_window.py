@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
+from penstock.circuit.nearest import nearest
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder, Settled
 from penstock.circuit.passed import Passed
@@ -48,7 +49,7 @@ from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, ahead_of, beside, between, distances
+from penstock.state.ranges import TOP, Places, ahead_of, between, distances
 
 #: rows read behind a change at first, and how many times as many each time after
 _FIRST, _MORE = 16, 8
@@ -189,28 +190,11 @@ class RunningWindow(Node):
         key = changes.key[first]
         keys = changes.keys_at(key)
         width, piece = np.full(len(key), _FIRST), np.full(len(key), NOT_YET)
-        row, seeds = self._before(keys, low)
+        row, seeds = nearest(
+            self._rows, self._kept_order, keys, low, ahead=False, are_many_gone=True
+        )
         at = low.take(np.arange(len(low)))
         return Stretches(key, keys, low, at, last, width, piece, row, row.copy(), seeds)
-
-    def _before(self, keys: tuple[Column, ...], at: Places) -> tuple[Ids, Batch]:
-        """The last row before each place: (which of the rows, -1 if there is none; the rows)."""
-        n = len(at)
-        place = np.full(n, -1)
-        found: list[Batch] = []
-        left, width, known = np.arange(n), _FIRST, 0
-        while len(left):
-            mine = tuple(take_column(k, left) for k in keys)
-            needle, rows, complete = beside(self._rows, mine, at.take(left), width, ahead=False)
-            settled = self._kept_order.settled(needle, rows)
-            last = _last_of_places(settled.place)
-            here = settled.place[last]
-            place[left[here]] = known + np.arange(len(last))
-            known += len(last)
-            found.append(take(settled.rows, last))
-            complete[here] = True
-            left, width = left[~complete], width * _MORE
-        return place, concat(found) if found else empty_batch(self._kept)
 
     # evaluation
 
