@@ -14,7 +14,8 @@ a time, for figures side by side), `NEXMARK_WORKERS` (1), `NEXMARK_DELTAS` (1,10
     nexmark/q4/delta-1000/p50,p99  ms of the step thread's processor for 1,000 events more
     nexmark/q4/two-workers         events/s with two workers, over 3,000,000 events at most; peer:
                                    one worker, another circuit that takes the same steps in turn;
-                                   what is sorted and merged behind the steps is waited for
+                                   what is sorted and merged behind the steps is waited for, and
+                                   the memory of both was used before
     nexmark/q4/from-json           events/s over the steps of NEXMARK_JSON events (300,000),
                                    generated and parsed as JSON within the clock
 
@@ -30,7 +31,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -39,7 +40,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.figure import Figure, higher_is_better, without_peer
-from bench.memory import Peak, let_go
+from bench.memory import Peak, at_hand, let_go
 from bench.nexmark_events import tables
 from bench.nexmark_input import Lines
 from penstock.circuit import Circuit
@@ -60,6 +61,8 @@ QUERIES = [f"q{i}" for i in (*range(10), *range(12, 23))]
 #: events at most that two circuits take in turn: of the program with all queries two, with all
 #: their states, have to fit into memory side by side
 MOST_IN_TURN = 3_000_000
+#: bytes that they take, each: what 3,000,000 events were seen to
+MEMORY_OF_ALL = 5 << 30
 #: steps that one of them takes before it is the other's turn
 TURN = 10
 Steps = list[dict[str, list[InputBatch]]]
@@ -97,15 +100,22 @@ def run(only: str | None) -> Iterator[Figure]:
     if all_too:
         plan = compile_program(PROGRAM)
         steps = input_batches(plan, made, cuts)[: -(-events // size)]
-        yield _two_workers("nexmark/all", plan, None, steps, events, size)
+        yield _two_workers("nexmark/all", plan, None, steps, events, size, MEMORY_OF_ALL)
 
 
 def _two_workers(
-    name: str, plan: ProgramPlan, query: str | None, steps: Steps, events: int, size: int
+    name: str,
+    plan: ProgramPlan,
+    query: str | None,
+    steps: Steps,
+    events: int,
+    size: int,
+    memory: int,
 ) -> Figure:
-    """Events a second of two workers over `steps`, which are `events` in steps of `size`, against
-    one worker."""
+    """Events a second of two workers over `steps`, which are `events` in steps of `size` and take
+    `memory` bytes, against one worker."""
     few = min(len(steps), max(1, MOST_IN_TURN // size))
+    at_hand(2 * memory * few // len(steps))
     one, two = _one_and_two_workers(plan, query, steps[:few])
     of_turn = min(events, TURN * size)
     return higher_is_better(name, of_turn / two, "events/s", "one worker", of_turn / one)
@@ -119,8 +129,7 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
     in the next. Some steps at a time, as threads that have just begun are slow, and what the steps
     of a turn leave to the threads that sort and merge is waited for within it, or the other circuit
     would run beside it; and each is the first in every other turn, since the second finds the input
-    in the caches of the processor, and the first waits where the system has no memory at hand, up
-    to a second once. So: the mean of the medians of the turns where it was the first and of those
+    in the caches of the processor. So: the mean of the medians of the turns where it was the first and of those
     where it was the second.
     """
     circuits = [compile_circuit(plan), compile_circuit(plan)]
@@ -201,11 +210,12 @@ def _of(
     lines: Lines,
 ) -> Iterator[Figure]:
     """All figures of a query."""
-    yield from _figures(query, plan, steps, events, more)
+    memory = yield from _figures(query, plan, steps, events, more)
     let_go()
     bulk = steps[: len(steps) - len(more)]
     if workers == 1:
-        yield _two_workers(f"nexmark/{query}/two-workers", plan, query, bulk, events, size)
+        name = f"nexmark/{query}/two-workers"
+        yield _two_workers(name, plan, query, bulk, events, size, memory)
         let_go()
     if lines.events:
         rate = lines.rate(plan, query, steps, _side_input(plan))
@@ -215,9 +225,11 @@ def _of(
 
 def _figures(
     query: str, plan: ProgramPlan, steps: Steps, events: int, more: list[int]
-) -> Iterator[Figure]:
+) -> Generator[Figure, None, int]:
+    """Returns how many bytes its state took at most."""
     bulk = len(steps) - len(more)
     peak = Peak()
+    began = peak.mib()
     took, thread, process, circuit = _bulk(query, plan, steps[:bulk])
     held = peak.mib()
     name = f"nexmark/{query}"
@@ -238,6 +250,7 @@ def _figures(
         for p in (50, 99):
             value = float(np.percentile(took, p)) * 1e3
             yield without_peer(f"{name}/delta-{delta}/p{p}", value, "ms")
+    return int(held - began) << 20
 
 
 def _bulk(query: str, plan: ProgramPlan, steps: Steps) -> tuple[list[float], float, float, Circuit]:
