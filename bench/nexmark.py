@@ -129,8 +129,8 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
     in the next. Some steps at a time, as threads that have just begun are slow, and what the steps
     of a turn leave to the threads that sort and merge is waited for within it, or the other circuit
     would run beside it; and each is the first in every other turn, since the second finds the input
-    in the caches of the processor. So: the mean of the medians of the turns where it was the first and of those
-    where it was the second.
+    in the caches of the processor. So: the mean of the medians of the turns where it was the first
+    and of those where it was the second.
     """
     circuits = [compile_circuit(plan), compile_circuit(plan)]
     #: of either, as the first and as the second

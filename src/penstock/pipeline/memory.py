@@ -1,11 +1,12 @@
 """A pipeline's memory limit: what of `runtime_config.max_rss_mb` its runs may take.
 
-    max_rss_mb   ├── in use when the circuit is built ──┼── runs in memory ──┼── merges, deltas ──┤
-                                                        └──── half each of what is left ────┘
+    max_rss_mb   ├─ in use when the circuit is built ─┼─ runs ─┼─ runs that wait ─┼─ logs, merges ─┤
+                                                    └ a quarter ┴ another one ┴ half of what is left
 
-Beyond their half, runs live in files of the pipeline's storage (see `penstock.state.spill`), and
-so does every large array by group (see `penstock.state.backing`); what is freed is the system's
-again (see `penstock.state.freed`). Without storage the limit is a wish, and the log says so.
+Beyond their quarter, runs are on their way to files of the pipeline's storage, which a step waits
+for where they take two (see `penstock.state.spill`). Large arrays by group live in files (see
+`penstock.state.backing`), and what is freed is the system's again (see `penstock.state.freed`).
+Without storage the limit is a wish, and the log says so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 #: runs may always take this much
 LEAST_BYTES = 16 << 20
+#: of what is left of the limit the part that they may take: twice that is theirs before a step
+#: waits, and sorts, merges and the rows of a step are about as much again
+RUNS_SHARE = 4
 #: an array by group that takes more than this part of what runs may take lives in a file
 ARRAY_SHARE = 16
 
@@ -36,7 +40,7 @@ def limit_memory(circuit: Circuit, store: StateStore | None, max_rss_mb: int | N
     if store is None:
         log.warning("memory_limit_without_storage max_rss_mb=%d", max_rss_mb)
         return None
-    budget = max(LEAST_BYTES, ((max_rss_mb << 20) - _own_bytes()) // 2)
+    budget = max(LEAST_BYTES, ((max_rss_mb << 20) - _own_bytes()) // RUNS_SHARE)
     circuit.spill_to(store, budget)
     use_files(store.directory, budget // ARRAY_SHARE)
     limit_what_is_kept()

@@ -7,9 +7,10 @@
 
 A mapped run answers like any other; the system keeps its hot pages and drops the others. Runs are
 written in a thread of their own, while the resident ones keep answering; only when memory is at
-twice the budget does the step wait. A run that a checkpoint has written already is just mapped,
-and one that was spilled is not written again by the next checkpoint. Files that no checkpoint
-ever named are removed when their last run is gone; a run in a snapshot counts.
+twice the budget does the step wait, for that thread or for a merge, whose runs cannot go before.
+A run that a checkpoint has written already is just mapped, and one that was spilled is not written
+again by the next checkpoint. Files that no checkpoint ever named are removed when their last run is
+gone; a run in a snapshot counts.
 
 Not counted: arrays by group, which have a choice of their own (`penstock.state.backing`), and the
 deltas of a step.
@@ -67,15 +68,17 @@ class Spill:
             self._adopt()
         if self._left:
             self._clean()
-        resident = self.resident_bytes()
-        if resident <= self.budget:
-            return
-        if self._writing is None:
-            chosen = self._choose(resident - self.budget // 2)
-            if chosen:
-                self._writing = _writer.submit(self._write, chosen)
-        if self._writing is not None and resident > 2 * self.budget:
-            self._adopt()
+        while (resident := self.resident_bytes()) > self.budget:
+            if self._writing is None:
+                chosen = self._choose(resident - self.budget // 2)
+                if chosen:
+                    self._writing = _writer.submit(self._write, chosen)
+            if resident <= 2 * self.budget:
+                break
+            if self._writing is not None:
+                self._adopt()
+            elif not self._await_merge():
+                break
 
     def merge(self, spine: Spine, lower: Run, upper: Run) -> Run | None:
         """The two runs as one in a file, None if they are small enough for memory."""
@@ -87,14 +90,24 @@ class Spill:
         piece = min(PIECE_ROWS, max(MIN_PIECE_ROWS, self.budget * rows // (8 * bytes)))
         return self._put(spine, room, _pieces(spine, lower, upper, piece))
 
+    def _await_merge(self) -> bool:
+        """Wait for a merge, as what is merged is in memory until then; whether there was one."""
+        merging = [(sum(r.resident_bytes for r in s.merging_runs()), s) for s in self._spines]
+        bytes, spine = max(merging, key=lambda pair: pair[0], default=(0, None))
+        if spine is None or not bytes:
+            return False
+        spine.await_merge()
+        return True
+
     def _choose(self, bytes: int) -> list[tuple[Spine, Run]]:
-        """The largest resident runs, enough to free `bytes`."""
-        found = [
-            (s, r)
-            for s in self._spines
-            for r in s.sorted_runs()
-            if r.resident_bytes >= MIN_RUN_BYTES
-        ]
+        """The largest resident runs, enough to free `bytes`, but those that are being merged: they
+        would stay in memory for whoever merges."""
+        found = []
+        for spine in self._spines:
+            busy = {id(r) for r in spine.merging_runs()}
+            for run in spine.sorted_runs():
+                if run.resident_bytes >= MIN_RUN_BYTES and id(run) not in busy:
+                    found.append((spine, run))
         found.sort(key=lambda pair: -pair[1].resident_bytes)
         sizes = np.cumsum([r.resident_bytes for _, r in found])
         return found[: int(np.searchsorted(sizes, bytes)) + 1]

@@ -619,6 +619,15 @@ class Spine:
         middle = len(group) // 2
         return self.merged(self._sum(group[:middle]), self._sum(group[middle:]))
 
+    def merging_runs(self) -> list[Run]:
+        """The runs that are being merged in the background."""
+        return [r for m in self._merging for r in m.group]
+
+    def await_merge(self) -> None:
+        """Wait for one of the merges that are under way."""
+        self._settle()
+        self._adopt_merged(wait=True)
+
     def _place_of(self, run: Run) -> int:
         return next(i for i, r in enumerate(self._runs) if r is run)
 

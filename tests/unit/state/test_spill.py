@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import penstock.state.spine as spine_module
 import penstock.state.storage as storage
 from penstock.circuit import Circuit
 from penstock.compile.program import compile_circuit
-from penstock.data.batch import INSERT, Column, InputBatch
+from penstock.data.batch import INSERT, Batch, Column, InputBatch
 from penstock.data.build import batch_to_rows, column_from_python
 from penstock.data.heap import MAX_HEAPS
 from penstock.errors import StateCorrupt
 from penstock.sql.program import compile_program
 from penstock.state.backing import use_files, use_memory
+from penstock.state.run import Run
+from penstock.state.spill import Spill
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore, referenced_files
 from tests.oracle.drive import Unsynced
@@ -115,6 +118,43 @@ def test_state_of_three_times_the_budget_keeps_to_it_and_is_right(tmp_path: Path
     assert most <= 2 * budget
     rows = [Counter(dict(batch_to_rows(c.snapshot("t").batch()))) for c in (steady, spilled)]
     assert rows[0] == rows[1]
+
+
+def test_runs_that_are_merged_are_waited_for_where_they_are_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay in memory until then, whoever is written meanwhile."""
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 1000)
+    table, is_awaited = compile_program(PROGRAM).tables[0].schema, threading.Event()
+    spine = Spine(table, (0,))
+    texts = column_from_python(table.types[1], [TEXT] * 3000)
+
+    def delta(start: int) -> Batch:
+        keys = Column(table.types[0], np.arange(start, start + 3000))
+        return Batch(table, (keys, texts), np.ones(3000, np.int64))
+
+    spine.insert(delta(0))
+    budget = spine.runs()[0].nbytes // 2
+    spill = Spill(StateStore(tmp_path, Unsynced()), budget, [spine])
+    merge, await_merge = spill.merge, spine.await_merge
+
+    def merge_when_awaited(spine: Spine, lower: Run, upper: Run) -> Run | None:
+        assert is_awaited.wait(60)
+        return merge(spine, lower, upper)
+
+    def note_and_await() -> None:
+        is_awaited.set()
+        await_merge()
+
+    spine.merge_large = merge_when_awaited
+    monkeypatch.setattr(spine, "await_merge", note_and_await)
+    spine.insert(delta(3000))
+    assert len(spine.merging_runs()) == 2
+    spill.tend()
+    is_kept, is_noticed = spill.resident_bytes() <= 2 * budget, is_awaited.is_set()
+    is_awaited.set()
+    assert is_kept and is_noticed
+    assert sorted(spine.contents().columns[0].values.tolist()) == list(range(6000))
 
 
 def test_the_strings_of_many_pieces_are_told_apart_whatever_ids_are_drawn(
