@@ -67,7 +67,7 @@ def _look_up(
         h = hashes[i]
         ids[i] = slots[(h ^ (h >> np.uint64(32))) & mask]
     for i in range(hashes.shape[0] if slots.shape[0] > _CACHED else 0):
-        first[i] = np.int64(stored[ids[i]])
+        first[i] = np.int64(stored[max(ids[i] - 1, 0)])
     for i in range(hashes.shape[0]):
         h = hashes[i]
         at = (h ^ (h >> np.uint64(32))) & mask

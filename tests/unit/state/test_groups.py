@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import Future
 from typing import Any
 
@@ -101,3 +103,33 @@ def test_appending_a_few_long_strings_many_times_keeps_few_heaps() -> None:
         column.append(column_from_python(VARCHAR, [f"a key of more than twelve bytes {i}"]))
     assert len(column.column().heaps) < 10
     assert column_to_python(column.column())[1999] == "a key of more than twelve bytes 1999"
+
+
+GUARDED = """
+import ctypes, mmap
+import numpy as np
+from penstock.data.batch import Column
+from penstock.data.types import BIGINT
+from penstock.state.groups import GroupTable
+
+type = BIGINT.with_nullable(False)
+# the last of them is the first in its slot
+keys = Column(type, np.arange(8 * mmap.PAGESIZE) + 1_000_000)
+table = GroupTable([type])
+table.lookup_or_insert([keys], len(keys))
+hashes = table.entries()["hash"][: len(keys)]
+# as many hashes as groups, as after a restart, and then a page that nobody may read
+memory = mmap.mmap(-1, hashes.nbytes + mmap.PAGESIZE)
+stored = np.frombuffer(memory, np.uint64)[: len(hashes)]
+stored[:] = hashes
+end = ctypes.c_void_p(stored.__array_interface__["data"][0] + hashes.nbytes)
+assert ctypes.CDLL(None).mprotect(end, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+table.load_entries({"hash": stored, "key0": keys}, len(keys))
+assert (table.lookup([keys], len(keys)) == np.arange(len(keys))).all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a page that cannot be read")
+def test_a_look_up_reads_nothing_behind_the_last_hash() -> None:
+    done = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
