@@ -155,6 +155,10 @@ CASES = {
         "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts ROWS BETWEEN 5 PRECEDING AND "
         "CURRENT ROW) AS s FROM t"
     ),
+    "above-average": Case("SELECT id FROM t WHERE x > (SELECT AVG(x) FROM t)"),
+    "above-average-of-key": Case(
+        "SELECT id FROM t WHERE x > (SELECT AVG(x) FROM t AS o WHERE o.g = t.g)"
+    ),
     "range-frame": Case(
         "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN INTERVAL 10 MINUTES "
         "PRECEDING AND CURRENT ROW) AS s FROM t"

@@ -353,14 +353,15 @@ def _order(draw: st.DrawFn, columns: list[str]) -> str:
     return f"ORDER BY {', '.join(items)}"
 
 
-def _windowed(draw: st.DrawFn, columns: dict[str, str]) -> tuple[str, str]:
+def _windowed(draw: st.DrawFn, columns: dict[str, str], total: str) -> tuple[str, str]:
     """A window function and the kind of its result. Where functions count rows all columns order
-    them, or for aggregates the number `place` in such an order, so that there is one answer."""
+    them (`total`), or for aggregates the number `place` in that order. It is one order for all of a
+    query, so that there is one answer: of equal rows none is the first, but who is first in one
+    order is the last in its opposite."""
     names = sorted(columns)
     partition = draw(st.sampled_from(["", *(f"PARTITION BY {c} " for c in names)]))
     column = draw(st.sampled_from(names))
     kind = columns[column]
-    total = _order(draw, draw(st.permutations(names)))
     some = _order(draw, draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)))
     aggregates = [("COUNT(*)", "big"), (f"COUNT({column})", "big")]
     if kind != "bool":
@@ -409,12 +410,12 @@ _RANGES = {
 def _window(draw: st.DrawFn, relations: Relations) -> tuple[str, dict[str, str]]:
     name, columns = _relation(draw, relations)
     kept = draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=2, unique=True))
-    calls = {f"w{len(relations)}_{i}": _windowed(draw, columns)
+    total = _order(draw, draw(st.permutations(sorted(columns))))
+    calls = {f"w{len(relations)}_{i}": _windowed(draw, columns, total)
              for i in range(draw(st.integers(1, 3)))}  # fmt: skip
     listed = ", ".join([*kept, *(f"{sql} AS {n}" for n, (sql, _) in calls.items())])
     out = {c: columns[c] for c in kept} | {n: kind for n, (_, kind) in calls.items()}
     if " place " in listed:
-        total = _order(draw, draw(st.permutations(sorted(columns))))
         name = f"(SELECT *, ROW_NUMBER() OVER ({total}) AS place FROM {name}) AS placed"
     return f"SELECT {listed} FROM {name}", out
 

@@ -123,6 +123,25 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         "SELECT k, x FROM b WHERE EXISTS (SELECT * FROM b AS o WHERE o.s = b.s AND o.x - 1 < b.x)",
         None,
     ),
+    "beyond_one": ("SELECT x, s FROM b WHERE x >= (SELECT MAX(o.x) - 1 FROM b AS o)", None),
+    "beyond_none": ("SELECT id FROM a WHERE (SELECT MIN(k) FROM b WHERE x > 2) < k", None),
+    "beyond_text": ("SELECT id, s FROM a WHERE s > (SELECT MIN(s) FROM b)", None),
+    "beyond_float": (
+        "SELECT id FROM a WHERE f <= (SELECT MAX(o.f) FROM a AS o WHERE o.k > 0)",
+        None,
+    ),
+    "beyond_its_own": (
+        "SELECT x, s FROM b WHERE x < (SELECT SUM(o.x) FROM b AS o WHERE o.s = b.s)",
+        None,
+    ),
+    "beyond_its_counted": (
+        "SELECT x, k FROM b WHERE x <= (SELECT COUNT(*) FROM a WHERE a.k = b.k)",
+        None,
+    ),
+    "beyond_its_least": (
+        "SELECT id FROM a WHERE k + 1 > (SELECT MIN(o.k) FROM a AS o WHERE o.s = a.s)",
+        None,
+    ),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}

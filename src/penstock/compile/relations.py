@@ -380,12 +380,19 @@ def _bounds(node: Join, predicate: Expr | None = None) -> tuple[Bound, ...]:
 
 
 def _has_one_partner(node: Join, bounds: tuple[Bound, ...]) -> bool:
-    """Whether a left row is compared with the best of its key alone (`sql.passes.partners`)."""
-    right = node.right.input if isinstance(node.right, Filter) else node.right
+    """Whether a left row is compared with the one row of its key (`sql.passes.partners`)."""
+    right, columns = node.right, {b for _, b in node.keys}
+    while isinstance(right, Filter | Project):
+        if isinstance(right, Project):
+            shown = [e for e in (right.exprs[c] for c in columns) if isinstance(e, InputRef)]
+            if len(shown) < len(columns):
+                return False
+            columns = {e.index for e in shown}
+        right = right.input
     return (
         node.kind in (JoinKind.SEMI, JoinKind.ANTI)
         and isinstance(right, Aggregate)
-        and {b for _, b in node.keys} == set(range(len(right.keys)))
+        and columns == set(range(len(right.keys)))
         and len(bounds) == len(conjuncts(node.residual)) == 1
     )
 

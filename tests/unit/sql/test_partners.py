@@ -75,6 +75,33 @@ def test_a_join_with_one_row_stays_as_it_is() -> None:
     assert [j.kind for j in found if isinstance(j, Join)] == [JoinKind.LEFT]
 
 
+@pytest.mark.parametrize("condition", ["x > ({})", "({}) > x"])
+def test_rows_beside_one_value_are_those_on_one_side_of_it(condition: str) -> None:
+    found = planned(f"SELECT k FROM a WHERE {condition.format('SELECT AVG(x) FROM a')}")
+
+    assert [n.op for n in found if isinstance(n, Frontier)] == [">" if condition[0] == "x" else "<"]
+    assert not any(isinstance(n, Join) for n in found)
+
+
+def test_rows_beside_the_one_value_of_their_key_make_no_pairs() -> None:
+    found = planned("SELECT k FROM a WHERE x > (SELECT AVG(x) FROM a AS o WHERE o.k = a.k)")
+
+    assert [j.kind for j in found if isinstance(j, Join)] == [JoinKind.SEMI]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT x, q.m FROM a JOIN (SELECT AVG(x) AS m FROM a) q ON x > q.m",  # it is shown
+        "SELECT a.k FROM a JOIN b ON a.k = b.k AND a.x > b.x",  # of several
+        "SELECT k FROM a WHERE k > (SELECT AVG(z) FROM b)",  # in another order
+        "SELECT k FROM a JOIN (SELECT MAX(x) AS m, MIN(x) AS n FROM b) q ON x > q.m AND k < q.n",
+    ],
+)
+def test_rows_beside_others_stay_a_join(query: str) -> None:
+    assert JoinKind.INNER in [j.kind for j in planned(query) if isinstance(j, Join)]
+
+
 def test_a_cycle_of_views_keeps_its_semi_join() -> None:
     found = planned(
         "SELECT k, x FROM a WHERE k = 1 UNION "

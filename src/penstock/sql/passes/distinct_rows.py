@@ -40,28 +40,28 @@ def drop_distinct(program: ProgramPlan) -> ProgramPlan:
     keys = {t.name: t.key for t in program.tables if t.key and not t.lateness}
 
     def rule(node: Node) -> Node:
-        return node.input if isinstance(node, Distinct) and _keys(node.input, keys) else node
+        return node.input if isinstance(node, Distinct) and keys_of(node.input, keys) else node
 
     return bottom_up(program, rule)
 
 
-def _keys(node: Node, tables: Mapping[str, tuple[int, ...]]) -> list[Key]:
+def keys_of(node: Node, tables: Mapping[str, tuple[int, ...]]) -> list[Key]:
     """Some of the keys of `node`; an empty one says that there is at most one row."""
     match node:
         case Scan(relation=name):
             return [frozenset(tables[name])] if name in tables else []
         case Filter() | Frontier() | TopK() | Window() | Session():
-            return _keys(node.input, tables)
+            return keys_of(node.input, tables)
         case Distinct():
             return [frozenset(range(len(node.schema)))]
         case Aggregate():
             return [frozenset(range(len(node.keys)))]
         case Project():
             place = {e.index: i for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
-            found = _keys(node.input, tables)
+            found = keys_of(node.input, tables)
             return [frozenset(place[c] for c in k) for k in found if k <= place.keys()]
         case Join(kind=JoinKind.SEMI | JoinKind.ANTI):
-            return _keys(node.left, tables)
+            return keys_of(node.left, tables)
         case Join(kind=JoinKind.INNER):
             return list(_of_pairs(node, tables))[:_MOST]
     return []
@@ -69,8 +69,8 @@ def _keys(node: Node, tables: Mapping[str, tuple[int, ...]]) -> list[Key]:
 
 def _of_pairs(node: Join, tables: Mapping[str, tuple[int, ...]]) -> Iterable[Key]:
     width = len(node.left.schema)
-    left = _keys(node.left, tables)
-    right = [frozenset(c + width for c in k) for k in _keys(node.right, tables)]
+    left = keys_of(node.left, tables)
+    right = [frozenset(c + width for c in k) for k in keys_of(node.right, tables)]
     named = {a for a, _ in node.keys}, {b + width for _, b in node.keys}
     if any(k <= named[1] for k in right):  # each left row has one partner
         yield from left

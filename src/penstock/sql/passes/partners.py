@@ -22,6 +22,13 @@ One comparison alone has a partner for many rows, and the best one will do. The 
                           AND r.t > l.t)           Aggregate k, MAX(t) AS $best ─ r
 
 but where LATENESS lets rows of r be forgotten that are below all of l, which a MAX has no way to.
+So are rows that are compared with the one row of a sub-query, or its one row of their key, of which
+nothing is shown: it only changes for those between what that was and what it is.
+
+    l WHERE l.x > (SELECT AVG(x) FROM l)                  Frontier l.x > AVG(x)
+    l WHERE l.x > (SELECT AVG(x) FROM l AS m              Join semi  on k = k  where l.x > $r0
+                   WHERE m.k = l.k)
+
 Views of a cycle keep their joins: a semi join, but no MIN, is monotone.
 """
 
@@ -47,12 +54,14 @@ from penstock.plan.nodes import (
     UnionAll,
     Values,
 )
-from penstock.plan.rewrite import conjuncts, inputs, remap
+from penstock.plan.rewrite import columns_of, conjuncts, inputs, remap
 from penstock.sql.cycles import views_in_cycles
+from penstock.sql.passes.distinct_rows import keys_of
 from penstock.sql.passes.each_view import bottom_up
 from penstock.sql.passes.join_keys import pick, references
 
 _BOOLEAN = BOOLEAN.with_nullable(False)
+_OTHER_WAY = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _HALF = (JoinKind.SEMI, JoinKind.ANTI)
 _PADS_RIGHT = (JoinKind.LEFT, JoinKind.FULL)
 _PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL)
@@ -61,7 +70,7 @@ _PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL)
 def partners_from_pairs(program: ProgramPlan) -> ProgramPlan:
     cyclic = frozenset(views_in_cycles(program.views))
     forgets = any(t.lateness for t in program.tables) or any(v.lateness for v in program.views)
-    rule = from_pairs if forgets else lambda node: from_pairs(best_of_key(node))
+    rule = from_pairs if forgets else lambda node: beside_one(from_pairs(best_of_key(node)))
     rewritten = bottom_up(program, rule)
     views = zip(program.views, rewritten.views, strict=True)
     return replace(rewritten, views=tuple(a if a.name in cyclic else b for a, b in views))
@@ -176,6 +185,49 @@ def best_of_key(node: Node) -> Node:
         keys=tuple((a, keys.index(b)) for a, b in node.keys),
         residual=remap(conditions[0], lambda i: i if i < width else width + len(keys)),
     )
+
+
+def beside_one(node: Node) -> Node:
+    """Columns of rows that are compared with one row, or one of their key, without the pairs."""
+    if not isinstance(node, Project) or not isinstance(join := node.input, Join):
+        return node
+    width, conditions = len(join.left.schema), conjuncts(join.residual)
+    if join.kind is not JoinKind.INNER or len(conditions) != 1 or _is_small(join.left):
+        return node
+    if any(c >= width for e in node.exprs for c in columns_of(e)):
+        return node
+    matched = {b for _, b in join.keys}
+    if not any(key <= matched for key in keys_of(join.right, {})):
+        return node
+    if join.keys:
+        kept = replace(join, schema=join.left.schema, kind=JoinKind.SEMI)
+        return replace(node, input=kept) if len(bounds_of(conditions, width)) == 1 else node
+    beside = _on_one_side(join, conditions[0])
+    return node if beside is None else replace(node, input=beside)
+
+
+def _on_one_side(join: Join, condition: Expr) -> Node | None:
+    """The left rows on one side of the value of the one row on the right."""
+    if not isinstance(condition, Call) or condition.function.name not in _OTHER_WAY:
+        return None
+    first, second = condition.args
+    if not isinstance(first, InputRef) or not isinstance(second, InputRef):
+        return None
+    width, op = len(join.left.schema), condition.function.name
+    if first.index >= width:
+        first, second, op = second, first, _OTHER_WAY[op]
+    if first.index >= width or second.index < width or not _are_alike(first, second):
+        return None
+    bound = pick(join.right, [second.index - width])
+    known = Filter(bound.schema, bound, IsNull(_BOOLEAN, references(bound.schema)[0], negated=True))
+    test = remap(condition, lambda i: i if i < width else width)
+    left = join.left
+    return Frontier(left.schema, left, known, first.index, op, test, False, span=join.span)
+
+
+def _are_alike(a: Expr, b: Expr) -> bool:
+    """Whether values of both stand in one order."""
+    return a.type.with_nullable(True) == b.type.with_nullable(True)
 
 
 def _nulls(node: Join, start: int) -> tuple[Expr, ...]:
