@@ -65,6 +65,8 @@ MOST_IN_TURN = 3_000_000
 MEMORY_OF_ALL = 5 << 30
 #: steps that one of them takes before it is the other's turn
 TURN = 10
+#: turns in which it is tried where several threads gain
+TRIED = 2
 Steps = list[dict[str, list[InputBatch]]]
 
 
@@ -129,8 +131,9 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
     in the next. Some steps at a time, as threads that have just begun are slow, and what the steps
     of a turn leave to the threads that sort and merge is waited for within it, or the other circuit
     would run beside it; and each is the first in every other turn, since the second finds the input
-    in the caches of the processor. So: the mean of the medians of the turns where it was the first
-    and of those where it was the second.
+    in the caches of the processor. In the first turns it is tried where several threads gain, which
+    a process of hours seldom does again. So: the mean of the medians of the turns after those where
+    it was the first and of those where it was the second.
     """
     circuits = [compile_circuit(plan), compile_circuit(plan)]
     #: of either, as the first and as the second
@@ -146,7 +149,8 @@ def _one_and_two_workers(plan: ProgramPlan, query: str | None, steps: Steps) -> 
                 if query is not None:
                     views[query]  # what the view changed, as its readers get it
             rest()
-            if start + TURN <= max(TURN, len(steps)):  # a whole turn, or all there is
+            is_whole = start + TURN <= max(TURN, len(steps))  # or all there is
+            if is_whole and (number >= TRIED or len(steps) < 2 * TRIED * TURN):
                 took[i][place].append(time.perf_counter() - started)
     use_threads(1)
     one, two = (fmean(median(turns) for turns in mine if turns) for mine in took)
