@@ -77,6 +77,15 @@ def _over(what: str, by: str = "k") -> str:
     return f"SELECT id, {what} OVER (PARTITION BY {by} ORDER BY ts) AS v FROM t"
 
 
+def _named(what: str, order: str) -> str:
+    """Over rows with a `name`, which all begin alike, and of which half are `tied`."""
+    return (
+        f"SELECT id, {what} OVER (PARTITION BY g ORDER BY {order}) AS v FROM (SELECT id, g, x, "
+        "CONCAT('customer-', CAST(id + 1000000000 AS VARCHAR)) AS name, NULLIF(MOD(x, 2), 5) AS "
+        "tied FROM t) AS q"
+    )
+
+
 CASES = {
     "map": Case("SELECT id, x * 3 + k AS x FROM t"),
     "filter": Case("SELECT id, x * 3 AS x FROM t WHERE x > 500"),
@@ -170,6 +179,14 @@ CASES = {
     ),
     "lag": Case(_over("LAG(x)", "g")),
     "lead": Case(_over("LEAD(x)", "g")),
+    "lag-strings": Case(_named("LAG(x)", "name")),
+    "row-number-strings-end": Case(_named("ROW_NUMBER()", "name"), grows=True),
+    "rank-strings-end": Case(_named("RANK()", "name"), grows=True),
+    "lag-ties": Case(_named("LAG(x)", "tied")),
+    "rows-frame-ties": Case(
+        _named("SUM(x)", "tied ROWS BETWEEN 5 PRECEDING AND CURRENT ROW")
+    ),
+    "row-number-ties-end": Case(_named("ROW_NUMBER()", "NULLIF(g, -1)"), grows=True),
     "row-number": Case(_over("ROW_NUMBER()")),
     "row-number-long": Case(_over("ROW_NUMBER()", "g"), recent=True),
     "rank-long": Case(_over("RANK()", "g"), recent=True),

@@ -31,9 +31,10 @@ from penstock.data.gather import slice_column, take_column
 from penstock.data.hash import hash_columns, is_exact, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.types import FLOATS, Schema
-from penstock.state.ordered import Direction, OrderedRun, OrderedSpine
+from penstock.state.ordered import OrderedRun, OrderedSpine
 from penstock.state.ranges import TOP, Places, search
 from penstock.state.run import KEY_SEED, Run, _expand, _find
+from penstock.state.words import Direction
 
 U64 = npt.NDArray[np.uint64]
 

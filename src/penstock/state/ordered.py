@@ -13,6 +13,11 @@
 Codes are weak (two different rows may share one), so rows come in code order at best; the reader
 sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
 
+Who does not ask what the words are, only that they are in order, has them `packed`: the first 128
+bits of the order, and of strings those behind what most have in common (`penstock.state.words`).
+All runs are sorted anew once as many strings have come without that as are there with it: O(log n)
+amortised, as that is another time as many.
+
 Rows that wait in the log to be sorted are looked up by their key and compared with that end.
 
 Cost: a prefix O(runs · (log n + width) + rows of the key in the log); insertion and merging as for
@@ -51,39 +56,46 @@ from penstock.state.run import (
     run_from,
 )
 from penstock.state.sorting import sort_by_values
-from penstock.state.spine import Spine
+from penstock.state.spine import Spine, SpinePin
+from penstock.state.storage import StateStore
+from penstock.state.words import Direction, packed_words, parts_of, prefix_of, without
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
-#: column, descending, nulls first
-Direction = tuple[int, bool, bool]
-
 #: rows of a log that are looked at, for each row it has, before it is sorted: it takes about as
 #: long, but beside the steps
 _WORTH_SORTING = 16
 #: of no runs
 _NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
+#: strings without the prefix that are few, however few have it
+_FEW_OTHERS = 256
+#: how the words of a run are made: in two words as ever, or packed
+_PLAIN, _PACKED = b"\0", b"\1"
 _NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OrderedRun(Run):
-    """A run sorted by (k, c, d, r)."""
+    """A run sorted by (k, c, d, r). `made`: how c and d are made of a row, as bytes."""
 
     c: U64
     d: U64
+    made: bytes = _PLAIN
 
     def part(self, start: int, stop: int) -> OrderedRun:
         run, at = Run.part(self, start, stop), slice(start, stop)
-        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, self.c[at], self.d[at])
+        words = self.c[at], self.d[at]
+        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, *words, self.made)
 
     def only(self, at: I64) -> OrderedRun:
         run = Run.only(self, at)
-        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, self.c[at], self.d[at])
+        words = self.c[at], self.d[at]
+        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, *words, self.made)
 
     def arrays(self) -> dict[str, Array | Column]:
+        made = {} if self.made == _PLAIN else {"made": np.frombuffer(self.made, np.uint8)}
         # `super()` does not work in a dataclass with slots
-        return {**Run.arrays(self), "c": self.c, "d": self.d}
+        return {**Run.arrays(self), "c": self.c, "d": self.d, **made}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,18 +110,124 @@ class Fresh:
         return (self.run,) if len(self.run) else ()
 
 
+@dataclass(frozen=True, slots=True)
+class OrderedPin:
+    """An ordered spine as it was, and how its words were `made` then."""
+
+    pin: SpinePin
+    made: bytes
+
+    def write(self, store: StateStore) -> Any:
+        made = {} if self.made == _PLAIN else {"made": self.made.hex()}
+        return {**self.pin.write(store), **made}
+
+
 class OrderedSpine(Spine):
     """The integral of a relation, found by the columns at `key` and ordered by `order`."""
 
-    def __init__(self, schema: Schema, key: Sequence[int], order: Sequence[Direction]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        key: Sequence[int],
+        order: Sequence[Direction],
+        *,
+        packed: bool = False,
+        like: OrderedSpine | None = None,
+    ) -> None:
+        """`packed`: see the module; `like`: with the words of another spine of this order, which
+        has all rows that come to this one, or is to have them."""
         super().__init__(schema, key)
         self.order = tuple(order)
-        self._leading = _leading([schema.types[i] for i, _, _ in order], order)
+        self._is_packed, self._like = packed, like
+        # rows of one key have those columns in common
+        counted = [o for o in order if o[0] not in self.key] if packed else list(order)
+        types = [schema.types[i] for i, _, _ in counted]
+        self._parts = parts_of(types, [o[1:] for o in counted]) if packed else ()
+        self._leading = tuple(counted[: len(self._parts)]) if packed else _leading(types, counted)
+        #: what most strings that the words end with begin with, once there are some
+        self._prefix: bytes | None = None
+        #: how many came that do not, since that was seen to
+        self._others = 0
+        leading = [schema.types[i] for i, _, _ in self._leading]
+        self._has_prefix = packed and bool(leading) and leading[-1].is_view
+        #: how often the words of all rows have become others
+        self.rewordings = 0
         #: rows of the log that were looked at since it was last worth sorting
         self._looked_through = 0
 
+    def insert(self, delta: Batch, run: Run | None = None) -> None:
+        self._admit(delta)
+        super().insert(delta, run)
+
+    def insert_soon(self, delta: Batch, hashes: U64 | None = None) -> None:
+        self._admit(delta)
+        super().insert_soon(delta, hashes)
+
+    def insert_later(self, delta: Batch, hashes: U64 | None = None) -> None:
+        self._admit(delta)
+        super().insert_later(delta, hashes)
+
+    def _admit(self, rows: Batch) -> None:
+        """Have words that `rows` fit, which are about to come."""
+        if self._like is not None:
+            self._like._admit(rows)
+        elif self._has_prefix:
+            strings = self._strings(rows)
+            if self._prefix is None:
+                self._prefix = prefix_of(strings)  # all there is has a NULL there
+                return
+            others = without(strings, self._prefix)
+            self._others += len(others)
+            if len(others) and self._others > max(_FEW_OTHERS, len(self) // 2):
+                self._others = 0
+                self._reword(prefix_of(strings, others))
+
+    def _strings(self, rows: Batch) -> Column:
+        """The column of `rows` that the words end with."""
+        return rows.columns[self._leading[-1][0]]
+
+    def _reword(self, prefix: bytes | None) -> None:
+        """Sort all runs by the words of strings most of which begin with `prefix`."""
+        self.flush()
+        while self._merging:
+            self._adopt_merged(wait=True)
+        self._prefix = prefix
+        self.rewordings += 1
+        for i, run in enumerate(self._runs):
+            self._runs[i] = self.run_of(run.batch)
+
+    @property
+    def _made(self) -> bytes:
+        """How the words of runs are made now."""
+        if self._like is not None:
+            return self._like._made
+        return _PACKED + (self._prefix or b"") if self._is_packed else _PLAIN
+
+    def capture(self) -> OrderedPin:  # type: ignore[override]
+        return OrderedPin(super().capture(), self._made)
+
+    def restore(self, store: StateStore, saved: Any) -> None:
+        super().restore(store, saved)
+        runs = [run for run in self._runs if isinstance(run, OrderedRun)]
+        self._prefix, self._others = None, 0
+        if not self._is_packed or not runs:
+            return
+        longest = max(runs, key=len)
+        if longest.made[:1] == _PACKED:
+            self._prefix = longest.made[1:]
+        elif self._has_prefix:
+            self._prefix = prefix_of(self._strings(longest.batch))
+        made = self._made
+        # words that others keep are those of then
+        self.rewordings += saved.get("made") != made.hex()
+        for i, run in enumerate(self._runs):
+            # of an older version, or while the words became others
+            if not isinstance(run, OrderedRun) or run.made != made:
+                self._runs[i] = self.run_of(run.batch)
+
     def fresh(self, delta: Batch) -> Fresh:
         """`delta` as this spine would have it; its run is what `insert` takes."""
+        self._admit(delta)
         return Fresh(self.schema, self.key, self.run_of(delta))
 
     def prefixes(
@@ -148,34 +266,25 @@ class OrderedSpine(Spine):
             parts.append((run, needle, row))
         at_needle: list[I64] = []
         found: list[Batch] = []
-        # mostly these are short keys, of which nothing was left out
-        is_cut = not complete.all()
         for run, needle, row in parts:
-            before: npt.NDArray[np.bool_] | None = None
-            if is_cut:
-                c, d = run.c[row] ^ turn, run.d[row] ^ turn
-                before = complete[needle] | _is_below(c, d, bound_c[needle], bound_d[needle])
+            below = _is_below(
+                run.c[row] ^ turn, run.d[row] ^ turn, bound_c[needle], bound_d[needle]
+            )
+            before = complete[needle] | below
             stored = [run.batch.columns[i] for i in self.key]
             if not keys_are_hashes(keys, stored):
-                same = rows_equal(keys, needle, stored, row) != 0
-                before = same if before is None else before & same
-            if before is not None:
-                kept = positions(before)
-                needle, row = needle[kept], row[kept]
-            at_needle.append(needle)
-            found.append(take(run.batch, row))
+                before &= rows_equal(keys, needle, stored, row) != 0
+            kept = positions(before)
+            at_needle.append(needle[kept])
+            found.append(take(run.batch, row[kept]))
         for log in logs:
             needle, row = self._waiting(log, keys, needles)
-            rows = log.rows()
-            if is_cut and len(needle):
-                is_all = not self.key and n == 1
-                c, d = self.words(rows) if is_all else self.words_at(rows, row)
+            if len(needle):
+                c, d = self.words_at(log.rows(), row)
                 below = _is_below(c ^ turn, d ^ turn, bound_c[needle], bound_d[needle])
                 kept = positions(complete[needle] | below)
-                needle, row = needle[kept], row[kept]
-            if len(needle):
-                at_needle.append(needle)
-                found.append(take(rows, row))
+                at_needle.append(needle[kept])
+                found.append(take(log.rows(), row[kept]))
         if not found:
             return np.zeros(0, np.int64), empty_batch(self.schema), complete
         return np.concatenate(at_needle), concat(found), complete
@@ -183,18 +292,14 @@ class OrderedSpine(Spine):
     def _waiting(self, log: Log, keys: Sequence[Column], needles: U64) -> tuple[I64, I64]:
         """(needle, row) of the rows of a log that have one of the keys. No step sorts a log for the
         few that lie before the end of a prefix."""
-        if not self.key and len(needles) == 1:
-            # all of them: none is looked for
-            needle, row = np.zeros(len(log), np.int64), np.arange(len(log))
-        else:
-            needle, row = log.find(needles)
+        needle, row = log.find(needles)
         self._looked_through += len(row)
         if self._looked_through > _WORTH_SORTING * len(log) and log is self._log:
             self._looked_through = 0
             self._sort_soon()
         rows = log.rows()
         stored = [rows.columns[i] for i in self.key]
-        if self.key and len(row) and not keys_are_hashes(keys, stored):
+        if len(row) and not keys_are_hashes(keys, stored):
             kept = positions(rows_equal(keys, needle, stored, row))
             needle, row = needle[kept], row[kept]
         return needle, row
@@ -229,7 +334,8 @@ class OrderedSpine(Spine):
         r = hash_columns(rows.columns, ROW_SEED, n=n)
         c, d = self.words(rows)
         if n == 1 and rows.weights[0]:
-            return _ordered(k, c, d, r, Batch(rows.schema, rows.columns, rows.weights, True))
+            one = Batch(rows.schema, rows.columns, rows.weights, True)
+            return _ordered(k, c, d, r, one, self._made)
         order, k, tied = _sorted_by(k, c, d, r)
         c, d, r, weights = c[order], d[order], r[order], rows.weights[order]
         if not rows.consolidated and (tied or not all_set(weights)):
@@ -240,24 +346,33 @@ class OrderedSpine(Spine):
             if len(kept) < n:
                 order, k, c, d, r = order[kept], k[kept], c[kept], d[kept], r[kept]
         columns = tuple(take_column(x, order) for x in rows.columns)
-        return _ordered(k, c, d, r, Batch(rows.schema, columns, weights, True))
+        return _ordered(k, c, d, r, Batch(rows.schema, columns, weights, True), self._made)
 
     def words(self, rows: Batch) -> tuple[U64, U64]:
         """The two words by which rows of one key are ordered."""
-        return self.words_of([rows.columns[i] for i, _, _ in self._leading])
+        return self._words_of([rows.columns[i] for i, _, _ in self._leading], len(rows))
 
     def words_at(self, rows: Batch, at: I64) -> tuple[U64, U64]:
         """The same of the rows `at`."""
-        return self.words_of([take_column(rows.columns[i], at) for i, _, _ in self._leading])
+        columns = [take_column(rows.columns[i], at) for i, _, _ in self._leading]
+        return self._words_of(columns, len(at))
 
     def words_of(self, columns: Sequence[Column]) -> tuple[U64, U64]:
         """The same of values of the first columns of the order."""
+        return self._words_of(columns, len(columns[0]))
+
+    def _words_of(self, columns: Sequence[Column], n: int) -> tuple[U64, U64]:
+        if self._is_packed:
+            own = self if self._like is None else self._like
+            return packed_words(columns, self._parts, own._prefix or b"", n)
         types = [self.schema.types[i] for i, _, _ in self._leading]
         return _words(columns, types, self._leading)
 
     def _read(self, arrays: Mapping[str, Array]) -> OrderedRun:
         run = run_from(arrays, self.schema)
-        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, arrays["c"], arrays["d"])
+        made = arrays["made"].tobytes() if "made" in arrays else _PLAIN
+        words = arrays["c"], arrays["d"]
+        return OrderedRun(run.k, run.r, run.batch, run.table, run.shift, *words, made)
 
     def sum_of(self, lower: Run, upper: Run) -> OrderedRun:
         assert isinstance(lower, OrderedRun) and isinstance(upper, OrderedRun)
@@ -296,7 +411,7 @@ class OrderedSpine(Spine):
                 (lower.r, upper.r),
             )
         )
-        return _ordered(k, c, d, r, Batch(self.schema, picked, weights, True))
+        return _ordered(k, c, d, r, Batch(self.schema, picked, weights, True), lower.made)
 
 
 def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:
@@ -318,8 +433,8 @@ def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:
     return order, k, ties > 0
 
 
-def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch) -> OrderedRun:
-    return OrderedRun(k, r, batch, *_index_of(k), c, d)
+def _ordered(k: U64, c: U64, d: U64, r: U64, batch: Batch, made: bytes) -> OrderedRun:
+    return OrderedRun(k, r, batch, *_index_of(k), c, d, made)
 
 
 def _leading(types: Sequence[SqlType], order: Sequence[Direction]) -> tuple[Direction, ...]:

@@ -43,6 +43,9 @@ PIECE_ROWS, MIN_PIECE_ROWS = 1 << 20, 1 << 14
 #: smaller runs are not worth a file
 MIN_RUN_BYTES = 1 << 16
 
+#: arrays of a run that have no entry a row
+_OF_ALL = ("table", "shift", "made")
+
 _writer = ThreadPoolExecutor(1, thread_name_prefix="spill")
 
 
@@ -161,7 +164,7 @@ def _room(lower: Run, upper: Run) -> dict[str, Array]:
     parts = [*lower.arrays().items(), *upper.arrays().items()]
     room: dict[str, Array] = {}
     for name, array in parts:
-        if name in ("table", "shift"):
+        if name in _OF_ALL:
             continue
         values = array if isinstance(array, np.ndarray) else array.values
         room[name] = _of_shape(values, rows)
@@ -186,11 +189,12 @@ def _pieces(spine: Spine, lower: Run, upper: Run, piece_rows: int) -> Iterator[d
     cuts = np.array([(i << 64) // pieces for i in range(1, pieces)], np.uint64)
     edges = [[0, *np.searchsorted(r.k, cuts).tolist(), len(r)] for r in (lower, upper)]
     heaps: set[int] = set()
+    of_all: dict[str, Array] = {}
     for i in range(pieces):
         a, b = (r.part(e[i], e[i + 1]) for r, e in zip((lower, upper), edges, strict=True))
         merged = spine.merged_in_memory(a, b)
         arrays = dict(plain(merged.arrays(), heaps))
-        del arrays["table"], arrays["shift"]
+        of_all = {name: arrays.pop(name) for name in _OF_ALL if name in arrays}
         for name in has_nulls:
             arrays.setdefault(name, np.ones(len(merged), np.uint8))
         buckets = (merged.k >> np.uint64(64 - bits)).astype(np.int64)
@@ -201,4 +205,4 @@ def _pieces(spine: Spine, lower: Run, upper: Run, piece_rows: int) -> Iterator[d
         yield arrays
     table = np.zeros(len(counts) + 1, np.int32)
     np.cumsum(counts, out=table[1:])
-    yield {"table": table, "shift": np.array([64 - bits])}
+    yield {**of_all, "table": table, "shift": np.array([64 - bits])}

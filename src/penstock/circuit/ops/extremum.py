@@ -280,7 +280,8 @@ class _Rows:
     def __init__(self, columns: Sequence[SqlType], directions: Sequence[tuple[bool, bool]]) -> None:
         fields = tuple(Field(f"value {i}", t) for i, t in enumerate(columns))
         order = tuple((1 + i, *d) for i, d in enumerate(directions))
-        self.spine = OrderedSpine(Schema((Field("group", _GROUP), *fields)), (0,), order)
+        rows = Schema((Field("group", _GROUP), *fields))
+        self.spine = OrderedSpine(rows, (0,), order, packed=True)
         #: what groups are called in the spine
         self.serials = Serials()
         #: the batch that came last

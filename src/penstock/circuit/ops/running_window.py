@@ -64,8 +64,8 @@ class RunningWindow(Node):
                  were; the difference.
     State: the rows by partition, in order, with their values and what those go on from.
     Cost:  O(log n + rows whose values change), and up to eight times as many are looked at. Rows
-           that share the words of the order with a changed one (strings that begin alike) are
-           looked at with it.
+           that share the words of the order with a changed one (`penstock.state.words`) are looked
+           at with it, as are its peers for functions that ask for these.
     """
 
     def __init__(
@@ -107,10 +107,14 @@ class RunningWindow(Node):
         self._shows_all = not hidden
         # by the values too, so that what a row was meets where that is taken back
         self._kept_order = row_order.then(range(width, len(self._kept)))
-        self._rows = OrderedSpine(self._kept, partition, row_order.directions)
+        # peers must share their words: those are of the order alone then
+        by_peers = bool(order) and any(map(asks_for_peers, forward))
+        counted = row_order.directions[: len(order)] if by_peers else row_order.directions
+        self._rows = OrderedSpine(self._kept, partition, counted, packed=True)
         #: sorts what comes, and stays empty
-        self._came = OrderedSpine(rows, partition, row_order.directions)
-        self._fine = not any(map(asks_for_peers, forward)) or _is_second(order, rows)
+        self._came = OrderedSpine(rows, partition, counted, packed=True, like=self._rows)
+        # without an order all are peers
+        self._fine = bool(order) or not any(map(asks_for_peers, forward))
         #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
@@ -364,11 +368,3 @@ def _ends_in_changes(first: Order, rows: Schema) -> bool:
 def _last_of_places(place: Ids) -> Ids:
     """The last entry of each place, of ascending ones."""
     return positions(np.append(np.diff(place) != 0, True)[: len(place)])
-
-
-def _is_second(order: tuple[Order, ...], rows: Schema) -> bool:
-    """Whether both words of a place are of the order, so that peers share them."""
-    if not order:
-        return False
-    first = rows.types[order[0].column]
-    return len(order) > 1 or (first.nullable and is_exact(first))

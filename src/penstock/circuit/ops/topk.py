@@ -106,7 +106,11 @@ class TopK(Node):
         self._is_coarse = ranks != "ROW_NUMBER" and (
             not order or (len(order) == 1 and not types[order[0].column].nullable)
         )
-        self._rows = OrderedSpine(kept, partition, self._order.directions)
+        # peers must share their words, or none may ask for them
+        packed = ranks == "ROW_NUMBER"
+        self._rows = OrderedSpine(kept, partition, self._order.directions, packed=packed)
+        #: how often what the bounds are made of had changed when they were known
+        self._rewordings = 0
         self._held = Spine(kept, partition)
         self._table = GroupTable(tuple(types[p] for p in partition)) if partition else None
         self._state = np.zeros(16, dtype=np.uint8)
@@ -124,6 +128,8 @@ class TopK(Node):
         assert delta is not None
         ids = self._ids(delta)
         self._rows.insert_later(delta)
+        if self._rewordings != self._rows.rewordings:
+            self._forget_bounds()
         near = self._not_behind(delta, ids)
         if not len(near):
             return None
@@ -215,6 +221,13 @@ class TopK(Node):
         in_use: npt.NDArray[np.bool_] = (self._size[ids] > 0) | (self._state[ids] != ALL)
         over = self.expiry.mask(dict(zip(self._partition, table.take(ids), strict=True)))
         return in_use if over is None else in_use & ~over
+
+    def _forget_bounds(self) -> None:
+        """Have every full partition read back when it is touched: its bound is in other words."""
+        full = positions(self._state == FULL)
+        self._state[full] = STALE
+        self._changes.note(full)
+        self._rewordings = self._rows.rewordings
 
     def _keys(self, ids: Ids) -> tuple[Column, ...]:
         return () if self._table is None else self._table.take(ids)

@@ -92,8 +92,8 @@ class Window(Node):
         self._by_row = any(
             c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
         )
-        self._rows = self._spine(source.schema)
         self._reach = reach_of(calls, order, source.schema)
+        self._rows = self._spine(source.schema)
         #: which rows are in reach of no change any more, by column
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
@@ -105,7 +105,9 @@ class Window(Node):
             self.passed = Passed(self._rows, partition, self._order, reach, reach, values)
 
     def _spine(self, schema: Schema) -> OrderedSpine:
-        return OrderedSpine(schema, self._partition, self._order.directions)
+        # who counts rows does not ask how far apart their values are
+        packed = isinstance(self._reach, _Rows)
+        return OrderedSpine(schema, self._partition, self._order.directions, packed=packed)
 
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
