@@ -2,7 +2,8 @@
 
 Each case is one query over `t`, which holds N rows: ten a key `k`, a hundred keys `g` whose
 partitions grow with N. A step deletes 500 rows and inserts 500, so the state stays as large.
-Rows are functions of their id, so any of them can be deleted later.
+Rows are functions of their id, so any of them can be deleted later. Before, the state is left to
+merge what waited for more rows, as a pipeline's is that has nothing to do for a second.
 
     step-cost/<case>/state-N    milliseconds of the step's thread a step, median of STEPS; with it
                                 the largest resident memory in GiB and how many seconds it all took
@@ -327,6 +328,8 @@ def measure(case: Case, rows: int, steps: int = STEPS) -> tuple[list[float], lis
     low = rows - RECENT if case.recent else 0
     gone = rng.permutation(np.arange(low, rows))
     settle()
+    while circuit.tend():
+        time.sleep(0.01)
     cpu, clock = [], []
     half = DELTA // 2
     for i in range(steps):

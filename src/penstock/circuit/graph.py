@@ -117,6 +117,8 @@ class Circuit:
         self._failed = False
         self._known: Mapping[Node, str] = {}
         self._spill: Spill | None = None
+        #: of all nodes, once it is stepped
+        self._spines: Sequence[Spine] = ()
         self._schedule: Schedule | None = None
 
     # Building ------------------------------------------------------------------------------
@@ -474,9 +476,11 @@ class Circuit:
             rows += sum(map(len, batches))
         if self._schedule is None:
             self._schedule = Schedule(self._nodes)
-        if not self._steps:
-            for turn, spine in enumerate(self._spines()):
-                spine.stagger(turn)
+        if not self._spines:
+            self._spines = self._all_spines()
+            if not self._steps:
+                for turn, spine in enumerate(self._spines):
+                    spine.stagger(turn)
         ran = self._schedule.run(rows)
         changes = StepChanges({name: sink.change() for name, sink in self._sinks.items()})
         for line, expiry, column, shift in self._expiring:
@@ -484,10 +488,22 @@ class Circuit:
                 expiry.advance(column, line.delta, shift)
         self._schedule.commit(ran, rows)
         self._steps += 1
+        for spine in self._spines:
+            if spine.wants_tending:
+                spine.tend()
         if self._spill is not None:
             self._spill.tend()
         self._failed = False
         return changes
+
+    def tend(self) -> bool:
+        """Between two steps, when there is nothing else to do: merge what waits for more rows to be
+        merged with, so that looking into it costs less. Whether some of that is under way, in the
+        background; who has still nothing to do comes again. Raises OSError if the disk fails."""
+        under_way = [spine.tend(is_idle=True) for spine in self._spines]
+        if self._spill is not None:
+            self._spill.tend()
+        return any(under_way)
 
     def snapshot(self, name: str) -> Snapshot:
         """The rows of a materialized sink, or of a table with a key, as of the last step.
@@ -556,9 +572,9 @@ class Circuit:
         """Keep at most about `budget` bytes of runs in memory, the others in files of `store`
         (see `penstock.state.spill`). Nobody else has to know those files: the next checkpoint
         names those it needs, and one that is removed meanwhile lives as long as it is used."""
-        self._spill = Spill(store, budget, self._spines())
+        self._spill = Spill(store, budget, self._all_spines())
 
-    def _spines(self) -> list[Spine]:
+    def _all_spines(self) -> list[Spine]:
         return [p for n in self._nodes for p in n.parts().values() if isinstance(p, Spine)]
 
     @property

@@ -44,11 +44,14 @@ from penstock.pipeline.outputs import Cut, OutputEndpoint, SnapshotHandle
 from penstock.pipeline.refused_steps import RefusedSteps
 from penstock.pipeline.taken import Taken, take
 from penstock.pipeline.transactions import Transactions
+from penstock.plan.nodes import CLOCK
 from penstock.state.freed import give_back_much
 
 log = logging.getLogger("penstock.pipeline.loop")
 
-#: a pipeline that had nothing to do for so long gives memory back
+#: a pipeline that had nothing to do for so long merges what waited for more rows
+TEND_S = 0.2
+#: one that had nothing to do but to see time pass for so long gives memory back
 GIVE_BACK_S = 30.0
 #: latencies kept for the percentiles of the statistics
 KEPT_LATENCIES = 10_000
@@ -58,6 +61,8 @@ class SteppedCircuit(Protocol):
     """What the loop needs of `penstock.circuit.Circuit`."""
 
     def step(self, inputs: Mapping[str, Sequence[InputBatch]]) -> Mapping[str, Batch]: ...
+
+    def tend(self) -> bool: ...
 
     def snapshot(self, name: str) -> SnapshotHandle: ...
 
@@ -100,8 +105,10 @@ class StepLoop:
         self._on_failure = on_failure
         self._wake = threading.Event()
         self._stopping = False
-        #: whether a step was made since memory was given back
-        self._keeps_memory = False
+        #: from when on a pipeline at rest is to see to its runs, and to give memory back; in
+        #: seconds of the monotonic clock
+        self._tend_at: float | None = 0.0
+        self._give_back_at: float | None = None
         self._is_requested = True  # the first step initialises constant and global results
         self._is_quiet = threading.Event()
         self.step = 0
@@ -290,11 +297,24 @@ class StepLoop:
 
     def _rest(self, timeout_s: float | None) -> None:
         """Until `timeout_s` are over, or somebody has something to do."""
-        is_for_long = timeout_s is None and self._keeps_memory
-        if not self._wake.wait(GIVE_BACK_S if is_for_long else timeout_s) and is_for_long:
-            give_back_much()
-            self._keeps_memory = False
+        if timeout_s is not None:
+            self._wake.wait(timeout_s)
+        else:
+            due = [at for at in (self._tend_at, self._give_back_at) if at is not None]
+            wait_s = max(0.0, min(due) - time.monotonic()) if due else None
+            if not self._wake.wait(wait_s):
+                self._use_rest()
         self._wake.clear()
+
+    def _use_rest(self) -> None:
+        now = time.monotonic()
+        if self._tend_at is not None and now >= self._tend_at:
+            with self.step_lock:
+                is_under_way = self.circuit.tend()
+            self._tend_at = now + TEND_S if is_under_way else None
+        if self._give_back_at is not None and now >= self._give_back_at:
+            give_back_much()
+            self._give_back_at = None
 
     def _note_completed(self) -> None:
         """Outputs wake the loop when they have come further."""
@@ -404,7 +424,12 @@ class StepLoop:
             self.latencies_s.append(taken_s)
             self.stepping_s += taken_s
             self.step += 1
-            self._is_requested, self._keeps_memory = False, True
+            self._is_requested = False
+            now = time.monotonic()
+            self._tend_at = now + TEND_S
+            # a clock that ticks gives no rest, but takes no memory either
+            if self._give_back_at is None or inputs.keys() != {CLOCK}:
+                self._give_back_at = now + GIVE_BACK_S
             self.processed_records += sum(len(b) for bs in inputs.values() for b in bs)
             for output in self.outputs.values():
                 output.push(self.step, self.processed_records, deltas[output.relation])

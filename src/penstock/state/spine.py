@@ -7,7 +7,8 @@
 
 Small merges happen at once, in the step; larger ones in a background thread and the largest in
 another, so that no step waits for them: until one is done the old runs keep answering, and those
-that come on top of them meanwhile are merged among themselves.
+that come on top of them meanwhile are merged among themselves. What is left to merge where no rows
+come any more is begun by `tend`, between two steps.
 
 `insert_later` puts rows into a log (`penstock.state.log`) that is sorted into a run in the
 background once it is long, or when somebody wants the runs: a spine that is seldom read (the large
@@ -145,6 +146,8 @@ class Spine:
         self._patience = 1
         #: whether a log became long and nobody looked since
         self._rests = False
+        #: whether runs of like size may lie there that nobody has begun to merge
+        self._is_uneven = False
         #: whether rows only came, as their weights add up: what cancels out is not to wait for long
         self._grows = True
         #: the insertion that is under way: whoever touches the runs waits for it
@@ -265,6 +268,8 @@ class Spine:
             self._insert(self._taken_log().rows(), None)
 
     def _note_read(self) -> None:
+        # what waited for more of its size has waited for nothing
+        self._is_uneven |= self._rests
         self.was_read, self._patience, self._rests = True, 1, False
 
     def _sort(self) -> None:
@@ -526,6 +531,7 @@ class Spine:
                 runs.append(self.mapped(file, arrays))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
         self._piled = self._piled_rows = 0
+        self._is_uneven = True
         self._log = Log(self.schema, self.key)
         self._sorting = self._being_sorted = None
 
@@ -563,6 +569,27 @@ class Spine:
         return run_from(arrays, self.schema)
 
     # merging
+
+    @property
+    def wants_tending(self) -> bool:
+        """Whether `tend` may have something to do, though nothing is idle."""
+        return self._is_uneven or bool(self._merging)
+
+    def tend(self, *, is_idle: bool = False) -> bool:
+        """Between two steps: take up merges that are done, and begin those that no insertion has
+        begun. `is_idle`: as if somebody looked, as no more rows seem to come that would be merged
+        along. Whether something is under way."""
+        if self._inserting is not None and not self._inserting.done():
+            return True
+        self._settle()
+        self._adopt_sorted(wait=False)
+        self._adopt_merged()
+        if is_idle:
+            self._rests = False
+        if is_idle or self._is_uneven:
+            self._is_uneven = False
+            self._merge()
+        return bool(self._merging) or self._sorting is not None
 
     def _merge(self) -> None:
         """Bring the runs back to falling sizes, or begin to."""

@@ -47,6 +47,9 @@ class Identity:
         self._spine.insert(delta)
         return {"t": delta}
 
+    def tend(self) -> bool:
+        return self._spine.tend(is_idle=True)
+
     def snapshot(self, name: str) -> Any:
         return self._spine.snapshot()
 

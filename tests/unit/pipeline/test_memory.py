@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from penstock.pipeline import loop, memory
+from penstock.plan.nodes import CLOCK
 from penstock.state import spill, spine
-from tests.unit.pipeline.test_delivery import wait_until
+from tests.unit.pipeline.test_delivery import Identity, wait_until
 from tests.unit.pipeline.test_pipeline_recovery import World
 
 
@@ -71,3 +74,45 @@ def test_a_pipeline_that_rests_gives_memory_back_once(
     # who is not woken looks no more: there is a step before each time
     assert world.pipeline is not None
     assert len(given_back) <= world.pipeline._loop.step
+
+
+def test_a_pipeline_that_rests_merges_what_waited_for_more_rows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TEND_S", 0.01)
+    world.start()
+    assert world.pipeline is not None
+    circuit = world.pipeline._loop.circuit
+    left, tend = [3], type(circuit).tend
+
+    def tended(self: Any) -> bool:
+        left[0] -= 1
+        return tend(self) or left[0] > 0
+
+    monkeypatch.setattr(type(circuit), "tend", tended)
+    world.settle(world.send(1, 2, 3))
+    wait_until(lambda: left[0] <= 0)
+
+    assert world.rows() == world.expected()
+
+
+def test_a_clock_that_ticks_leaves_time_to_give_memory_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back: list[int] = []
+    monkeypatch.setattr(loop, "GIVE_BACK_S", 0.3)
+    monkeypatch.setattr(loop, "give_back_much", lambda: given_back.append(1))
+    failures: list[Exception] = []
+    steps = loop.StepLoop(
+        Identity(), max_batch_records=10, min_batch_records=0, max_delay_s=0,
+        on_failure=failures.append,
+    )  # fmt: skip
+    steps.start()
+    try:
+        while not given_back:
+            steps._step({CLOCK: []})
+            steps.wake()
+            time.sleep(0.02)
+    finally:
+        steps.stop()
+    assert steps.step > 3 and not failures

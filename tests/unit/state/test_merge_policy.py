@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import Future
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, schema
 from penstock.state import spine as spine_module
 from penstock.state.spine import FAN, MOST_PATIENCE, PILED_RUNS, RATIO, Spine
+from penstock.state.storage import StateStore
 
 SCHEMA = schema(k=BIGINT)
 LOG_ROWS = 16
@@ -115,16 +117,71 @@ def test_a_reader_ends_the_waiting(look: str) -> None:
     assert counted(spine) == Counter({(k,): 1 for k in range(24 * LOG_ROWS)})
 
 
+def filled(rows_in_all: int) -> Watched:
+    """Whose runs wait for more of their size."""
+    spine = Watched()
+    for i in range(0, rows_in_all, LOG_ROWS):
+        spine.insert_later(rows(i, LOG_ROWS))
+    assert not falls(spine.sizes) and not spine.widths
+    return spine
+
+
+def test_a_reader_ends_the_waiting_though_no_rows_come_any_more() -> None:
+    spine = filled(20 * LOG_ROWS)
+    assert not spine.wants_tending, "more rows may come, and nobody looked"
+    spine.probe(rows(0, 1).columns, 1)
+    assert spine.wants_tending
+    while spine.tend():
+        pass
+    assert falls(spine.sizes) and not spine.wants_tending
+    assert counted(spine) == Counter({(k,): 1 for k in range(20 * LOG_ROWS)})
+
+
+def test_so_does_idleness_though_nobody_looks() -> None:
+    spine = filled(20 * LOG_ROWS)
+    spine.tend()
+    assert not falls(spine.sizes), "as long as there are steps more rows may come"
+    while spine.tend(is_idle=True):
+        pass
+    assert falls(spine.sizes)
+    assert counted(spine) == Counter({(k,): 1 for k in range(20 * LOG_ROWS)})
+
+
+def test_merges_in_the_background_are_taken_up_though_no_rows_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spine_module, "BACKGROUND_ROWS", 0)
+    spine = filled(20 * LOG_ROWS)
+    assert spine.tend(is_idle=True), "one is under way"
+    while spine.tend(is_idle=True):
+        pass
+    assert falls(spine.sizes)
+
+
+def test_runs_that_were_saved_before_they_were_merged_are_merged_after(tmp_path: Path) -> None:
+    store = StateStore(tmp_path)
+    saved = filled(20 * LOG_ROWS).capture().write(store)
+    spine = Watched()
+    spine.restore(store, saved)
+    assert spine.wants_tending and not falls(spine.sizes)
+    while spine.tend():
+        pass
+    assert falls(spine.sizes)
+    assert counted(spine) == Counter({(k,): 1 for k in range(20 * LOG_ROWS)})
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_runs_and_rows_are_bounded_whoever_comes_goes_and_looks(seed: int) -> None:
     rng = np.random.default_rng(seed)
     spine, there, most = Watched(), Counter[Any](), 0
     for i in range(300):
-        kind, n = rng.integers(0, 12), int(rng.integers(1, 2 * LOG_ROWS))
+        kind, n = rng.integers(0, 13), int(rng.integers(1, 2 * LOG_ROWS))
         if kind == 0:
             spine.probe(rows(0, 1).columns, 1)
         elif kind == 1:
             spine.snapshot()
+        elif kind == 12:
+            spine.tend(is_idle=bool(n % 2))
         elif kind < 4 + seed:
             gone = sorted(there)[:n]
             delta = batch_from_rows(SCHEMA, gone, [-1] * len(gone))
