@@ -87,6 +87,9 @@ def _named(what: str, order: str) -> str:
     )
 
 
+#: the rows as if all were of one time
+_AT_ONCE = "SELECT id, g, x, TIMESTAMP '1969-01-01 00:00:00' AS at FROM t"
+
 CASES = {
     "map": Case("SELECT id, x * 3 + k AS x FROM t"),
     "filter": Case("SELECT id, x * 3 AS x FROM t WHERE x > 500"),
@@ -259,6 +262,15 @@ CASES = {
         "TABLE t, DESCRIPTOR(ts), DESCRIPTOR(g), INTERVAL 1 DAY)) "
         "GROUP BY g, window_start, window_end",
         recent=True,
+    ),
+    "session-one-time": Case(
+        "SELECT g, window_start, COUNT(*) AS n, SUM(x) AS s, MAX(x) AS most FROM TABLE(SESSION("
+        f"({_AT_ONCE}), DESCRIPTOR(at), DESCRIPTOR(g), INTERVAL 1 DAY)) "
+        "GROUP BY g, window_start, window_end"
+    ),
+    "session-rows-one-time": Case(
+        f"SELECT id, window_start FROM TABLE(SESSION(({_AT_ONCE}), DESCRIPTOR(at), DESCRIPTOR(g), "
+        "INTERVAL 1 DAY))"
     ),
     "upsert": Case("SELECT id, x FROM u", table="u"),
     "now-filter": Case("SELECT id, x FROM t WHERE ts >= NOW() - INTERVAL 2 HOURS", grows=True),

@@ -72,6 +72,16 @@ class Changes:
             c, d, key = c[kept], d[kept], key[kept]
         return Changes(Places(c, d), key, keys, of_row, hashes)
 
+    def by_first_word(self) -> tuple[Changes, Ids]:
+        """(the same where second words do not count: they are 0; which of those each is)."""
+        c, key = self.at.c, self.key
+        is_first = np.ones(len(c), bool)
+        is_first[1:] = (key[1:] != key[:-1]) | (c[1:] != c[:-1])
+        first = positions(is_first)
+        at = Places(c[first], np.zeros(len(first), np.uint64))
+        merged = Changes(at, key[first], self.keys, self.of_row, self.hashes)
+        return merged, np.cumsum(is_first) - 1
+
     def keys_at(self, key: Ids) -> tuple[Column, ...]:
         return tuple(take_column(k, key) for k in self.keys)
 

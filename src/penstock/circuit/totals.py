@@ -169,8 +169,10 @@ class SummedSpine(OrderedSpine):
         order: Sequence[Direction],
         summed: Sequence[tuple[int, bool]],
         extremes: Sequence[tuple[int, bool]] = (),
+        *,
+        told_apart: bool = False,
     ) -> None:
-        super().__init__(schema, key, order)
+        super().__init__(schema, key, order, told_apart=told_apart)
         self._summed, self.extremes = tuple(summed), tuple(extremes)
         self._blocks: WeakKeyDictionary[Run, Blocks] = WeakKeyDictionary()
         self._is_asked = False

@@ -18,6 +18,9 @@ bits of the order, and of strings those behind what most have in common (`pensto
 All runs are sorted anew once as many strings have come without that as are there with it: O(log n)
 amortised, as that is another time as many.
 
+Who asks for one row among any number that share the first word has them `told_apart`: the second
+one is the hash of the row.
+
 Rows that wait in the log to be sorted are looked up by their key and compared with that end.
 
 Cost: a prefix O(runs · (log n + width) + rows of the key in the log); insertion and merging as for
@@ -69,8 +72,8 @@ _WORTH_SORTING = 16
 _NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
 #: strings without the prefix that are few, however few have it
 _FEW_OTHERS = 256
-#: how the words of a run are made: in two words as ever, or packed
-_PLAIN, _PACKED = b"\0", b"\1"
+#: how the words of a run are made: in two words as ever, packed, or one of them of the whole row
+_PLAIN, _PACKED, _TOLD_APART = b"\0", b"\1", b"\2"
 _NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -132,13 +135,15 @@ class OrderedSpine(Spine):
         order: Sequence[Direction],
         *,
         packed: bool = False,
+        told_apart: bool = False,
         like: OrderedSpine | None = None,
     ) -> None:
-        """`packed`: see the module; `like`: with the words of another spine of this order, which
-        has all rows that come to this one, or is to have them."""
+        """`packed`, `told_apart`: see the module; `like`: with the words of another spine of this
+        order, which has all rows that come to this one, or is to have them."""
         super().__init__(schema, key)
         self.order = tuple(order)
-        self._is_packed, self._like = packed, like
+        assert not (packed and told_apart), "these are two ways to make the words of a row"
+        self._is_packed, self._tells_apart, self._like = packed, told_apart, like
         # rows of one key have those columns in common
         counted = [o for o in order if o[0] not in self.key] if packed else list(order)
         types = [schema.types[i] for i, _, _ in counted]
@@ -201,7 +206,9 @@ class OrderedSpine(Spine):
         """How the words of runs are made now."""
         if self._like is not None:
             return self._like._made
-        return _PACKED + (self._prefix or b"") if self._is_packed else _PLAIN
+        if self._is_packed:
+            return _PACKED + (self._prefix or b"")
+        return _TOLD_APART if self._tells_apart else _PLAIN
 
     def capture(self) -> OrderedPin:  # type: ignore[override]
         return OrderedPin(super().capture(), self._made)
@@ -210,10 +217,10 @@ class OrderedSpine(Spine):
         super().restore(store, saved)
         runs = [run for run in self._runs if isinstance(run, OrderedRun)]
         self._prefix, self._others = None, 0
-        if not self._is_packed or not runs:
+        if not (self._is_packed or self._tells_apart) or not runs:
             return
         longest = max(runs, key=len)
-        if longest.made[:1] == _PACKED:
+        if self._is_packed and longest.made[:1] == _PACKED:
             self._prefix = longest.made[1:]
         elif self._has_prefix:
             self._prefix = prefix_of(self._strings(longest.batch))
@@ -332,7 +339,7 @@ class OrderedSpine(Spine):
         n = len(rows)
         k = hash_columns([rows.columns[i] for i in self.key], KEY_SEED, n=n)
         r = hash_columns(rows.columns, ROW_SEED, n=n)
-        c, d = self.words(rows)
+        c, d = self.words(rows, r)
         if n == 1 and rows.weights[0]:
             one = Batch(rows.schema, rows.columns, rows.weights, True)
             return _ordered(k, c, d, r, one, self._made)
@@ -348,17 +355,24 @@ class OrderedSpine(Spine):
         columns = tuple(take_column(x, order) for x in rows.columns)
         return _ordered(k, c, d, r, Batch(rows.schema, columns, weights, True), self._made)
 
-    def words(self, rows: Batch) -> tuple[U64, U64]:
-        """The two words by which rows of one key are ordered."""
-        return self._words_of([rows.columns[i] for i, _, _ in self._leading], len(rows))
+    def words(self, rows: Batch, hashes: U64 | None = None) -> tuple[U64, U64]:
+        """The two words by which rows of one key are ordered. `hashes`: those of the rows, where
+        they are known."""
+        c, d = self._words_of([rows.columns[i] for i, _, _ in self._leading], len(rows))
+        if self._tells_apart:
+            d = hash_columns(rows.columns, ROW_SEED, n=len(rows)) if hashes is None else hashes
+        return c, d
 
     def words_at(self, rows: Batch, at: I64) -> tuple[U64, U64]:
         """The same of the rows `at`."""
+        if self._tells_apart:
+            return self.words(take(rows, at))
         columns = [take_column(rows.columns[i], at) for i, _, _ in self._leading]
         return self._words_of(columns, len(at))
 
     def words_of(self, columns: Sequence[Column]) -> tuple[U64, U64]:
-        """The same of values of the first columns of the order."""
+        """The same of values of the first columns of the order, which are all that it takes."""
+        assert not self._tells_apart, "it takes the whole row"
         return self._words_of(columns, len(columns[0]))
 
     def _words_of(self, columns: Sequence[Column], n: int) -> tuple[U64, U64]:

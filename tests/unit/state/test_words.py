@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from penstock.data.types import (
 )
 from penstock.sql.program import compile_program
 from penstock.state.ordered import OrderedSpine
+from penstock.state.ranges import Places, between
 from penstock.state.storage import StateStore
 from penstock.state.words import packed_words, parts_of, prefix_of, without
 from tests.examples import examples
@@ -127,6 +129,26 @@ def test_runs_are_sorted_anew_when_most_strings_begin_with_something_else(tmp_pa
     _, found, complete = again.prefixes([column_from_python(BIGINT, [1])], 1, 5)
     assert not complete[0]
     assert {row for row, _ in batch_to_rows(found)} >= {(1, None, 7), *others[:3]}
+
+
+@pytest.mark.parametrize("was_plain", [False, True], ids=["told apart", "plain"])
+def test_rows_told_apart_are_found_among_any_number_in_one_place(
+    was_plain: bool, tmp_path: Any
+) -> None:
+    old = OrderedSpine(S, (0,), [(2, False, True)], told_apart=not was_plain)
+    for start in range(0, 900, 300):
+        old.insert(batch_from_rows(S, [(1, f"name {i}", 5) for i in range(start, start + 300)]))
+    store, new = StateStore(tmp_path), OrderedSpine(S, (0,), [(2, False, True)], told_apart=True)
+    new.restore(store, old.capture().write(store))
+    one = batch_from_rows(S, [(1, "name 700", 5), (1, "name 7", 5), (1, "no name", 5)])
+    at = Places(*new.words(one))
+    assert at.c[0] == at.c[1] and at.d[0] != at.d[1]
+    assert [w.tolist() for w in new.words_at(one, np.array([1]))] == [[at.c[1]], [at.d[1]]]
+
+    needle, found = between(new, one.columns[:1], at, at)
+
+    assert sorted(needle.tolist()) == [0, 1]
+    assert dict(batch_to_rows(found)) == {(1, "name 700", 5): 1, (1, "name 7", 5): 1}
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ class _Coded(OrderedSpine):
             np.uint64(not place.nulls_first), np.uint64(place.nulls_first)
         )  # fmt: skip
 
-    def words(self, rows: Batch) -> tuple[U64, U64]:
+    def words(self, rows: Batch, hashes: U64 | None = None) -> tuple[U64, U64]:
         column = rows.columns[self.place.column]
         code = order_code(column, self.place)
         if column.valid is None:

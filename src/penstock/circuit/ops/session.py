@@ -33,9 +33,9 @@ from penstock.data.masks import positions
 from penstock.data.order import sorted_by_words
 from penstock.data.types import TIMESTAMP, Field, Schema
 from penstock.errors import RuntimeSqlError
-from penstock.state.ordered import OrderedSpine
+from penstock.state.ordered import Fresh, OrderedSpine
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, U64, Places, between
+from penstock.state.ranges import TOP, U64, Places, between, rows_between
 
 #: of what sessions begin and end with
 TIME = TIMESTAMP.with_nullable(False)
@@ -55,7 +55,7 @@ class Session(Node):
     Incremental: the sessions that hold or are near to times that come or go, before and after: the
                  rows of those that differ, and the delta's rows in the others.
     State: the rows by key in order of time; the sessions by key in order of their first time.
-    Cost:  O(log n) a time of the delta and the rows at just that time; the rows of each session
+    Cost:  O(log n) a row of the delta, however many there are at its time; the rows of each session
            that begins or ends elsewhere, as they all look different.
     """
 
@@ -91,7 +91,8 @@ class Session(Node):
         self._sweep, self._count = Sweep(), 0
 
     def _empty(self) -> OrderedSpine:
-        return OrderedSpine(self._kept, self._partition, ((self._time, False, True),))
+        order = ((self._time, False, True),)
+        return OrderedSpine(self._kept, self._partition, order, told_apart=True)
 
     def step(self) -> Batch | None:
         felt = self._felt()
@@ -107,6 +108,7 @@ class Session(Node):
         place, shown = added_up(
             np.concatenate((felt.now_at, felt.was_at)), concat((felt.now, less))
         )
+        place = felt.time_of[place]
         calm, moved = stays[into_new[place]], moves[into_old[place]]
         of_old, of_new = into_old[place[moved]], into_new[place[calm]]
         parts = [
@@ -124,31 +126,35 @@ class Session(Node):
         self._forget()
         bare = self._bare(delta)
         fresh = self._rows.fresh(bare)
-        changes = Changes.of(fresh, self._partition)
-        if not len(changes.at):
+        rows = Changes.of(fresh, self._partition)
+        if not len(rows.at):
             return None
-        keys = changes.keys_at(changes.key)
-        at, old = between(self._rows, keys, changes.at, changes.at)
-        among, new = between(fresh, keys, changes.at, changes.at)
+        keys = rows.keys_at(rows.key)
+        at, old = between(self._rows, keys, rows.at, rows.at)
+        among, new = between(fresh, keys, rows.at, rows.at)
         was_at, was = added_up(at, old)
         now_at, now = added_up(np.concatenate((at, among)), concat((old, new)))
         owed = _owed(now) - _owed(was)
         (was_at, was), (now_at, now) = there(was_at, was), there(now_at, now)
-        before, after = np.zeros(len(changes.at), bool), np.zeros(len(changes.at), bool)
-        before[was_at] = True
-        after[now_at] = True
+        changes, time_of = rows.by_first_word()
         times = Times(changes.key, _value(changes.at.c))
-        come, gone = positions(after & ~before), positions(before & ~after)
+        before, after = np.zeros(len(times.at), bool), np.zeros(len(times.at), bool)
+        before[time_of[was_at]] = True
+        after[time_of[now_at]] = True
+        # others may have been there all the time, or stay
+        come = self._nobody_at(changes, positions(after & ~before))
         touched, held = self._touched(changes, times, come)
         return _Felt(
-            bare, changes, times, was_at, was, now_at, now, owed, come, gone, touched, held
-        )
+            bare, fresh, changes, times, time_of, was_at, was, now_at, now, owed, come,
+            positions(before & ~after), touched, held,
+        )  # fmt: skip
 
     def _moved(self, felt: _Felt) -> _Moved:
         """Take the delta in: the sessions that there are now instead of those that it touched."""
-        self._rows.insert(felt.delta)
+        self._rows.insert(felt.delta, felt.fresh.run)
         self._count += len(felt.delta)
-        changes, times, gone = felt.changes, felt.times, felt.gone
+        changes, times = felt.changes, felt.times
+        gone = self._nobody_at(changes, felt.left)
         beside = self._beside(changes, times, gone, felt.held)
         more = times.take(felt.come), *beside
         found = Stretches.of_chains(felt.touched, times.take(gone), more, self._gap)
@@ -175,6 +181,24 @@ class Session(Node):
         columns = list(rows.columns)
         columns[self._time] = Column(TIME, time.values)
         return Batch(self._kept, tuple(columns), rows.weights, rows.consolidated)
+
+    def _nobody_at(self, changes: Changes, which: Ids) -> Ids:
+        """Those times at `which` that no row has as of now."""
+        if not len(which):
+            return which
+        keys = tuple(take_column(k, which) for k in changes.keys_at(changes.key))
+        low, high = _all_at(changes.at.c[which])
+        some = positions(rows_between(self._rows, keys, low, high))
+        if not len(some):
+            return which
+        # what is counted may have been taken back since
+        keys = tuple(take_column(k, some) for k in keys)
+        before = Places(low.c[some] - np.uint64(1), high.d[some])
+        row, rows = nearest(self._rows, self._order, keys, before, ahead=True, are_many_gone=True)
+        found = np.append(_code(rows.columns[self._time].values), np.uint64(0))[row]
+        nobody = np.ones(len(which), bool)
+        nobody[some] = (row < 0) | (found != low.c[some])
+        return which[nobody]
 
     def _touched(self, changes: Changes, times: Times, come: Ids) -> tuple[Stretches, Stretches]:
         """(the sessions that times are in or near to; for each time the one that it is in, or less
@@ -204,9 +228,8 @@ class Session(Node):
     ) -> tuple[Times, Times]:
         """The times next to those at `gone`, which are gone, in what was their session."""
         keys = tuple(take_column(k, gone) for k in changes.keys_at(changes.key))
-        at = changes.at.take(gone)
         found = []
-        for ahead in (False, True):
+        for ahead, at in zip((False, True), _all_at(changes.at.c[gone]), strict=True):
             row, rows = nearest(self._rows, self._order, keys, at, ahead=ahead)
             there = positions(row >= 0)
             time = rows.columns[self._time].values[row[there]]
@@ -231,8 +254,7 @@ class Session(Node):
         if self._told is None:
             raise error
         one = found.take(begun[late[:1]])
-        at = places_of(one.last)
-        _, rows = between(self._rows, changes.keys_at(one.key), at, at)
+        _, rows = between(self._rows, changes.keys_at(one.key), *places_of(one.last, one.last))
         raise self._told(error, rows) from error
 
     # what is told
@@ -240,9 +262,7 @@ class Session(Node):
     def _all_of(self, sessions: Stretches, which: Ids, changes: Changes, sign: int) -> Batch:
         """The rows there are now in the times of `sessions` at `which`, as of those."""
         mine = sessions.take(which)
-        found = between(
-            self._rows, changes.keys_at(mine.key), places_of(mine.at), places_of(mine.last)
-        )
+        found = between(self._rows, changes.keys_at(mine.key), *places_of(mine.at, mine.last))
         at, rows = there(*added_up(*found))
         return self._told_of(rows, mine, at, sign)
 
@@ -266,7 +286,7 @@ class Session(Node):
             return
         gone = filter_batch(sessions, over)
         first, end = (c.values for c in gone.columns[-2:])
-        low, high = places_of(first), places_of(end - self._gap)
+        low, high = places_of(first, end - self._gap)
         _, rows = there(*added_up(*between(self._rows, gone.columns[:-2], low, high)))
         total = len(self._rows)
         if self._sweep.is_worth_it(total - len(rows), total):
@@ -278,21 +298,23 @@ class Session(Node):
 
 @dataclass(frozen=True, slots=True)
 class _Felt:
-    """What a `delta` changes: at which places, `times` of keys; which rows of place was_at[i] there
-    were, and now_at[i] there will be; how much more often rows are `owed`; at which of the places
-    there was nothing, or will be; the sessions that are `touched`, and the one that each time was
-    in, or behind (`held`)."""
+    """What a `delta`, in order `fresh`, changes: at which `times` of keys, and of which of them its
+    row i is, time_of[i]; which rows was_at[i] there were, and now_at[i] there will be; how much
+    more often rows are `owed`; the times that `come`, and those that rows left, some or all; the
+    sessions that are `touched`, and the one that each time was in, or behind (`held`)."""
 
     delta: Batch
+    fresh: Fresh
     changes: Changes
     times: Times
+    time_of: Ids
     was_at: Ids
     was: Batch
     now_at: Ids
     now: Batch
     owed: int
     come: Ids
-    gone: Ids
+    left: Ids
     touched: Stretches
     held: Stretches
 
@@ -414,8 +436,14 @@ def _owed(rows: Batch) -> int:
     return -int(np.minimum(rows.weights, 0).sum())
 
 
-def places_of(time: Ids) -> Places:
-    return Places(_code(time), np.zeros(len(time), np.uint64))
+def places_of(first: Ids, last: Ids) -> tuple[Places, Places]:
+    """(the first place of a time, the last of another)."""
+    return _all_at(_code(first))[0], _all_at(_code(last))[1]
+
+
+def _all_at(c: U64) -> tuple[Places, Places]:
+    """The first and the last place of each code of a time."""
+    return Places(c, np.zeros_like(c)), Places(c, np.full_like(c, TOP))
 
 
 def _code(time: Ids) -> U64:

@@ -50,7 +50,7 @@ class SessionTotals(Session):
     Incremental: what the sessions that hold or are near to times that come or go came to, and what
                  those that are there instead come to.
     State: that of `Session`; how many rows are owed.
-    Cost:  O(log n) a time of the delta, and the rows at just that time.
+    Cost:  O(log n) a row of the delta, however many there are at its time.
     """
 
     scalars: ClassVar[tuple[str, ...]] = (*Session.scalars, "owed")
@@ -84,7 +84,9 @@ class SessionTotals(Session):
 
     def _empty(self) -> SummedSpine:
         order = ((self._time, False, True),)
-        return SummedSpine(self._kept, self._partition, order, self._summed, self._extremes)
+        return SummedSpine(
+            self._kept, self._partition, order, self._summed, self._extremes, told_apart=True
+        )
 
     def step(self) -> Batch | None:
         felt = self._felt()
@@ -128,14 +130,14 @@ class SessionTotals(Session):
         totals = self._rows.totals(changes.keys_at(which), len(which))
         if totals.is_unsure:
             return None
-        low, high = places_of(sessions.at), places_of(sessions.last)
+        low, high = places_of(sessions.at, sessions.last)
         edges = [totals.extreme(of, low, high, i) for i in range(len(self._extremes))]
         return totals.between(of, low, high), edges
 
     def _read_through(self, sessions: Stretches, changes: Changes) -> tuple[Sums, list[Column]]:
         """The same of the rows themselves."""
         n, keys = len(sessions.at), changes.keys_at(sessions.key)
-        low, high = places_of(sessions.at), places_of(sessions.last)
+        low, high = places_of(sessions.at, sessions.last)
         at, rows = there(*added_up(*between(self._rows, keys, low, high)))
         order = np.argsort(at, kind="stable")
         at, rows = at[order], take(rows, order)
