@@ -131,3 +131,30 @@ def not_behind(places: Any, state: Any, bound: Any, c: Any, d: Any, near: Any) -
         is_first = c[i] < bound[place, 0] or (c[i] == bound[place, 0] and d[i] <= bound[place, 1])
         count += state[place] != FULL or is_first
     return count
+
+
+@kernel(
+    "int64(uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64, int64[::1], "
+    "int64[::1], int64[::1])"
+)
+def limits(
+    before: Any, at: Any, held: Any, slots: Any, came: Any, end: Any, copies: Any, most: Any,
+    reads: Any,
+) -> int:  # fmt: skip
+    """Of places that were in the states `before`, hold weights held[i] at place at[i] and get
+    came[i] at place slots[i]: most[p] = how many rows of ROW_NUMBER place p may hold, of a limit of
+    `end`; `reads` = the places of which too few would be known. Returns how many those are.
+    `copies` is scratch."""
+    for p in range(before.shape[0]):
+        copies[p] = 0
+    for i in range(at.shape[0]):
+        copies[at[i]] += held[i]
+    for p in range(before.shape[0]):
+        most[p] = max(copies[p], end) if before[p] == FULL else end
+    for i in range(slots.shape[0]):
+        copies[slots[i]] += came[i]
+    count = 0
+    for p in range(before.shape[0]):
+        reads[count] = p
+        count += before[p] >= STALE or (before[p] == FULL and copies[p] < end)
+    return count

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.data.batch import Batch, Column
-from penstock.data.heap import union
+from penstock.data.heap import Heap, union
 from penstock.data.masks import positions
 from penstock.data.types import Schema
 from penstock.data.views import compact
@@ -92,8 +92,25 @@ def concat_columns(columns: Sequence[Column]) -> Column:
     first = columns[0]
     if len(columns) == 1:
         return first
+    heaps = union(c.heaps for c in columns) if first.type.is_view else first.heaps
+    return _one_after_the_other(columns, heaps)
+
+
+def packed_columns(columns: Sequence[Column]) -> Column:
+    """The same with its long strings in one fresh heap (see `views.compact`)."""
+    first = columns[0]
+    if not first.type.is_view:
+        return concat_columns(columns)
+    # the heaps of many small deltas are many, and are not looked at
+    together = first if len(columns) == 1 else _one_after_the_other(columns, ())
+    values, heaps = compact(np.ascontiguousarray(together.values))
+    return Column(together.type, values, together.valid, heaps)
+
+
+def _one_after_the_other(columns: Sequence[Column], heaps: tuple[Heap, ...]) -> Column:
+    type = columns[0].type
     values = np.concatenate([c.values for c in columns])
-    valid, type, heaps = None, first.type, first.heaps
+    valid = None
     for c in columns:
         if c.valid is not None:
             valid = np.concatenate(
@@ -105,8 +122,6 @@ def concat_columns(columns: Sequence[Column]) -> Column:
             if c.type.nullable:
                 type = type.with_nullable(True)
                 break
-    if type.is_view:
-        heaps = union(c.heaps for c in columns)
     return Column(type, values, valid, heaps)
 
 
@@ -142,7 +157,4 @@ def concat_all(batches: list[Batch]) -> Batch:
 
 def compact_heaps(column: Column) -> Column:
     """The same column with its long strings in one fresh heap (see `views.compact`)."""
-    if not column.type.is_view or not column.heaps:
-        return column
-    values, heaps = compact(np.ascontiguousarray(column.values))
-    return Column(column.type, values, column.valid, heaps)
+    return packed_columns((column,)) if column.type.is_view and column.heaps else column

@@ -83,7 +83,11 @@ def heap_addresses() -> npt.NDArray[np.uint64]:
 def union(heap_sets: Iterable[tuple[Heap, ...]]) -> tuple[Heap, ...]:
     """The heaps of several columns, each once."""
     seen: dict[int, Heap] = {}
+    last: tuple[Heap, ...] = ()
     for heaps in heap_sets:
-        for h in heaps:
-            seen[h.id] = h
+        # rows of one batch share theirs, which may be many
+        if heaps is not last:
+            for h in heaps:
+                seen[h.id] = h
+            last = heaps
     return tuple(seen.values())

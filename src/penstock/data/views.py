@@ -105,6 +105,39 @@ def _relocate(views: Any, addresses: Any, data: Any, start: int, heap_id: int, o
     return at
 
 
+@kernel("int64(uint64[:, ::1], uint64[::1], int64, int64, int64, uint64[:, ::1])")
+def _append(views: Any, addresses: Any, heap_id: int, start: int, end: int, out: Any) -> Any:
+    """Copy long strings into bytes start..end of heap `heap_id` and point their views, in `out`,
+    there; returns where the next would go, or -1, with nothing done, where they do not fit. `out`
+    may be `views`."""
+    low = np.uint64(0xFFFFFFFF)
+    at: Any = start
+    for i in range(views.shape[0]):
+        length = np.int64(views[i, 0] & low)
+        if length > 12:
+            at += length
+    if at > end:
+        return -1
+    at = start
+    for i in range(views.shape[0]):
+        w0, w1 = views[i, 0], views[i, 1]
+        length = np.int64(w0 & low)
+        if length > 12:
+            p = addresses[w1 & low] + (w1 >> np.uint64(32))
+            q = addresses[heap_id] + np.uint64(at)
+            last = np.uint64(length - 8)
+            j = np.uint64(0)
+            while j < last:
+                store_u64(q + j, load_u64(p + j))
+                j += np.uint64(8)
+            store_u64(q + last, load_u64(p + last))
+            w1 = np.uint64(heap_id) | (np.uint64(at) << np.uint64(32))
+            at += length
+        out[i, 0] = w0
+        out[i, 1] = w1
+    return at
+
+
 @kernel("void(uint64[:, ::1], int64[::1])")
 def _rename(views: Any, names: Any) -> None:
     low = np.uint64(0xFFFFFFFF)
@@ -283,6 +316,13 @@ def relocate(views: U64, heap: Heap, start: int, out: U64) -> int:
     to `out`; returns where the next string goes."""
     end = _relocate(views, heap_addresses(), heap.data.ctypes.data, start, heap.id, out)
     return int(end)
+
+
+def append_long(views: U64, heap_id: int, start: int, end: int, out: U64) -> int:
+    """The same where they fit into bytes start..end of the heap; -1, with nothing done, where they
+    do not. `out` may be `views`."""
+    at: int = _append(views, heap_addresses(), heap_id, start, end, out)
+    return at
 
 
 def rename_heaps(views: U64, names: npt.NDArray[np.int64]) -> None:

@@ -55,7 +55,7 @@ ALWAYS = _names("""
     data.hash _and_equal _mix _mix_views
     data.json_cells _scan
     data.order _sort_few
-    data.views _copy_out _equal _prefix _relocate _rename long_bytes
+    data.views _append _copy_out _equal _prefix _relocate _rename long_bytes
     state.groups _fill _look_up
     state.log _chain _count_rows _fill
     state.lookup _expand_in _find_in _tell

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from penstock.data.batch import Array, Column
 from penstock.data.heap import Heap
 from penstock.data.types import SqlType
-from penstock.data.views import MAX_HEAP_BYTES, long_bytes, long_lengths, relocate
+from penstock.data.views import MAX_HEAP_BYTES, append_long, long_lengths, relocate
 from penstock.state.backing import longer, room
 
 FIRST_HEAP_BYTES = 1 << 12
@@ -30,7 +30,7 @@ class GrowingColumn:
         shape = (16, 2) if type.is_wide else (16,)
         self._values: Array = np.zeros(shape, type.dtype)
         self._valid: npt.NDArray[np.uint8] | None = None
-        self._texts = _Texts()
+        self._texts = Texts()
         self._n = 0
         self._column: Column | None = None
 
@@ -58,7 +58,7 @@ class GrowingColumn:
         """Hold exactly `rows`; their arrays are taken over."""
         self._column = None
         self._values, self._valid, self._n = rows.values, rows.valid, len(rows)
-        self._texts = _Texts()
+        self._texts = Texts()
         self._texts.load(rows.heaps)
 
     def column(self) -> Column:
@@ -68,26 +68,29 @@ class GrowingColumn:
         return self._column
 
 
-class _Texts:
-    """Heaps that are filled one after the other."""
+class Texts:
+    """Heaps that are filled one after the other, none of more bytes than `largest` but for strings
+    that come together."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = LARGEST_HEAP_BYTES) -> None:
         self.heaps: tuple[Heap, ...] = ()
+        self._largest = largest
         self._used = 0
+        #: of the last heap
+        self._id = self._size = 0
 
     def load(self, heaps: tuple[Heap, ...]) -> None:
         """Go on after `heaps`, which are full."""
         self.heaps = heaps
-        self._used = len(heaps[-1]) if heaps else 0
+        self._note_last()
+        self._used = self._size
 
     def copy(self, views: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64]) -> None:
-        """The strings of `views` into the heaps, their new views into `out`."""
-        size = long_bytes(views)
-        if self.heaps and size <= len(self.heaps[-1]) - self._used:
-            self._used = relocate(views, self.heaps[-1], self._used, out)
-            return
-        if not size:
-            out[:] = views
+        """The strings of `views` into the heaps, their new views into `out`, which may be the
+        same."""
+        end = append_long(views, self._id, self._used, self._size, out)
+        if end >= 0:
+            self._used = end
             return
         ends = np.cumsum(long_lengths(views))
         at = 0
@@ -102,10 +105,15 @@ class _Texts:
     def _room_for(self, first: int, all: int) -> int:
         """Bytes free in the last heap, after starting another if the next string, of `first`
         bytes, would not fit; `all` bytes are still to come."""
-        free = len(self.heaps[-1]) - self._used if self.heaps else 0
+        free = self._size - self._used
         if first > free:
-            doubled = 2 * len(self.heaps[-1]) if self.heaps else FIRST_HEAP_BYTES
-            size = max(first, min(all, MAX_HEAP_BYTES), min(doubled, LARGEST_HEAP_BYTES))
+            doubled = 2 * self._size if self.heaps else FIRST_HEAP_BYTES
+            size = max(first, min(all, MAX_HEAP_BYTES), min(doubled, self._largest))
             self.heaps = (*self.heaps, Heap(room(size, np.uint8)))
+            self._note_last()
             self._used, free = 0, size
         return free
+
+    def _note_last(self) -> None:
+        if self.heaps:
+            self._id, self._size = self.heaps[-1].id, len(self.heaps[-1])

@@ -27,10 +27,12 @@ import numpy.typing as npt
 
 from penstock.data.batch import Array, Batch, Column, Weights
 from penstock.data.build import empty_batch
-from penstock.data.gather import compact_heaps, concat, concat_columns, take
+from penstock.data.gather import packed_columns, take
 from penstock.data.hash import hash_columns
+from penstock.data.heap import Heap
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema, SqlType
+from penstock.state.columns import Texts
 from penstock.state.lookup import TooManyMatches
 from penstock.state.run import KEY_SEED
 
@@ -41,8 +43,12 @@ U8 = npt.NDArray[np.uint8]
 #: deltas that are taken in together: 64 would take 5.6 µs each instead of 8.9 (seven columns, a row
 #: each), but one step of a hundred would wait for a third of a millisecond, or copy many rows
 FEW_DELTAS = 16
-#: heaps in a column that are made one
-SMALL_HEAPS = 64
+#: or once they have so many rows: no step is to take in those of many. Large ones are left as they
+#: are to who looks or sorts
+MANY_ROWS = 1 << 10
+#: deltas of no more rows have their long strings copied into heaps of the log's own, of which the
+#: largest has so many bytes: there would be a heap a delta otherwise
+COPIED_ROWS, LARGEST_HEAP_BYTES = 1 << 12, 1 << 19
 #: rows that the first small delta makes room for
 LEAST_ROOM = 64
 
@@ -89,7 +95,8 @@ class Log:
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
-        if len(self._new) >= FEW_DELTAS:
+        waiting = self._count - self._taken
+        if len(self._new) >= FEW_DELTAS or MANY_ROWS <= waiting <= COPIED_ROWS:
             self._take_in()
 
     def _take_in(self) -> None:
@@ -177,50 +184,52 @@ class Log:
 class _Growing:
     """A column that values are appended to; its first batch is not copied before that."""
 
-    __slots__ = ("heaps", "known", "merged", "type", "valid", "values")
+    __slots__ = ("_heaps", "_texts", "type", "valid", "values")
 
     def __init__(self, column: Column) -> None:
         self.type: SqlType = column.type
         self.values: Array = column.values
         self.valid: U8 | None = column.valid
-        self.heaps = list(column.heaps)
-        self.known = {h.id for h in column.heaps}
-        #: heaps and rows at the beginning that are not made one with others again
-        self.merged = (len(self.heaps), len(column))
+        #: those that large deltas came with, by id
+        self._heaps: dict[int, Heap] = {h.id: h for h in column.heaps}
+        #: of the strings of small ones
+        self._texts = Texts(LARGEST_HEAP_BYTES)
 
     def extend(self, columns: Sequence[Column], n: int) -> None:
         """Append `columns` to the first `n` values."""
-        if self.type.is_view and len(columns) > 1:
-            columns = [compact_heaps(concat_columns(columns))]
-        if not self.type.nullable and any(c.type.nullable for c in columns):
-            self.type = self.type.with_nullable(True)
+        if not self.type.nullable:
+            for c in columns:
+                if c.type.nullable:
+                    self.type = self.type.with_nullable(True)
+                    break
         self.values = _extended(self.values, n, [c.values for c in columns])
+        if self.type.is_view:
+            self._keep_texts(columns, n)
         if self.valid is not None or any(c.valid is not None for c in columns):
             before = np.ones(n, np.uint8) if self.valid is None else self.valid
             more = [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
             self.valid = _extended(before, n, more)
-        for heap in columns[0].heaps:
-            if heap.id not in self.known:
-                self.known.add(heap.id)
-                self.heaps.append(heap)
-        if len(self.heaps) - self.merged[0] > SMALL_HEAPS:
-            self._compact(n + len(columns[0]))
 
     def first(self, n: int) -> Column:
         valid = None if self.valid is None else self.valid[:n]
-        return Column(self.type, self.values[:n], valid, tuple(self.heaps))
+        heaps = self._texts.heaps
+        if self._heaps:
+            heaps = (*self._heaps.values(), *heaps)
+        return Column(self.type, self.values[:n], valid, heaps)
 
-    def _compact(self, n: int) -> None:
-        """Have the strings of the last small deltas in one heap."""
-        heaps, start = self.merged
-        tail = Column(self.type, self.values[start:n], None, tuple(self.heaps))
-        compacted = compact_heaps(tail)
-        # what was handed out shows the old strings and holds their heaps only
-        self.values = self.values.copy()
-        self.values[start:n] = compacted.values
-        self.heaps[heaps:] = compacted.heaps
-        self.known = {h.id for h in self.heaps}
-        self.merged = (len(self.heaps), n)
+    def _keep_texts(self, columns: Sequence[Column], n: int) -> None:
+        """Have the long strings of `columns`, whose views lie from `n` on, kept."""
+        stop = n + sum(map(len, columns))
+        if stop - n > COPIED_ROWS * len(columns):
+            for c in columns:
+                for heap in c.heaps:
+                    self._heaps[heap.id] = heap
+            return
+        for c in columns:
+            if c.heaps:
+                views = self.values[n:stop]
+                self._texts.copy(views, views)
+                return
 
 
 def is_plain(batch: Batch) -> bool:
@@ -234,9 +243,11 @@ def all_positive(weights: Weights) -> bool:
 
 def packed(batches: Sequence[Batch]) -> Batch:
     """One batch of many small ones, whose long strings are in a heap of its own."""
-    rows = concat(batches)
-    columns = tuple(compact_heaps(c) for c in rows.columns)
-    return Batch(rows.schema, columns, rows.weights)
+    first = batches[0]
+    columns = tuple(
+        packed_columns([b.columns[i] for b in batches]) for i in range(len(first.columns))
+    )
+    return Batch(first.schema, columns, np.concatenate([b.weights for b in batches]))
 
 
 def _after(valid: U8 | None, start: int) -> U8 | None:
@@ -246,13 +257,16 @@ def _after(valid: U8 | None, start: int) -> U8 | None:
 def _extended(array: Any, n: int, more: Sequence[Any]) -> Any:
     """The first `n` entries of `array` and behind them those of `more`, in `array` itself if there
     is room: never in the memory of a batch, which has none."""
-    stop = n + sum(map(len, more))
+    stop = n + (len(more[0]) if len(more) == 1 else sum(map(len, more)))
     if len(array) < stop:
         room = max(LEAST_ROOM, 1 << (stop - 1).bit_length())
         grown = np.empty((room, *array.shape[1:]), array.dtype)
         grown[:n] = array[:n]
         array = grown
-    np.concatenate(more, out=array[n:stop])
+    if len(more) == 1:
+        array[n:stop] = more[0]
+    else:
+        np.concatenate(more, out=array[n:stop])
     return array
 
 

@@ -14,6 +14,7 @@ from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.hash import hash_columns
 from penstock.data.types import INTEGER, VARCHAR, schema
+from penstock.state import columns as columns_module
 from penstock.state import log as log_module
 from penstock.state import spine as spine_module
 from penstock.state.log import Log
@@ -36,14 +37,20 @@ def hashes(keys: list[Any]) -> Any:
     return hash_columns(column, KEY_SEED, n=len(keys))
 
 
-@given(history=st.lists(st.tuples(ROWS, st.booleans(), st.booleans()), max_size=12), wanted=KEYS)
+@given(
+    history=st.lists(st.tuples(ROWS, st.booleans(), st.booleans()), max_size=12),
+    wanted=KEYS,
+    copied=st.integers(0, 7),
+)
 @settings(max_examples=examples(60), deadline=None)
 def test_keys_are_found_in_what_was_appended_before_and_after_the_last_look(
-    history: list[Any], wanted: Any
+    history: list[Any], wanted: Any, copied: int
 ) -> None:
-    before = log_module.SMALL_HEAPS, log_module.FEW_DELTAS
-    log_module.SMALL_HEAPS, log_module.FEW_DELTAS = 2, 3
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_module, "FEW_DELTAS", 3)
+        patch.setattr(log_module, "MANY_ROWS", 4)
+        patch.setattr(log_module, "COPIED_ROWS", copied)
+        patch.setattr(columns_module, "FIRST_HEAP_BYTES", 40)
         log, all_rows = Log(SCHEMA, (0,)), []
         for rows, is_hashed, looks in history:
             kept = batch_to_rows(log.copy())
@@ -58,18 +65,24 @@ def test_keys_are_found_in_what_was_appended_before_and_after_the_last_look(
                 assert sorted(row.tolist()) == [i for i, r in enumerate(all_rows) if r[0] == wanted]
         assert [row for row, _ in batch_to_rows(log.rows())] == all_rows
         assert len(log) == log.weight() == len(all_rows)
-    finally:
-        log_module.SMALL_HEAPS, log_module.FEW_DELTAS = before
 
 
 def test_the_strings_of_a_thousand_small_deltas_are_in_few_heaps() -> None:
     log = Log(SCHEMA, (0,))
     for i in range(1000):
         log.append(plain([(i, f"a string of its own {i}")]))
-    assert (
-        len(log.rows().columns[1].heaps) <= 1000 / log_module.SMALL_HEAPS + log_module.SMALL_HEAPS
-    )
+    assert len(log.rows().columns[1].heaps) <= 8
     assert batch_to_rows(log.rows())[777] == ((777, "a string of its own 777"), 1)
+
+
+def test_a_delta_of_many_rows_is_not_kept_waiting_for_others() -> None:
+    log = Log(SCHEMA, (0,))
+    for rows in (1, log_module.MANY_ROWS, 1, 1):
+        log.append(plain([(i, "a string of its own") for i in range(rows)]))
+    assert [len(part) for part in log.parts()] == [1 + log_module.MANY_ROWS, 1, 1]
+    log.append(plain([(i, "a string of its own") for i in range(log_module.COPIED_ROWS)]))
+    # and a large one is not copied in the step
+    assert len(log.parts()) == 4
 
 
 def test_a_row_that_goes_makes_a_log_one_that_is_sorted_before_somebody_looks() -> None:

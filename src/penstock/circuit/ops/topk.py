@@ -27,7 +27,6 @@ from penstock.circuit.dense import (
     Ids,
     Sweep,
     Touched,
-    add_totals,
     grown,
     moved,
     renumbered,
@@ -40,6 +39,7 @@ from penstock.circuit.first_rows import (
     STALE,
     changed_rows,
     first_rows,
+    limits,
     not_behind,
 )
 from penstock.circuit.node import Node
@@ -48,7 +48,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, take
-from penstock.data.masks import positions
+from penstock.data.masks import all_set, any_set, positions
 from penstock.data.types import Schema
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
@@ -148,8 +148,8 @@ class TopK(Node):
         self._settle(touched, now, is_settled)
         change = [now.change(is_settled)]
         shown = [self._shown(now, is_settled, change[0])]
-        left = positions(~is_settled)
-        if len(left):
+        if not all_set(is_settled):
+            left = positions(~is_settled)
             # what those held goes, and what is read back comes; much of it is the same
             then = [now.before(~is_settled), *self._read_back(touched[left])]
             there = np.ones(len(touched), np.bool_)
@@ -240,6 +240,9 @@ class TopK(Node):
 
     def _settle(self, ids: Ids, now: _Cut, at: npt.NDArray[np.bool_]) -> None:
         """Remember what the partitions `ids` hold now, where `at` says so."""
+        if all_set(at):
+            self._state[ids], self._bound[ids], self._size[ids] = now.state, now.bound, now.size
+            return
         self._state[ids[at]] = now.state[at]
         self._bound[ids[at]] = now.bound[at]
         self._size[ids[at]] = now.size[at]
@@ -255,14 +258,15 @@ class TopK(Node):
         """(how many rows each place may hold, the places to be read back): places that were in the
         states `before` have the rows `held`, each of place at[i], and those of `slots` get `came`.
         """
+        n = len(before)
         if self._ranks != "ROW_NUMBER":
-            return np.full(len(before), self._end), positions(before >= STALE)
-        copies = np.zeros(len(before), np.int64)
-        add_totals(at, held.weights, copies)
+            return np.full(n, self._end), positions(before >= STALE)
         # what is in reserve stays, and does not grow: most rows would come to lie before its end
-        most = np.where(before == FULL, np.maximum(copies, self._end), self._end)
-        add_totals(slots, came.weights, copies)
-        return most, positions((before >= STALE) | ((before == FULL) & (copies < self._end)))
+        copies, most, reads = np.empty((3, n), np.int64)
+        count = limits(
+            before, at, held.weights, slots, came.weights, self._end, copies, most, reads
+        )
+        return most, reads[:count]
 
     def _with_held(
         self,
@@ -323,16 +327,26 @@ class TopK(Node):
             (ranks < held).astype(np.uint8), has_more, is_prefix, self._end, most,
             RANKS[self._ranks], kept, last, state,
         )  # fmt: skip
-        bound = np.zeros((count, 2), dtype=np.uint64)
-        there = positions(last >= 0)
-        if len(there):
-            c, d = self._rows.words_at(rows, ranks[last[there]])
-            bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
+        bound = self._bounds(rows, ranks, last)
         first, place, was, now = np.empty((4, len(ranks)), np.int64)
         size = np.zeros(count, np.int64)
         n = changed_rows(ranks, where, were, same, held, kept, first, place, was, now, size)
-        has_reserve = int(most.max()) > self._end
-        return _Cut(rows, first[:n], place[:n], was[:n], now[:n], state, bound, size, has_reserve)
+        return _Cut(
+            rows, first[:n], place[:n], was[:n], now[:n], state, bound, size,
+            has_reserve=int(most.max()) > self._end,
+        )  # fmt: skip
+
+    def _bounds(self, rows: Batch, ranks: Ids, last: Ids) -> npt.NDArray[np.uint64]:
+        """The words of row ranks[last[i]], 0 where last[i] is negative."""
+        bound = np.zeros((len(last), 2), dtype=np.uint64)
+        there = last >= 0
+        if all_set(there):
+            c, d = self._rows.words_at(rows, ranks[last])
+            bound[:, 0], bound[:, 1] = c, TOP if self._is_coarse else d
+        elif any_set(there):
+            c, d = self._rows.words_at(rows, ranks[last[there]])
+            bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
+        return bound
 
     def _read_back(self, ids: Ids) -> list[_Cut]:
         """The first rows of partitions `ids` from all their rows; their places mean nothing."""
@@ -406,9 +420,17 @@ class _Cut:
 
     def change(self, chosen: npt.NDArray[np.bool_]) -> Batch:
         """The change of the rows of the places that are chosen."""
-        change = np.where(chosen[self.place], self.now - self.was, 0)
+        change = self.now - self.was
+        if not all_set(chosen):
+            change = np.where(chosen[self.place], change, 0)
         at = positions(change)
-        rows = take(self.rows, self.first[at])
+        rows = self.rows
+        if len(at) == len(rows):
+            # each of them, mostly the last one held and the one before it now: nothing is gathered
+            weights = np.empty(len(at), np.int64)
+            weights[self.first] = change
+            return Batch(rows.schema, rows.columns, weights, True)
+        rows = take(rows, self.first[at])
         return Batch(rows.schema, rows.columns, change[at], True)
 
     def before(self, chosen: npt.NDArray[np.bool_]) -> _Cut:
