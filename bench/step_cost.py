@@ -240,6 +240,14 @@ CASES = {
     "asof-join-long": Case(
         "SELECT t.id, e.x FROM t LEFT ASOF JOIN u e MATCH_CONDITION (t.ts >= e.ts) ON t.g = e.g"
     ),
+    "asof-join-ties": Case(
+        "SELECT t.id, e.x FROM t LEFT ASOF JOIN (SELECT -id AS i, g, x, TIMESTAMP "
+        "'1969-01-01 00:00:00' AS at FROM t) e MATCH_CONDITION (t.ts >= e.at) ON t.g = e.g"
+    ),
+    "asof-join-left-ties": Case(
+        f"SELECT l.id, e.x FROM ({_AT_ONCE}) l LEFT ASOF JOIN (SELECT -id AS i, g, x, TIMESTAMP "
+        "'1969-01-01 00:00:00' AS at FROM t) e MATCH_CONDITION (l.at >= e.at) ON l.g = e.g"
+    ),
     "tumble": Case(
         "SELECT window_start, COUNT(*) AS n, SUM(x) AS s FROM TABLE(TUMBLE(TABLE t, "
         "DESCRIPTOR(ts), INTERVAL 10 SECONDS)) GROUP BY window_start"

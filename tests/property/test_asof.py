@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 import penstock.data.hash as hashing
 from penstock.circuit import Circuit
+from penstock.circuit.ops import asof
 from penstock.circuit.ops.asof import AsofJoin
+from penstock.circuit.ordering import RowOrder
+from penstock.data.build import batch_to_rows
 from penstock.data.types import INTEGER, VARCHAR, Schema, schema
 from tests.examples import examples
 from tests.oracle.drive import as_input, as_one_step, run, table
@@ -94,13 +97,13 @@ def test_a_change_costs_the_rows_that_feel_it_not_the_rows_of_its_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked_up: list[int] = []
-    beside = AsofJoin._beside
+    joined = AsofJoin._joined
 
-    def counting(self: Any, left: Any) -> Any:
+    def counting(self: Any, left: Any, *right: Any) -> Any:
         looked_up.append(len(left))
-        return beside(self, left)
+        return joined(self, left, *right)
 
-    monkeypatch.setattr(AsofJoin, "_beside", counting)
+    monkeypatch.setattr(AsofJoin, "_joined", counting)
     circuit = Circuit()
     left, right = circuit.source("l", L), circuit.source("r", R)
     circuit.sink("out", circuit.asof_join(left, right, KEYS, TIMES, _out()))
@@ -114,3 +117,49 @@ def test_a_change_costs_the_rows_that_feel_it_not_the_rows_of_its_key(
 
     assert sum(looked_up) < 10
     assert len(change) == 3  # the late trade, and the one trade whose price it was: -old +new
+
+
+@pytest.mark.parametrize("many", ["right", "left", "both"])
+def test_a_change_among_many_rows_of_one_time_reads_none_that_stay_as_they_are(
+    many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit = Circuit()
+    left, right = circuit.source("l", L), circuit.source("r", R)
+    circuit.sink("out", circuit.asof_join(left, right, KEYS, TIMES, _out()))
+    n, m = (4000 if many in (side, "both") else 1 for side in ("left", "right"))
+    trades = [((1, "", 7), n)] if n == 1 else [((1, "", 7 + i % 2), 1) for i in range(n)]
+    prices = [((1, 5, f"v{i:05}", ""), 1) for i in range(m)]
+    circuit.step({"l": [as_input(L, trades)], "r": [as_input(R, prices)]})
+    read: list[int] = []
+    settled, between = RowOrder.settled, asof.between
+
+    def sorting(self: Any, places: Any, rows: Any) -> Any:
+        read.append(len(rows))
+        return settled(self, places, rows)
+
+    def counting(*args: Any) -> Any:
+        found = between(*args)
+        read.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(RowOrder, "settled", sorting)
+    monkeypatch.setattr(asof, "between", counting)
+    # not the greatest of its time, and one that comes and goes at once
+    came = [((1, 5, "u", ""), 1), ((1, 6, "z", ""), 1), ((1, 6, "z", ""), -1)]
+    late = [((1, "", 9), 1)]
+    change = circuit.step({"l": [as_input(L, late)], "r": [as_input(R, came)]})["out"]
+
+    assert batch_to_rows(change) == [((1, "", 9, *prices[-1][0]), 1)]
+    assert 0 < sum(read) < 60 or hashing._test_mask != hashing.ALL_BITS
+
+    # the greatest goes: of all left rows, as they see another
+    change = circuit.step({"r": [as_input(R, [(prices[-1][0], -1)])]})["out"]
+    other = ((1, 5, f"v{m - 2:05}" if m > 1 else "u", ""),)[0]
+    seen = Counter({(1, "", 9): 1})
+    for row, weight in trades:
+        seen[row] += weight
+    assert dict(batch_to_rows(change)) == {
+        (*row, *right): sign * weight
+        for row, weight in seen.items()
+        for right, sign in ((prices[-1][0], -1), (other, 1))
+    }

@@ -29,7 +29,7 @@ from penstock.state.storage import StateStore
 
 #: changes whenever an operator of an older version would not understand what is saved, or an
 #: operator computes something else from the same parameters
-VERSION = 4
+VERSION = 5
 
 
 def fingerprints(nodes: Sequence[Node]) -> dict[Node, str]:

@@ -14,7 +14,8 @@ Codes are weak (two different rows may share one), so rows come in code order at
 sorts what it gets exactly. A key whose rows share few codes is read as a whole in the end.
 
 Who does not ask what the words are, only that they are in order, has them `packed`: the first 128
-bits of the order, and of strings those behind what most have in common (`penstock.state.words`).
+bits of the order, and of strings those behind what most have in common (`penstock.state.words`);
+who asks what the first column is has its word apart (`first_apart`).
 All runs are sorted anew once as many strings have come without that as are there with it: O(log n)
 amortised, as that is another time as many.
 
@@ -135,6 +136,7 @@ class OrderedSpine(Spine):
         order: Sequence[Direction],
         *,
         packed: bool = False,
+        first_apart: bool = False,
         told_apart: bool = False,
         like: OrderedSpine | None = None,
     ) -> None:
@@ -147,7 +149,8 @@ class OrderedSpine(Spine):
         # rows of one key have those columns in common
         counted = [o for o in order if o[0] not in self.key] if packed else list(order)
         types = [schema.types[i] for i, _, _ in counted]
-        self._parts = parts_of(types, [o[1:] for o in counted]) if packed else ()
+        directions = [o[1:] for o in counted]
+        self._parts = parts_of(types, directions, first_apart=first_apart) if packed else ()
         self._leading = tuple(counted[: len(self._parts)]) if packed else _leading(types, counted)
         #: what most strings that the words end with begin with, once there are some
         self._prefix: bytes | None = None
@@ -161,7 +164,8 @@ class OrderedSpine(Spine):
         self._looked_through = 0
 
     def insert(self, delta: Batch, run: Run | None = None) -> None:
-        self._admit(delta)
+        if run is None:  # a run has words already, which the rows of it fit
+            self._admit(delta)
         super().insert(delta, run)
 
     def insert_soon(self, delta: Batch, hashes: U64 | None = None) -> None:

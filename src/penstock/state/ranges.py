@@ -170,19 +170,22 @@ def beside(
 
 
 def counted(
-    spine: OrderedSpine, keys: Sequence[Column], at: Places, count: int, *, ahead: bool
-) -> tuple[Places, npt.NDArray[np.bool_]] | None:
+    spine: OrderedSpine, keys: Sequence[Column], at: Places, count: int, *, ahead: bool,
+    by_hash: bool = False,
+) -> tuple[Places, npt.NDArray[np.bool_]] | None:  # fmt: skip
     """For row i of `keys` the place of the `count`-th row after (or before) at[i], copies counted
     once and what cancels out not at all; whether there are so many. Different rows whose words are
     all the same count as one, so that some more may lie on the way. None where keys may differ
-    whose hashes do not: rows are not looked at."""
+    whose hashes do not: rows are not looked at; or those of all keys of the hash are counted
+    (`by_hash`), for who looks himself."""
     n = len(at)
     found = [*_with_keys(spine, hash_columns(keys, KEY_SEED, n=n))]
     place, there = Places(np.zeros(n, np.uint64), np.zeros(n, np.uint64)), np.zeros(n, np.bool_)
     edge, end = np.empty((len(found), n), np.int64), np.empty((len(found), n), np.int64)
     told = []
     for j, (run, start, stop) in enumerate(found):
-        if spine.key and not is_exact(keys, [run.batch.columns[i] for i in spine.key]):
+        stored = [run.batch.columns[i] for i in spine.key]
+        if spine.key and not by_hash and not is_exact(keys, stored):
             return None
         search(run.c, run.d, start, stop, at.c, at.d, ahead, edge[j])
         end[j] = stop if ahead else start

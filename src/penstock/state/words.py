@@ -33,7 +33,7 @@ U64 = npt.NDArray[np.uint64]
 #: column, descending, nulls first
 Direction = tuple[int, bool, bool]
 
-_BITS = 128
+_BITS, _WORD_BITS = 128, 64
 _DIGITS = b"0123456789"
 #: how the bits of a value are turned into a number of its order: see `_put`; in two words
 _PLAIN, _SIGNED, _FLOAT = 0, 1, 2
@@ -57,15 +57,23 @@ class Part:
     nulls_first: bool
 
 
-def parts_of(types: Sequence[SqlType], directions: Sequence[tuple[bool, bool]]) -> tuple[Part, ...]:
+def parts_of(
+    types: Sequence[SqlType],
+    directions: Sequence[tuple[bool, bool]],
+    *,
+    first_apart: bool = False,
+) -> tuple[Part, ...]:
     """Of the first columns of an order, of these types and (descending, nulls first) each, those
-    that the words are made of."""
+    that the words are made of. `first_apart`: the first word is of the first column alone."""
     parts: list[Part] = []
     at = 0
     for type, (descending, nulls_first) in zip(types, directions, strict=True):
         bits = _width(type)
         parts.append(Part(_how(type), bits, at, type.nullable, descending, nulls_first))
         at += type.nullable + bits
+        if first_apart and len(parts) == 1:
+            assert at <= _WORD_BITS, "its values do not fit a word"
+            at = _WORD_BITS
         if type.is_view or at >= _BITS:
             break
     return tuple(parts)

@@ -185,3 +185,17 @@ def test_windows_over_strings_that_begin_alike_and_over_ties_look_at_rows_nearby
     monkeypatch.setattr(RowOrder, "settled", counting)
     step(range(4000, 4001))
     assert 0 < sum(looked_at) < 400
+
+
+def test_a_run_whose_rows_had_their_words_already_comes_with_those(tmp_path: Any) -> None:
+    spine = OrderedSpine(S, (0,), [(1, False, True)], packed=True)
+    spine.insert(batch_from_rows(S, [(1, f"customer-{i:030}", i) for i in range(60)]))
+    others = batch_from_rows(S, [(1, f"a client of ours, {i:09}", i) for i in range(200)])
+    for start in (0, 200):
+        # as many again as make the prefix another, if they counted twice
+        fresh = spine.fresh(others)
+        made = fresh.run.made
+        spine.insert(others, fresh.run)
+        assert start or spine._made == made
+    assert {run.made for run in spine.runs()} == {spine._made}
+    assert spine.rewordings == 1

@@ -5,7 +5,7 @@
                                        └─ 10:00 ─┘       └─ 10:05 ─┘        10:20
 
 A right row that comes or goes at time c is felt by the left rows from c up to the next right row
-there was, and by no others.
+there was, and by no others; if the greatest right row of time c is the one that there was, by none.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from penstock.circuit.nearest import nearest
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
 from penstock.circuit.passed import Passed
-from penstock.circuit.segments import Changes, Segments
+from penstock.circuit.segments import Changes
 from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch, null_column
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, filter_batch, take_column
+from penstock.data.hash import rows_equal
+from penstock.data.masks import positions
 from penstock.data.types import Field, Schema
-from penstock.state.ordered import Fresh, OrderedSpine
+from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, U64, Places, between
 
@@ -38,10 +40,12 @@ class AsofJoin(Node):
     its own (the greatest such row); NULLs where there is none, or a key or the time is NULL.
 
     Reference:   max(right rows with equal keys and time <= the left row's, by time, then all).
-    Incremental: left rows of the delta look up the right side after the step; left rows between a
-                 changed right row and the next one of before are looked up before and after.
-    State: both sides by key, ordered by time.
-    Cost:  O(log n) a left row of the delta, and a left row whose partner may have changed.
+    Incremental: left rows of the delta look up the right side after the step; where the partner at
+                 the time of a changed right row is another than before, the left rows from there
+                 up to the next time of a right row, before or in the delta, have both.
+    State: both sides by key, ordered by time, the right one by its other columns too.
+    Cost:  O(log n) a row of the delta, and the left rows whose partner changes. Right rows of one
+           time whose other columns share their first 64 bits are looked at together.
     """
 
     def __init__(
@@ -58,8 +62,8 @@ class AsofJoin(Node):
         assert len(kinds) == 1, "times of different kinds do not compare"
         super().__init__(schema, (left, right))
         self._keys, self._times = keys, times
-        self._left = _Side(left.schema, tuple(a for a, _ in keys), times[0])
-        self._right = _Side(right.schema, tuple(b for _, b in keys), times[1])
+        self._left = _Side(left.schema, tuple(a for a, _ in keys), times[0], by_all=False)
+        self._right = _Side(right.schema, tuple(b for _, b in keys), times[1], by_all=True)
         #: which rows of either side no change of the other is in reach of, by column
         self.expiries = self._left.expiry, self._right.expiry
         #: which right rows come before all left ones that may change, but for the last of each key
@@ -72,12 +76,7 @@ class AsofJoin(Node):
         if right is not None:
             right, _ = self._right.matchable(right)
             if len(right):
-                touched = self._felt(right)
-                before = self._beside(touched)
-                self._right.rows.insert(right)
-                self.passed.note(len(right))
-                gone = Batch(self.schema, before.columns, -before.weights)
-                parts += [gone, self._beside(touched)]
+                parts += self._changed(right)
         if left is not None:
             left, lonely = self._left.matchable(left)
             parts += [self._beside(left), self._joined(lonely, None, None)]
@@ -94,20 +93,34 @@ class AsofJoin(Node):
     def state_rows(self) -> int:
         return len(self._left.rows) + len(self._right.rows)
 
-    def _felt(self, delta: Batch) -> Batch:
-        """The left rows whose partner may change with these right rows, which are not in the
-        state yet."""
-        changes = Changes.of(self._right.sorted(delta), self._right.key)
-        c = changes.at.c
-        keys = changes.keys_at(changes.key)
+    def _changed(self, delta: Batch) -> list[Batch]:
+        """Take in right rows that can match; left rows with other partners: [-before, +after]."""
+        fresh = self._right.rows.fresh(delta)
+        changes, _ = Changes.of(fresh, self._right.key).by_first_word()
+        keys, c = changes.keys_at(changes.key), changes.at.c
+        was_at, was = self._right.nearest(keys, c, ahead=False)
+        # up to the next change, or the next row there is: who is behind that has it in between
         at, rows = self._right.nearest(keys, c, ahead=True)
-        found = np.flatnonzero(at >= 0)
-        until = np.full(len(c), TOP)
-        until[found] = self._right.codes(rows)[at[found]] - np.uint64(1)
-        low, high = Places(c, np.zeros_like(c)), Places(until, np.full_like(c, TOP))
-        stretches = Segments.joined(changes, changes.key, low, high)
-        _, felt = between(self._left.rows, stretches.keys, stretches.low, stretches.high)
-        return felt
+        until = np.append(self._right.codes(rows) - np.uint64(1), TOP)[at]
+        self._right.rows.insert(delta, fresh.run)
+        self.passed.note(len(delta))
+        now_at, now = self._right.nearest(keys, c, ahead=False)
+        is_other = (was_at < 0) != (now_at < 0)
+        both = positions((was_at >= 0) & (now_at >= 0))
+        is_other[both] = rows_equal(was.columns, was_at[both], now.columns, now_at[both]) == 0
+        other = positions(is_other)
+        if not len(other):
+            return []
+        mine = changes.key[1:] == changes.key[:-1]
+        until[:-1] = np.where(mine, np.minimum(until[:-1], c[1:] - np.uint64(1)), until[:-1])
+        low, high = c[other], until[other]
+        stretch, left = between(
+            self._left.rows, changes.keys_at(changes.key[other]),
+            Places(low, np.zeros_like(low)), Places(high, np.full_like(high, TOP)),
+        )  # fmt: skip
+        before = self._joined(left, was, was_at[other[stretch]])
+        gone = Batch(self.schema, before.columns, -before.weights)
+        return [gone, self._joined(left, now, now_at[other[stretch]])]
 
     def _beside(self, left: Batch) -> Batch:
         """`left`, rows that can match, beside their partners as of now."""
@@ -130,10 +143,11 @@ class AsofJoin(Node):
 
 
 class _Side:
-    """The rows of one input that can match, by key and in order of `time`."""
+    """The rows of one input that can match, by key and in order of `time`, and of all that comes
+    behind that if they are ordered `by_all`."""
 
-    def __init__(self, schema: Schema, key: tuple[int, ...], time: int) -> None:
-        self.key, self._time = key, time
+    def __init__(self, schema: Schema, key: tuple[int, ...], time: int, *, by_all: bool) -> None:
+        self.key, self._time, self._by_all = key, time, by_all
         # rows without a time are not kept: a place's first word is the time then
         field = schema.fields[time]
         timed = Field(field.name, field.type.with_nullable(False))
@@ -144,11 +158,8 @@ class _Side:
         self.rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
 
     def _empty(self) -> OrderedSpine:
-        return OrderedSpine(self._schema, self.key, ((self._time, False, True),))
-
-    def sorted(self, rows: Batch) -> Fresh:
-        """`rows` alone, in order."""
-        return self.rows.fresh(rows)
+        directions = self.order.directions if self._by_all else self.order.directions[:1]
+        return OrderedSpine(self._schema, self.key, directions, packed=True, first_apart=True)
 
     def matchable(self, delta: Batch) -> tuple[Batch, Batch]:
         """The rows with all keys and a time, and the others."""
