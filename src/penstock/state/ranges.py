@@ -13,7 +13,10 @@ come together or not at all.
     rows_between(spine, keys, low, high)    how many rows lie from one place to the other
     ahead_of(spine, keys, at, width)        a place behind `at`, with about `width` rows on the way
 
-Cost: O(runs · log n) a place, besides the rows found.
+Cost: O(runs · log n) a place, besides the rows found; less where the words of a key's rows are
+spread evenly, as times are: each look of a search waits for memory, so it looks where a word would
+lie if they were, and as far behind or before that as √n evenly spread ones err, before it halves
+what is left.
 """
 
 from __future__ import annotations
@@ -39,8 +42,12 @@ from penstock.state.run import KEY_SEED, _expand
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-#: rows that are searched one place after the other, because the processor has them at hand
-FAR_ROWS = 1 << 14
+#: rows that are searched by halves, one place after the other
+NEAR_ROWS = 1 << 10
+#: rows a place, of places in order, that are walked through from the one before
+DENSE_ROWS = 128
+#: of more the words are guessed from, so many times, until no more than these are left
+GUESSES, FEW_LEFT = 3, 48
 
 TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
@@ -355,13 +362,22 @@ def search(
     c: Any, d: Any, start: Any, stop: Any, at_c: Any, at_d: Any, behind: Any, out: Any
 ) -> None:
     """out[i] = the first row of start[i] .. stop[i] not below place i (`behind`: above it)."""
+    # of places in order, how many rows lie between the first and the last of a key, if words are
+    # spread evenly
+    ascend, rows, first = 0, 0.0, 0
     longest: Any = 0
-    ascend = 0
-    for i in range(1, start.shape[0]):
-        same = start[i] == start[i - 1] and stop[i] == stop[i - 1]
-        above = at_c[i] > at_c[i - 1] or (at_c[i] == at_c[i - 1] and at_d[i] >= at_d[i - 1])
-        ascend += same and above
-    if 2 * ascend > start.shape[0]:
+    for i in range(1, start.shape[0] + 1):
+        if i < start.shape[0] and start[i] == start[i - 1] and stop[i] == stop[i - 1]:
+            ascend += at_c[i] > at_c[i - 1] or (at_c[i] == at_c[i - 1] and at_d[i] >= at_d[i - 1])
+            continue
+        length = stop[i - 1] - start[i - 1]
+        longest = max(longest, length)
+        if i - first > 1 and length > 0 and at_c[i - 1] > at_c[first]:
+            among = np.float64(c[stop[i - 1] - 1] - c[start[i - 1]]) + 1.0
+            part = min(np.float64(at_c[i - 1] - at_c[first]) / among, 1.0)
+            rows += part * np.float64(length)
+        first = i
+    if 2 * ascend > start.shape[0] and rows <= DENSE_ROWS * start.shape[0]:
         # near to the one before: steps of twice the size from there, then halves of the last
         for i in range(start.shape[0]):
             a, b, x, y = start[i], stop[i], at_c[i], at_d[i]
@@ -382,6 +398,66 @@ def search(
                     b = m
             out[i] = a
         return
+    if longest > NEAR_ROWS:
+        # what a look finds decides where the next one is, so those of all places are made together:
+        # memory is waited for once for all of them. Rows before out[i] are below place i, those
+        # from end[i] on are not; low[i] and high[i] are words of the rows next to these
+        n, top = start.shape[0], c.shape[0] - 1
+        end, middle = np.empty(n, np.int64), np.empty(n, np.int64)
+        low, high, found = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+        for i in range(n):
+            low[i], high[i] = c[min(start[i], top)], c[max(stop[i] - 1, 0)]
+        longest = 0
+        for i in range(n):
+            # what comes last is behind the last row
+            last, x, y, v = stop[i] - 1, at_c[i], at_d[i], high[i]
+            below = v < x or (v == x and (d[last] < y or (behind and d[last] == y)))
+            is_over = below or last < start[i]
+            out[i] = stop[i] if is_over else start[i]
+            end[i] = stop[i] if is_over else last
+            longest = max(longest, end[i] - out[i])
+        for _ in range(GUESSES):
+            if longest <= FEW_LEFT:
+                break
+            for i in range(n):
+                x, v = at_c[i], low[i]
+                part = np.float64(x - v) / (np.float64(high[i] - v) + 1.0) if x > v else 0.0
+                m = min(out[i] + np.int64(part * np.float64(end[i] - out[i])), top)
+                middle[i], found[i] = m, c[m]
+            for i in range(n):
+                left, m, v = end[i] - out[i], middle[i], found[i]
+                if left > 0:
+                    x, y = at_c[i], at_d[i]
+                    # what lies on the other side of this is found at once
+                    further = np.int64(np.sqrt(np.float64(left))) + 2
+                    if v < x or (v == x and (d[m] < y or (behind and d[m] == y))):
+                        out[i], low[i] = m + 1, v
+                        m += further
+                    else:
+                        end[i], high[i] = m, v
+                        m -= further
+                middle[i] = min(max(m, 0), top)
+            for i in range(n):
+                found[i] = c[middle[i]]
+            longest = 0
+            for i in range(n):
+                m, v, x, y = middle[i], found[i], at_c[i], at_d[i]
+                if out[i] <= m and m < end[i]:
+                    if v < x or (v == x and (d[m] < y or (behind and d[m] == y))):
+                        out[i], low[i] = m + 1, v
+                    else:
+                        end[i], high[i] = m, v
+                longest = max(longest, end[i] - out[i])
+        while longest > 0:
+            for i in range(n):
+                left = end[i] - out[i]
+                m = min(out[i] + (left >> 1), top)
+                x, y = at_c[i], at_d[i]
+                below = c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y)))
+                out[i] = m + 1 if left > 0 and below else out[i]
+                end[i] = m if left > 0 and not below else end[i]
+            longest >>= 1
+        return
     for i in range(start.shape[0]):
         # what comes last is behind the last row; nobody waits for that but once for a whole key
         last, x, y = stop[i] - 1, at_c[i], at_d[i]
@@ -389,29 +465,9 @@ def search(
             c[last] < x or (c[last] == x and (d[last] < y or (behind and d[last] == y)))
         )
         out[i] = stop[i] if is_last else -1
-        longest = max(longest, 0 if is_last else stop[i] - start[i])
-    if longest > FAR_ROWS:
-        # each look of a search waits for memory and for the one before it: those of many searches
-        # are waited for at the same time
-        left = stop - start
-        for i in range(start.shape[0]):
-            if out[i] < 0:
-                out[i] = start[i]
-            else:
-                left[i] = 0
-        while longest > 0:
-            for i in range(start.shape[0]):
-                half = left[i] >> 1
-                m = min(out[i] + half, c.shape[0] - 1)
-                x, y = at_c[i], at_d[i]
-                below = c[m] < x or (c[m] == x and (d[m] < y or (behind and d[m] == y)))
-                is_left = left[i] > 0
-                out[i] = m + 1 if is_left and below else out[i]
-                left[i] = (left[i] - half - 1 if below else half) if is_left else 0
-            longest >>= 1
-        return
     if c.shape[0] > CACHED_ROWS:
-        # so are the middles that short ones begin with
+        # each look of a search waits for memory and for the one before it: the middles that all
+        # begin with are waited for at the same time
         for i in range(start.shape[0]):
             if out[i] < 0:
                 m = min((start[i] + stop[i]) >> 1, c.shape[0] - 1)

@@ -227,7 +227,7 @@ def test_the_row_so_many_further_is_found_whatever_came_and_went_between(
 @pytest.mark.parametrize("behind", [False, True])
 def test_many_searches_at_once_find_what_each_would(behind: bool, in_order: bool) -> None:
     rng = np.random.default_rng(5)
-    n = 2 * ranges.FAR_ROWS
+    n = 32 * ranges.NEAR_ROWS
     c, d = (rng.integers(0, most, n).astype(np.uint64) for most in (n // 8, 4))
     order = np.lexsort((d, c))
     c, d = c[order], d[order]
@@ -247,4 +247,42 @@ def test_many_searches_at_once_find_what_each_would(behind: bool, in_order: bool
 
     place = c * 8 + d
     find = np.searchsorted(place, at_c * 8 + at_d, "right" if behind else "left")
+    assert out.tolist() == np.clip(find, start, stop).tolist()
+
+
+#: how the words of many rows may be spread, each of `n` numbers from 0 to 1
+SPREADS = {
+    "evenly": lambda rng, n: rng.random(n),
+    "all alike": lambda rng, n: np.zeros(n),
+    "two far apart": lambda rng, n: np.where(rng.random(n) < 0.5, 0.0, 1.0),
+    "most at the beginning": lambda rng, n: rng.random(n) ** 40,
+    "most at the end": lambda rng, n: 1 - rng.random(n) ** 40,
+    "in clusters": lambda rng, n: rng.integers(0, 9, n) / 9 + rng.random(n) / 1e9,
+    "but for one": lambda rng, n: np.append(rng.random(n - 1) / 1e12, 1.0),
+}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_however_words_are_spread_a_search_finds_the_first_row_not_below(
+    spread: str, behind: bool
+) -> None:
+    rng = np.random.default_rng(8)
+    n, top = 8 * ranges.NEAR_ROWS, (1 << 64) - 1025
+    c = (SPREADS[spread](rng, n) * float(top)).astype(np.uint64)
+    c.sort()
+    d = np.zeros(n, np.uint64)
+    places = np.concatenate((c[rng.integers(0, n, 60)], rng.integers(0, top, 60, np.uint64)))
+    at_c = np.concatenate((places, places + np.uint64(1), [np.uint64(0), ranges.TOP]))
+    m = len(at_c)
+    at_c = rng.permutation(at_c.astype(np.uint64))
+    at_d = np.zeros(m, np.uint64)
+    start = rng.integers(0, n // 4, m)
+    stop = rng.integers(n // 2, n + 1, m)
+    stop[:5] = start[:5]
+    out = np.empty(m, np.int64)
+
+    ranges.search(c, d, start, stop, at_c, at_d, behind, out)
+
+    find = np.searchsorted(c, at_c, "right" if behind else "left")
     assert out.tolist() == np.clip(find, start, stop).tolist()
