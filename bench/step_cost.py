@@ -172,6 +172,16 @@ CASES = {
     "above-average-of-key": Case(
         "SELECT id FROM t WHERE x > (SELECT AVG(x) FROM t AS o WHERE o.g = t.g)"
     ),
+    "at-least-all": Case("SELECT id FROM t WHERE x >= ALL (SELECT x FROM t)"),
+    "above-any-of-key": Case(
+        "SELECT id FROM t WHERE x > ANY (SELECT o.x FROM t AS o WHERE o.g = t.g)"
+    ),
+    "whether-at-least-all": Case(
+        "SELECT id, x >= ALL (SELECT NULLIF(o.x, -1) FROM t AS o WHERE o.g = t.g) AS b FROM t"
+    ),
+    "another-of-key": Case(
+        "SELECT id FROM t WHERE EXISTS (SELECT * FROM t AS o WHERE o.g = t.g AND o.x <> t.x)"
+    ),
     "range-frame": Case(
         "SELECT id, SUM(x) OVER (PARTITION BY g ORDER BY ts RANGE BETWEEN INTERVAL 10 MINUTES "
         "PRECEDING AND CURRENT ROW) AS s FROM t"

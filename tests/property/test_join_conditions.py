@@ -142,6 +142,80 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         "SELECT id FROM a WHERE k + 1 > (SELECT MIN(o.k) FROM a AS o WHERE o.s = a.s)",
         None,
     ),
+    "another_of_its_key": (
+        "SELECT id FROM a WHERE EXISTS (SELECT * FROM b WHERE b.s = a.s AND b.k <> a.k)",
+        None,
+    ),
+    "no_other_of_its_key": (
+        "SELECT id, k FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.k = a.k AND b.s <> a.s)",
+        None,
+    ),
+    "no_other_of_its_own": (
+        "SELECT k, x FROM b WHERE NOT EXISTS (SELECT * FROM b AS o WHERE o.k = b.k AND o.x <> b.x)",
+        None,
+    ),
+    "another_computed": (
+        "SELECT id FROM a WHERE EXISTS (SELECT * FROM b WHERE b.s = a.s AND ABS(b.x) <> a.k)",
+        None,
+    ),
+    "no_other_text": (
+        "SELECT id, s FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.s <> a.s)",
+        None,
+    ),
+    "at_least_all": ("SELECT x, s FROM b WHERE x >= ALL (SELECT o.x FROM b AS o)", None),
+    "below_all": ("SELECT id, k FROM a WHERE k < ALL (SELECT x FROM b WHERE x > 1)", None),
+    "above_any": ("SELECT id, k FROM a WHERE k > ANY (SELECT k FROM b)", None),
+    "not_above_any": ("SELECT id, k FROM a WHERE NOT k > ANY (SELECT k FROM b WHERE k > 0)", None),
+    "at_most_any_text": ("SELECT id, s FROM a WHERE s <= SOME (SELECT s FROM b)", None),
+    "above_all_of_its_key": (
+        "SELECT id, k FROM a WHERE k > ALL (SELECT b.k FROM b WHERE b.s = a.s)",
+        None,
+    ),
+    "not_below_all_of_its_key": (
+        "SELECT id, k FROM a WHERE NOT (k < ALL (SELECT b.x FROM b WHERE b.s = a.s))",
+        None,
+    ),
+    "at_least_any_of_its_key": (
+        "SELECT s, x FROM b WHERE x >= ANY (SELECT a.k FROM a WHERE a.s = b.s)",
+        None,
+    ),
+    "all_alike": ("SELECT id, k FROM a WHERE k = ALL (SELECT b.x FROM b)", None),
+    "all_alike_of_its_key": (
+        "SELECT id, k FROM a WHERE k = ALL (SELECT b.k FROM b WHERE b.s = a.s)",
+        None,
+    ),
+    "unlike_any_of_its_key": (
+        "SELECT id, k FROM a WHERE k <> ANY (SELECT b.x FROM b WHERE b.s = a.s)",
+        None,
+    ),
+    "unlike_any": ("SELECT id, k FROM a WHERE k <> ANY (SELECT b.k FROM b)", None),
+    "whether_above_all": (
+        """SELECT id, k > ALL (SELECT b.k FROM b) AS p, k <= ANY (SELECT b.k FROM b
+           WHERE b.s = a.s) AS q, s = ALL (SELECT b.s FROM b WHERE b.k = a.k) AS r FROM a""",
+        None,
+    ),
+    "above_all_or_else": (
+        """SELECT id FROM a WHERE k > ALL (SELECT b.x FROM b WHERE b.s = a.s) OR
+           k < ANY (SELECT b.k FROM b) AND id > 1""",
+        None,
+    ),
+    "above_float": ("SELECT a.id, b.x FROM a LEFT JOIN b ON a.f > b.x AND a.s = b.s", None),
+    "between_texts": (
+        "SELECT a.id, b.s AS t FROM a JOIN b ON a.s >= b.s AND CAST(a.k AS VARCHAR) < b.s",
+        None,
+    ),
+    "some_text_after": (
+        "SELECT id FROM a WHERE EXISTS (SELECT * FROM b WHERE b.k = a.k AND b.s > a.s)",
+        None,
+    ),
+    "no_float_below": (
+        "SELECT id FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.s = a.s AND b.x < a.f)",
+        None,
+    ),
+    "text_beyond_its_own": (
+        "SELECT id FROM a WHERE s >= (SELECT MAX(b.s) FROM b WHERE b.k = a.k)",
+        None,
+    ),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}
@@ -356,6 +430,54 @@ def test_who_has_a_later_row_of_its_key_is_asked_of_rows_near_the_latest(
     went = {2000: -1, 1998: 1} if word else {1998: -1}
     assert step(range(2000, 2001), -1) == {(i,): w for i, w in went.items()}
     assert sum(looked_at) <= 30
+
+
+@pytest.mark.parametrize("word", ["", "NOT"])
+def test_who_has_a_partner_that_differs_is_asked_of_the_ends_of_its_key(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(join, "FEW_ROWS", 50)
+    monkeypatch.setattr(join, "FEW_EACH", 0)
+    plan = compile_program(f"""
+        CREATE TABLE l (id BIGINT NOT NULL, k BIGINT NOT NULL, x BIGINT NOT NULL);
+        CREATE VIEW v AS SELECT id FROM l WHERE {word} EXISTS (
+            SELECT * FROM l AS r WHERE r.k = l.k AND r.x <> l.x);
+    """)
+    circuit = compile_circuit(plan)
+    schema = plan.tables[0].schema
+
+    def step(rows: list[tuple[int, int, int]], weight: int = 1) -> Counter[Any]:
+        change = circuit.step({"l": [as_input(schema, [(row, weight) for row in rows])]})["v"]
+        return Counter({row[0]: w for row, w in batch_to_rows(change)})
+
+    none = Counter[int]()
+    assert step([(i, i % 2, i % 2 + (i == 1)) for i in range(1000)]) == (
+        Counter(range(1, 1000, 2)) if not word else Counter(range(0, 1000, 2))
+    )
+    looked_at: list[int] = []
+    beside = Join._beside
+
+    def counting(self: Any, left: Batch, right: Batch) -> Batch:
+        looked_at.append(len(left))
+        return beside(self, left, right)
+
+    monkeypatch.setattr(Join, "_beside", counting)
+    # key 1 has 1 and 2: another 1, 2 or 3 is none that they did not have
+    came = [(i, 1, i % 3 + 1) for i in range(1000, 1006)]
+    assert step(came) == (none if word else Counter(range(1000, 1006)))
+    assert step(came, -1) == (none if word else Counter(dict.fromkeys(range(1000, 1006), -1)))
+    assert 0 < sum(looked_at) <= 60
+    # key 0 has zeros alone
+    sign = -1 if word else 1
+    assert step([(2000, 0, 5)]) == Counter(
+        dict.fromkeys(range(0, 1000, 2), sign) | ({} if word else {2000: 1})
+    )
+    looked_at.clear()
+    assert step([(2001, 0, 7)]) == (none if word else Counter([2001]))
+    assert sum(looked_at) <= 10
+    assert step([(2000, 0, 5), (2001, 0, 7)], -1) == Counter(
+        dict.fromkeys(range(0, 1000, 2), -sign) | ({} if word else {2000: -1, 2001: -1})
+    )
 
 
 @pytest.mark.parametrize("few", [1 << 12, 0])

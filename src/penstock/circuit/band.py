@@ -23,6 +23,7 @@ import numpy.typing as npt
 from penstock.circuit.spec import Bound
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import slice_column, take_column
+from penstock.data.types import SqlType
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.ranges import (
@@ -95,25 +96,53 @@ class Band:
             table = GroupTable(tuple(k.type for k in keys))
             groups = table.lookup_or_insert(tuple(keys), len(best))
             _, firsts = np.unique(groups, return_index=True)
-        low, high = self._ends(best, of_left=of_left)
-        is_low = bool((low > _LEAST).any())
+        low, high = self._within(spine, best, of_left=of_left)
+        theirs = self.columns[of_left]
+        is_low = any(
+            b.left_is_low == of_left and (b.right if of_left else b.left) == theirs
+            for b in self.bounds
+        )
         ends = low if is_low else high
-        n = len(firsts)
-        least, most = np.full(n, _MOST), np.full(n, _LEAST)
-        np.minimum.at(least, groups, ends)
-        np.maximum.at(most, groups, ends)
-        is_one = np.bincount(groups, minlength=n) == 1
+        order = np.lexsort((ends.d, ends.c, groups))
+        first = np.searchsorted(groups[order], np.arange(len(firsts)), "left")
+        last = np.searchsorted(groups[order], np.arange(len(firsts)), "right") - 1
+        least, most = ends.take(order[first]), ends.take(order[last])
+        # what is as far as the end is beyond it, or not: that is for the condition
+        least, most = Places(least.c, low.d[order[first]]), Places(most.c, high.d[order[last]])
+        is_one = first == last
         if is_low:
-            most[is_one] = _MOST
+            most.c[is_one], most.d[is_one] = TOP, TOP
         else:
-            least[is_one] = _LEAST
+            least.c[is_one], least.d[is_one] = 0, 0
         mine = [take_column(k, firsts) for k in keys]
-        found = spans(spine, mine, _place(spine, least, False), _place(spine, most, True))
-        return rows_of_any(spine, found)
+        return rows_of_any(spine, spans(spine, mine, least, most))
 
     def _within(self, spine: OrderedSpine, rows: Batch, *, of_left: bool) -> tuple[Places, Places]:
+        if not is_whole(spine.schema.types[self.columns[of_left]]):
+            return self._words(spine, rows, of_left=of_left)
         low, high = self._ends(rows, of_left=of_left)
         return _place(spine, low, False), _place(spine, high, True)
+
+    def _words(self, spine: OrderedSpine, rows: Batch, *, of_left: bool) -> tuple[Places, Places]:
+        """The same of values that are no whole numbers, which nothing is added to."""
+        n, column = len(rows), self.columns[of_left]
+        type = spine.schema.types[column]
+        low = Places(np.zeros(n, np.uint64), np.zeros(n, np.uint64))
+        high = Places(np.full(n, TOP), np.full(n, TOP))
+        for b in self.bounds:
+            mine, theirs = (b.left, b.right) if of_left else (b.right, b.left)
+            if theirs != column:
+                continue
+            value = rows.columns[mine]
+            valid = value.valid if type.nullable else None
+            at = Places(*spine.words_of((Column(type, value.values, valid, value.heaps),)))
+            if b.left_is_low == of_left:
+                closer = low.is_below(at)
+                low = Places(np.where(closer, at.c, low.c), np.where(closer, at.d, low.d))
+            else:
+                closer = at.is_below(high)
+                high = Places(np.where(closer, at.c, high.c), np.where(closer, at.d, high.d))
+        return low, high
 
     def _ends(self, rows: Batch, *, of_left: bool) -> tuple[I64, I64]:
         """The first and last value of the other side's column, for each of `rows`."""
@@ -131,6 +160,11 @@ class Band:
             else:
                 high = np.minimum(high, value)
         return low, high
+
+
+def is_whole(type: SqlType) -> bool:
+    """Whether values are whole numbers of 64 bits, which something may be added to."""
+    return not type.is_wide and np.issubdtype(type.dtype, np.integer)
 
 
 def _pieces(found: Sequence[Span], n: int, most: int) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,7 @@ from penstock.circuit.band import Band
 from penstock.circuit.best import BestOf
 from penstock.circuit.beyond import expiries_of, passed_of, window_operators
 from penstock.circuit.bootstrap import Bootstrap, Difference
+from penstock.circuit.ends import Ends
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ops.aggregate import Aggregate
@@ -194,20 +195,24 @@ class Circuit:
         bounds: tuple[Bound, ...] = (),
         *,
         has_one_partner: bool = False,
+        differing: tuple[int, int] | None = None,
     ) -> Stream:
         """Equi-join with optional residual; no keys at all: every pair (see `ops.join`).
         `meaning`: a value that tells residuals apart. `bounds`: what all pairs that are wanted
         pass, as the residual says or who reads them. `has_one_partner`: of a semi or anti join
-        whose residual is the one bound, the right side has no more than one row a key."""
+        whose residual is the one bound, the right side has no more than one row a key.
+        `differing`: of a semi or anti join, what all its residual says of differs, of either side;
+        the right one is never NULL."""
         safe = tuple(null_safe) or (False,) * len(keys)
         band = Band(bounds) if bounds else None
-        columns = (None, None) if band is None else band.columns
+        columns = (differing or (None, None)) if band is None else band.columns
         arranged = (
             self._arrange(left.node, tuple(k for k, _ in keys), safe, columns[0]),
             self._arrange(right.node, tuple(k for _, k in keys), safe, columns[1]),
         )
         join = Join(*arranged, kind, residual, schema, meaning, band)
         join.has_one_partner = has_one_partner
+        join.ends = None if differing is None else Ends(*differing)
         return self._add(join)
 
     def range_join(

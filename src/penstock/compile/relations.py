@@ -27,9 +27,9 @@ from penstock.compile.spread import MapFunction, spread
 from penstock.data.batch import Batch
 from penstock.data.build import empty_batch
 from penstock.data.gather import concat, filter_batch
-from penstock.data.types import Schema
-from penstock.plan.bounds import bounds_of
-from penstock.plan.expressions import Expr, InputRef
+from penstock.data.types import BOOLEAN, Schema
+from penstock.plan.bounds import bounds_of, differing
+from penstock.plan.expressions import Expr, InputRef, IsNull
 from penstock.plan.interning import Interner
 from penstock.plan.nodes import (
     Aggregate,
@@ -292,6 +292,7 @@ class RelationCompiler:
             node.residual,
             bounds,
             has_one_partner=_has_one_partner(node, bounds),
+            differing=_differing(node),
         )
 
     def _is_membership(self, node: Join) -> bool:
@@ -395,6 +396,21 @@ def _has_one_partner(node: Join, bounds: tuple[Bound, ...]) -> bool:
         and columns == set(range(len(right.keys)))
         and len(bounds) == len(conjuncts(node.residual)) == 1
     )
+
+
+def _differing(node: Join) -> tuple[int, int] | None:
+    """The columns of either side of which it is asked whether they differ in some partner, whose is
+    never NULL (`sql.passes.differing`)."""
+    if node.kind not in (JoinKind.SEMI, JoinKind.ANTI) or not node.keys:
+        return None
+    found = differing(conjuncts(node.residual), len(node.left.schema))
+    if found is None:
+        return None
+    right, column = node.right, found[1]
+    type = right.schema.types[column]
+    known = IsNull(BOOLEAN.with_nullable(False), InputRef(type, column), negated=True)
+    filtered = isinstance(right, Filter) and known in conjuncts(right.predicate)
+    return found if filtered or not type.nullable else None
 
 
 def _order(keys: tuple[SortKey, ...]) -> list[Order]:

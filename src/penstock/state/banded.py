@@ -28,8 +28,14 @@ class BandedSpine(OrderedSpine):
     in order."""
 
     def __init__(self, schema: Schema, key: Sequence[int], column: int) -> None:
-        super().__init__(schema, key, [(column, False, True)])
+        # strings that begin alike are to be told apart, and long numbers
+        packed = schema.types[column].is_wide and column not in key
+        super().__init__(schema, key, [(column, False, True)], packed=packed)
         self.ordered_by = column
+
+    def _admit(self, rows: Batch) -> None:
+        if self.lies_in_order:
+            super()._admit(rows)
 
     def lie_in_order(self) -> None:
         """Have the rows of each key in order of the column, those that come too."""
@@ -39,6 +45,8 @@ class BandedSpine(OrderedSpine):
         while self._merging:
             self._adopt_merged(wait=True)
         self.lies_in_order = True
+        if self._runs:
+            self._admit(max(self._runs, key=len).batch)
         for i, run in enumerate(self._runs):
             self._runs[i] = self.run_of(run.batch)
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -104,14 +104,15 @@ class OrderedRun(Run):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fresh:
-    """One delta as a spine would have it, to be looked into like one."""
+    """One delta as a spine would have it, to be looked into like one; behind runs of the spine."""
 
     schema: Schema
     key: tuple[int, ...]
     run: OrderedRun
+    before: tuple[OrderedRun, ...] = ()
 
     def runs(self) -> tuple[OrderedRun, ...]:
-        return (self.run,) if len(self.run) else ()
+        return (*self.before, self.run) if len(self.run) else self.before
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,16 +316,15 @@ class OrderedSpine(Spine):
             needle, row = needle[kept], row[kept]
         return needle, row
 
-    def between(self, low: int, high: int) -> Batch:
-        """All rows whose first word of the order is in low .. high, of a spine without a key;
+    def between(self, low: tuple[int, int], high: tuple[int, int]) -> Batch:
+        """All rows whose two words of the order are in low .. high, of a spine without a key;
         rows of different runs may still cancel out. Cost: O(runs · log n + rows)."""
         assert not self.key, "words of different keys are not comparable"
         self.flush()
         found = [empty_batch(self.schema)]
         for run in self._runs:
             assert isinstance(run, OrderedRun)
-            start = int(np.searchsorted(run.c, np.uint64(low), "left"))
-            stop = int(np.searchsorted(run.c, np.uint64(high), "right"))
+            start, stop = _of_words(run, low, "left"), _of_words(run, high, "right")
             if stop > start:
                 found.append(take(run.batch, np.arange(start, stop)))
         return consolidate(concat(found))
@@ -430,6 +430,14 @@ class OrderedSpine(Spine):
             )
         )
         return _ordered(k, c, d, r, Batch(self.schema, picked, weights, True), lower.made)
+
+
+def _of_words(run: OrderedRun, words: tuple[int, int], side: Literal["left", "right"]) -> int:
+    """Where the words would go, of rows with one key, before or behind those that have them."""
+    first, second = np.uint64(words[0]), np.uint64(words[1])
+    start = int(np.searchsorted(run.c, first, "left"))
+    stop = int(np.searchsorted(run.c, first, "right"))
+    return start + int(np.searchsorted(run.d[start:stop], second, side))
 
 
 def _sorted_by(k: U64, c: U64, d: U64, r: U64) -> tuple[I64, U64, bool]:

@@ -135,11 +135,17 @@ def pieces_of_span(
 
 
 def beside(
-    spine: OrderedSpine, keys: Sequence[Column], at: Places, width: int, *, ahead: bool
+    spine: OrderedSpine | Fresh,
+    keys: Sequence[Column],
+    at: Places | None,
+    width: int,
+    *,
+    ahead: bool,
 ) -> tuple[I64, Batch, npt.NDArray[np.bool_]]:
     """For row i of `keys` the rows after (or before) at[i] up to some place: (needle, rows,
-    complete), where `complete[i]` says that these are all on that side."""
-    n = len(at)
+    complete), where `complete[i]` says that these are all on that side. Without `at` the first
+    (or last) rows of all; there is a key column then."""
+    n = len(keys[0]) if at is None else len(at)
     needles = hash_columns(keys, KEY_SEED, n=n)
     complete = np.ones(n, bool)
     bound = Places(
@@ -147,8 +153,10 @@ def beside(
     )
     found: list[tuple[OrderedRun, I64, I64]] = []
     for run, start, stop in _with_keys(spine, needles):
-        edge = np.empty_like(start)
-        search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
+        edge = start if ahead else stop
+        if at is not None:
+            edge = np.empty_like(start)
+            search(run.c, run.d, start, stop, at.c, at.d, ahead, edge)
         if ahead:
             first, last = edge, np.minimum(stop, edge + width)
             cut = positions(last < stop)

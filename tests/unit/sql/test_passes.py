@@ -405,7 +405,7 @@ def test_what_an_or_implies_for_one_input_filters_it() -> None:
          "WHERE ts > NOW()", ["Frontier ts > $bound", "Window", "Scan d", "Scan now"]),
         # a value of groups that are NULL where there is none
         ("SELECT x FROM a WHERE x > (SELECT 1.2 * AVG(w) FROM c WHERE c.k = a.k)",
-         ["Join inner", "Scan a", "Aggregate by $k0", "Scan c"]),
+         ["Join semi", "Scan a", "Aggregate by $k0", "Scan c"]),
         ("SELECT x FROM a WHERE x > (SELECT AVG(w) + COUNT(w) FROM c WHERE c.k = a.k)",
          ["Filter x > ", "Join inner", "Scan a", "Aggregate by $k0", "Scan c"]),
         ("SELECT x FROM a WHERE x > (SELECT COUNT(w) FROM c WHERE c.k = a.k)",

@@ -16,6 +16,7 @@ from penstock.state.parts import Part
 from penstock.state.spine import Spine
 
 Predicate = Callable[[Batch], np.ndarray]
+_TOP = 2**64 - 1
 
 
 class Frontier(Node):
@@ -44,7 +45,9 @@ class Frontier(Node):
         fields[column] = Field(key.name, key.type.with_nullable(False))
         self._kept_schema = Schema(tuple(fields))
         self._both = Schema((*self.schema.fields, *bound.schema.fields))
-        self._rows = OrderedSpine(self._kept_schema, (), [(column, False, True)])
+        packed = fields[column].type.is_wide
+        order = [(column, False, True)]
+        self._rows = OrderedSpine(self._kept_schema, (), order, packed=packed)
         self._bound = Spine(bound.schema, ())
 
     def step(self) -> Batch | None:
@@ -72,7 +75,7 @@ class Frontier(Node):
             codes = [self._word(b.columns[0]) for b in (before, after)]
             near = self._rows.between(min(codes), max(codes))
         else:
-            near = self._rows.between(0, 2**64 - 1)
+            near = self._rows.between((0, 0), (_TOP, _TOP))
         typed = Batch(self.schema, _retyped(near, self.schema), near.weights)
         change = self._is_in(typed, after).astype(np.int64) - self._is_in(typed, before)
         at = np.flatnonzero(change)
@@ -82,15 +85,15 @@ class Frontier(Node):
             self._rows.insert(Batch(self._kept_schema, settled.columns, -settled.weights))
         return Batch(self.schema, crossed.columns, crossed.weights * change[at])
 
-    def _word(self, value: Column) -> int:
+    def _word(self, value: Column) -> tuple[int, int]:
         """Where the one value of the bound stands in the order of the kept rows."""
         column = value.with_type(value.type.with_nullable(False))
         if value.valid is not None:
             column = Column(column.type, column.values, None, column.heaps)
         # only the ordering column is looked at
         columns = (column,) * len(self._kept_schema)
-        words, _ = self._rows.words(Batch(self._kept_schema, columns, np.ones(1, np.int64)))
-        return int(words[0])
+        c, d = self._rows.words(Batch(self._kept_schema, columns, np.ones(1, np.int64)))
+        return int(c[0]), int(d[0])
 
     def _is_in(self, rows: Batch, value: Batch) -> np.ndarray:
         if not len(value) or not len(rows):

@@ -15,7 +15,8 @@ the keys alone decide, otherwise by the number of rows that pass the residual.
 Cost: proportional to the rows that match the deltas. A change of presence of a key reads the
 rows of that key on the other side; with a residual it also counts their matches anew. Where a
 condition bounds a column of either side by one of the other (`penstock.circuit.band`) and a key has
-many rows, only those within the bounds are looked at.
+many rows, only those within the bounds are looked at; where it says that two columns differ, the
+ends of a key decide (`penstock.circuit.ends`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy.typing as npt
 
 from penstock.circuit.arrange import Arrange, distinct_keys
 from penstock.circuit.band import Band
+from penstock.circuit.ends import Ends
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column, Weights
 from penstock.data.build import null_column
@@ -55,6 +57,11 @@ FEW_ROWS, FEW_EACH = 1 << 12, 32
 _PAIRS = frozenset(("inner", "left", "right", "full"))
 _KEEPS_LEFT = frozenset(("left", "full", "semi", "anti"))
 _KEEPS_RIGHT = frozenset(("right", "full"))
+
+
+def _few(n: int) -> int:
+    """Rows of the keys of `n` rows that are looked at sooner than they are put in order."""
+    return FEW_ROWS + FEW_EACH * n
 
 
 class Join(Node):
@@ -95,6 +102,8 @@ class Join(Node):
         #: whether it is semi or anti, and the right side has one row a key, as the residual's one
         #: bound compares it
         self.has_one_partner = False
+        #: of a semi or anti join, if all its residual says is that two values differ
+        self.ends: Ends | None = None
         #: whether its reader takes the output batch by batch (see `penstock.circuit.more`)
         self.is_summed = False
         self._pair_schema = Schema(left.schema.fields + right.schema.fields)
@@ -174,6 +183,9 @@ class Join(Node):
         """What a probe of the other side finds for `rows` of `side` (`of_left`: which stand on the
         left); where that is too much at once, piece by piece."""
         keys, n = side.keys_of(rows), len(rows)
+        if self.ends is not None:
+            yield spine.probe(keys, n, hashes, self._most(n))
+            return
         if self._band is None:
             # of what a condition is asked about, most may be dropped
             is_cut = self.is_summed or self._residual is not None
@@ -182,7 +194,7 @@ class Join(Node):
         assert isinstance(spine, OrderedSpine)
         if isinstance(spine, BandedSpine) and not spine.lies_in_order:
             try:
-                yield spine.probe(keys, n, hashes, FEW_ROWS + FEW_EACH * n)
+                yield spine.probe(keys, n, hashes, _few(n))
                 return
             except TooManyMatches:
                 spine.lie_in_order()
@@ -248,8 +260,16 @@ class Join(Node):
         if self._residual is None:
             assert other.counts is not None
             return other.counts.present(own.keys_of(own.delta), len(own.delta))
-        matches = self._matches(own, own.delta, other.spine, left_is_own)
-        return (matches + self._matches(own, own.delta, other.pending, left_is_own)) > 0
+        if not self._lie_in_order():
+            try:
+                matches = self._matches(own, own.delta, other.spine, left_is_own)
+                return (matches + self._matches(own, own.delta, other.pending, left_is_own)) > 0
+            except TooManyMatches:
+                self._put_in_order()
+        assert self.ends is not None and isinstance(other.spine, BandedSpine)
+        keys, n = own.keys_of(own.delta), len(own.delta)
+        ends = self.ends.of(other.spine, other.delta, keys, n)
+        return self.ends.holds(own.delta, np.arange(n), ends, self._passes)
 
     def _by_key(
         self, own: Arrange, other: Arrange
@@ -268,24 +288,56 @@ class Join(Node):
         """Old rows of `own` whose number of matches changed: (rows, before, after)."""
         if other.delta is None:
             return
-        rows = self._in_reach(own, other, other.delta, left_is_own)
+        found = None
+        if not self._lie_in_order():
+            try:
+                found = self._recounted(own, other, other.delta, left_is_own)
+            except TooManyMatches:
+                self._put_in_order()
+        if found is not None:
+            yield found
+        elif self.ends is not None:
+            mine, theirs = own.spine, other.spine
+            assert isinstance(mine, BandedSpine) and isinstance(theirs, BandedSpine)
+            keys, n = distinct_keys(other.keys_of(other.delta), len(other.delta))
+            yield from self.ends.changes(mine, theirs, other.delta, keys, n, self._passes)
+
+    def _recounted(
+        self, own: Arrange, other: Arrange, delta: Batch, left_is_own: bool
+    ) -> tuple[Batch, np.ndarray, np.ndarray]:
+        rows = self._in_reach(own, other, delta, left_is_own)
         change = self._matches(own, rows, other.pending, left_is_own)
         changed = positions(change)
-        if len(changed):
-            rows = take(rows, changed)
-            before = self._matches(own, rows, other.spine, left_is_own)
-            yield rows, before > 0, before + change[changed] > 0
+        rows = take(rows, changed)
+        before = self._matches(own, rows, other.spine, left_is_own)
+        return rows, before > 0, before + change[changed] > 0
+
+    def _lie_in_order(self) -> bool:
+        """Whether keys have had so many rows that partners are asked of their ends."""
+        spines = self._left.spine, self._right.spine
+        return self.ends is not None and all(
+            isinstance(s, BandedSpine) and s.lies_in_order for s in spines
+        )
+
+    def _put_in_order(self) -> None:
+        for side in (self._left, self._right):
+            assert isinstance(side.spine, BandedSpine)
+            side.spine.lie_in_order()
+
+    def _passes(self, left: Batch, right: Batch) -> np.ndarray:
+        assert self._residual is not None
+        return self._residual(self._beside(left, right))
 
     def _in_reach(self, own: Arrange, other: Arrange, delta: Batch, left_is_own: bool) -> Batch:
         """The old rows of `own` that may match a row of the other side's `delta`."""
         keys, count = distinct_keys(other.keys_of(delta), len(delta))
         if self._band is None:
-            return own.spine.probe(keys, count)[1]
+            return own.spine.probe(keys, count, None, self._most(len(delta)))[1]
         spine = own.spine
         assert isinstance(spine, BandedSpine)
         if not spine.lies_in_order:
             try:
-                return spine.probe(keys, count, None, FEW_ROWS + FEW_EACH * len(delta))[1]
+                return spine.probe(keys, count, None, _few(len(delta)))[1]
             except TooManyMatches:
                 spine.lie_in_order()
         if self.has_one_partner:
@@ -293,6 +345,10 @@ class Join(Node):
             keys_of_best = other.keys_of(delta)
             return self._band.between_best(spine, keys_of_best, delta, of_left=not left_is_own)
         return self._band.in_reach(spine, other.keys_of(delta), delta, of_left=not left_is_own)
+
+    def _most(self, n: int) -> int | None:
+        """How many rows a probe for `n` rows may find before `ends` are asked."""
+        return None if self.ends is None else _few(n)
 
     def _matches(
         self, own: Arrange, rows: Batch, spine: Spine | None, left_is_own: bool

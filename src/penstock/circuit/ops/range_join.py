@@ -32,7 +32,8 @@ class OrderedArrange(Arrange):
         super().__init__(source, (), ())
 
     def new_spine(self) -> Spine:
-        return OrderedSpine(self.schema, (), [(self.column, False, True)])
+        packed = self.schema.types[self.column].is_wide
+        return OrderedSpine(self.schema, (), [(self.column, False, True)], packed=packed)
 
     def parameters(self) -> tuple[Any, ...]:
         return (self.column,)

@@ -20,7 +20,7 @@ from penstock.plan.expressions import Expr, InputRef
 from penstock.sql import ast
 from penstock.sql.bind import build, windows
 from penstock.sql.bind.catalog import Folded
-from penstock.sql.bind.forms import Aggregated, Exists, In, Outer, Scalar, descend, inside
+from penstock.sql.bind.forms import Aggregated, Exists, ForAll, In, Outer, Scalar, descend, inside
 from penstock.sql.bind.report import BindError, unsupported
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _level(binder: ExpressionBinder, operands: Sequence[Expr]) -> int:
     depths: set[int] = set()
 
     def note(e: Expr, depth: int) -> None:
-        if isinstance(e, InputRef | Scalar | Exists | In):
+        if isinstance(e, InputRef | Scalar | Exists | In | ForAll):
             depths.add(depth)
         if isinstance(e, Outer):
             note(e.expr, depth + 1)

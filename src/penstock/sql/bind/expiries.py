@@ -18,7 +18,7 @@ rows, which stay as long as there can be a change of this one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from penstock.plan.expressions import Call, Expr
 from penstock.plan.nodes import (
@@ -63,6 +63,16 @@ def find_expiries(program: ProgramPlan, lag: int = LAG) -> tuple[Expiry, ...]:
         }
         found += filter(_is_of_use, own.values())
     return tuple(found)
+
+
+def is_forgetful(program: ProgramPlan) -> Callable[[Node], bool]:
+    """Whether a node has something to forget, of the views of `program` or of what they become."""
+    if not any(t.lateness for t in program.tables) and not any(v.lateness for v in program.views):
+        return lambda node: False
+    known = Waterlines(
+        {t.name: t for t in program.tables}, {v.name: v for v in program.all_views}, LAG
+    )
+    return lambda node: any(map(_is_of_use, _of(node, [], known)))
 
 
 def _readers(program: ProgramPlan) -> list[tuple[Node, list[Node | None]]]:

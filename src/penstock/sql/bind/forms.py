@@ -3,6 +3,7 @@
     SUM(x)                   Aggregated      a column of an Aggregate        (`select`)
     (SELECT MAX(x) FROM t)   Scalar          a column joined to the frame    (`frame`)
     EXISTS (…), x IN (…)     Exists, In      a semi or anti join, or a column
+    x < ALL (…)              ForAll          the same
     SUM(x) OVER (…)          Windowed        a column of a Window            (`windows`)
     GROUPING(x)              Grouped         a constant of a grouping set    (`grouping`)
     NOW()                    Now             a column of the clock, joined   (`frame`)
@@ -95,6 +96,16 @@ class In(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class ForAll(Expr):
+    """operand op ALL (query): TRUE over no rows, FALSE where `operand op value` is FALSE for some
+    value of the one column of `query`, else NULL where it is NULL for some, else TRUE."""
+
+    operand: Expr
+    op: str
+    query: Node = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Now(Expr):
     """The time of day, the same for all of a step."""
 
@@ -113,7 +124,7 @@ class Windowed(Expr):
     ignore_nulls: bool = False
 
 
-SUBQUERIES = (Scalar, Exists, In)
+SUBQUERIES = (Scalar, Exists, In, ForAll)
 #: what joins something to the frame
 JOINED = (*SUBQUERIES, Now)
 
@@ -125,6 +136,8 @@ def inside(expr: Expr) -> tuple[Expr, ...]:
             return expr.operands
         case In(operands=operands):
             return operands
+        case ForAll(operand=operand):
+            return (operand,)
         case Grouped(args=args):
             return args
         case Windowed(args=args, partition=partition, order=order):
@@ -150,7 +163,7 @@ def has(expr: Expr, *kinds: type[Expr]) -> bool:
 def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     """Rewrite top-down: where `rule` gives an expression, that is taken as it is.
 
-    Goes into the operands of IN and of window functions and into what sub-queries read of this
+    Goes into the operands of IN, ALL and window functions and into what sub-queries read of this
     query, not into the arguments of aggregates.
     """
     new = rule(expr)
@@ -160,6 +173,9 @@ def descend(expr: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
         case In():
             operands = tuple(descend(e, rule) for e in expr.operands)
             return replace(expr, operands=operands, query=_descend_outers(expr.query, rule))
+        case ForAll():
+            operand = descend(expr.operand, rule)
+            return replace(expr, operand=operand, query=_descend_outers(expr.query, rule))
         case Scalar() | Exists():
             return replace(expr, query=_descend_outers(expr.query, rule))
         case Windowed():

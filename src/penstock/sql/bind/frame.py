@@ -42,6 +42,7 @@ from penstock.sql.bind.decorrelate import (
 from penstock.sql.bind.forms import (
     JOINED,
     Exists,
+    ForAll,
     In,
     Now,
     Outer,
@@ -117,7 +118,7 @@ class Frame:
                 passing.append(found)
                 continue
             inner = c.operand if isinstance(c, Not) else c
-            if isinstance(inner, Exists | In):
+            if isinstance(inner, Exists | In | ForAll):
                 tests.append(c)
             else:
                 (late if tests and can_fail(c) else plain).append(c)
@@ -307,6 +308,8 @@ class Frame:
                     return marks.exists(self, e)
                 case In():
                     return marks.is_in(self, e)
+                case ForAll():
+                    return marks.for_all(self, e)
                 case Now():
                     return self._time(e.span)
                 case Call():

@@ -1,8 +1,8 @@
-"""EXISTS and IN as values: a left join with the distinct keys that a sub-query answers for.
+"""EXISTS, IN and ALL as values: a left join with the distinct keys that a sub-query answers for.
 
     SELECT k IN (SELECT x …)        ──►   Join left(frame, Distinct(TRUE, x)), mark IS NOT NULL
 
-IN knows three answers: besides the mark it needs to know whether there are rows, and NULLs.
+IN and ALL know three answers: besides the mark they need to know whether there are rows, and NULLs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from penstock.errors import Span
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.expressions import Call, Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, Distinct, Filter, Join, JoinKind, Node, Project
-from penstock.plan.rewrite import columns_of, is_risky, remap
+from penstock.plan.rewrite import can_fail, columns_of, is_risky, remap
 from penstock.sql.bind import build
 from penstock.sql.bind.decorrelate import same
-from penstock.sql.bind.forms import Exists, In, outers
+from penstock.sql.bind.forms import Exists, ForAll, In, outers
 from penstock.sql.bind.patterns import by_pattern
 from penstock.sql.passes.join_keys import references
 
 if TYPE_CHECKING:
     from penstock.sql.bind.frame import Frame
+
+#: comparisons that are TRUE where those are FALSE (NaN has a place in the order of floats)
+NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "=": "<>", "<>": "="}
 
 
 def exists(frame: Frame, e: Exists) -> Expr:
@@ -60,6 +63,30 @@ def is_in(frame: Frame, e: In) -> Expr:
         (unknown, Literal(BOOLEAN, None)),
     ]
     return build.case(branches, build.FALSE, e.span)
+
+
+def for_all(frame: Frame, e: ForAll) -> Expr:
+    operand = frame.only_reached(frame.value(e.operand))
+    e = replace(e, query=frame.asked(e.query))
+    rows = nulls = None
+    if e.type.nullable:
+        rows, nulls = presence(frame, e.query)
+    query, on, values = frame.rows(e.query)
+    found = _found(frame, query, failing(e, operand, on, values), e.span)
+    if rows is None or nulls is None:
+        return build.not_(found, e.span)
+    unknown = nulls
+    if operand.type.nullable:
+        is_unknown = build.or_([build.is_null(operand, e.span), nulls], e.span)
+        unknown = build.and_([rows, is_unknown], e.span)
+    branches = [(found, build.FALSE), (unknown, Literal(BOOLEAN, None))]
+    return build.case(branches, build.TRUE, e.span)
+
+
+def failing(e: ForAll, operand: Expr, on: Sequence[Expr], values: Sequence[Expr]) -> list[Expr]:
+    """When an inner row makes `e` FALSE for an outer one, of which it is `on`."""
+    fails = build.call(NEGATED[e.op], [operand, values[0]], e.span)
+    return [*on, fails]
 
 
 def _in_rows(frame: Frame, e: In, operands: Sequence[Expr]) -> Expr:
@@ -134,23 +161,43 @@ def _witnessed(frame: Frame, query: Node, on: Sequence[Expr]) -> tuple[Node, lis
 def presence(frame: Frame, query: Node) -> tuple[Expr, Expr]:
     """Whether `query` has a row, and whether one of its values is NULL, as columns of the frame.
     Not how many: every row of the frame would be another with each row more."""
-    is_correlated = bool(outers(query))
-    source, on = frame.dependent(query) if is_correlated else (query, [])
-    n = len(source.schema) - len(query.schema)
-    value = InputRef(query.schema.types[0], n)
+    source, keys, value, on = _by_key(frame, query)
+    n = len(keys)
+    fields = tuple(Field(f"$key{i}", e.type) for i, e in enumerate(keys))
     told = (build.TRUE, build.is_null(value, None))
-    keys = source.schema.fields[:n]
-    marked = Schema((*keys, *(Field(f"$told{i}", e.type) for i, e in enumerate(told))))
-    refs = references(Schema(keys))
+    marked = Schema((*fields, *(Field(f"$told{i}", e.type) for i, e in enumerate(told))))
     some = resolve_aggregate("BOOL_OR", [BOOLEAN.with_nullable(False)])
     calls = (AggCall(some, (n,)), AggCall(some, (n + 1,)))
-    schema = Schema((*keys, Field("$rows", BOOLEAN), Field("$nulls", BOOLEAN)))
-    plan = Aggregate(schema, Project(marked, source, (*refs, *told)), tuple(range(n)), calls)
-    kind = JoinKind.LEFT if is_correlated else JoinKind.INNER
+    schema = Schema((*fields, Field("$rows", BOOLEAN), Field("$nulls", BOOLEAN)))
+    plan = Aggregate(schema, Project(marked, source, (*keys, *told)), tuple(range(n)), calls)
+    kind = JoinKind.LEFT if outers(query) else JoinKind.INNER
     at = frame.attach(kind, plan, on) + n
     # of no rows BOOL_OR is NULL
     rows, nulls = (build.coalesce([frame.column(at + i), build.FALSE], None) for i in (0, 1))
     return rows, nulls
+
+
+def _by_key(frame: Frame, query: Node) -> tuple[Node, Sequence[Expr], Expr, list[Expr]]:
+    """The rows of `query`; of these which of them are asked for together, and the first column; and
+    what joins the former, as columns behind the frame's, to the frame."""
+    if not outers(query):
+        return query, (), references(query.schema)[0], []
+    rows, on, values = frame.rows(query)
+    pairs = [_sides(p, frame.width) for p in on]
+    value = values[0]
+    is_inner = all(c >= frame.width for c in columns_of(value))
+    if all(pairs) and is_inner and not any(map(can_fail, (*on, value))):
+        found = [p for p in pairs if p is not None]
+        keys = [inner for _, inner, _ in found]
+        on = [
+            build.call(op, [outer, InputRef(inner.type, frame.width + i)], None)
+            for i, (outer, inner, op) in enumerate(found)
+        ]
+        return rows, keys, remap(value, lambda i: i - frame.width), on
+    rows, on = frame.dependent(query)
+    refs = references(rows.schema)
+    n = len(refs) - len(query.schema)
+    return rows, refs[:n], refs[n], on
 
 
 def perhaps(equal: list[Expr], span: Span | None) -> list[Expr]:

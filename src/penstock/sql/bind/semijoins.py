@@ -1,7 +1,9 @@
-"""WHERE [NOT] EXISTS and [NOT] IN → semi and anti joins with the frame.
+"""WHERE [NOT] EXISTS, [NOT] IN and comparisons with ANY and ALL → semi and anti joins.
 
 WHERE k IN (SELECT x …)         ──►   Join semi(frame, query), k = x
 WHERE k NOT IN (SELECT x …)     ──►   Join anti(…), where NULLs on either side are heeded
+WHERE k > ANY (SELECT x …)      ──►   Join semi(frame, query), k > x
+WHERE k > ALL (SELECT x …)      ──►   Join anti(frame, query), k <= x, then no NULLs
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from penstock.plan.expressions import Expr
 from penstock.plan.nodes import Filter, Join, JoinKind, Node
 from penstock.sql.bind import build, marks
-from penstock.sql.bind.forms import Exists, In, outers
+from penstock.sql.bind.forms import Exists, ForAll, In, outers
 from penstock.sql.bind.patterns import by_pattern
 
 if TYPE_CHECKING:
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
 
 def keep(frame: Frame, test: Expr) -> None:
-    """Keep the rows for which `test`, an Exists or In, is TRUE."""
+    """Keep the rows for which `test`, an Exists, In or ForAll, is TRUE."""
     kind = JoinKind.SEMI
+    if isinstance(test, ForAll):
+        _for_all(frame, test)
+        return
     if isinstance(test, Exists):
         query, on, _ = frame.rows(frame.asked(test.query))
         _half_join(frame, kind, query, on)
@@ -36,8 +41,12 @@ def keep(frame: Frame, test: Expr) -> None:
 
 
 def drop(frame: Frame, test: Expr) -> None:
-    """Keep the rows for which `test`, an Exists or In, is FALSE."""
+    """Keep the rows for which `test`, an Exists, In or ForAll, is FALSE."""
     kind = JoinKind.ANTI
+    if isinstance(test, ForAll):
+        test = replace(test, query=frame.asked(test.query))
+        _half_join(frame, JoinKind.SEMI, *_failing(frame, test))
+        return
     if isinstance(test, Exists):
         query, on, _ = frame.rows(frame.asked(test.query))
         _half_join(frame, kind, query, on)
@@ -67,6 +76,29 @@ def drop(frame: Frame, test: Expr) -> None:
         # among the rows of one outer row, "equal or unknown" is a residual like any other
         equal = marks.perhaps(equal, test.span)
     _half_join(frame, kind, query, marks.matching(equal, on, values))
+
+
+def _for_all(frame: Frame, test: ForAll) -> None:
+    test = replace(test, query=frame.asked(test.query))
+    _half_join(frame, JoinKind.ANTI, *_failing(frame, test))
+    if not test.type.nullable:
+        return
+    # asked of the rows that are left, which are few as a rule: all are others when a NULL comes
+    operand = frame.value(test.operand)
+    rows, nulls = marks.presence(frame, test.query)
+    known = build.not_(nulls, test.span)
+    if operand.type.nullable:
+        is_value = build.is_null(operand, test.span, negated=True)
+        none = build.not_(rows, test.span)
+        known = build.or_([none, build.and_([is_value, known], test.span)], test.span)
+    frame.node = Filter(frame.node.schema, frame.node, known)
+
+
+def _failing(frame: Frame, test: ForAll) -> tuple[Node, list[Expr]]:
+    """The rows that make `test` FALSE, and for which rows of the frame they do."""
+    operand = frame.value(test.operand)
+    query, on, values = frame.rows(test.query)
+    return query, marks.failing(test, operand, on, values)
 
 
 def _half_join(frame: Frame, kind: JoinKind, query: Node, on: Sequence[Expr]) -> None:

@@ -7,11 +7,12 @@
 A sub-query is a query like any other, bound with the scopes around it at hand; what it reads of
 them stays behind as `Outer` references in its plan, which `frame` turns into a join.
 
-A comparison with ANY or ALL is a question about the least or greatest value, how many values
-there are and how many are NULL:
+A comparison with ANY or ALL asks whether there is a value that it fails for, and then for NULLs:
 
-    x > ALL (q)     CASE WHEN COUNT(*) = 0 THEN TRUE WHEN x <= MAX(q) THEN FALSE
-                         WHEN x IS NULL or some q is NULL THEN NULL ELSE TRUE END
+    x > ALL (q)     CASE WHEN EXISTS (value of q with x <= value) THEN FALSE WHEN q is empty THEN
+                         TRUE WHEN x IS NULL or some value of q is NULL THEN NULL ELSE TRUE END
+    x > ANY (q)     NOT x <= ALL (q)
+    x = ANY (q)     x IN (q)
 """
 
 from __future__ import annotations
@@ -19,21 +20,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.data.types import BIGINT, BOOLEAN, Field, Schema
+from penstock.data.types import BOOLEAN
 from penstock.errors import Span
-from penstock.functions.aggregates import resolve_aggregate
-from penstock.plan.expressions import Expr, InputRef, Literal
-from penstock.plan.nodes import AggCall, Aggregate, Node
+from penstock.plan.expressions import Expr, InputRef
+from penstock.plan.nodes import Node
 from penstock.sql import ast
 from penstock.sql.bind import build
 from penstock.sql.bind.catalog import Catalog, inside
 from penstock.sql.bind.decorrelate import is_one_row
-from penstock.sql.bind.forms import Exists, In, Scalar
+from penstock.sql.bind.forms import Exists, ForAll, In, Scalar
+from penstock.sql.bind.marks import NEGATED
 from penstock.sql.bind.query import bind_query
 from penstock.sql.bind.report import BindError
 from penstock.sql.bind.scope import Scope
-
-_NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "=": "<>", "<>": "="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,11 @@ class SubqueryBinder:
         if len(operands) != 1:
             raise BindError(e.span, f"{what} compares one column; only = ANY and <> ALL take rows")
         _one_column(query, e.query.span, what)
-        # x op ALL (q) is FALSE where x is not op the extreme; x op ANY (q) is NOT (x not-op ALL)
-        op = e.op if is_all else _NEGATED[e.op]
-        answer = _all(op, operands[0], query, e.span)
+        # x op ANY (q) is NOT (x not-op ALL (q))
+        op = e.op if is_all else NEGATED[e.op]
+        value = InputRef(query.schema.types[0], 0)
+        nullable = build.call(op, [operands[0], value], e.span).type.nullable
+        answer = ForAll(BOOLEAN.with_nullable(nullable), operands[0], op, query, span=e.span)
         return answer if is_all else build.not_(answer, e.span)
 
 
@@ -92,35 +93,6 @@ def _in(operands: Sequence[Expr], query: Node, where: Span, span: Span) -> Expr:
         build.equals("IN (SELECT …)", operand, InputRef(types[i], i), span)  # can they be compared?
     nullable = any(t.nullable for t in (*types, *(e.type for e in operands)))
     return In(BOOLEAN.with_nullable(nullable), tuple(operands), query, span=span)
-
-
-def _all(op: str, operand: Expr, query: Node, span: Span) -> Expr:
-    """operand op ALL (query) for an operator other than <>."""
-    rows = _aggregate(query, "COUNT", span, of_rows=True)
-    values = _aggregate(query, "COUNT", span)
-    if op == "=":
-        least, most = (_aggregate(query, f, span) for f in ("MIN", "MAX"))
-        differs = build.or_([build.call("<>", [operand, v], span) for v in (least, most)], span)
-    else:
-        extreme = _aggregate(query, "MAX" if op in (">", ">=") else "MIN", span)
-        differs = build.call(_NEGATED[op], [operand, extreme], span)
-    unknown = build.call("<", [values, rows], span)
-    if operand.type.nullable:
-        unknown = build.or_([build.is_null(operand, span), unknown], span)
-    none = build.call("=", [rows, Literal(BIGINT.with_nullable(False), 0)], span)
-    branches = [(none, build.TRUE), (differs, build.FALSE), (unknown, Literal(BOOLEAN, None))]
-    if not (operand.type.nullable or query.schema.types[0].nullable):
-        branches.pop()
-    return build.case(branches, build.TRUE, span)
-
-
-def _aggregate(query: Node, name: str, span: Span, *, of_rows: bool = False) -> Expr:
-    """An aggregate of the one column of `query`, as a scalar sub-query."""
-    types = [] if of_rows else [query.schema.types[0]]
-    function = resolve_aggregate(name, types)
-    schema = Schema((Field("$value", function.result),))
-    call = AggCall(function, () if of_rows else (0,))
-    return Scalar(function.result, Aggregate(schema, query, (), (call,)), span=span)
 
 
 def _one_column(query: Node, span: Span, what: str) -> None:

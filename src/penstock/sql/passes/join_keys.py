@@ -37,10 +37,11 @@ _END = 1 << 30
 
 
 @dataclass(slots=True)
-class _Side:
+class Side:
     """One input of a join under construction, with key expressions added as columns."""
 
     node: Node
+    prefix: str = "$key"
     extra: list[Expr] = field(default_factory=list)
 
     def key(self, expr: Expr) -> int:
@@ -55,7 +56,7 @@ class _Side:
         if not self.extra:
             return self.node
         fields = self.node.schema.fields
-        added = tuple(Field(f"$key{i}", e.type) for i, e in enumerate(self.extra))
+        added = tuple(Field(f"{self.prefix}{i}", e.type) for i, e in enumerate(self.extra))
         exprs = (*references(self.node.schema), *self.extra)
         return Project(Schema(fields + added), self.node, exprs)
 
@@ -74,7 +75,7 @@ def join_on(
     `keys` and `null_safe` are keys that the join has already.
     """
     width = len(left.schema)
-    sides = _Side(left), _Side(right)
+    sides = Side(left), Side(right)
     pairs, safe = list(keys), list(null_safe) or [False] * len(keys)
     rest: list[Expr] = []
     for i, p in enumerate(on):
@@ -103,7 +104,7 @@ def join_on(
     return pick(joined, wanted)
 
 
-def _ask_late(sides: tuple[_Side, _Side], kind: JoinKind) -> None:
+def _ask_late(sides: tuple[Side, Side], kind: JoinKind) -> None:
     """Rows whose key would fail wait until the other side has a row, where they are none of the
     answer without one. Not for what only a number that is too large makes fail, but of one row."""
     rows = sides[0].node, sides[1].node
@@ -186,8 +187,9 @@ def equality(p: Expr, width: int) -> tuple[Expr, Expr, bool] | None:
         return None
     if {a.type.kind, b.type.kind} <= STRINGS:
         return a, b, p.function.name in _NULL_SAFE
-    return _as(a, common), _as(b, common), p.function.name in _NULL_SAFE
+    return converted(a, common), converted(b, common), p.function.name in _NULL_SAFE
 
 
-def _as(e: Expr, target: SqlType) -> Expr:
+def converted(e: Expr, target: SqlType) -> Expr:
+    """`e` as a value of `target`, NULL where it is."""
     return e if e.type.same_as(target) else Cast(target.with_nullable(e.type.nullable), e)

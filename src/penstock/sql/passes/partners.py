@@ -21,7 +21,8 @@ One comparison alone has a partner for many rows, and the best one will do. The 
                         WHERE r.k = l.k            l
                           AND r.t > l.t)           Aggregate k, MAX(t) AS $best ─ r
 
-but where LATENESS lets rows of r be forgotten that are below all of l, which a MAX has no way to.
+but where LATENESS lets rows of this join be forgotten (of r those that are below all of l), which
+a MAX has no way to.
 So are rows that are compared with the one row of a sub-query, or its one row of their key, of which
 nothing is shown: it only changes for those between what that was and what it is.
 
@@ -54,8 +55,10 @@ from penstock.plan.nodes import (
     UnionAll,
     Values,
 )
-from penstock.plan.rewrite import columns_of, conjuncts, inputs, remap
+from penstock.plan.rewrite import columns_of, conjuncts, inputs, remap, substitute
+from penstock.sql.bind import expiries  # which needs the passes itself
 from penstock.sql.cycles import views_in_cycles
+from penstock.sql.passes.differing import by_two_values
 from penstock.sql.passes.distinct_rows import keys_of
 from penstock.sql.passes.each_view import bottom_up
 from penstock.sql.passes.join_keys import pick, references
@@ -69,11 +72,30 @@ _PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL)
 
 def partners_from_pairs(program: ProgramPlan) -> ProgramPlan:
     cyclic = frozenset(views_in_cycles(program.views))
-    forgets = any(t.lateness for t in program.tables) or any(v.lateness for v in program.views)
-    rule = from_pairs if forgets else lambda node: beside_one(from_pairs(best_of_key(node)))
+    forgets = expiries.is_forgetful(program)
+
+    def rule(node: Node) -> Node:
+        forgotten = [forgets(n) for n in (node, *inputs(node)) if isinstance(n, Join)]
+        if any(forgotten):
+            return from_pairs(node)
+        if isinstance(node, Project):
+            return beside_one(_through_picked(node))
+        return from_pairs(best_of_key(by_two_values(node)))
+
     rewritten = bottom_up(program, rule)
     views = zip(program.views, rewritten.views, strict=True)
     return replace(rewritten, views=tuple(a if a.name in cyclic else b for a, b in views))
+
+
+def _through_picked(node: Project) -> Project:
+    """`node` without one below it that only drops columns of a join."""
+    below = node.input
+    if not isinstance(below, Project) or not isinstance(below.input, Join):
+        return node
+    if not all(isinstance(e, InputRef) for e in below.exprs):
+        return node
+    exprs = tuple(substitute(e, below.exprs) for e in node.exprs)
+    return replace(node, input=below.input, exprs=exprs)
 
 
 def from_pairs(node: Node) -> Node:
