@@ -47,9 +47,11 @@ NEAR_ROWS = 1 << 10
 #: rows a place, of places in order, that are walked through from the one before
 DENSE_ROWS = 128
 #: of more the words are guessed from, so many times, until no more than these are left
-GUESSES, FEW_LEFT = 3, 48
+GUESSES, FEW_LEFT = 6, 48
 
-TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+NONE, TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+#: values of a word
+WORD = 2.0**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,10 +382,12 @@ def search(
             continue
         length = stop[i - 1] - start[i - 1]
         longest = max(longest, length)
-        if i - first > 1 and length > 0 and at_c[i - 1] > at_c[first]:
-            among = np.float64(c[stop[i - 1] - 1] - c[start[i - 1]]) + 1.0
-            part = min(np.float64(at_c[i - 1] - at_c[first]) / among, 1.0)
-            rows += part * np.float64(length)
+        if i - first > 1 and length > 0 and at_c[i - 1] >= at_c[first]:
+            a, b = start[i - 1], stop[i - 1] - 1
+            among = np.float64(c[b] - c[a]) * WORD + np.abs(np.float64(d[b]) - np.float64(d[a]))
+            apart = np.float64(at_c[i - 1] - at_c[first]) * WORD
+            apart += np.abs(np.float64(at_d[i - 1]) - np.float64(at_d[first]))
+            rows += min(apart / (among + 1.0), 1.0) * np.float64(length)
         first = i
     if 2 * ascend > start.shape[0] and rows <= DENSE_ROWS * start.shape[0]:
         # near to the one before: steps of twice the size from there, then halves of the last
@@ -409,52 +413,62 @@ def search(
     if longest > NEAR_ROWS:
         # what a look finds decides where the next one is, so those of all places are made together:
         # memory is waited for once for all of them. Rows before out[i] are below place i, those
-        # from end[i] on are not; low[i] and high[i] are words of the rows next to these
+        # from end[i] on are not; low and high are words of the rows next to these, where c is not
+        # the place's own the d nearest to it
         n, top = start.shape[0], c.shape[0] - 1
         end, middle = np.empty(n, np.int64), np.empty(n, np.int64)
-        low, high, found = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+        low_c, low_d = np.empty(n, np.uint64), np.empty(n, np.uint64)
+        high_c, high_d = np.empty(n, np.uint64), np.empty(n, np.uint64)
+        found_c, found_d = np.empty(n, np.uint64), np.empty(n, np.uint64)
         for i in range(n):
-            low[i], high[i] = c[min(start[i], top)], c[max(stop[i] - 1, 0)]
+            low_c[i], high_c[i] = c[min(start[i], top)], c[max(stop[i] - 1, 0)]
+        for i in range(n):
+            low_d[i] = d[min(start[i], top)] if low_c[i] == at_c[i] else TOP
+            high_d[i] = d[max(stop[i] - 1, 0)] if high_c[i] == at_c[i] else NONE
         longest = 0
         for i in range(n):
             # what comes last is behind the last row
-            last, x, y, v = stop[i] - 1, at_c[i], at_d[i], high[i]
-            below = v < x or (v == x and (d[last] < y or (behind and d[last] == y)))
-            is_over = below or last < start[i]
+            last, x, y, v, w = stop[i] - 1, at_c[i], at_d[i], high_c[i], high_d[i]
+            is_over = v < x or (v == x and (w < y or (behind and w == y))) or last < start[i]
             out[i] = stop[i] if is_over else start[i]
             end[i] = stop[i] if is_over else last
             longest = max(longest, end[i] - out[i])
-        for _ in range(GUESSES):
-            if longest <= FEW_LEFT:
+        for round in range(3 * GUESSES):
+            # a guess, what lies on its other side then, and the middle of what are still many
+            look = round % 3
+            if look != 1 and longest <= (NEAR_ROWS if look else FEW_LEFT):
+                if look:
+                    continue
                 break
             for i in range(n):
-                x, v = at_c[i], low[i]
-                part = np.float64(x - v) / (np.float64(high[i] - v) + 1.0) if x > v else 0.0
-                m = min(out[i] + np.int64(part * np.float64(end[i] - out[i])), top)
-                middle[i], found[i] = m, c[m]
+                m = middle[i]
+                if look == 0:
+                    v, w = low_c[i], np.float64(low_d[i])
+                    # in parts of a word d
+                    before = np.float64(at_c[i] - v) * WORD + (np.float64(at_d[i]) - w)
+                    among = np.float64(high_c[i] - v) * WORD + (np.float64(high_d[i]) - w)
+                    part = before / among if before > 0.0 and among > before else 0.0
+                    m = out[i] + np.int64(part * np.float64(end[i] - out[i]))
+                elif look == 2:
+                    m = (out[i] + end[i]) >> 1
+                middle[i] = m
+                found_c[i] = c[min(max(m, 0), top)]
             for i in range(n):
-                left, m, v = end[i] - out[i], middle[i], found[i]
-                if left > 0:
-                    x, y = at_c[i], at_d[i]
-                    # what lies on the other side of this is found at once
-                    further = np.int64(np.sqrt(np.float64(left))) + 2
-                    if v < x or (v == x and (d[m] < y or (behind and d[m] == y))):
-                        out[i], low[i] = m + 1, v
-                        m += further
-                    else:
-                        end[i], high[i] = m, v
-                        m -= further
-                middle[i] = min(max(m, 0), top)
-            for i in range(n):
-                found[i] = c[middle[i]]
+                if found_c[i] == at_c[i]:
+                    found_d[i] = d[min(max(middle[i], 0), top)]
             longest = 0
             for i in range(n):
-                m, v, x, y = middle[i], found[i], at_c[i], at_d[i]
+                m, x, y, v, w = middle[i], at_c[i], at_d[i], found_c[i], found_d[i]
+                left = end[i] - out[i]
                 if out[i] <= m and m < end[i]:
-                    if v < x or (v == x and (d[m] < y or (behind and d[m] == y))):
-                        out[i], low[i] = m + 1, v
+                    # evenly spread ones err by so many rows
+                    err = np.int64(np.sqrt(np.float64(left))) + 2
+                    if v < x or (v == x and (w < y or (behind and w == y))):
+                        out[i], low_c[i], low_d[i] = m + 1, v, w if v == x else TOP
+                        middle[i] = m + err
                     else:
-                        end[i], high[i] = m, v
+                        end[i], high_c[i], high_d[i] = m, v, w if v == x else NONE
+                        middle[i] = m - err
                 longest = max(longest, end[i] - out[i])
         while longest > 0:
             for i in range(n):

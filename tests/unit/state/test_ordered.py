@@ -263,26 +263,29 @@ SPREADS = {
 
 
 @pytest.mark.parametrize("behind", [False, True])
-@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("second", SPREADS)
+@pytest.mark.parametrize("first", SPREADS)
 def test_however_words_are_spread_a_search_finds_the_first_row_not_below(
-    spread: str, behind: bool
+    first: str, second: str, behind: bool
 ) -> None:
     rng = np.random.default_rng(8)
-    n, top = 8 * ranges.NEAR_ROWS, (1 << 64) - 1025
-    c = (SPREADS[spread](rng, n) * float(top)).astype(np.uint64)
-    c.sort()
-    d = np.zeros(n, np.uint64)
-    places = np.concatenate((c[rng.integers(0, n, 60)], rng.integers(0, top, 60, np.uint64)))
-    at_c = np.concatenate((places, places + np.uint64(1), [np.uint64(0), ranges.TOP]))
-    m = len(at_c)
-    at_c = rng.permutation(at_c.astype(np.uint64))
-    at_d = np.zeros(m, np.uint64)
-    start = rng.integers(0, n // 4, m)
-    stop = rng.integers(n // 2, n + 1, m)
-    stop[:5] = start[:5]
-    out = np.empty(m, np.int64)
+    n, top = 8 * ranges.NEAR_ROWS, float((1 << 64) - 2048)
+    # some have the first word in common, as rows of one time have
+    c = (SPREADS[first](rng, n) * top).astype(np.uint64)[rng.integers(0, n // 4, n)]
+    d = (SPREADS[second](rng, n) * top).astype(np.uint64)
+    order = np.lexsort((d, c))
+    c, d = c[order], d[order]
+    there = rng.integers(0, n, 80)
+    near = rng.integers(-1, 2, (2, 80)).astype(np.uint64)
+    at_c, at_d = c[there] + near[0] * (rng.random(80) < 0.2), d[there] + near[1]
+    at_c[:2], at_d[:2] = (0, ranges.TOP), (0, ranges.TOP)
+    start, stop = rng.integers(0, n // 4, 80), rng.integers(n // 2, n + 1, 80)
+    stop[3:7] = start[3:7]
+    out = np.empty(80, np.int64)
 
     ranges.search(c, d, start, stop, at_c, at_d, behind, out)
 
-    find = np.searchsorted(c, at_c, "right" if behind else "left")
+    place = (c.astype(object) << 64) + d
+    side = "right" if behind else "left"
+    find = np.searchsorted(place, (at_c.astype(object) << 64) + at_d, side)
     assert out.tolist() == np.clip(find, start, stop).tolist()
