@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.circuit.node import Node
-from penstock.data.batch import Batch, Column
+from penstock.data.batch import Batch, Column, Weights
 from penstock.data.gather import filter_batch
+from penstock.data.kernel import kernel
 from penstock.data.types import FLOATS
 
 #: a value of a column as a number: units of a time, digits of a DECIMAL
@@ -24,6 +25,7 @@ Value = int | float
 #: column, how far behind the largest value a row may be, in the column's own units
 Bounds = Sequence[tuple[int, Value]]
 _HALF = 1 << 64
+_WORD, _NO_MASK = np.dtype(np.int64), np.zeros(0, np.uint8)
 
 
 class Waterline:
@@ -63,6 +65,25 @@ def largest(column: Column, counted: npt.NDArray[np.bool_]) -> Value | None:
         return int(top) * _HALF + int(values[high == top, 0].max())
     most = values.max()
     return float(most) if column.type.kind in FLOATS else int(most)
+
+
+def largest_of_changes(column: Column, weights: Weights) -> Value | None:
+    """The largest value of the rows with a positive weight, None if there is none."""
+    if column.values.dtype != _WORD:
+        return largest(column, weights > 0)
+    at = _largest(column.values, _NO_MASK if column.valid is None else column.valid, weights)
+    return None if at < 0 else int(column.values[at])
+
+
+@kernel("int64(int64[::1], uint8[::1], int64[::1])")
+def _largest(values: Any, valid: Any, weights: Any) -> Any:
+    """The place of the largest that counts, -1 if none does. An empty mask: no value is NULL."""
+    found: Any = -1
+    for i in range(values.shape[0]):
+        counts = weights[i] > 0 and (valid.shape[0] == 0 or valid[i] != 0)
+        if counts and (found < 0 or values[i] > values[found]):
+            found = i
+    return found
 
 
 def below(column: Column, limit: Value) -> npt.NDArray[np.bool_]:

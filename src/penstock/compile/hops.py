@@ -48,13 +48,15 @@ def hop(node: Hop, view: str) -> Callable[[Batch], Batch]:
 
     def windows(batch: Batch) -> Batch:
         time = batch.columns[node.column]
+        if copies == 1 and time.valid is None:
+            first, end = np.empty((2, len(batch)), np.int64)
+            last = _LAST - size
+            if _only_windows(time.values, size, slide, offset, _FIRST, last, first, end):
+                ends = (Column(types[0], first), Column(types[1], end))
+                return Batch(schema, (*batch.columns, *ends), batch.weights)
         known = np.arange(len(batch)) if time.valid is None else np.flatnonzero(time.valid)
         τ = time.values if len(known) == len(batch) else time.values[known]
         latest = (τ - offset) // slide * slide + offset
-        if copies == 1 and len(known) == len(batch) and (latest + size > τ).all():
-            _in_calendar(latest, size, known, batch, view)
-            ends = (Column(types[0], latest), Column(types[1], latest + size))
-            return Batch(schema, (*batch.columns, *ends), batch.weights)
         back = np.arange(copies, dtype=np.int64) * slide
         start = (latest[:, None] - back).reshape(-1)
         at = np.repeat(known, copies)
@@ -114,6 +116,20 @@ def hop_by_pane(
         return Batch(schema, tuple(columns), weights)
 
     return windows
+
+
+@kernel("boolean(int64[::1], int64, int64, int64, int64, int64, int64[::1], int64[::1])")
+def _only_windows(
+    time: Any, size: Any, slide: Any, offset: Any, least: Any, most: Any, first: Any, end: Any
+) -> bool:  # fmt: skip
+    """first[i] .. end[i] = the latest window of time[i]; whether all times are in theirs and all
+    begin within least .. most."""
+    for i in range(time.shape[0]):
+        start = (time[i] - offset) // slide * slide + offset
+        first[i], end[i] = start, start + size
+        if start < least or start > most or end[i] <= time[i]:
+            return False
+    return True
 
 
 def _in_calendar(start: I64, size: int, at: I64, batch: Batch, view: str) -> None:

@@ -205,7 +205,10 @@ class GroupTable:
         self._count = _look_up(hashes, self._slots, self._stored, before, inserts, ids, first)
         made = self._count - before
         self._are_new = 2 * made > n
-        if made:
+        if made == n and rows is None:
+            for column, key in zip(self._columns, keys, strict=True):
+                column.append(key)
+        elif made:
             at = first[:made] if rows is None else rows[first[:made]]
             for column, key in zip(self._columns, keys, strict=True):
                 column.append(take_column(key, at))

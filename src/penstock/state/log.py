@@ -40,9 +40,9 @@ I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
 
-#: deltas that are taken in together: 64 would take 5.6 µs each instead of 8.9 (seven columns, a row
-#: each), but one step of a hundred would wait for a third of a millisecond, or copy many rows
-FEW_DELTAS = 16
+#: deltas that are taken in together, so many columns of them in each step that follows: a step that
+#: took in all columns at once would be one of the slowest
+FEW_DELTAS, FEW_COLUMNS = 16, 4
 #: or once they have so many rows: no step is to take in those of many. Large ones are left as they
 #: are to who looks or sorts
 MANY_ROWS = 1 << 10
@@ -61,6 +61,9 @@ class Log:
         self._count = 0
         #: what came and is in no column yet
         self._new: list[tuple[Batch, U64 | None]] = []
+        #: what is in the first `_done` columns
+        self._group: list[tuple[Batch, U64 | None]] = []
+        self._done = 0
         self._is_plain = True
         self._columns: list[_Growing] = []
         self._weights = np.empty(0, np.int64)
@@ -95,31 +98,52 @@ class Log:
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
-        waiting = self._count - self._taken
-        if len(self._new) >= FEW_DELTAS or MANY_ROWS <= waiting <= COPIED_ROWS:
+        if self._group:
+            self._go_on(FEW_COLUMNS)
+        elif MANY_ROWS <= self._count - self._taken <= COPIED_ROWS:
             self._take_in()
+        elif len(self._new) >= FEW_DELTAS:
+            self._begin()
 
     def _take_in(self) -> None:
         """Have all that came in the columns."""
-        if not self._new:
-            return
-        n, new = self._taken, self._new
-        batches = [b for b, _ in new]
-        self._new = []
-        if not n:
-            batch = batches[0] if len(new) == 1 else packed(batches)
+        if self._group:
+            self._go_on(len(self._columns))
+        if self._new:
+            self._begin()
+            if self._group:
+                self._go_on(len(self._columns))
+
+    def _begin(self) -> None:
+        """Begin to take in what came, or do so where there is nothing yet."""
+        self._group, self._new = self._new, []
+        if not self._taken:
+            batches = [b for b, _ in self._group]
+            batch = batches[0] if len(batches) == 1 else packed(batches)
             self._columns = [_Growing(c) for c in batch.columns]
-            self._weights = batch.weights
-        else:
-            for i, own in enumerate(self._columns):
-                own.extend([b.columns[i] for b in batches], n)
-            self._weights = _extended(self._weights, n, [b.weights for b in batches])
-        known = [h for _, h in new if h is not None]
-        if len(known) == len(new) and self._hashed == n:
-            self._k = _extended(self._k, n, known)
-            self._hashed = self._count
-        self._taken = self._count
-        self._is_plain = self._is_plain and all_positive(self._weights[n : self._taken])
+            self._end(batch.weights)
+
+    def _go_on(self, most: int) -> None:
+        """Take in the next columns, `most` of them, of what is being taken in."""
+        n, batches = self._taken, [b for b, _ in self._group]
+        stop = n + sum(map(len, batches))
+        start, self._done = self._done, self._done + most
+        for i in range(start, min(self._done, len(self._columns))):
+            self._columns[i].extend([b.columns[i] for b in batches], n, stop)
+        if self._done >= len(self._columns):
+            self._end(_extended(self._weights, n, stop, [b.weights for b in batches]))
+
+    def _end(self, weights: Weights) -> None:
+        """All columns have what was to be taken in, and these are the weights."""
+        n, group = self._taken, self._group
+        self._group, self._done = [], 0
+        self._taken = stop = n + sum(len(b) for b, _ in group)
+        self._weights = weights
+        known = [h for _, h in group if h is not None]
+        if len(known) == len(group) and self._hashed == n:
+            self._k = _extended(self._k, n, stop, known)
+            self._hashed = stop
+        self._is_plain = self._is_plain and all_positive(weights[n:stop])
         self._rows = None
 
     def rows(self) -> Batch:
@@ -135,6 +159,8 @@ class Log:
     def parts(self) -> list[Batch]:
         """All of them in batches that any thread may read, while this one is looked into and no
         more appended to."""
+        if self._group:
+            self._go_on(len(self._columns))
         taken = tuple(c.first(self._taken) for c in self._columns)
         first = [Batch(self.schema, taken, self._weights[: self._taken])] if self._taken else []
         return [*first, *(batch for batch, _ in self._new)]
@@ -170,7 +196,7 @@ class Log:
                 for c in keys
             ]
             hashes = hash_columns(new, KEY_SEED, n=n - self._hashed)
-            self._k = _extended(self._k, self._hashed, [hashes])
+            self._k = _extended(self._k, self._hashed, n, [hashes])
             self._hashed = n
         if len(self._next) < n:
             room = 1 << max(6, (n - 1).bit_length())
@@ -195,20 +221,21 @@ class _Growing:
         #: of the strings of small ones
         self._texts = Texts(LARGEST_HEAP_BYTES)
 
-    def extend(self, columns: Sequence[Column], n: int) -> None:
-        """Append `columns` to the first `n` values."""
+    def extend(self, columns: Sequence[Column], n: int, stop: int) -> None:
+        """Append `columns` to the first `n` values, up to `stop`."""
         if not self.type.nullable:
             for c in columns:
                 if c.type.nullable:
                     self.type = self.type.with_nullable(True)
                     break
-        self.values = _extended(self.values, n, [c.values for c in columns])
+        self.values = _extended(self.values, n, stop, [c.values for c in columns])
         if self.type.is_view:
-            self._keep_texts(columns, n)
-        if self.valid is not None or any(c.valid is not None for c in columns):
-            before = np.ones(n, np.uint8) if self.valid is None else self.valid
-            more = [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
-            self.valid = _extended(before, n, more)
+            self._keep_texts(columns, n, stop)
+        if self.valid is None and not any(c.valid is not None for c in columns):
+            return
+        before = np.ones(n, np.uint8) if self.valid is None else self.valid
+        more = [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]
+        self.valid = _extended(before, n, stop, more)
 
     def first(self, n: int) -> Column:
         valid = None if self.valid is None else self.valid[:n]
@@ -217,9 +244,8 @@ class _Growing:
             heaps = (*self._heaps.values(), *heaps)
         return Column(self.type, self.values[:n], valid, heaps)
 
-    def _keep_texts(self, columns: Sequence[Column], n: int) -> None:
-        """Have the long strings of `columns`, whose views lie from `n` on, kept."""
-        stop = n + sum(map(len, columns))
+    def _keep_texts(self, columns: Sequence[Column], n: int, stop: int) -> None:
+        """Have the long strings of `columns`, whose views lie at n .. stop, kept."""
         if stop - n > COPIED_ROWS * len(columns):
             for c in columns:
                 for heap in c.heaps:
@@ -254,10 +280,9 @@ def _after(valid: U8 | None, start: int) -> U8 | None:
     return None if valid is None else valid[start:]
 
 
-def _extended(array: Any, n: int, more: Sequence[Any]) -> Any:
-    """The first `n` entries of `array` and behind them those of `more`, in `array` itself if there
-    is room: never in the memory of a batch, which has none."""
-    stop = n + (len(more[0]) if len(more) == 1 else sum(map(len, more)))
+def _extended(array: Any, n: int, stop: int, more: Sequence[Any]) -> Any:
+    """The first `n` entries of `array` and behind them, up to `stop`, those of `more`, in `array`
+    itself if there is room: never in the memory of a batch, which has none."""
     if len(array) < stop:
         room = max(LEAST_ROOM, 1 << (stop - 1).bit_length())
         grown = np.empty((room, *array.shape[1:]), array.dtype)

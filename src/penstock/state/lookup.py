@@ -57,13 +57,17 @@ class TooManyMatches(Exception):
 def rows_in(runs: Sequence[Run], needles: U64) -> tuple[I64, I64, I64]:
     """(low, high, found): rows low[j, i] .. high[j, i] of run j have the hash needles[i], found[j]
     in all; of one run at least."""
+    return _rows_in(runs, needles)[:3]
+
+
+def _rows_in(runs: Sequence[Run], needles: U64) -> tuple[I64, I64, I64, int]:
+    """The same, and how many rows that are."""
     n, count = len(needles), len(runs)
     low, high = np.empty((count, n), np.int64), np.empty((count, n), np.int64)
     found = np.empty(count, np.int64)
     # numbers, because numpy puts them together in a tenth of what as many arrays take
     places = np.array([r.where[1] for r in runs], np.uint64)
-    _find_in(places, needles, low, high, found)
-    return low, high, found
+    return low, high, found, _find_in(places, needles, low, high, found)
 
 
 def find_in(
@@ -71,8 +75,7 @@ def find_in(
 ) -> list[tuple[Batch, I64, I64]]:
     """(its batch, needle, row) for every run that has some: all pairs with equal k, by needle.
     Keys are not compared yet. Raises TooManyMatches if there are more than `most`."""
-    low, high, found = rows_in(runs, needles)
-    total = int(found.sum())
+    low, high, found, total = _rows_in(runs, needles)
     if not total:
         return []
     if most is not None and total > most:

@@ -39,6 +39,9 @@ KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
 #: runs of fewer rows have about four buckets a row: most look-ups that find nothing end there
 _SMALL_RUN, _SMALL_RUN_BITS = 4096, -2
+#: rows that are often in order as they come
+_FEW_ROWS = 4
+_IN_ORDER = list(range(_FEW_ROWS))
 
 
 class Claim:
@@ -240,7 +243,12 @@ def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
         kept, weights = added
         if len(kept) < n:
             order, k, r = order[kept], k[kept], r[kept]
-    columns = tuple(take_column(c, order) for c in batch.columns)
+    columns = batch.columns
+    if n > _FEW_ROWS or order.tolist() != _IN_ORDER[:n]:
+        columns = tuple(take_column(c, order) for c in columns)
+    else:
+        # of a few rows nothing is gathered, unless the array is a part of what may be a large one
+        columns = tuple(c if c.values.base is None else take_column(c, order) for c in columns)
     return _indexed(k, r, Batch(batch.schema, columns, weights, True))
 
 

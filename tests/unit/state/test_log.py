@@ -23,6 +23,7 @@ from penstock.state.spine import Spine
 from tests.examples import examples
 
 SCHEMA = schema(k=INTEGER, v=VARCHAR)
+WIDE = schema(k=INTEGER, a=VARCHAR, b=VARCHAR, n=INTEGER)
 KEYS = st.one_of(st.none(), st.integers(0, 9))
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "a"]), st.text(min_size=13, max_size=20))
 ROWS = st.lists(st.tuples(KEYS, TEXTS), max_size=6)
@@ -48,6 +49,7 @@ def test_keys_are_found_in_what_was_appended_before_and_after_the_last_look(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "FEW_DELTAS", 3)
+        patch.setattr(log_module, "FEW_COLUMNS", 1)
         patch.setattr(log_module, "MANY_ROWS", 4)
         patch.setattr(log_module, "COPIED_ROWS", copied)
         patch.setattr(columns_module, "FIRST_HEAP_BYTES", 40)
@@ -83,6 +85,20 @@ def test_a_delta_of_many_rows_is_not_kept_waiting_for_others() -> None:
     log.append(plain([(i, "a string of its own") for i in range(log_module.COPIED_ROWS)]))
     # and a large one is not copied in the step
     assert len(log.parts()) == 4
+
+
+def test_deltas_that_are_being_taken_in_column_by_column_are_all_there() -> None:
+    log = Log(WIDE, (0,))
+    for i in range(100):
+        rows = [(i, f"the first text of {i}", None if i % 3 else f"another text of {i}", i)]
+        log.append(batch_from_rows(WIDE, rows, [1]))
+        # whoever sorts takes what there is, whatever is in which column by now
+        if i % 7 == 0:
+            assert sum(len(part) for part in log.parts()) == log.weight() == i + 1
+    found = [row for part in log.parts() for row, _ in batch_to_rows(part)]
+    assert [k for k, *_ in found] == list(range(100))
+    assert found[98] == (98, "the first text of 98", None, 98)
+    assert found[99] == (99, "the first text of 99", "another text of 99", 99)
 
 
 def test_a_row_that_goes_makes_a_log_one_that_is_sorted_before_somebody_looks() -> None:

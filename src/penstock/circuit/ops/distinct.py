@@ -130,7 +130,11 @@ class Positive(Node):
         changes = []
         for delta in self.inputs[0].batches():
             ids, change = self._crossings.add(delta.columns, delta.weights)
-            changes.append(Batch(self.schema, self._crossings.rows(ids), change, True))
+            # all cross, in order of their rows: each row is there once and need not be gathered
+            is_all = len(ids) == len(delta)
+            columns = delta.columns if is_all else self._crossings.rows(ids)
+            typed = tuple(c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+            changes.append(Batch(self.schema, typed, change, True))
         # what one batch brings the next may take away
         return changes[0] if len(changes) == 1 else consolidate(concat(changes))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from penstock.circuit.node import Node
 from penstock.circuit.ops.source import KeyedSource
-from penstock.circuit.waterline import Punctual, Value, largest
+from penstock.circuit.waterline import Punctual, Value, largest_of_changes
 from penstock.data.batch import Batch, Column
 from penstock.data.types import FLOATS, Schema
 
@@ -43,7 +43,7 @@ class Line(Node):
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
-        found = largest(delta.columns[self._column], delta.weights > 0)
+        found = largest_of_changes(delta.columns[self._column], delta.weights)
         if self._lag:
             self._rows += len(delta)
             self._steps += 1
