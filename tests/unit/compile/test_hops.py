@@ -41,7 +41,8 @@ def expected(rows: list[tuple[Any, int]], size: int, slide: int, offset: int) ->
 
 @pytest.mark.parametrize("hash_bits", [hashing.ALL_BITS, 0b1], ids=["true", "colliding"])
 @pytest.mark.parametrize(
-    ("size", "slide", "offset"), [(10, 2, 0), (10, 5, 3), (9, 2, 0), (4, 4, 0), (6, 3, -1)]
+    ("size", "slide", "offset"),
+    [(10, 2, 0), (10, 5, 3), (9, 2, 0), (4, 4, 0), (5, 5, 2), (3, 5, 1), (6, 3, -1)],
 )
 def test_counts_over_sliding_windows_are_those_of_every_row(
     size: int, slide: int, offset: int, hash_bits: int, monkeypatch: pytest.MonkeyPatch

@@ -18,10 +18,11 @@ from penstock.data import hash as hashing
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.deferred import gathered
-from penstock.data.gather import slice_column
+from penstock.data.gather import slice_batch, slice_column, take
 from penstock.data.types import INTEGER, VARCHAR, schema
 from penstock.state import spine as spine_module
 from penstock.state.groups import GroupTable
+from penstock.state.run import build_run
 from penstock.state.spine import Spine
 from penstock.state.storage import StateStore
 from tests.examples import examples
@@ -146,6 +147,20 @@ def test_rows_that_wait_in_a_log_keep_no_other_rows_in_memory() -> None:
     del spine, found
     assert values() is None
     assert counted(log.snapshot().batch()) == {(7, "a text that is long enough 7"): 1}
+
+
+def test_few_rows_in_order_are_a_run_as_they_are_unless_they_are_a_part_of_many() -> None:
+    many = batch_from_rows(SCHEMA, [(i, "text") for i in range(100)], [1] * 100)
+    column = many.columns[0]
+    for rows in (batch_from_rows(SCHEMA, [(7, "text")], [1]), take(many, np.array([7]))):
+        run = build_run(rows, (0,))
+        assert run.batch.columns[0].values is rows.columns[0].values
+    part = slice_batch(many, 7, 8)
+    assert part.columns[0].values.base is column.values
+    run = build_run(part, (0,))
+    # a run may outlive the rows that it was made of
+    assert run.batch.columns[0].values.base is None
+    assert batch_to_rows(run.batch) == [((7, "text"), 1)]
 
 
 def test_a_snapshot_does_not_see_later_insertions() -> None:
