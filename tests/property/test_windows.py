@@ -181,6 +181,8 @@ def test_a_window_function_is_what_it_is_defined_to_be(
 ) -> None:
     # rows that are read behind a change at first: few, so that it takes several times
     monkeypatch.setattr(running_window, "_FIRST", first)
+    # peers beside that are many, so that they are not read if possible: any, or more than there are
+    monkeypatch.setattr(running_window, "_MANY", 0 if first == 1 else 8)
     # rows that are looked back by what is kept with each: none, so that others are read
     monkeypatch.setattr(recalled, "MOST", 0 if first == 1 else 8)
     # rows that are read sooner than totals of them are looked up: none, or all of so few

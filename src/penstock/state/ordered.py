@@ -20,7 +20,8 @@ All runs are sorted anew once as many strings have come without that as are ther
 amortised, as that is another time as many.
 
 Who asks for one row among any number that share the first word has them `told_apart`: the second
-one is the hash of the row.
+one is the hash of the row. Of packed words the bits behind those of the order are that of some
+columns (`told_by`), if they are enough.
 
 Rows that wait in the log to be sorted are looked up by their key and compared with that end.
 
@@ -73,8 +74,11 @@ _WORTH_SORTING = 16
 _NOTHING = (np.empty((0, 0), np.int64),) * 2 + (np.empty(0, np.int64),)
 #: strings without the prefix that are few, however few have it
 _FEW_OTHERS = 256
-#: how the words of a run are made: in two words as ever, packed, or one of them of the whole row
-_PLAIN, _PACKED, _TOLD_APART = b"\0", b"\1", b"\2"
+#: how the words of a run are made: in two words as ever; packed; one of them of the whole row;
+#: packed, and told apart
+_PLAIN, _PACKED, _TOLD_APART, _TOLD_BY = b"\0", b"\1", b"\2", b"\3"
+#: bits of a hash that tell rows apart, but for few
+_TELLING_BITS = 32
 _NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
@@ -139,10 +143,11 @@ class OrderedSpine(Spine):
         packed: bool = False,
         first_apart: bool = False,
         told_apart: bool = False,
+        told_by: Sequence[int] = (),
         like: OrderedSpine | None = None,
     ) -> None:
-        """`packed`, `told_apart`: see the module; `like`: with the words of another spine of this
-        order, which has all rows that come to this one, or is to have them."""
+        """`packed`, `told_apart`, `told_by`: see the module; `like`: with the words of another
+        spine of this order, which has all rows that come to this one, or is to have them."""
         super().__init__(schema, key)
         self.order = tuple(order)
         assert not (packed and told_apart), "these are two ways to make the words of a row"
@@ -153,6 +158,14 @@ class OrderedSpine(Spine):
         directions = [o[1:] for o in counted]
         self._parts = parts_of(types, directions, first_apart=first_apart) if packed else ()
         self._leading = tuple(counted[: len(self._parts)]) if packed else _leading(types, counted)
+        #: how many bits of both words are of the order
+        self.order_bits = 128
+        self._told_by: tuple[int, ...] = ()
+        if told_by and self._parts and len(self._parts) == len(counted):
+            last = self._parts[-1]
+            bits = last.at + last.flagged + last.bits
+            if bits <= 128 - _TELLING_BITS:
+                self.order_bits, self._told_by = bits, tuple(told_by)
         #: what most strings that the words end with begin with, once there are some
         self._prefix: bytes | None = None
         #: how many came that do not, since that was seen to
@@ -211,6 +224,8 @@ class OrderedSpine(Spine):
         """How the words of runs are made now."""
         if self._like is not None:
             return self._like._made
+        if self._told_by:
+            return _TOLD_BY
         if self._is_packed:
             return _PACKED + (self._prefix or b"")
         return _TOLD_APART if self._tells_apart else _PLAIN
@@ -365,18 +380,26 @@ class OrderedSpine(Spine):
         c, d = self._words_of([rows.columns[i] for i, _, _ in self._leading], len(rows))
         if self._tells_apart:
             d = hash_columns(rows.columns, ROW_SEED, n=len(rows)) if hashes is None else hashes
+        if self._told_by:
+            hashes = hash_columns([rows.columns[i] for i in self._told_by], ROW_SEED, n=len(rows))
+            at = self.order_bits
+            if at >= 64:
+                d |= hashes >> np.uint64(at - 64)
+            else:
+                c |= hashes >> np.uint64(at)
+                d |= hashes << np.uint64(64 - at)
         return c, d
 
     def words_at(self, rows: Batch, at: I64) -> tuple[U64, U64]:
         """The same of the rows `at`."""
-        if self._tells_apart:
+        if self._tells_apart or self._told_by:
             return self.words(take(rows, at))
         columns = [take_column(rows.columns[i], at) for i, _, _ in self._leading]
         return self._words_of(columns, len(at))
 
     def words_of(self, columns: Sequence[Column]) -> tuple[U64, U64]:
         """The same of values of the first columns of the order, which are all that it takes."""
-        assert not self._tells_apart, "it takes the whole row"
+        assert not (self._tells_apart or self._told_by), "it takes the whole row"
         return self._words_of(columns, len(columns[0]))
 
     def _words_of(self, columns: Sequence[Column], n: int) -> tuple[U64, U64]:

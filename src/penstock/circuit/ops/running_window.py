@@ -49,10 +49,13 @@ from penstock.data.types import BIGINT, FLOATS, Field, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP, Places, ahead_of, between, distances
+from penstock.state.ranges import TOP, Places, ahead_of, between, distances, rows_between
 
 #: rows read behind a change at first, and how many times as many each time after
 _FIRST, _MORE = 16, 8
+#: how many times as many peers as rows wanted are not read for the sake of these
+_MANY = 8
+_ONE = np.uint64(1)
 _COPY = Field("$copy", BIGINT.with_nullable(False))
 
 
@@ -65,7 +68,9 @@ class RunningWindow(Node):
     State: the rows by partition, in order, with their values and what those go on from.
     Cost:  O(log n + rows whose values change), and up to eight times as many are looked at. Rows
            that share the words of the order with a changed one (`penstock.state.words`) are looked
-           at with it, as are its peers for functions that ask for these.
+           at with it, as are its peers for functions that ask for these. Many peers beside it are
+           not: any of them is gone on from, and they are read where their values may change. Where
+           all calls ask for peers, that is; those of words that leave no bits are looked at.
     """
 
     def __init__(
@@ -110,11 +115,19 @@ class RunningWindow(Node):
         # peers must share their words: those are of the order alone then
         by_peers = bool(order) and any(map(asks_for_peers, forward))
         counted = row_order.directions[: len(order)] if by_peers else row_order.directions
-        self._rows = OrderedSpine(self._kept, partition, counted, packed=True)
+        # where all have the same values, any of them is as good to go on from
+        are_alike = by_peers and all(map(asks_for_peers, forward))
+        told_by = range(width) if are_alike else ()
+        self._rows = OrderedSpine(self._kept, partition, counted, packed=True, told_by=told_by)
         #: sorts what comes, and stays empty
-        self._came = OrderedSpine(rows, partition, counted, packed=True, like=self._rows)
-        # without an order all are peers
-        self._fine = bool(order) or not any(map(asks_for_peers, forward))
+        self._came = OrderedSpine(
+            rows, partition, counted, packed=True, told_by=told_by, like=self._rows
+        )
+        #: of the words of a place, what its group has in common
+        bits = min(64, self._rows.order_bits), max(0, self._rows.order_bits - 64)
+        if not order and any(map(asks_for_peers, forward)):
+            bits = 64, 0  # without an order all are peers
+        self._common = tuple(TOP << np.uint64(64 - b) if b else np.uint64(0) for b in bits)
         #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
@@ -177,16 +190,19 @@ class RunningWindow(Node):
 
     def _first_of(self, at: Places) -> Places:
         """Where the group of each place begins."""
-        return at if self._fine else Places(at.c, np.zeros_like(at.d))
+        c, d = self._common
+        return Places(at.c & c, at.d & d)
 
     def _last_of(self, at: Places) -> Places:
-        return at if self._fine else Places(at.c, np.full_like(at.d, TOP))
+        c, d = self._common
+        return Places(at.c | ~c, at.d | ~d)
 
     def _begun(self, changes: Changes) -> Stretches:
         """A stretch for every change that is not within a few rows of the one before."""
         low, last = self._first_of(changes.at), self._last_of(changes.at)
         gaps = distances(self._rows, changes.keys_at(changes.key), low)
-        same = (low.c[1:] == last.c[:-1]) & (low.d[1:] <= last.d[:-1])
+        before, after = np.arange(len(low) - 1), np.arange(1, len(low))
+        same = ~last.take(before).is_below(low.take(after))
         apart = np.ones(len(low), bool)
         apart[1:] = (changes.key[1:] != changes.key[:-1]) | (~same & (gaps[1:] > _FIRST))
         first = positions(apart)
@@ -206,8 +222,9 @@ class RunningWindow(Node):
         """The stretches after those at `todo` were evaluated; what came out goes to `pieces`."""
         keys = tuple(take_column(k, todo) for k in s.keys)
         low, width = s.at.take(todo), s.width[todo]
-        end = ahead_of(self._rows, keys, s.last.take(todo), width)
-        high = self._last_of(end)
+        last = s.last.take(todo)
+        end = ahead_of(self._rows, keys, last, width)
+        high = self._short_of_many(keys, low, last, width, end)
         # of the rows found, too: those of the last place of all are the end
         is_end = (high.c == TOP) & (high.d == TOP)
         # up to where the next one begins
@@ -232,6 +249,23 @@ class RunningWindow(Node):
             now, was = at[: len(left)], at[len(left) :]
             s.go_on(todo[left], _behind(high.take(left)), now, was, rows)
         return s.joined(todo[left[meets[left]]])
+
+    def _short_of_many(
+        self, keys: tuple[Column, ...], low: Places, last: Places, width: Ids, end: Places
+    ) -> Places:
+        """Up to where to read so as to come to `end`: not as far where that is among many peers,
+        which may all stay as they are, unless it begins with these or changes are behind them."""
+        high, first = self._last_of(end), self._first_of(end)
+        is_ahead = last.is_below(first) & low.is_below(first)
+        at = positions(is_ahead & ~((end.c == TOP) & (end.d == TOP)))
+        if not len(at):
+            return high
+        keys = tuple(take_column(k, at) for k in keys)
+        rows = rows_between(self._rows, keys, first.take(at), high.take(at))
+        cut = at[rows > _MANY * width[at]]
+        borrow = first.d[cut] == 0
+        high.c[cut], high.d[cut] = first.c[cut] - borrow.astype(np.uint64), first.d[cut] - _ONE
+        return high
 
     def _piece(
         self, keys: tuple[Column, ...], low: Places, high: Places, fresh: Fresh,
