@@ -200,6 +200,9 @@ CASES = {
     "rows-frame-ties": Case(
         _named("SUM(x)", "tied ROWS BETWEEN 5 PRECEDING AND CURRENT ROW")
     ),
+    "rank-peers": Case(_named("RANK()", "NULLIF(g, -1)")),
+    "dense-rank-peers": Case(_named("DENSE_RANK()", "NULLIF(g, -1)")),
+    "running-max-peers": Case(_named("MAX(x)", "NULLIF(g, -1)")),
     "row-number-ties-end": Case(_named("ROW_NUMBER()", "NULLIF(g, -1)"), grows=True),
     "row-number": Case(_over("ROW_NUMBER()")),
     "row-number-long": Case(_over("ROW_NUMBER()", "g"), recent=True),

@@ -29,8 +29,9 @@ class Stretches:
     """Parts of partitions that are evaluated anew, in order. `key` and row i of `keys`: the
     partition; `low`: where it begins; `at`: where it goes on; `last`: its last change; `width`:
     rows to be read behind that; `piece`: the number of what came out; `seed`: the row before `at`
-    among `seeds`, or -1, and `was`: that before the changes. `done`: (stretch, piece) of what it
-    has behind it."""
+    among `seeds`, or -1, and `was`: that before the changes. `aside`: the number of
+    peers that it begins with and that stay as they are, so that it goes on behind them, or -1.
+    `done`: (stretch, piece) of what it has behind it."""
 
     key: Ids
     keys: tuple[Column, ...]
@@ -42,6 +43,7 @@ class Stretches:
     seed: Ids
     was: Ids
     seeds: Batch
+    aside: Ids
     done: tuple[Ids, Ids] = _NONE
 
     def go_on(self, which: Ids, at: Places, seed: Ids, was: Ids, seeds: Batch) -> None:
@@ -77,7 +79,7 @@ class Stretches:
             self.low.take(first), self.at.take(first), self.last.take(last),
             np.maximum.reduceat(self.width, first),
             np.where(first < last, NOT_YET, self.piece[first]), self.seed[first], self.was[first],
-            self.seeds, done,
+            self.seeds, self.aside[first], done,
         )  # fmt: skip
 
 
@@ -85,7 +87,7 @@ class Stretches:
 class Piece:
     """The rows of several stretches before and after; those of stretch i have number i in
     `old_at` and `new_at`. `is_same[i]`: nothing behind it changes. Stretch i is piece
-    `start` + i of all."""
+    `start` + i of all. `more`: (stretch, rows) of what is known of groups besides their rows."""
 
     old: Batch
     old_at: Ids
@@ -93,13 +95,17 @@ class Piece:
     new_at: Ids
     is_same: npt.NDArray[np.bool_]
     start: int = 0
+    more: tuple[Ids, Batch] | None = None
 
     def only(self, wanted: npt.NDArray[np.bool_]) -> Piece:
         mine = wanted[self.start : self.start + len(self.is_same)]
         if mine.all():
             return self
-        old, new = mine[self.old_at], mine[self.new_at]
+        old, new, more = mine[self.old_at], mine[self.new_at], self.more
+        if more is not None:
+            kept = mine[more[0]]
+            more = more[0][kept], filter_batch(more[1], kept)
         return replace(
-            self, old=filter_batch(self.old, old), old_at=self.old_at[old],
+            self, more=more, old=filter_batch(self.old, old), old_at=self.old_at[old],
             new=filter_batch(self.new, new), new_at=self.new_at[new],
         )  # fmt: skip

@@ -9,6 +9,12 @@
 A stretch begins at a change and is read in pieces: a few rows first, up to eight times as many each
 time that the values at its end are not what they were. Stretches that meet become one.
 
+    RANK  1 1 1 … 1 │ 900     a row comes to many peers, which stay as they are: it has their value,
+            +1      │ 901     and the stretch begins behind them, from another number of rows
+
+Many peers that stay are not read (`penstock.circuit.staying`): their rows keep what was known with
+the last of them when they were, and how many more they are since is kept beside, once for all.
+
 LAST_VALUE, LEAD … IGNORE NULLS and frames from the row to the end of the partition are the same in
 the opposite order.
 """
@@ -37,6 +43,7 @@ from penstock.circuit.running import (
 )
 from penstock.circuit.segments import Changes
 from penstock.circuit.spec import Order, Told, WindowSpec
+from penstock.circuit.staying import may_stay, stays
 from penstock.circuit.stretches import NOT_YET, Piece, Stretches
 from penstock.circuit.windows import BY_ROW, Elements
 from penstock.data.batch import Batch, Column
@@ -56,6 +63,10 @@ _FIRST, _MORE = 16, 8
 #: how many times as many peers as rows wanted are not read for the sake of these
 _MANY = 8
 _ONE = np.uint64(1)
+#: looks for one of many peers that does not change itself
+_TRIES = 4
+#: bits of the words of a place
+_WORDS = 128
 _COPY = Field("$copy", BIGINT.with_nullable(False))
 
 
@@ -65,12 +76,14 @@ class RunningWindow(Node):
     Reference:   as of `penstock.circuit.ops.window`.
     Incremental: from each change on, going on from the values before it, until they are what they
                  were; the difference.
-    State: the rows by partition, in order, with their values and what those go on from.
+    State: the rows by partition, in order, with their values and what those go on from; of RANK by
+           how many rows peers are more than these say.
     Cost:  O(log n + rows whose values change), and up to eight times as many are looked at. Rows
            that share the words of the order with a changed one (`penstock.state.words`) are looked
            at with it, as are its peers for functions that ask for these. Many peers beside it are
-           not: any of them is gone on from, and they are read where their values may change. Where
-           all calls ask for peers, that is; those of words that leave no bits are looked at.
+           not: any of them is gone on from, and they are read where their values may change, as
+           those of a SUM do with each peer, or of MAX where one goes that has it. Where all calls
+           ask for peers, that is; those of words that leave no bits are looked at.
     """
 
     def __init__(
@@ -128,6 +141,20 @@ class RunningWindow(Node):
         if not order and any(map(asks_for_peers, forward)):
             bits = 64, 0  # without an order all are peers
         self._common = tuple(TOP << np.uint64(64 - b) if b else np.uint64(0) for b in bits)
+        #: whether many peers may stay as they are when rows come to them
+        self._may_stay = self._rows.order_bits < _WORDS and all(may_stay(c, rows) for c in forward)
+        #: of ranks, where the number of rows up to the last peer is
+        self._numbers = [
+            s[1] for c, s in zip(forward, self._states, strict=True) if c.kind == "RANK"
+        ]
+        #: groups, as often as they are more rows than theirs say
+        self._group = (*partition, *(o.column for o in order))
+        self._more = OrderedSpine(
+            Schema(tuple(rows.fields[i] for i in self._group)),
+            range(len(partition)),
+            [(len(partition) + i, *o[1:]) for i, o in enumerate(counted[: len(order)])],
+            packed=True,
+        )
         #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
@@ -150,8 +177,8 @@ class RunningWindow(Node):
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
-        stretches = self._begun(changes)
-        pieces: list[Piece] = []
+        aside = self._set_aside(changes, fresh)
+        stretches, pieces = self._begun(changes, aside)
         while True:
             todo = positions(stretches.piece == NOT_YET)
             if not len(todo):
@@ -164,12 +191,20 @@ class RunningWindow(Node):
         come = concat([p.new for p in pieces])
         is_owed = (gone.weights < 0).any() or (come.weights < 0).any()
         change = self._difference(gone, come)
+        # what other stretches came to is in those
+        beside = None if aside is None else aside.only(stretches.aside[stretches.aside >= 0])
+        if beside is not None:
+            change = consolidate(concat((change, beside.rows)))
+        if self._numbers:
+            self._keep_numbers(pieces, beside)
         self._rows.insert(change)
         if self.passed is not None:
             self.passed.note(len(change))
         if is_owed:
             # rows that are owed are kept, for those that pay, and not shown
             change = self._difference(*(filter_batch(b, b.weights > 0) for b in (gone, come)))
+            if beside is not None:
+                change = consolidate(concat((change, beside.rows)))
         columns = (change.columns[i] for i in self._shown)
         typed = tuple(c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         return consolidate(Batch(self.schema, typed, change.weights, self._shows_all))
@@ -178,7 +213,7 @@ class RunningWindow(Node):
         return self._parameters
 
     def parts(self) -> Mapping[str, Part]:
-        return {"rows": self._rows}
+        return {"rows": self._rows, **({"more": self._more} if self._numbers else {})}
 
     def state_rows(self) -> int:
         return len(self._rows)
@@ -197,14 +232,18 @@ class RunningWindow(Node):
         c, d = self._common
         return Places(at.c | ~c, at.d | ~d)
 
-    def _begun(self, changes: Changes) -> Stretches:
-        """A stretch for every change that is not within a few rows of the one before."""
+    def _begun(self, changes: Changes, aside: _Aside | None) -> tuple[Stretches, list[Piece]]:
+        """A stretch for every change that is not within a few rows of the one before, or that is to
+        peers set aside; the pieces there are already, of those behind which nothing changes."""
         low, last = self._first_of(changes.at), self._last_of(changes.at)
         gaps = distances(self._rows, changes.keys_at(changes.key), low)
         before, after = np.arange(len(low) - 1), np.arange(1, len(low))
         same = ~last.take(before).is_below(low.take(after))
         apart = np.ones(len(low), bool)
         apart[1:] = (changes.key[1:] != changes.key[:-1]) | (~same & (gaps[1:] > _FIRST))
+        if aside is not None:
+            apart[aside.begin] = True
+            apart[aside.end[aside.end < len(apart)]] = True
         first = positions(apart)
         low, last = low.take(first), last.take(np.append(first[1:], len(apart)) - 1)
         key = changes.key[first]
@@ -213,8 +252,148 @@ class RunningWindow(Node):
         row, seeds = nearest(
             self._rows, self._kept_order, keys, low, ahead=False, are_many_gone=True
         )
-        at = low.take(np.arange(len(low)))
-        return Stretches(key, keys, low, at, last, width, piece, row, row.copy(), seeds)
+        there = positions(row >= 0)
+        mine = tuple(take_column(k, there) for k in keys)
+        seeds = self._with_numbers(mine, seeds, row[there])
+        at, was, number = low.take(np.arange(len(low))), row.copy(), np.full(len(key), -1)
+        pieces: list[Piece] = []
+        if aside is not None:
+            peers = np.searchsorted(first, aside.begin)
+            behind = _behind(last.take(peers))
+            at.c[peers], at.d[peers] = behind.c, behind.d
+            each = np.arange(len(peers))
+            number[peers] = each
+            row[peers], was[peers] = len(seeds) + each, len(seeds) + len(peers) + each
+            seeds = concat((seeds, aside.now, aside.was))
+            alike = peers[aside.are_same]
+            piece[alike] = np.arange(len(alike))
+            nothing, nowhere = empty_batch(self._kept), np.zeros(0, np.int64)
+            pieces.append(Piece(nothing, nowhere, nothing, nowhere, np.ones(len(alike), bool)))
+        begun = Stretches(key, keys, low, at, last, width, piece, row, was, seeds, number)
+        return begun, pieces
+
+    def _set_aside(self, changes: Changes, fresh: Fresh) -> _Aside | None:
+        """Many peers to which rows come, or from which some go, and which all the same stay."""
+        forgets = self.expiry.is_known or (self.passed is not None and self.passed.expiry.is_known)
+        # what is kept beside of peers would stay when they are forgotten
+        if not self._may_stay or (self._numbers and forgets):
+            return None
+        low, high = self._first_of(changes.at), self._last_of(changes.at)
+        is_new = np.ones(len(low), bool)
+        is_new[1:] = (
+            (changes.key[1:] != changes.key[:-1])
+            | (low.c[1:] != low.c[:-1]) | (low.d[1:] != low.d[:-1])
+        )  # fmt: skip
+        begin = positions(is_new)
+        end = np.append(begin[1:], len(low))
+        low, high = low.take(begin), high.take(begin)
+        # there are places before them and behind
+        inside = ((low.c != 0) | (low.d != 0)) & ((high.c != TOP) | (high.d != TOP))
+        which = positions(inside)
+        keys = changes.keys_at(changes.key[begin[which]])
+        rows = rows_between(self._rows, keys, low.take(which), high.take(which))
+        which = which[rows > _MANY * _FIRST]
+        if not len(which):
+            return None
+        keys = changes.keys_at(changes.key[begin[which]])
+        found, models = self._some_that_stay(keys, low.take(which), high.take(which), fresh)
+        which = which[found]
+        if not len(which):
+            return None
+        number = np.full(len(begin), -1)
+        number[which] = np.arange(len(which))
+        group = number[np.cumsum(is_new) - 1]
+        mine = positions(group >= 0)
+        group = group[mine]
+        keys, at = changes.keys_at(changes.key[mine]), changes.at.take(mine)
+        old_at, old = between(self._rows, keys, at, at)
+        new_at, new = between(fresh, keys, at, at)
+        of, stay = group[new_at], np.ones(len(which), bool)
+        # of what is owed nobody knows the values
+        bare = old.select(tuple(range(len(new.schema))), new.schema)
+        for places, some in (
+            (old_at, bare), (np.concatenate((old_at, new_at)), concat((bare, new)))
+        ):  # fmt: skip
+            owed, _ = self._order.settled(places, some).owed
+            stay[group[places[owed]]] = False
+        for call, state in zip(self._calls, self._states, strict=True):
+            stay[of[~stays(call, new, models.columns[state[0]], of)]] = False
+        kept = positions(stay)
+        if not len(kept):
+            return None
+        which, models = which[kept], take(models, kept)
+        of = np.where(stay, np.cumsum(stay) - 1, -1)[of]
+        theirs = positions(of >= 0)
+        of, new = of[theirs], take(new, theirs)
+        values = (take_column(c, of) for c in models.columns[len(new.schema) :])
+        come = Batch(self._kept, (*new.columns, *values), new.weights)
+        more, each = np.zeros(len(which), np.int64), np.arange(len(which))
+        np.add.at(more, of, new.weights)
+        was = self._with_numbers(changes.keys_at(changes.key[begin[which]]), models, each)
+        same = positions(more == 0) if self._numbers else each
+        now = self._added(was, each, more)
+        return _Aside(begin[which], end[which], of, come, was, now, more, same)
+
+    def _some_that_stay(
+        self, keys: tuple[Column, ...], low: Places, high: Places, fresh: Fresh
+    ) -> tuple[npt.NDArray[np.bool_], Batch]:
+        """(whether one was found, one each) of the rows from `low` to `high` one that is there and
+        does not change."""
+        row, parts, count = np.full(len(low), -1), [empty_batch(self._kept)], 0
+        at = Places(low.c - (low.d == 0), low.d - _ONE)
+        left = np.arange(len(low))
+        for _ in range(_TRIES):
+            mine = tuple(take_column(k, left) for k in keys)
+            found, rows = nearest(self._rows, self._kept_order, mine, at.take(left), ahead=True)
+            c, d = (np.append(w, np.uint64(0))[found] for w in self._rows.words(rows))
+            place = Places(c, d)
+            inside = (found >= 0) & ~high.take(left).is_below(place)
+            changes = np.zeros(len(left), bool)
+            changes[between(fresh, mine, place, place)[0]] = True
+            stay = inside & ~changes
+            row[left[stay]] = count + found[stay]
+            parts.append(rows)
+            count += len(rows)
+            again = inside & changes
+            left = left[again]
+            at.c[left], at.d[left] = c[again], d[again]
+            if not len(left):
+                break
+        there = row >= 0
+        return there, take(concat(parts), row[there])
+
+    # how many more peers there are than their rows say
+
+    def _with_numbers(self, keys: tuple[Column, ...], rows: Batch, at: Ids) -> Batch:
+        """`rows`, those `at` with the number of rows up to their last peer as of now; row at[i] is
+        of partition i of `keys`."""
+        if not self._numbers or not len(self._more) or not len(at):
+            return rows
+        groups = self._first_of(Places(*self._rows.words_at(rows, at)))
+        which, found = between(self._more, keys, groups, groups)
+        more = np.zeros(len(at), np.int64)
+        np.add.at(more, which, found.weights)
+        return self._added(rows, at, more)
+
+    def _added(self, rows: Batch, at: Ids, more: Ids) -> Batch:
+        """`rows`, those `at` with so many more rows up to their last peer."""
+        columns = list(rows.columns)
+        for i in self._numbers:
+            numbers = columns[i].values.copy()
+            numbers[at] += more
+            columns[i] = Column(columns[i].type, numbers)
+        return Batch(rows.schema, tuple(columns), rows.weights)
+
+    def _keep_numbers(self, pieces: Sequence[Piece], aside: _Aside | None) -> None:
+        """Note what is known besides the rows, and no more what was of those that were read."""
+        parts = [p.more[1] for p in pieces if p.more is not None]
+        parts = [Batch(p.schema, p.columns, -p.weights) for p in parts]
+        if aside is not None:
+            groups = aside.was.select(self._group, self._more.schema)
+            parts.append(Batch(groups.schema, groups.columns, aside.more))
+        change = consolidate(concat([empty_batch(self._more.schema), *parts]))
+        if len(change):
+            self._more.insert(change)
 
     # evaluation
 
@@ -283,10 +462,13 @@ class RunningWindow(Node):
         known = take_all(seeds, seed)
         values = self._values(elements, known, seed >= 0)
         now = self._kept_rows(elements, values)
-        ends = self._ends(before, (elements.place, now), was, seed, seeds)
+        more = None
+        if self._numbers and len(self._more):
+            more = between(self._more, keys, low, high)
+        ends = self._ends(keys, before, (elements.place, now), was, seed, seeds)
         old, old_at = self._with_owed(before, at, kept)
         now, now_at = self._with_owed(replace(after, rows=now, place=elements.place), place, both)
-        return Piece(old, old_at, now, now_at, self._is_same(ends)), ends
+        return Piece(old, old_at, now, now_at, self._is_same(ends), more=more), ends
 
     def _values(
         self, e: Elements, seed: tuple[Column, ...], there: npt.NDArray[np.bool_]
@@ -312,8 +494,9 @@ class RunningWindow(Node):
         return Batch(self._kept, tuple(typed), e.weights)
 
     def _ends(
-        self, before: Settled, after: tuple[Ids, Batch], was: Ids, seed: Ids, seeds: Batch
-    ) -> _Ends:
+        self, keys: tuple[Column, ...], before: Settled, after: tuple[Ids, Batch], was: Ids,
+        seed: Ids, seeds: Batch,
+    ) -> _Ends:  # fmt: skip
         """What a row behind each piece goes on from: the last row of it, or the seed."""
         place, now = after
         offset = len(before.rows) + len(now)
@@ -321,9 +504,11 @@ class RunningWindow(Node):
         to_be = np.where(seed < 0, -1, seed + offset)
         last = _last_of_places(before.place)
         was[before.place[last]] = last
+        mine = tuple(take_column(k, before.place[last]) for k in keys)
+        were = self._with_numbers(mine, before.rows, last)
         last = _last_of_places(place)
         to_be[place[last]] = len(before.rows) + last
-        return _Ends((before.rows, now, seeds), was, to_be)
+        return _Ends((were, now, seeds), was, to_be)
 
     def _is_same(self, ends: _Ends) -> npt.NDArray[np.bool_]:
         """Whether what a row behind each piece goes on from is what it was."""
@@ -351,6 +536,34 @@ class RunningWindow(Node):
         ]  # fmt: skip
         batch = Batch(self._kept, tuple(columns), totals)
         return concat((found.rows, batch)), np.concatenate((found.place, at[which]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """Peers that stay as they are: the changes from begin[i] up to end[i] are to them. `rows` that
+    come and go, as kept, with of[i]: to which; one row of each that stays, with what is gone on
+    from as it `was` and as it is `now`; how many `more` they are; those behind which nothing
+    changes (`are_same`)."""
+
+    begin: Ids
+    end: Ids
+    of: Ids
+    rows: Batch
+    was: Batch
+    now: Batch
+    more: Ids
+    are_same: Ids
+
+    def only(self, at: Ids) -> _Aside:
+        """Those at `at`; of which nothing is said of what is behind them."""
+        renumbered = np.full(len(self.begin), -1)
+        renumbered[at] = np.arange(len(at))
+        of = renumbered[self.of]
+        kept = positions(of >= 0)
+        return _Aside(
+            self.begin[at], self.end[at], of[kept], take(self.rows, kept), take(self.was, at),
+            take(self.now, at), self.more[at], np.zeros(0, np.int64),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,63 @@
+"""Peers that stay as they are when rows come to them or go.
+
+    MAX(x)    5 5 5 5 │ 9 …     a 3 comes to the fives: nobody's value is another but its own
+    RANK()    1 1 1 1 │ 5 …     one comes to the ones: it is 1, and those behind are 6 …
+
+Rows that the order does not tell apart have one value, so that of any of them says what a row that
+comes has; and, of a call that looks no further than that, whether the others keep theirs.
+
+    may_stay   whether that can be told of a call at all
+    stays      whether rows that come and go leave a value as it is
+
+Not here: how peers are gone on from (`penstock.circuit.ops.running_window`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.circuit.dense import Ids
+from penstock.circuit.spec import WindowSpec
+from penstock.data.batch import Batch, Column
+from penstock.data.gather import concat_columns
+from penstock.data.hash import rows_equal
+from penstock.data.order import sort_indices
+from penstock.data.types import Schema
+
+_RANKS = ("RANK", "DENSE_RANK")
+_EXTREMES = ("MIN", "MAX")
+#: what a NULL leaves as it is
+_OF_VALUES = ("COUNT", "SUM", "AVG", "FIRST_VALUE")
+
+
+def may_stay(call: WindowSpec, rows: Schema) -> bool:
+    """Whether peers may keep their values of `call`, one that asks for peers and goes on from row
+    to row, when a row comes to them."""
+    if call.kind in _RANKS or call.kind in _EXTREMES:
+        return True
+    return call.kind in _OF_VALUES and bool(call.args) and rows.types[call.args[0]].nullable
+
+
+def stays(call: WindowSpec, rows: Batch, values: Column, of: Ids) -> npt.NDArray[np.bool_]:
+    """bool[n]: whether row i, which comes or (of negative weight) goes, leaves entry of[i] of the
+    `values` of peers as it is, of which some are left."""
+    n = len(rows)
+    if call.kind in _RANKS:
+        return np.ones(n, bool)
+    column = rows.columns[call.args[0]]
+    is_null = np.zeros(n, bool) if column.valid is None else column.valid == 0
+    if call.kind not in _EXTREMES:
+        return is_null
+    both = concat_columns((column.with_type(values.type), values))
+    rank = np.empty(len(both), np.int64)
+    rank[sort_indices((both,), ((False, True),))] = np.arange(len(both))
+    mine, theirs = rank[:n], rank[n + of]
+    is_worse = mine < theirs if call.kind == "MAX" else mine > theirs
+    is_equal = rows_equal((both,), np.arange(n), (both,), n + of) != 0
+    known = np.ones(n, bool) if values.valid is None else values.valid[of] != 0
+    # the one that goes may be the only one with the value
+    found: npt.NDArray[np.bool_] = is_null | (
+        known & ((is_worse & ~is_equal) | (is_equal & (rows.weights > 0)))
+    )
+    return found
