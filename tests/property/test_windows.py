@@ -797,3 +797,54 @@ def test_an_average_of_a_frame_is_rounded_as_that_of_a_group() -> None:
     rows = as_input(plan.tables[0].schema, [((1, 0.1), 3)])
     changes = compile_circuit(plan).step({"t": [rows]})
     assert batch_to_rows(changes["grouped"]) == batch_to_rows(changes["framed"]) == [((0.1,), 1)]
+
+
+@pytest.mark.parametrize("call", ["SUM(x)", "AVG(x)", "COUNT(*)", "MAX(x)", "SUM(d)"])
+@pytest.mark.parametrize("order", ["o", "o DESC", "n"])
+def test_frames_that_begin_or_end_among_very_many_peers_read_few_of_them(
+    call: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = (
+        "20 PRECEDING AND 5 PRECEDING" if "DESC" not in order else "5 FOLLOWING AND 20 FOLLOWING"
+    )
+    plan = compile_program(f"""
+        CREATE TABLE t (id BIGINT NOT NULL, o BIGINT NOT NULL, n BIGINT, x BIGINT, d DOUBLE);
+        CREATE VIEW v AS SELECT id, {call} OVER (ORDER BY {order} RANGE BETWEEN {frame}) AS v
+            FROM t;
+    """)
+    circuit, rows = compile_circuit(plan), plan.tables[0].schema
+
+    def step(found: dict[int, int]) -> dict[Any, int]:
+        delta = [((i, o, o, i, i / 2), 1) for i, o in found.items()]
+        return dict(batch_to_rows(circuit.step({"t": [as_input(rows, delta)]})["v"]))
+
+    step(dict.fromkeys(range(6000), 100))
+    step({i: i - 6000 + 101 for i in range(6000, 6012)})
+    monkeypatch.setattr(frame_totals, "FEW", 100)
+    read: list[int] = []
+
+    def counting(*args: Any) -> Any:
+        found = between(*args)
+        read.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(frame_totals, "between", counting)
+    monkeypatch.setattr(plain_window, "between", counting)
+    found = step({6012: 103})
+    assert 0 < sum(read) < 200
+
+    # those at 108 to 112 see it beside the peers and those up to five before them; at 103 nobody
+    total = {0: sum(range(6000)), 1: 6000}
+    expected: dict[Any, int] = {}
+    for o in range(108, 113):
+        seen = [*range(6000, 6000 + o - 105)]
+        for more, sign in (([], -1), ([6012], 1)):
+            n, s = total[1] + len(seen) + len(more), total[0] + sum(seen) + sum(more)
+            value = {
+                "SUM(x)": s, "AVG(x)": s // n, "COUNT(*)": n, "MAX(x)": max([*seen, *more]),
+                "SUM(d)": s / 2,
+            }[call]  # fmt: skip
+            key = (6000 + o - 101, value)
+            expected[key] = expected.get(key, 0) + sign
+    expected[(6012, None if call != "COUNT(*)" else 0)] = 1
+    assert found == {row: weight for row, weight in expected.items() if weight}

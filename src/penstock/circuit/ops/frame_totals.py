@@ -8,7 +8,8 @@
 
 Read are the rows that feel a change, and those that the frames of the first to the last of them
 begin and end with: about as many. What lies between is one total, or one least value
-(`penstock.circuit.extremes`).
+(`penstock.circuit.extremes`). Where frames of RANGE begin or end among many more, as at very many
+rows of one time, each frame is a total of its own.
 
 Where that is not worth it, everything is read (`window`): rows in reach of a change are few, or a
 row is there less than zero times, so that a difference of totals is not the total of what is there.
@@ -34,7 +35,7 @@ from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Frame, Order, Told, WindowSpec
 from penstock.circuit.totals import SummedSpine, Sums, Totals
 from penstock.circuit.wide import add_wide
-from penstock.circuit.windows import exact_sums, extreme, float_sums
+from penstock.circuit.windows import exact_sums, extreme, float_sums, with_nulls
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
@@ -48,6 +49,8 @@ from penstock.state.ranges import TOP, Places, between, moved, rows_between, sea
 #: rows in reach of changes that are read sooner than a total is looked up, by how many of them
 #: feel the changes
 FEW, TIMES = 4096, 4
+#: rows that are read in the time that it takes to look up the frame of one
+_ALONE = 8
 #: rows that frames of ROWS reach at least, to be looked up
 WIDE = 512
 EXTREMES = frozenset(("MIN", "MAX"))
@@ -66,7 +69,8 @@ class FrameTotals(Window):
     Reference:   as of `penstock.circuit.ops.window`.
     Incremental: rows that feel the delta, with the totals of their frames before it and after it.
     State: the input by partition, in order; how many rows are owed.
-    Cost:  O(log n) a change and the rows that feel one; where `window` costs less, that.
+    Cost:  O(log n) a change and the rows that feel one; where `window` costs less, that. All rows
+           in whose frames a change is feel it: their total is another, and their MAX may be.
     """
 
     scalars = (*Window.scalars, "owed")
@@ -188,6 +192,11 @@ class FrameTotals(Window):
         if isinstance(self._reach, _Within) and not self._reach.in_second:
             low.d[:], high.d[:] = 0, TOP
         parts = self._parts(totals, low, high, np.bincount(of, found.rows.weights).astype(np.int64))
+        if isinstance(self._reach, _Within):
+            mine = tuple(take_column(k, parts.of) for k in keys)
+            beside = int(rows_between(self._rows, mine, parts.low, parts.high).sum())
+            if beside > TIMES * _ALONE * len(found.rows):
+                return self._each_looked_up(found.rows, of, totals)
         at, more = between(
             self._rows, tuple(take_column(k, parts.of) for k in keys), parts.low, parts.high
         )
@@ -208,6 +217,62 @@ class FrameTotals(Window):
         typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
         weights = np.ones(len(row), np.int64) if self._by_row else whole.rows.weights[row]
         return Batch(self.schema, tuple(typed), weights)
+
+    def _each_looked_up(self, rows: Batch, of: Ids, totals: Totals) -> Batch:
+        """`rows`, each of partition of[i], with the calls' values as of now."""
+        values: list[Column] = []
+        for i, call in enumerate(self._calls):
+            assert call.frame is not None
+            low, high = self._frame_places(call.frame, rows)
+            if call.kind in EXTREMES:
+                which = self._extremes.index((call.args[0], call.kind == "MAX"))
+                values.append(with_nulls(totals.extreme(of, low, high, which), call))
+                continue
+            sums = totals.between(of, low, high)
+            counts, each = sums.rows, np.arange(len(rows))
+            if call.args:
+                which = self._summed.index((call.args[0], call.kind != "COUNT"))
+                counts = sums.counts[which]
+            if call.kind == "COUNT":
+                values.append(Column(call.result, counts))
+                continue
+            floats = sums.floats[which]
+            if floats is not None:
+                values.append(float_sums(call, each, each + 1, floats, counts))
+                continue
+            try:
+                values.append(exact_sums(call, sums.sums[which], counts))
+            except RuntimeSqlError as error:
+                if self._told is None or error.row is None:
+                    raise
+                raise self._told(error, i, rows) from error
+        columns = (*rows.columns, *values)
+        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        return Batch(self.schema, tuple(typed), rows.weights)
+
+    def _frame_places(self, frame: Frame, rows: Batch) -> tuple[Places, Places]:
+        """Where the frame of each row begins and ends; of nothing the end is before the begin."""
+        assert frame.start is not None and frame.end is not None
+        assert isinstance(self._reach, _Within)
+        c, d = self._rows.words(rows)
+        number = d if self._reach.in_second else c
+        begin, is_beyond = moved(number, frame.start)
+        stop, is_before = moved(number, frame.end)
+        is_null = np.zeros(len(rows), bool)
+        valid = rows.columns[self._order.order[0].column].valid
+        if valid is not None:
+            # NULLs see each other, and nothing else has their first word
+            is_null = valid == 0
+            begin, stop = np.where(is_null, np.uint64(0), begin), np.where(is_null, TOP, stop)
+        if self._reach.in_second:
+            low, high = Places(c.copy(), begin), Places(c.copy(), stop)
+        else:
+            low, high = Places(begin, np.zeros_like(begin)), Places(stop, np.full_like(stop, TOP))
+        nothing = (is_beyond & (frame.start > 0)) | (is_before & (frame.end < 0))
+        nothing &= ~is_null
+        low.c[nothing] = low.d[nothing] = TOP
+        high.c[nothing] = high.d[nothing] = 0
+        return low, high
 
     def _parts(self, totals: Totals, low: Places, high: Places, rows: Ids) -> _Parts:
         """What is read, and what is not, for frames of rows from `low` to `high`, so many."""
