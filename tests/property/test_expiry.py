@@ -312,6 +312,21 @@ def test_a_group_or_row_that_may_be_asked_for_stays(query: str) -> None:
     assert not plan_of([query]).expiries
 
 
+def test_who_had_a_partner_that_is_over_is_known_to_have_had_one() -> None:
+    plan = plan_of([
+        "SELECT k, t FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE b.k = a.k AND b.t > a.t "
+        "AND b.t < a.t + a.x)"
+    ])  # fmt: skip
+    circuit, n = compile_circuit(plan), 500
+    for t in range(0, 200, 2):
+        keys = range(t * n, (t + 2) * n)
+        came = {"a": [((k, t, 900), 1) for k in keys], "b": [((k, t + 1, 0), 1) for k in keys]}
+        assert outputs(circuit, plan, came) == {"v0": {}}  # type: ignore[arg-type]
+
+    again: dict[str, Rows] = {"b": [((k, 205, 0), 1) for k in range(20 * n)]}
+    assert outputs(circuit, plan, again) == {"v0": {}}
+
+
 def test_without_lateness_nothing_may_be_forgotten() -> None:
     plan = compile_program(
         "CREATE TABLE t (n INT); CREATE VIEW v AS SELECT n, COUNT(*) AS c FROM t GROUP BY n"

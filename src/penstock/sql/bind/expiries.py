@@ -13,12 +13,14 @@
 
 All waterlines are of the relations that the operator reads (see `waterlines`). A row of a join that
 finds no new partner is not needed to take its pairs back either: that is up to the other side's
-rows, which stay as long as there can be a change of this one.
+rows, which stay as long as there can be a change of this one. Of a semi, anti or outer join it is,
+to know who had a partner before, until all that it is the partner of find no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from penstock.plan.expressions import Call, Expr
 from penstock.plan.nodes import (
@@ -125,8 +127,9 @@ def _of(node: Node, readers: list[Node | None], known: Waterlines) -> Iterator[E
             if node.kind is JoinKind.INNER and len(readers) == 1 and isinstance(readers[0], Filter):
                 # pairs that nobody but this filter sees
                 conditions += conjuncts(readers[0].predicate)
-            for condition in conditions:
-                yield from _comparison(node, condition, known)
+            found = [e for c in conditions for e in _comparison(node, c, known)]
+            for e in found:
+                yield from _while_asked(node, e, found, known)
 
 
 def _columns(
@@ -179,6 +182,25 @@ def _comparison(node: Join, condition: Expr, known: Waterlines) -> Iterator[Expi
     if line is not None:
         column = high[0] - (width if side else 0)
         yield Expiry(node, side, column, line, low[1] - high[1])
+
+
+def _while_asked(
+    node: Join, e: Expiry, others: Sequence[Expiry], known: Waterlines
+) -> Iterator[Expiry]:
+    """`e`, later where rows of the other side are asked again whether they have a partner: as long
+    as one of them that this is of may get another, it must be known to have had one. By when all
+    of those are over: l.t <= r.t and r.t <= l.t + 2 end them where r.t + 2 is behind its line."""
+    asking = {JoinKind.INNER: (), JoinKind.RIGHT: (0,), JoinKind.FULL: (0, 1)}
+    if e.input not in asking.get(node.kind, (1,)):
+        yield e
+        return
+    mine, theirs = inputs(node)[e.input], inputs(node)[1 - e.input]
+    for other in others:
+        if other.input == e.input or known.of(mine, e.column) != other.line:
+            continue
+        line = least(e.line, other.line)
+        if line is not None and known.of(theirs, other.column) == e.line:
+            yield replace(e, line=line, shift=-2 * max(0, -e.shift, -other.shift))
 
 
 def _is_of_use(e: Expiry) -> bool:

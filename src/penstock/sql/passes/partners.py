@@ -21,8 +21,7 @@ One comparison alone has a partner for many rows, and the best one will do. The 
                         WHERE r.k = l.k            l
                           AND r.t > l.t)           Aggregate k, MAX(t) AS $best ─ r
 
-but where LATENESS lets rows of this join be forgotten (of r those that are below all of l), which
-a MAX has no way to.
+but where LATENESS lets rows of this join be forgotten, which a MAX has no way to.
 So are rows that are compared with the one row of a sub-query, or its one row of their key, of which
 nothing is shown: it only changes for those between what that was and what it is.
 
