@@ -72,6 +72,10 @@ _FORGETFUL = (
     | FixpointOutput
 )  # fmt: skip
 
+#: every so many steps it is asked of each spine whether something waits to be merged that no rows
+#: come to: a step in which nothing runs takes less time than the question
+TENDED_STEPS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -493,9 +497,10 @@ class Circuit:
                 expiry.advance(column, line.delta, shift)
         self._schedule.commit(ran, rows)
         self._steps += 1
-        for spine in self._spines:
-            if spine.wants_tending:
-                spine.tend()
+        if not self._steps % TENDED_STEPS:
+            for spine in self._spines:
+                if spine.wants_tending:
+                    spine.tend()
         if self._spill is not None:
             self._spill.tend()
         self._failed = False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from penstock.circuit import AggregateSpec, Circuit, Order
+from penstock.circuit.graph import TENDED_STEPS
 from penstock.data.batch import Batch
 from penstock.data.build import batch_from_rows, batch_to_rows
 from penstock.data.types import BIGINT, INTEGER, TINYINT, VARCHAR, Schema, schema
@@ -350,3 +351,32 @@ def test_no_step_sorts_what_several_operators_remember_of_the_steps_before(
         after = [len(s.sorted_runs()) for s in held]  # type: ignore[attr-defined]
         sorts.append(sum(a < b for a, b in zip(after, before, strict=True)))
     assert max(sorts) == 1
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_what_waits_for_more_rows_is_merged_though_none_come(
+    monkeypatch: pytest.MonkeyPatch, is_idle: bool
+) -> None:
+    """A table that is only looked into, and one whose pipeline has nothing to do."""
+    monkeypatch.setattr(spine_module, "LOG_ROWS", 16)
+    monkeypatch.setattr(spine_module, "SMALL_ROWS", 0)
+    circuit = Circuit()
+    table, other = circuit.source("t", T), circuit.source("u", T)
+    fields = schema(k=INTEGER, x=TINYINT, l=INTEGER, y=TINYINT)
+    joined = circuit.join(table, other, ((0, 0),), (False,), "inner", None, fields)
+    circuit.sink("out", joined)
+    for start in range(0, 400, 16):
+        # a log is sorted in another thread
+        circuit.step({"u": [as_input(T, [((i, 1), 1) for i in range(start, start + 16)])]})
+        spine_module.rest()
+    (spine,) = (s for s in circuit._spines if len(s) == 400)
+    runs = len(spine.sorted_runs())
+    assert runs > 4
+
+    if is_idle:
+        while circuit.tend():
+            pass
+    else:
+        for i in range(2 * TENDED_STEPS):
+            assert step(circuit, ((i, 2), 1)) == [((i, 2, i, 1), 1)]
+    assert len(spine.sorted_runs()) <= 3
