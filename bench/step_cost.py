@@ -3,10 +3,13 @@
 Each case is one query over `t`, which holds N rows: ten a key `k`, a hundred keys `g` whose
 partitions grow with N. A step deletes 500 rows and inserts 500, so the state stays as large.
 Rows are functions of their id, so any of them can be deleted later. Before, the state is left to
-merge what waited for more rows, as a pipeline's is that has nothing to do for a second.
+merge what waited for more rows, as a pipeline's is that has nothing to do for a second. States are
+made first; then each takes TURN steps in turn, as the machine is faster in one minute than in the
+next.
 
     step-cost/<case>/state-N    milliseconds of the step's thread a step, median of STEPS; with it
-                                the largest resident memory in GiB and how many seconds it all took
+                                the largest resident memory in GiB when the state was made, those of
+                                fewer rows included, and how many seconds that took
     step-cost/<case>/p99        milliseconds a step by the clock, of the largest state
     step-cost/<case>/growth     the largest state's over the second largest's: 1 is flat; with it
                                 how many rows these have
@@ -41,6 +44,8 @@ I64 = npt.NDArray[np.int64]
 #: states where nobody names others
 ROWS = "100000,1000000,30000000"
 DELTA, STEPS, CHUNK = 1_000, 40, 250_000
+#: steps of one state before those of the next, and the first ones that do not count
+TURN, FIRST = 10, 2
 ROWS_A_KEY, LONG_KEYS, RECENT = 10, 100, STEPS * DELTA // 2
 
 TABLES = """
@@ -332,59 +337,78 @@ def run(only: str | None) -> Iterator[Figure]:
 
 def figures(name: str, case: Case, states: Sequence[int]) -> Iterator[Figure]:
     """The figures of a case over `states`, which ascend."""
-    medians: list[float] = []
-    clock: list[float] = []
+    runs: list[Run] = []
+    held: list[dict[str, float]] = []
     for rows in states:
         let_go()
         peak, started = Peak(), time.perf_counter()
-        cpu, clock = measure(case, rows)
+        runs.append(Run(case, rows))
         seconds = time.perf_counter() - started
-        medians.append(float(np.median(cpu)) * 1e3)
-        held = {"peak_gib": peak.mib() / 1024, "seconds": seconds}
-        yield Figure(f"{name}/state-{rows}", medians[-1], "ms/step", None, None, None, held)
-    p99 = float(np.percentile(clock, 99)) * 1e3
-    yield Figure(f"{name}/p99", p99, "ms/step", None, None, None, {"rows": states[-1]})
-    if len(medians) > 1:
-        between = {"rows": states[-1], "over_rows": states[-2]}
-        growth = medians[-1] / medians[-2]
+        held.append({"peak_gib": peak.mib() / 1024, "seconds": seconds})
+    for _ in range(STEPS // TURN):
+        for run in runs:
+            run.take(TURN)
+    for run, told in zip(runs, held, strict=True):
+        bench = f"{name}/state-{run.rows}"
+        yield Figure(bench, run.median(), "ms/step", None, None, None, told)
+    largest = runs[-1]
+    p99 = float(np.percentile(largest.clock[FIRST:], 99)) * 1e3
+    yield Figure(f"{name}/p99", p99, "ms/step", None, None, None, {"rows": largest.rows})
+    if len(runs) > 1:
+        over = runs[-2]
+        between = {"rows": largest.rows, "over_rows": over.rows}
+        growth = largest.median() / over.median()
         yield Figure(f"{name}/growth", growth, "x", None, None, None, between)
 
 
-def measure(case: Case, rows: int, steps: int = STEPS) -> tuple[list[float], list[float]]:
-    """Seconds a step over a state of `rows` rows: of the step's thread, and by the clock."""
-    plan = compile_program(case.program)
-    schemas = {t.name: t.schema for t in plan.tables}
-    circuit = compile_circuit(plan)
-    data = _Data(rows)
-    _fill(circuit, schemas, case.table, data)
-    rng = np.random.default_rng(7)
-    low = rows - RECENT if case.recent else 0
-    gone = rng.permutation(np.arange(low, rows))
-    settle()
-    while circuit.tend():
-        time.sleep(0.01)
-    cpu, clock = [], []
-    half = DELTA // 2
-    for i in range(steps):
-        old = data.rows(gone[i * half % len(gone) :][:half])
+class Run:
+    """A case over a state of `rows` rows, and the seconds of its steps so far: of the step's
+    thread, and by the clock."""
+
+    def __init__(self, case: Case, rows: int) -> None:
+        self.rows, self._case, self._data = rows, case, _Data(rows)
+        plan = compile_program(case.program)
+        self._schemas = {t.name: t.schema for t in plan.tables}
+        self.circuit = compile_circuit(plan)
+        _fill(self.circuit, self._schemas, case.table, self._data)
+        low = rows - RECENT if case.recent else 0
+        self._gone = np.random.default_rng(7).permutation(np.arange(low, rows))
+        settle()
+        while self.circuit.tend():
+            time.sleep(0.01)
+        self.cpu: list[float] = []
+        self.clock: list[float] = []
+
+    def take(self, steps: int) -> None:
+        for _ in range(steps):
+            tables = self._changes(len(self.cpu))
+            started, thread = time.perf_counter(), time.thread_time()
+            self.circuit.step(tables)
+            self.cpu.append(time.thread_time() - thread)
+            self.clock.append(time.perf_counter() - started)
+
+    def median(self) -> float:
+        """Milliseconds of the step's thread a step."""
+        return float(np.median(self.cpu[FIRST:])) * 1e3
+
+    def _changes(self, i: int) -> dict[str, list[InputBatch]]:
+        """What comes in step i."""
+        case, rows, schemas, half = self._case, self.rows, self._schemas, DELTA // 2
+        old = self._data.rows(self._gone[i * half % len(self._gone) :][:half])
         if case.table == "u":  # a row is replaced under its key
-            changed = data.rows(gone[i * DELTA : (i + 1) * DELTA])
+            changed = self._data.rows(self._gone[i * DELTA : (i + 1) * DELTA])
             batches = [from_arrays(schemas["u"], (*changed[:3], changed[3] + 1, changed[4]))]
         elif case.grows:
-            new = data.rows(np.arange(rows + i * DELTA, rows + (i + 1) * DELTA))
+            new = self._data.rows(np.arange(rows + i * DELTA, rows + (i + 1) * DELTA))
             batches = [from_arrays(schemas["t"], new)]
         else:
-            new = data.rows(np.arange(rows + i * half, rows + (i + 1) * half))
+            new = self._data.rows(np.arange(rows + i * half, rows + (i + 1) * half))
             batches = [from_arrays(schemas["t"], old, DELETE), from_arrays(schemas["t"], new)]
         tables = {case.table: batches}
         if CLOCK in schemas:
             moment = np.array([rows + (i + 1) * DELTA], np.int64) * 1_000_000
             tables[CLOCK] = [from_arrays(schemas[CLOCK], (moment, np.ones(1, np.uint8)))]
-        started, thread = time.perf_counter(), time.thread_time()
-        circuit.step(tables)
-        cpu.append(time.thread_time() - thread)
-        clock.append(time.perf_counter() - started)
-    return cpu[2:], clock[2:]
+        return tables
 
 
 def _fill(circuit: Circuit, schemas: dict[str, Schema], table: str, data: _Data) -> None:
