@@ -92,6 +92,20 @@ def _named(what: str, order: str) -> str:
     )
 
 
+def _at_few_times(what: str, frame: str) -> str:
+    return (
+        f"SELECT id, {what} OVER (PARTITION BY g ORDER BY at RANGE BETWEEN {frame}) AS v FROM "
+        "(SELECT id, g, x, MOD(x, 3) AS at FROM t) AS q"
+    )
+
+
+def _top_of_few(rank: str) -> str:
+    return (
+        "SELECT id, x FROM (SELECT id, g, x, MOD(x, 3) AS at FROM t) AS q "
+        f"QUALIFY {rank} OVER (PARTITION BY g ORDER BY at) <= 2"
+    )
+
+
 #: the rows as if all were of one time
 _AT_ONCE = "SELECT id, g, x, TIMESTAMP '1969-01-01 00:00:00' AS at FROM t"
 
@@ -209,6 +223,19 @@ CASES = {
     "dense-rank-peers": Case(_named("DENSE_RANK()", "NULLIF(g, -1)")),
     "running-max-peers": Case(_named("MAX(x)", "NULLIF(g, -1)")),
     "row-number-ties-end": Case(_named("ROW_NUMBER()", "NULLIF(g, -1)"), grows=True),
+    "range-max-peers": Case(_at_few_times("MAX(x)", "1 PRECEDING AND CURRENT ROW")),
+    "range-min-before-peers": Case(_at_few_times("MIN(x)", "2 PRECEDING AND 1 PRECEDING")),
+    "far-sum-peers": Case(_at_few_times("SUM(x)", "UNBOUNDED PRECEDING AND 3 PRECEDING")),
+    "far-max-peers": Case(_at_few_times("MAX(x)", "UNBOUNDED PRECEDING AND 1 PRECEDING")),
+    "rank-and-number-ties-end": Case(
+        "SELECT id, RANK() OVER w AS r, ROW_NUMBER() OVER w AS n FROM t WINDOW w AS (PARTITION BY "
+        "g ORDER BY NULLIF(g, -1))",
+        grows=True,
+    ),
+    "rank-strings-peers": Case(_named("RANK()", "CAST(MOD(x, 3) AS VARCHAR)")),
+    "rank-wide-peers": Case(_named("RANK()", "MOD(x, 3), MOD(g, 2)")),
+    "top-rank-peers": Case(_top_of_few("RANK()")),
+    "top-dense-rank-peers": Case(_top_of_few("DENSE_RANK()")),
     "row-number": Case(_over("ROW_NUMBER()")),
     "row-number-long": Case(_over("ROW_NUMBER()", "g"), recent=True),
     "rank-long": Case(_over("RANK()", "g"), recent=True),

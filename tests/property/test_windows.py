@@ -190,6 +190,8 @@ def test_a_window_function_is_what_it_is_defined_to_be(
         monkeypatch.setattr(frame_totals, name, 0 if first == 1 else most)
     # rows beside that are read sooner than each frame is looked up: none, or some
     monkeypatch.setattr(frame_totals, "_ALONE", data.draw(st.sampled_from([0, 8])))
+    # rows of one time that are not read if they stay as they are: any, or more than there are
+    monkeypatch.setattr(frame_totals, "MANY", data.draw(st.sampled_from([1, 64])))
     # rows of partitions that are read as a whole: none, or all of so few
     monkeypatch.setattr(plain_window, "FEW_ROWS", -(1 << 60) if first == 1 else 200)
     monkeypatch.setattr(totals, "BLOCK", 2)
@@ -848,3 +850,52 @@ def test_frames_that_begin_or_end_among_very_many_peers_read_few_of_them(
             expected[key] = expected.get(key, 0) + sign
     expected[(6012, None if call != "COUNT(*)" else 0)] = 1
     assert found == {row: weight for row, weight in expected.items() if weight}
+
+
+@pytest.mark.parametrize("order", ["o", "o DESC", "n"])
+@pytest.mark.parametrize("call", ["MAX(x)", "MIN(x)", "COUNT(x)", "SUM(x)", "AVG(d)"])
+def test_rows_of_one_time_whose_frames_come_to_the_same_are_not_read(
+    call: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = compile_program(f"""
+        CREATE TABLE t (id BIGINT NOT NULL, o BIGINT NOT NULL, n BIGINT, x BIGINT, d DOUBLE);
+        CREATE VIEW v AS SELECT id, {call} OVER (
+            ORDER BY {order} RANGE BETWEEN 5 PRECEDING AND CURRENT ROW) AS v FROM t;
+    """)
+    circuit, rows = compile_circuit(plan), plan.tables[0].schema
+    back = -1 if "DESC" in order else 1
+
+    def step(come: dict[int, Any], gone: dict[int, Any] | None = None) -> dict[Any, int]:
+        delta = [
+            ((i, back * o, back * o, x, x and x / 2), weight)
+            for found, weight in ((come, 1), (gone or {}, -1))
+            for i, (o, x) in found.items()
+        ]
+        return dict(batch_to_rows(circuit.step({"t": [as_input(rows, delta)]})["v"]))
+
+    many = {i: (100, i % 3) for i in range(6000)}
+    values = list(step({**many, 6000: (90, 1), 6001: (103, 1)}))
+    of_many = next(v for i, v in values if i == 0)
+    monkeypatch.setattr(frame_totals, "FEW", 100)
+    read: list[int] = []
+
+    def counting(*args: Any) -> Any:
+        found = between(*args)
+        read.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(frame_totals, "between", counting)
+    monkeypatch.setattr(plain_window, "between", counting)
+    # one that counts for nothing, and one in place of another
+    assert step({6002: (100, None)}) == {(6002, of_many): 1}
+    found = step({6003: (100, 1)}, {7: (100, 1)})
+    assert found == {(6003, of_many): 1, (7, of_many): -1}
+    if call in ("MAX(x)", "MIN(x)"):
+        # one that is not the best, and one of several that are
+        assert step({6004: (100, 1)}) == {(6004, of_many): 1}
+        best = 2 if call == "MAX(x)" else 0
+        assert step({}, {best: (100, best)}) == {(best, of_many): -1}
+    assert sum(read) < 200
+    # all of them where their frames come to something else
+    change = step({6005: (97, 9 if call == "MAX(x)" else -9)})
+    assert len(change) > 2 * 5990

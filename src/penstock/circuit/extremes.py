@@ -35,6 +35,7 @@ from penstock.data.views import compare
 from penstock.state.ordered import OrderedRun
 from penstock.state.ranges import search
 from penstock.state.run import _expand
+from penstock.state.tied import narrow
 
 U64 = npt.NDArray[np.uint64]
 
@@ -291,23 +292,6 @@ def _find(
         out[i], out_code[i, 0], out_code[i, 1] = best, a, b
 
 
-@kernel("void(uint64[::1], int64[::1], int64[::1], uint64[::1])")
-def _narrow(r: Any, first: Any, last: Any, wanted: Any) -> None:
-    """Of rows first[i] .. last[i], which ascend by r: those whose r is wanted[i]."""
-    for i in range(first.shape[0]):
-        a, b = first[i], last[i]
-        while a < b:
-            m = (a + b) >> 1
-            if r[m] < wanted[i]:
-                a = m + 1
-            else:
-                b = m
-        first[i] = a
-        while a < last[i] and r[a] == wanted[i]:
-            a += 1
-        last[i] = a
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """Rows first[i] .. last[i] of a run are those of part i, before what cancels out."""
@@ -378,7 +362,7 @@ def _weights(parts: Sequence[Part], of: Ids, which: Ids, row: Ids) -> Ids:
         begin, end = p.first[of], p.last[of]
         search(p.run.c, p.run.d, begin, end, c, d, False, first)
         search(p.run.c, p.run.d, begin, end, c, d, True, last)
-        _narrow(p.run.r, first, last, r)
+        narrow(p.run.r, first, last, r)
         size = int((last - first).sum())
         needle, at = np.empty(size, np.int64), np.empty(size, np.int64)
         _expand(first, last, needle, at)

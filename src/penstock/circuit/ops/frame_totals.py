@@ -11,13 +11,19 @@ begin and end with: about as many. What lies between is one total, or one least 
 (`penstock.circuit.extremes`). Where frames of RANGE begin or end among many more, as at very many
 rows of one time, each frame is a total of its own.
 
+    times     3 ░░░░░░  4 ░░░░░░░  5 ░░░░     a row comes at 3: MAX up to 1 before is what it was
+    MAX       9 = 9     9 = 9      7          at 3 and at 4, so that only the row itself is new
+
+Of very many rows of few times (`_Times`) it is asked for each time what its rows have before and
+after, and they are read where that is not the same.
+
 Where that is not worth it, everything is read (`window`): rows in reach of a change are few, or a
 row is there less than zero times, so that a difference of totals is not the total of what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,17 +44,21 @@ from penstock.circuit.wide import add_wide
 from penstock.circuit.windows import exact_sums, extreme, float_sums, with_nulls
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
-from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, concat_columns, take_column
+from penstock.data.consolidate import added_up, consolidate
+from penstock.data.gather import concat, concat_columns, filter_batch, take_column
+from penstock.data.hash import rows_equal
 from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema
 from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import Fresh, OrderedSpine
 from penstock.state.ranges import TOP, Places, between, moved, rows_between, search, spans
+from penstock.state.tied import copies_of, words_between
 
 #: rows in reach of changes that are read sooner than a total is looked up, by how many of them
 #: feel the changes
 FEW, TIMES = 4096, 4
+#: rows that feel a change, for each of their times, before it is asked what these have
+MANY = 64
 #: rows that are read in the time that it takes to look up the frame of one
 _ALONE = 8
 #: rows that frames of ROWS reach at least, to be looked up
@@ -70,7 +80,10 @@ class FrameTotals(Window):
     Incremental: rows that feel the delta, with the totals of their frames before it and after it.
     State: the input by partition, in order; how many rows are owed.
     Cost:  O(log n) a change and the rows that feel one; where `window` costs less, that. All rows
-           in whose frames a change is feel it: their total is another, and their MAX may be.
+           in whose frames a change is feel it: their total is another, and their MAX may be. Where
+           these are many more than their times, O(log n) a time and the rows whose values change:
+           all of a time whose COUNT, SUM or AVG is another, or whose MAX is; of a NULL that comes,
+           a row in place of another or one below the MAX it is only that row.
     """
 
     scalars = (*Window.scalars, "owed")
@@ -105,7 +118,11 @@ class FrameTotals(Window):
     def _change(
         self, delta: Batch, fresh: Fresh, changes: Changes, found: Found | None = None
     ) -> Batch:
-        felt, wide = (None, found) if self.owed else self._felt(changes)
+        felt, wide = (None, found) if self.owed else self._felt(changes, fresh)
+        if isinstance(felt, _Times):
+            if not self._owes(fresh):
+                return self._change_of_times(felt, delta, fresh)
+            felt = None
         if felt is not None:
             at, old = between(self._rows, felt.keys, felt.low, felt.high)
             among, new = between(fresh, felt.keys, felt.low, felt.high)
@@ -124,7 +141,9 @@ class FrameTotals(Window):
 
     # which rows feel a change
 
-    def _felt(self, changes: Changes) -> tuple[Segments | None, Found | None]:
+    def _felt(
+        self, changes: Changes, fresh: Fresh
+    ) -> tuple[Segments | _Times | None, Found | None]:
         """(where, or None if all in reach of it is to be read; that, where it was looked for)."""
         assert isinstance(self._rows, SummedSpine)
         reach = self._reach
@@ -137,12 +156,40 @@ class FrameTotals(Window):
             if rows < FEW:
                 return None, wide
             felt = reach.felt(changes)
-            if rows < TIMES * self._rows_in(felt):
+            mine = self._rows_in(felt)
+            if (times := self._times_in(changes, felt, mine, fresh)) is not None:
+                return times, wide
+            if rows < TIMES * mine:
                 return None, wide
         totals = self._totals(changes.keys, int(changes.key[-1]) + 1)
         if totals.is_unsure:
             return None, wide
         return (self._rows_that_feel(changes, totals) if wide is None else felt), wide
+
+    def _times_in(self, changes: Changes, felt: Segments, rows: int, fresh: Fresh) -> _Times | None:
+        """The times that feel a change, about as many `rows`; None where these are not many more
+        than those, or keys may be others than their hashes."""
+        most = rows // MANY
+        if not most or self._totals(changes.keys, int(changes.key[-1]) + 1).is_unsure:
+            return None
+        assert isinstance(self._reach, _Within)
+        in_second = self._reach.in_second
+        both = self._rows, fresh
+        found = words_between(both, felt.keys, felt.low, felt.high, most, in_second=in_second)
+        if found is None or len(found[0]) > most:
+            return None
+        of, word = found
+        if not in_second:
+            return _Times(felt.keys, of, word, word, np.zeros(len(of), bool))
+        group = felt.low.c[of]
+        (key,) = self._order.order
+        return _Times(felt.keys, of, word, group, group != np.uint64(key.nulls_first))
+
+    def _owes(self, fresh: Fresh) -> bool:
+        """Whether more is taken back of a row than there is."""
+        less = positions(fresh.run.batch.weights < 0)
+        gone = fresh.run.only(less)
+        return bool((copies_of(self._rows, gone) + gone.batch.weights < 0).any())
 
     def _rows_in(self, felt: Segments) -> int:
         """About how many rows there are: searches in long partitions cost as much as rows do, so
@@ -218,18 +265,83 @@ class FrameTotals(Window):
         weights = np.ones(len(row), np.int64) if self._by_row else whole.rows.weights[row]
         return Batch(self.schema, tuple(typed), weights)
 
+    def _change_of_times(self, times: _Times, delta: Batch, fresh: Fresh) -> Batch:
+        """Take in `delta`, which `times` feel; what it changes."""
+        keys = tuple(take_column(k, times.of) for k in times.keys)
+        assert isinstance(self._reach, _Within)
+        low, high = times.places(in_second=self._reach.in_second)
+        then, was = self._values_of_times(times, low, high)
+        self._rows.insert(delta, fresh.run)
+        now, values = self._values_of_times(times, low, high)
+        same = (then >= 0) & (now >= 0)
+        at = positions(same)
+        same[at] = rows_equal(was, then[at], values, now[at]) != 0
+        # where nothing changes but what comes and goes
+        mine, own = between(fresh, keys, low, high)
+        stays = same[mine]
+        parts = [self._beside(filter_batch(own, stays), values, now[mine[stays]], 1)]
+        other = positions(~same)
+        if len(other):
+            chosen = tuple(take_column(k, other) for k in keys)
+            place, rows = between(self._rows, chosen, low.take(other), high.take(other))
+            place = other[place]
+            changed = filter_batch(own, ~stays)
+            less = Batch(changed.schema, changed.columns, -changed.weights)
+            before = added_up(np.concatenate((place, mine[~stays])), concat((rows, less)))
+            place, rows = added_up(place, rows)
+            parts.append(self._beside(before[1], was, then[before[0]], -1))
+            parts.append(self._beside(rows, values, now[place], 1))
+        return consolidate(concat(parts))
+
+    def _values_of_times(
+        self, times: _Times, low: Places, high: Places
+    ) -> tuple[Ids, tuple[Column, ...]]:
+        """(the position of each time's values, -1 without rows; the calls' values as of now)."""
+        totals = self._totals(times.keys, int(times.of[-1]) + 1)
+        there = positions(totals.between(times.of, low, high).rows)
+        at = np.full(len(times.of), -1)
+        at[there] = np.arange(len(there))
+
+        def rows_of(which: int) -> Batch:
+            one = there[which : which + 1]
+            key = tuple(take_column(k, times.of[one]) for k in times.keys)
+            found = between(self._rows, key, low.take(one), high.take(one))
+            return self._order.settled(*found).rows
+
+        of, places, is_null = times.of[there], low.take(there), times.is_null[there]
+        return at, self._values_at(of, places, is_null, totals, lambda i: (rows_of(i), 0))
+
+    def _beside(self, rows: Batch, values: Sequence[Column], at: Ids, sign: int) -> Batch:
+        """`rows`, `sign` times as often, with the values `at`."""
+        columns = (*rows.columns, *(take_column(v, at) for v in values))
+        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        return Batch(self.schema, tuple(typed), sign * rows.weights)
+
     def _each_looked_up(self, rows: Batch, of: Ids, totals: Totals) -> Batch:
         """`rows`, each of partition of[i], with the calls' values as of now."""
+        valid = rows.columns[self._order.order[0].column].valid
+        is_null = np.zeros(len(rows), bool) if valid is None else valid == 0
+        places = Places(*self._rows.words(rows))
+        values = self._values_at(of, places, is_null, totals, lambda i: (rows, i))
+        return self._beside(rows, values, np.arange(len(rows)), 1)
+
+    def _values_at(
+        self, of: Ids, places: Places, is_null: npt.NDArray[np.bool_], totals: Totals,
+        row_of: Callable[[int], tuple[Batch, int]],
+    ) -> tuple[Column, ...]:  # fmt: skip
+        """The calls' values as of now of rows at `places` of partitions `of`, of which some have no
+        order value. `row_of`: where the row at one of the places is, of which is told what does
+        not fit."""
         values: list[Column] = []
         for i, call in enumerate(self._calls):
             assert call.frame is not None
-            low, high = self._frame_places(call.frame, rows)
+            low, high = self._frame_places(call.frame, places, is_null)
             if call.kind in EXTREMES:
                 which = self._extremes.index((call.args[0], call.kind == "MAX"))
                 values.append(with_nulls(totals.extreme(of, low, high, which), call))
                 continue
             sums = totals.between(of, low, high)
-            counts, each = sums.rows, np.arange(len(rows))
+            counts, each = sums.rows, np.arange(len(of))
             if call.args:
                 which = self._summed.index((call.args[0], call.kind != "COUNT"))
                 counts = sums.counts[which]
@@ -245,25 +357,22 @@ class FrameTotals(Window):
             except RuntimeSqlError as error:
                 if self._told is None or error.row is None:
                     raise
+                rows, error.row = row_of(error.row)
                 raise self._told(error, i, rows) from error
-        columns = (*rows.columns, *values)
-        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-        return Batch(self.schema, tuple(typed), rows.weights)
+        return tuple(values)
 
-    def _frame_places(self, frame: Frame, rows: Batch) -> tuple[Places, Places]:
-        """Where the frame of each row begins and ends; of nothing the end is before the begin."""
+    def _frame_places(
+        self, frame: Frame, places: Places, is_null: npt.NDArray[np.bool_]
+    ) -> tuple[Places, Places]:
+        """Where the frame of a row at each place begins and ends; of nothing the end is before the
+        begin."""
         assert frame.start is not None and frame.end is not None
         assert isinstance(self._reach, _Within)
-        c, d = self._rows.words(rows)
-        number = d if self._reach.in_second else c
+        c, number = places.c, places.d if self._reach.in_second else places.c
         begin, is_beyond = moved(number, frame.start)
         stop, is_before = moved(number, frame.end)
-        is_null = np.zeros(len(rows), bool)
-        valid = rows.columns[self._order.order[0].column].valid
-        if valid is not None:
-            # NULLs see each other, and nothing else has their first word
-            is_null = valid == 0
-            begin, stop = np.where(is_null, np.uint64(0), begin), np.where(is_null, TOP, stop)
+        # NULLs see each other, and nothing else has their first word
+        begin, stop = np.where(is_null, np.uint64(0), begin), np.where(is_null, TOP, stop)
         if self._reach.in_second:
             low, high = Places(c.copy(), begin), Places(c.copy(), stop)
         else:
@@ -408,6 +517,25 @@ class FrameTotals(Window):
                 raise
             error.row = int(line.row[shown[error.row]])
             raise self._told(error, i, rows) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Values of the order that rows have in common: the `word` of each, in partition `of` of
+    `keys`, which ascend; `group`: the first word of its places; whether they are NULL."""
+
+    keys: tuple[Column, ...]
+    of: Ids
+    word: npt.NDArray[np.uint64]
+    group: npt.NDArray[np.uint64]
+    is_null: npt.NDArray[np.bool_]
+
+    def places(self, *, in_second: bool) -> tuple[Places, Places]:
+        """Where the rows of each begin and end."""
+        if in_second:
+            return Places(self.group, self.word), Places(self.group, self.word)
+        first = np.zeros_like(self.word)
+        return Places(self.word, first), Places(self.word, first | TOP)
 
 
 @dataclass(frozen=True, slots=True)
