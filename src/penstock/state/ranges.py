@@ -46,6 +46,9 @@ U64 = npt.NDArray[np.uint64]
 NEAR_ROWS = 1 << 10
 #: rows a place, of places in order, that are walked through from the one before
 DENSE_ROWS = 128
+#: rows behind the first of a range among which its end is looked for before it is searched; of so
+#: many ranges that do not end there the others are taken to be as long
+NEAR_END, FEW_FAR = 32, 8
 #: of more the words are guessed from, so many times, until no more than these are left
 GUESSES, FEW_LEFT = 6, 48
 
@@ -93,11 +96,24 @@ def spans(
     of row i of `keys` (of its hash)."""
     found = []
     for run, start, stop in _with_keys(spine, hash_columns(keys, KEY_SEED, n=len(low))):
-        first, last = np.empty_like(start), np.empty_like(stop)
+        first = np.empty_like(start)
         search(run.c, run.d, start, stop, low.c, low.d, False, first)
-        search(run.c, run.d, start, stop, high.c, high.d, True, last)
-        found.append((run, first, np.maximum(first, last)))
+        found.append((run, first, _ends(run, first, stop, high)))
     return found
+
+
+def _ends(run: OrderedRun, first: I64, stop: I64, high: Places) -> I64:
+    """The rows of first[i] .. stop[i] that are not above place i end there."""
+    last = np.empty_like(first)
+    far = _near_ends(run.c, run.d, first, stop, high.c, high.d, last)
+    if far == len(last):
+        search(run.c, run.d, first, stop, high.c, high.d, True, last)
+    elif far:
+        at = positions(last < 0)
+        beyond = np.empty_like(at)
+        search(run.c, run.d, first[at], stop[at], high.c[at], high.d[at], True, beyond)
+        last[at] = beyond
+    return last
 
 
 def rows_of_spans(
@@ -285,9 +301,9 @@ def gaps(spine: OrderedSpine, keys: Sequence[Column], at: Places) -> I64:
     needles = hash_columns(keys, KEY_SEED, n=len(at))
     total = np.zeros(len(at), np.int64)
     for run, start, stop in _with_keys(spine, needles):
-        begin, end = np.empty_like(start), np.empty_like(start)
+        begin = np.empty_like(start)
         search(run.c, run.d, start, stop, at.c, at.d, False, begin)
-        search(run.c, run.d, start, stop, at.c, at.d, True, end)
+        end = _ends(run, begin, stop, at)
         total[1:] += begin[1:] - end[:-1]
     return total
 
@@ -362,6 +378,26 @@ def _joined(spine: OrderedSpine | Fresh, parts: list[tuple[I64, Batch]]) -> tupl
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([at for at, _ in parts]), concat([rows for _, rows in parts])
+
+
+@kernel(
+    "int64(uint64[::1], uint64[::1], int64[::1], int64[::1], uint64[::1], uint64[::1], int64[::1])"
+)
+def _near_ends(c: Any, d: Any, first: Any, stop: Any, at_c: Any, at_d: Any, last: Any) -> Any:
+    """last[i] = the first row of first[i] .. stop[i] above place i, where it is among the next
+    NEAR_END, which the processor has at hand from the search for first[i]; else -1. How many are
+    not, all of them if the first ones are not."""
+    far = 0
+    for i in range(first.shape[0]):
+        if far == FEW_FAR and far == i:
+            return first.shape[0]
+        a, b, x, y = first[i], min(first[i] + NEAR_END, stop[i]), at_c[i], at_d[i]
+        while a < b and (c[a] < x or (c[a] == x and d[a] <= y)):
+            a += 1
+        is_far = a == b and b < stop[i]
+        far += is_far
+        last[i] = -1 if is_far else a
+    return far
 
 
 @kernel(

@@ -289,3 +289,30 @@ def test_however_words_are_spread_a_search_finds_the_first_row_not_below(
     side = "right" if behind else "left"
     find = np.searchsorted(place, (at_c.astype(object) << 64) + at_d, side)
     assert out.tolist() == np.clip(find, start, stop).tolist()
+
+
+@pytest.mark.parametrize("widths", [[0, 1, 5], [200, 1_000], [-40, 0, 2, 31, 32, 33, 34, 700]])
+def test_a_range_ends_where_it_does_however_long_others_are(widths: list[int]) -> None:
+    rng = np.random.default_rng(6)
+    rows = {(k, int(x), "", 0) for k in (1, 2) for x in rng.permutation(4_000)[:3_000]}
+    spine = OrderedSpine(S, (0,), [(1, False, True)])
+    spine.insert(batch_from_rows(S, list(rows), [1] * len(rows)))
+    n = 60
+    key, low = rng.integers(1, 4, n), rng.integers(-5, 4_005, n)
+    high = low + rng.choice(widths, n)
+    keys = [column_from_python(INTEGER, key.tolist())]
+    from_, to = (
+        ranges.Places(*spine.words_of([column_from_python(INTEGER, x.tolist())]))
+        for x in (low, high)
+    )
+
+    at, found = ranges.between(spine, keys, from_, to)
+
+    told = sorted(zip(at.tolist(), (row for row, _ in batch_to_rows(found)), strict=True))
+    expected = [
+        (i, row)
+        for i in range(n)
+        for row in rows
+        if row[0] == key[i] and low[i] <= row[1] <= high[i]
+    ]
+    assert expected and told == sorted(expected)
