@@ -80,7 +80,7 @@ OFTEN = _names("""
     state.merging _pick_pairs _pick_words interleave
     state.ordered _interleave
     state.sorting _exchange
-    state.ranges _walk search
+    state.ranges _near_ends _walk search
     state.run _expand _find
 """)
 
