@@ -241,8 +241,12 @@ def among_peers(draw: st.DrawFn) -> list[dict[str, list[Any]]]:
 
 @given(
     history=among_peers(), partition=st.sampled_from([(), (0,)]), back=st.booleans(),
-    kinds=st.lists(st.sampled_from(["RANK", "DENSE_RANK", "MAX", "MIN", "COUNT", "FIRST_VALUE"]),
-                   min_size=1, max_size=3),
+    kinds=st.lists(
+        st.sampled_from([
+            "RANK", "DENSE_RANK", "MAX", "MIN", "COUNT", "FIRST_VALUE", "ROW_NUMBER", "LAG",
+        ]),
+        min_size=1, max_size=3,
+    ),
 )  # fmt: skip
 @settings(
     max_examples=examples(60),
@@ -259,7 +263,9 @@ def test_peers_that_stay_as_they_are_have_the_values_they_should(
     frame = Frame("RANGE", None, 0)
     specs = [
         WindowSpec(kind, (), NUMBER)
-        if kind.endswith("RANK")
+        if kind.endswith(("RANK", "ROW_NUMBER"))
+        else WindowSpec(kind, (f,), DOUBLE, None, 2, True)
+        if kind == "LAG"
         else WindowSpec(kind, (f,), result_of(kind, DOUBLE), frame, 1, kind == "FIRST_VALUE")
         for kind in kinds
     ]

@@ -3,8 +3,11 @@
     SUM … ROWS  BETWEEN UNBOUNDED PRECEDING AND 5 FOLLOWING    the running SUM of the 5th next row
     SUM … RANGE BETWEEN UNBOUNDED PRECEDING AND 5 PRECEDING    that of the last row that is 5 before
     FIRST_VALUE(x) IGNORE NULLS of the whole partition         the LAST_VALUE of FIRST_VALUE so far
+    RANK(), ROW_NUMBER() in one order                          one after the other
 
 A running total costs what it changes, and so does looking it up: no partition is read for a row.
+Calls that a row more leaves as they are for its peers (`penstock.circuit.staying`) are an operator
+of their own beside others that tell peers apart, as these are all looked at by what computes both.
 
 Not here: the operators (`penstock.circuit.ops`: `running_window`, `window`, `far_end`).
 """
@@ -22,7 +25,9 @@ from penstock.circuit.ops.map import Map
 from penstock.circuit.ops.running_window import RunningWindow, is_running
 from penstock.circuit.ops.window import Window
 from penstock.circuit.recalled import up_to_here
+from penstock.circuit.running import asks_for_peers
 from penstock.circuit.spec import Frame, Order, Told, WindowSpec
+from penstock.circuit.staying import STAYING
 from penstock.data.batch import Batch
 from penstock.data.types import BIGINT, Field, Schema
 from penstock.errors import RuntimeSqlError
@@ -41,6 +46,9 @@ def window_operators(
 ) -> tuple[Node, ...]:
     """The operators that compute `calls` over `source`, each from the ones before it."""
     if is_running(calls, order):
+        apart = _among_peers(calls, order)
+        if apart is not None:
+            return _one_by_one(source, partition, order, calls, schema, told, apart)
         return (RunningWindow(source, partition, order, calls, schema, told),)
     if are_whole_edges(calls):
         return _whole_edges(source, partition, order, calls, schema)
@@ -64,6 +72,51 @@ def window_operators(
     shift = frame.end if frame.start is None else -frame.start
     assert shift is not None
     return totals, FarEnd(source, totals, partition, key, shift, shown, schema, told)
+
+
+def _among_peers(calls: Sequence[WindowSpec], order: Sequence[Order]) -> list[int] | None:
+    """Those of `calls` that mostly stay as they are for peers, where all others tell peers apart;
+    None if there are not both, or it is of no use, as one changes for all peers with each."""
+    peers = [i for i, c in enumerate(calls) if asks_for_peers(c)]
+    if not order or not 0 < len(peers) < len(calls):
+        return None
+    return peers if all(calls[i].kind in STAYING for i in peers) else None
+
+
+def _one_by_one(
+    source: Node,
+    partition: tuple[int, ...],
+    order: tuple[Order, ...],
+    calls: tuple[WindowSpec, ...],
+    schema: Schema,
+    told: Told | None,
+    first: Sequence[int],
+) -> tuple[Node, ...]:
+    """The calls of the numbers `first`, then the others over the rows with those, which are alike
+    for peers and so leave them in the same order."""
+    width = len(source.schema)
+    others = [i for i in range(len(calls)) if i not in first]
+    numbers, fields, nodes = [*first, *others], source.schema.fields, [source]
+    for some in (first, others):
+        fields = (*fields, *(schema.fields[width + i] for i in some))
+        mine = tuple(calls[i] for i in some)
+        tell = _told_of(told, some)
+        nodes.append(RunningWindow(nodes[-1], partition, order, mine, Schema(fields), tell))
+    if numbers != sorted(numbers):
+        at = [width + numbers.index(i) for i in range(len(calls))]
+        nodes.append(_picked(nodes[-1], (*range(width), *at), schema))
+    return tuple(nodes[1:])
+
+
+def _told_of(told: Told | None, some: Sequence[int]) -> Told | None:
+    """`told` of calls that are those of the numbers `some`."""
+    if told is None:
+        return None
+
+    def tell(error: RuntimeSqlError, call: int, rows: Batch) -> Exception:
+        return told(error, some[call], rows)
+
+    return tell
 
 
 def _whole_edges(
@@ -90,6 +143,11 @@ def _without(found: Node, width: int, schema: Schema) -> Map:
     """The rows without what is between the first `width` columns and the calls."""
     skipped = len(found.schema) - len(schema)
     kept = tuple(i for i in range(len(found.schema)) if not width <= i < width + skipped)
+    return _picked(found, kept, schema)
+
+
+def _picked(found: Node, kept: tuple[int, ...], schema: Schema) -> Map:
+    """The rows with the columns `kept`."""
 
     def pick(rows: Batch) -> Batch:
         return rows.select(kept, schema)

@@ -27,6 +27,8 @@ from penstock.data.types import Schema
 
 _RANKS = ("RANK", "DENSE_RANK")
 _EXTREMES = ("MIN", "MAX")
+#: what most rows leave as it is for their peers
+STAYING = (*_RANKS, *_EXTREMES)
 #: what a NULL leaves as it is
 _OF_VALUES = ("COUNT", "SUM", "AVG", "FIRST_VALUE")
 
@@ -34,7 +36,7 @@ _OF_VALUES = ("COUNT", "SUM", "AVG", "FIRST_VALUE")
 def may_stay(call: WindowSpec, rows: Schema) -> bool:
     """Whether peers may keep their values of `call`, one that asks for peers and goes on from row
     to row, when a row comes to them."""
-    if call.kind in _RANKS or call.kind in _EXTREMES:
+    if call.kind in STAYING:
         return True
     return call.kind in _OF_VALUES and bool(call.args) and rows.types[call.args[0]].nullable
 
