@@ -75,9 +75,12 @@ class RowOrder:
         directions = [(False, False), *((o.descending, o.nulls_first) for o in self.order)]
         place = Column(_PLACE, places)
         ranks, peers = sort_and_compare((place, *columns), directions)
-        at, every = positions(peers), (place, *rows.columns)
+        at = positions(peers)
         # mostly there are no peers, or they are a row and what takes it back
-        if not self.rest or not len(at) or all_set(_equal(every, ranks, at)):
+        if not self.rest or not len(at):
+            return ranks, peers, peers
+        others = tuple(rows.columns[o.column] for o in self.rest)
+        if all_set(_equal(others, ranks, at)):
             return ranks, peers, peers
         # Cost: the remaining columns may be long strings; only ties are worth sorting by them
         ties = peers.copy()
@@ -85,12 +88,12 @@ class RowOrder:
         tied = positions(ties)
         among = ranks[tied]
         set_of = Column(_PLACE, np.cumsum(1 - peers.astype(np.int64))[tied])
-        rest = tuple(take_column(rows.columns[o.column], among) for o in self.rest)
+        rest = tuple(take_column(c, among) for c in others)
         directions = [(False, True), *((o.descending, o.nulls_first) for o in self.rest)]
         again = sort_indices((set_of, *rest), directions)
         ranks[tied] = among[again]
         same = np.zeros_like(peers)
-        same[at] = _equal(every, ranks, at)
+        same[at] = _equal(others, ranks, at)
         return ranks, peers, same
 
     def settled(self, places: Ids, rows: Batch) -> Settled:

@@ -28,13 +28,14 @@ from penstock.state.ranges import Places
 class Changes:
     """Where a delta changed something: places in order within each partition; `key[i]` numbers
     the partition of place i, `keys` are the partitions and `hashes` theirs, where they are known,
-    `of_row` is the partition of each of its rows."""
+    `of_row` is the partition of each of its `rows`."""
 
     at: Places
     key: Ids
     keys: tuple[Column, ...]
     of_row: Ids
     hashes: npt.NDArray[np.uint64] | None = None
+    rows: Batch | None = None
 
     @staticmethod
     def of(fresh: Fresh, partition: tuple[int, ...]) -> Changes:
@@ -70,7 +71,7 @@ class Changes:
         if count < len(c):
             kept = kept[:count]
             c, d, key = c[kept], d[kept], key[kept]
-        return Changes(Places(c, d), key, keys, of_row, hashes)
+        return Changes(Places(c, d), key, keys, of_row, hashes, run.batch)
 
     def by_first_word(self) -> tuple[Changes, Ids]:
         """(the same where second words do not count: they are 0; which of those each is)."""
@@ -79,7 +80,7 @@ class Changes:
         is_first[1:] = (key[1:] != key[:-1]) | (c[1:] != c[:-1])
         first = positions(is_first)
         at = Places(c[first], np.zeros(len(first), np.uint64))
-        merged = Changes(at, key[first], self.keys, self.of_row, self.hashes)
+        merged = Changes(at, key[first], self.keys, self.of_row, self.hashes, self.rows)
         return merged, np.cumsum(is_first) - 1
 
     def keys_at(self, key: Ids) -> tuple[Column, ...]:
@@ -116,13 +117,15 @@ def _places(key: Any, c: Any, d: Any, kept: Any) -> Any:
 class Segments:
     """Disjoint parts of partitions: from `low` to `high` of the partition in row i of `keys`.
     `felt`: the places within that a change is felt from and to, None: all. `whole`: they are the
-    partitions as the changes have them, and these are all their rows as of `Spine.probe`."""
+    partitions as the changes have them, and these are all their rows as of `Spine.probe`;
+    `together`: the same with the changes' rows behind them."""
 
     keys: tuple[Column, ...]
     low: Places
     high: Places
     felt: tuple[Places, Places] | None = None
     whole: tuple[Ids, Batch] | None = None
+    together: tuple[Ids, Batch] | None = None
 
     @staticmethod
     def joined(

@@ -43,7 +43,8 @@ BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD", "COPY", "COPIES LEFT"))
 @dataclass(frozen=True, slots=True)
 class Elements:
     """All arrays have an entry an element. `row`: its row; `first` and `end`: where its place
-    begins and ends; `peer_first`, `peer_end`: where its peers do."""
+    begins and ends; `peer_first`, `peer_end`: where its peers do. `are_rows`: element i is row i.
+    """
 
     rows: Batch
     order: tuple[Order, ...]
@@ -55,35 +56,42 @@ class Elements:
     end: Ids
     peer_first: Ids
     peer_end: Ids
+    are_rows: bool
 
     @staticmethod
     def of(found: Settled, order: tuple[Order, ...], *, by_row: bool) -> Elements:
         weights, place, peer = found.rows.weights, found.place, found.peer
-        row = np.arange(len(weights))
-        # weights are positive, so without copies there are as many elements as rows
-        if by_row and int(np.add.reduce(weights)) > len(weights):
-            row = np.repeat(row, weights)
+        row, are_rows = np.arange(len(weights)), True
+        if by_row and has_copies(weights):
+            row, are_rows = np.repeat(row, weights), False
             place, peer, weights = place[row], peer[row], np.ones(len(row), np.int64)
-        bounds = np.empty((4, len(row)), np.int64)
-        first, end, peer_first, peer_end = bounds
+        return Elements.at(found.rows, row, place, peer, weights, order, are_rows=are_rows)
+
+    @staticmethod
+    def at(
+        rows: Batch, row: Ids, place: Ids, peer: Ids, weights: Ids, order: tuple[Order, ...],
+        *, are_rows: bool = False,
+    ) -> Elements:  # fmt: skip
+        """Rows row[i] of `rows`."""
+        first, end, peer_first, peer_end = np.empty((4, len(row)), np.int64)
         _bounds(place, first, end)
         _bounds(peer, peer_first, peer_end)
         return Elements(
-            found.rows, order, row, place, peer, weights, first, end, peer_first, peer_end
+            rows, order, row, place, peer, weights, first, end, peer_first, peer_end, are_rows
         )
 
     def __len__(self) -> int:
         return len(self.row)
 
-    @property
-    def are_rows(self) -> bool:
-        """Whether each row is one element."""
-        return len(self.row) == len(self.rows)
-
     def column(self, at: int) -> Column:
         """Column `at` of the elements' rows."""
         column = self.rows.columns[at]
         return column if self.are_rows else take_column(column, self.row)
+
+
+def has_copies(weights: Ids) -> bool:
+    """Whether a weight, all of which are positive, is more than 1."""
+    return int(np.add.reduce(weights)) > len(weights)
 
 
 @kernel("void(int64[::1], int64[::1], int64[::1])")
@@ -115,21 +123,21 @@ def _rows_frames(
 
 def evaluate(call: WindowSpec, e: Elements) -> Column:
     """The value of `call` for every element. Raises RuntimeSqlError where a sum does not fit."""
-    here = np.arange(len(e))
     match call.kind:
         case "ROW_NUMBER":
-            return Column(call.result, here - e.first + 1)
+            return Column(call.result, np.arange(len(e)) - e.first + 1)
         case "COPY":
-            return Column(call.result, here - np.searchsorted(e.row, e.row))
+            return Column(call.result, np.arange(len(e)) - np.searchsorted(e.row, e.row))
         case "COPIES LEFT":
-            return Column(call.result, np.searchsorted(e.row, e.row, "right") - 1 - here)
+            last = np.searchsorted(e.row, e.row, "right") - 1
+            return Column(call.result, last - np.arange(len(e)))
         case "RANK":
             before = np.cumsum(e.weights) - e.weights
             return Column(call.result, before[e.peer_first] - before[e.first] + 1)
         case "DENSE_RANK":
             return Column(call.result, e.peer - e.peer[e.first] + 1)
         case "LAG" | "LEAD":
-            return _shifted(call, e, here)
+            return _shifted(call, e, np.arange(len(e)))
         case "FIRST_VALUE" | "LAST_VALUE":
             return _edge(call, e)
     assert call.frame is not None
@@ -204,7 +212,7 @@ def frames_of(frame: Frame, e: Elements) -> tuple[Ids, Ids]:
     """(lo, hi) of every element."""
     if frame.unit == "ROWS":
         lo, hi = np.empty(len(e), np.int64), np.empty(len(e), np.int64)
-        start, end = (max(-_FAR, min(_FAR, b or 0)) for b in (frame.start, frame.end))
+        start, end = _cut_off(frame.start), _cut_off(frame.end)
         _rows_frames(e.first, e.end, frame.start is None, start, frame.end is None, end, lo, hi)
         return lo, hi
     if frame.start in (None, 0) and frame.end in (None, 0):
@@ -227,6 +235,11 @@ def frames_of(frame: Frame, e: Elements) -> tuple[Ids, Ids]:
     if frame.end is None:
         hi = e.end
     return lo, np.maximum(lo, hi)
+
+
+def _cut_off(bound: int | None) -> int:
+    """So many rows, or none for an end that is open, where nothing is farther than `_FAR`."""
+    return 0 if bound is None else max(-_FAR, min(_FAR, bound))
 
 
 def order_code(column: Column, key: Order) -> npt.NDArray[np.uint64]:

@@ -48,12 +48,14 @@ def _mix(words: Any, width: int, valid: Any, h: Any) -> None:
         h[i] = x * k1
 
 
-@kernel("void(uint64[::1], uint64[::1], uint64[::1], int64, uint64[::1])")
-def _mix_plain(a: Any, b: Any, c: Any, count: int, h: Any) -> None:
-    """Fold a word a row of each of the first `count` of the three into h[i], as `_mix` does."""
+@kernel("void(uint64[::1], uint64[::1], uint64[::1], int64, boolean, uint64, uint64[::1])")
+def _mix_plain(a: Any, b: Any, c: Any, count: int, is_first: Any, seed: Any, h: Any) -> None:
+    """Fold a word a row of each of the first `count` of the three into h[i], or into `seed` if
+    nothing `is_first`, as `_mix` does."""
     k1, k2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
     for i in range(h.shape[0]):
-        x = (h[i] ^ (a[i] * k1)) * k2
+        x = seed if is_first else h[i]
+        x = (x ^ (a[i] * k1)) * k2
         x ^= x >> np.uint64(32)
         x = (x ^ (x >> np.uint64(29))) * k1
         if count > 1:
@@ -124,40 +126,37 @@ def hash_columns(
 ) -> U64:
     """One hash per row over all `columns`; `n` is needed when there are none. `mask` keeps only
     these bits (tests force collisions with it)."""
-    rows = len(columns[0]) if n is None else n
-    h = np.empty(rows, np.uint64)
-    h.fill((seed * 0x9E3779B97F4A7C15 + 0x1234567) & ALL_BITS)
+    h = np.empty(len(columns[0]) if n is None else n, _WORD)
+    start = (seed * 0x9E3779B97F4A7C15 + 0x1234567) & ALL_BITS
     plain: list[U64] = []
+    # small steps pay for calls: columns go in with their neighbours, the first with the seed
+    is_first = True
     for c in columns:
-        if c.valid is None and not (c.type.is_view or c.type.is_wide):
-            # in one call with its neighbours: small steps pay for calls
+        if c.valid is None and not c.type.is_wide:
             plain.append(words_of(c))
             if len(plain) == 3:
-                _mix_plain(*plain, 3, h)
-                plain = []
+                _mix_plain(*plain, 3, is_first, start, h)
+                plain, is_first = [], False
             continue
         if plain:
-            _fold(plain, h)
+            _mix_plain(plain[0], plain[-1], plain[0], len(plain), is_first, start, h)
             plain = []
+        elif is_first:
+            h.fill(start)
+        is_first = False
         valid = _NO_MASK if c.valid is None else np.ascontiguousarray(c.valid)
         if c.type.is_view:
             _mix_views(np.ascontiguousarray(c.values), heap_addresses(), valid, h)
         else:
             _mix(words_of(c), 2 if c.type.is_wide else 1, valid, h)
     if plain:
-        _fold(plain, h)
+        _mix_plain(plain[0], plain[-1], plain[0], len(plain), is_first, start, h)
+    elif is_first:
+        h.fill(start)
     mask &= _test_mask
     if mask != ALL_BITS:
         h &= np.uint64(mask)
     return h
-
-
-def _fold(plain: Sequence[U64], h: U64) -> None:
-    """Fold one or two words a row into `h`."""
-    if len(plain) == 1:
-        _mix(plain[0], 1, _NO_MASK, h)
-    else:
-        _mix_plain(plain[0], plain[1], plain[0], 2, h)
 
 
 def is_exact(a: Sequence[Column], b: Sequence[Column]) -> bool:
@@ -167,7 +166,7 @@ def is_exact(a: Sequence[Column], b: Sequence[Column]) -> bool:
     if len(a) != 1 or _test_mask != ALL_BITS:
         return False
     x, y = a[0], b[0]
-    return not (x.type.is_view or x.type.is_wide) and x.valid is None and y.valid is None
+    return not x.type.is_wide and x.valid is None and y.valid is None
 
 
 @kernel("void(uint64[::1], int64[::1], uint64[::1], int64[::1], uint8[::1])")

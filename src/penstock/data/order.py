@@ -23,6 +23,9 @@ from penstock.data.views import compare, prefixes
 
 U64 = npt.NDArray[np.uint64]
 _SIGN = np.uint64(1 << 63)
+_WORD, _LONG = np.dtype(np.uint64), np.dtype(np.int64).str
+#: what makes words in order of signed numbers, ascending and descending
+_RISING, _FALLING = 1 << 63, (1 << 63) - 1
 #: rows that are compared, which takes less than clearing tables of counts
 FEW_ROWS = 512
 #: sorted runs that are merged however long they are, and more of them if one is most of all
@@ -85,10 +88,11 @@ def sort_and_compare(
     columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """The same of one column or more, and whether each row equals the one before it in them."""
+    if len(columns[0]) < FEW_ROWS:
+        few = _few_keys(columns, directions)
+        if few is not None:
+            return _sorted_few(*few)
     keys = _keys(columns, directions)
-    n = len(keys[0])
-    if n < FEW_ROWS and len(keys) <= 3:
-        return sort_few(*keys)
     order = sorted_by_words(keys)
     equal = np.ones(len(order), np.uint8)
     equal[:1] = 0
@@ -101,10 +105,36 @@ def sort_and_compare(
 def sort_few(*words: U64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """Positions in order of one to three words, stable, and whether each row has those of the one
     before: in one call instead of some ten, which is what a few rows take."""
-    n = len(words[0])
+    return _sorted_few(words, (0,) * len(words))
+
+
+def _sorted_few(
+    words: Sequence[U64], turns: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """The same of words each of which is to be xored with its turn first."""
+    n, middle = len(words[0]), len(words) // 2
     order, equal = np.empty(n, np.int64), np.empty(n, np.uint8)
-    _sort_few(words[0], words[len(words) // 2], words[-1], order, np.empty(n, np.int64), equal)
+    _sort_few(words[0], words[middle], words[-1], turns[0], turns[middle], turns[-1], order, equal)
     return order, equal
+
+
+def _few_keys(
+    columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]
+) -> tuple[list[U64], list[int]] | None:
+    """The words of `_keys`, and what each is to be xored with to be one; None if they are more than
+    three. Of a few rows a number's word is not made before it is compared."""
+    words: list[U64] = []
+    turns: list[int] = []
+    for column, direction in zip(columns, directions, strict=True):
+        values = column.values
+        if values.dtype.str == _LONG and column.valid is None and values.flags.c_contiguous:
+            words.append(values.view(_WORD))
+            turns.append(_FALLING if direction[0] else _RISING)
+        else:
+            keys = _keys((column,), (direction,))
+            words += keys
+            turns += [0] * len(keys)
+    return (words, turns) if len(words) <= 3 else None
 
 
 def _keys(columns: Sequence[Column], directions: Sequence[tuple[bool, bool]]) -> list[U64]:
@@ -248,11 +278,17 @@ def _sort_runs(
             width *= 2
 
 
-@kernel("void(uint64[::1], uint64[::1], uint64[::1], int64[::1], int64[::1], uint8[::1])")
-def _sort_few(a: Any, b: Any, c: Any, order: Any, scratch: Any, equal: Any) -> None:
-    """`order`: positions by (a, b, c), stable; equal[i]: whether row i of it has the words of the
-    one before. A word may be given twice, where there are fewer than three."""
+@kernel(
+    "void(uint64[::1], uint64[::1], uint64[::1], uint64, uint64, uint64, int64[::1], uint8[::1])"
+)
+def _sort_few(
+    a: Any, b: Any, c: Any, turn_a: Any, turn_b: Any, turn_c: Any, order: Any, equal: Any
+) -> None:
+    """`order`: positions by (a, b, c), each xored with its turn, stable; equal[i]: whether row i of
+    it has the words of the one before. A word may be given twice, where there are fewer than
+    three."""
     n = order.shape[0]
+    scratch = np.empty(n, np.int64)
     for i in range(n):
         order[i] = i
     width: Any = 1
@@ -268,11 +304,11 @@ def _sort_few(a: Any, b: Any, c: Any, order: Any, scratch: Any, equal: Any) -> N
                 if p < middle and q < right:
                     x, y = order[p], order[q]
                     if a[x] != a[y]:
-                        take_left = a[x] < a[y]
+                        take_left = (a[x] ^ turn_a) < (a[y] ^ turn_a)
                     elif b[x] != b[y]:
-                        take_left = b[x] < b[y]
+                        take_left = (b[x] ^ turn_b) < (b[y] ^ turn_b)
                     else:
-                        take_left = c[x] <= c[y]
+                        take_left = (c[x] ^ turn_c) <= (c[y] ^ turn_c)
                 if take_left:
                     scratch[at] = order[p]
                     p += 1

@@ -38,6 +38,9 @@ import numpy as np
 
 
 class Kind(Enum):
+    # that of `Enum` is a function in Python, which each look into a set of kinds would call
+    __hash__ = object.__hash__
+
     NULL = "NULL"
     BOOLEAN = "BOOLEAN"
     INT8 = "TINYINT"

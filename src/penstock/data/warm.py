@@ -52,10 +52,11 @@ ALWAYS = _names("""
     data.cell_times _times
     data.cell_values _decimals _integers _long_bytes _strings
     data.consolidate _first_of _repeats_of _sum_up
-    data.hash _and_equal _mix _mix_views
+    data.hash _and_equal _mix _mix_plain _mix_views
     data.json_cells _scan
     data.order _sort_few
     data.views _append _copy_out _equal _prefix _relocate _rename long_bytes
+    state.few _few
     state.groups _fill _look_up
     state.log _chain _count_rows _fill
     state.lookup _expand_in _find_in _tell

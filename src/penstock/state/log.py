@@ -6,7 +6,8 @@
 
 Sorting thousands of rows costs ten times what this table costs, and whoever looks after every step
 would wait for it each time. A log of which somebody looks up keys is indexed as far as it has got;
-one that nobody looks into pays for appends only.
+one that nobody looks into pays for appends only. What a look-up asks for is hashes, so that most,
+which find nothing, leave the columns as they are.
 
 Invariants: rows are never changed or removed; only hashes are compared here; `is_plain` while all
 weights are positive, so that nothing in it cancels out: a look-up in a plain log gives what
@@ -64,10 +65,11 @@ class Log:
         #: what is in the first `_done` columns
         self._group: list[tuple[Batch, U64 | None]] = []
         self._done = 0
-        self._is_plain = True
+        #: whether all weights are positive
+        self.is_plain = True
         self._columns: list[_Growing] = []
         self._weights = np.empty(0, np.int64)
-        #: rows in the columns, those of them that have their hash in `_k` and that are in the table
+        #: rows in the columns, those that have their hash in `_k` and those that are in the table
         self._taken = self._hashed = self._indexed = 0
         self._k = np.empty(0, np.uint64)
         self._next = np.empty(0, np.int32)
@@ -78,9 +80,8 @@ class Log:
         return self._count
 
     @property
-    def is_plain(self) -> bool:
-        self._take_in()
-        return self._is_plain
+    def is_filled(self) -> bool:
+        return self._count > 0
 
     def weight(self) -> int:
         """The sum of all weights."""
@@ -98,6 +99,8 @@ class Log:
         `KEY_SEED`, if they are known."""
         self._new.append((batch, hashes))
         self._count += len(batch)
+        if self.is_plain:
+            self.is_plain = all_positive(batch.weights)
         if self._group:
             self._go_on(FEW_COLUMNS)
         elif MANY_ROWS <= self._count - self._taken <= COPIED_ROWS:
@@ -137,14 +140,25 @@ class Log:
         """All columns have what was to be taken in, and these are the weights."""
         n, group = self._taken, self._group
         self._group, self._done = [], 0
-        self._taken = stop = n + sum(len(b) for b, _ in group)
+        self._taken = n + sum(len(b) for b, _ in group)
         self._weights = weights
-        known = [h for _, h in group if h is not None]
-        if len(known) == len(group) and self._hashed == n:
-            self._k = _extended(self._k, n, stop, known)
-            self._hashed = stop
-        self._is_plain = self._is_plain and all_positive(weights[n:stop])
+        self._take_hashes(n, group)
         self._rows = None
+
+    def _take_hashes(self, start: int, known: Sequence[tuple[Batch, U64 | None]]) -> None:
+        """Have the hashes of batches that lie one after the other from row `start` on, but for
+        those that are there; none where one is not known, or others are missing before them."""
+        more: list[U64] = []
+        stop, there = start, self._hashed
+        for batch, hashes in known:
+            if stop >= there:
+                if hashes is None or (not more and stop > there):
+                    return
+                more.append(hashes)
+            stop += len(batch)
+        if more:
+            self._k = _extended(self._k, there, stop, more)
+            self._hashed = stop
 
     def rows(self) -> Batch:
         """All of them as one batch, not consolidated: good until more are appended."""
@@ -186,18 +200,24 @@ class Log:
 
     def _index(self) -> None:
         """Bring the table up to the last row."""
-        self._take_in()
         n = self._count
+        if self._hashed < self._taken:
+            start = self._hashed
+            keys = [self._columns[i].first(self._taken) for i in self.key]
+            new = [Column(c.type, c.values[start:], _after(c.valid, start), c.heaps) for c in keys]
+            hashes = hash_columns(new, KEY_SEED, n=self._taken - start)
+            self._k = _extended(self._k, start, self._taken, [hashes])
+            self._hashed = self._taken
         if self._hashed < n:
-            rows = self.rows()
-            keys = [rows.columns[i] for i in self.key]
-            new = [
-                Column(c.type, c.values[self._hashed :], _after(c.valid, self._hashed), c.heaps)
-                for c in keys
-            ]
-            hashes = hash_columns(new, KEY_SEED, n=n - self._hashed)
-            self._k = _extended(self._k, self._hashed, n, [hashes])
-            self._hashed = n
+            start = self._taken
+            known: list[tuple[Batch, U64 | None]] = []
+            for batch, given in (*self._group, *self._new):
+                if given is None and start >= self._hashed:
+                    keys = [batch.columns[i] for i in self.key]
+                    given = hash_columns(keys, KEY_SEED, n=len(batch))
+                known.append((batch, given))
+                start += len(batch)
+            self._take_hashes(self._taken, known)
         if len(self._next) < n:
             room = 1 << max(6, (n - 1).bit_length())
             self._next, self._slots = np.empty(room, np.int32), np.full(2 * room, -1, np.int32)
@@ -264,7 +284,9 @@ def is_plain(batch: Batch) -> bool:
 
 
 def all_positive(weights: Weights) -> bool:
-    return not len(weights) or int(weights.min()) > 0
+    n = len(weights)
+    # numpy looks for the least one in a microsecond or two
+    return bool(weights[0] > 0) if n == 1 else not n or int(weights.min()) > 0
 
 
 def packed(batches: Sequence[Batch]) -> Batch:

@@ -83,10 +83,10 @@ def find_in(
     needle, row = np.empty(total, np.int64), np.empty(total, np.int64)
     _expand_in(low, high, needle, row)
     parts, at = [], 0
-    for run, rows in zip(runs, found.tolist(), strict=True):
-        if rows:
-            parts.append((run.batch, needle[at : at + rows], row[at : at + rows]))
-            at += rows
+    for j in found.nonzero()[0].tolist():
+        stop = at + int(found[j])
+        parts.append((runs[j].batch, needle[at:stop], row[at:stop]))
+        at = stop
     return parts
 
 

@@ -48,6 +48,8 @@ from penstock.data.kernel import kernel
 from penstock.data.masks import all_set, positions
 from penstock.data.order import FEW_ROWS, sorted_by_words, value_codes
 from penstock.data.types import BIGINT, Kind, Schema, SqlType
+from penstock.state.few import FEW_ROWS as FEW_IN_RUN
+from penstock.state.few import few
 from penstock.state.log import Log
 from penstock.state.lookup import rows_in
 from penstock.state.merging import pick, pick_array
@@ -324,9 +326,11 @@ class OrderedSpine(Spine):
         if self._looked_through > _WORTH_SORTING * len(log) and log is self._log:
             self._looked_through = 0
             self._sort_soon()
+        if not len(row):
+            return needle, row
         rows = log.rows()
         stored = [rows.columns[i] for i in self.key]
-        if len(row) and not keys_are_hashes(keys, stored):
+        if not keys_are_hashes(keys, stored):
             kept = positions(rows_equal(keys, needle, stored, row))
             needle, row = needle[kept], row[kept]
         return needle, row
@@ -359,9 +363,13 @@ class OrderedSpine(Spine):
         k = hash_columns([rows.columns[i] for i in self.key], KEY_SEED, n=n)
         r = hash_columns(rows.columns, ROW_SEED, n=n)
         c, d = self.words(rows, r)
-        if n == 1 and rows.weights[0]:
-            one = Batch(rows.schema, rows.columns, rows.weights, True)
-            return _ordered(k, c, d, r, one, self._made)
+        if 0 < n <= FEW_IN_RUN:
+            made = few((k, c, d, r), rows.weights)
+            if made is not None:
+                batch = Batch(rows.schema, made.columns(rows.columns), made.weights, True)
+                k, c, d, r = made.words
+                index = made.table, made.shift
+                return OrderedRun(k, r, batch, *index, c, d, self._made, told=made.where)
         order, k, tied = _sorted_by(k, c, d, r)
         c, d, r, weights = c[order], d[order], r[order], rows.weights[order]
         if not rows.consolidated and (tied or not all_set(weights)):

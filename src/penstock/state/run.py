@@ -14,7 +14,7 @@ sort of the batch; merging two runs is one linear pass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from penstock.data.hash import hash_columns, rows_equal
 from penstock.data.kernel import kernel
 from penstock.data.masks import all_set
 from penstock.data.types import Schema
+from penstock.state.few import FEW_ROWS, TABLE_BITS, few
 from penstock.state.lookup import CACHED_ROWS, where
 from penstock.state.merging import interleave, pick
 from penstock.state.sorting import sort_pairs
@@ -38,10 +39,7 @@ I64 = npt.NDArray[np.int64]
 KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
 #: runs of fewer rows have about four buckets a row: most look-ups that find nothing end there
-_SMALL_RUN, _SMALL_RUN_BITS = 4096, -2
-#: rows that are often in order as they come
-_FEW_ROWS = 4
-_IN_ORDER = list(range(_FEW_ROWS))
+_SMALL_RUN, _SMALL_RUN_BITS = 4096, -TABLE_BITS
 
 
 class Claim:
@@ -73,11 +71,13 @@ class Run:
     table: npt.NDArray[np.int32]
     shift: int
     written: Written = field(default_factory=Written, kw_only=True)
-    #: where `k` and `table` are in memory (see `penstock.state.lookup`)
+    #: where `k` and `table` are in memory (see `penstock.state.lookup`), if that is known
+    told: InitVar[tuple[U64, int] | None] = field(default=None, kw_only=True)
     where: tuple[U64, int] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "where", where(self.k, self.table, self.shift))
+    def __post_init__(self, told: tuple[U64, int] | None) -> None:
+        there = where(self.k, self.table, self.shift) if told is None else told
+        object.__setattr__(self, "where", there)
 
     def __len__(self) -> int:
         return int(self.k.shape[0])
@@ -233,6 +233,12 @@ def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
     n = len(batch)
     k = hash_columns([batch.columns[i] for i in key], KEY_SEED, n=n)
     r = hash_columns(batch.columns, ROW_SEED, n=n)
+    if 0 < n <= FEW_ROWS:
+        made = few((k, r), batch.weights)
+        if made is not None:
+            rows = Batch(batch.schema, made.columns(batch.columns), made.weights, True)
+            k, r = made.words
+            return Run(k, r, rows, made.table, made.shift, told=made.where)
     order, k, r, twins = sort_pairs(k, r)
     weights = batch.weights[order]
     if twins or not all_set(weights):
@@ -243,12 +249,7 @@ def build_run(batch: Batch, key: tuple[int, ...]) -> Run:
         kept, weights = added
         if len(kept) < n:
             order, k, r = order[kept], k[kept], r[kept]
-    columns = batch.columns
-    if n > _FEW_ROWS or order.tolist() != _IN_ORDER[:n]:
-        columns = tuple(take_column(c, order) for c in columns)
-    else:
-        # of a few rows nothing is gathered, unless the array is a part of what may be a large one
-        columns = tuple(c if c.values.base is None else take_column(c, order) for c in columns)
+    columns = tuple(take_column(c, order) for c in batch.columns)
     return _indexed(k, r, Batch(batch.schema, columns, weights, True))
 
 

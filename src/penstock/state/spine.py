@@ -54,6 +54,7 @@ from penstock.data.gather import (
     take_column,
 )
 from penstock.data.hash import hash_columns, is_exact, rows_equal
+from penstock.data.heap import union
 from penstock.data.masks import all_set, positions
 from penstock.data.parallel import (
     Errand,
@@ -63,7 +64,7 @@ from penstock.data.parallel import (
     in_ranges,
     side_by_side,
 )
-from penstock.data.types import Schema, SqlType
+from penstock.data.types import NULL, Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in, of_key, rows_in
 from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
@@ -103,6 +104,7 @@ LONG_ROWS = 1 << 20
 #: the runs of a spine, how many of them lie on top as they came, and the sum of their weights
 Pinned = tuple[tuple[Run, ...], int, int]
 _NO_NEEDLES = np.zeros(0, np.int64)
+_NO_COLUMN = Column(NULL, np.zeros(0, np.uint8))
 
 _merger = ThreadPoolExecutor(1, thread_name_prefix="merge")
 _short_merger = ThreadPoolExecutor(1, thread_name_prefix="short-merge")
@@ -195,7 +197,7 @@ class Spine:
 
     def _insert(self, delta: Batch, run: Run | None) -> None:
         if len(delta):
-            self._total_weight += int(delta.weights.sum())
+            self._total_weight += int(np.add.reduce(delta.weights))
             self._adopt_merged()
             if self._has_piled(delta, run):
                 return
@@ -312,6 +314,8 @@ class Spine:
         """What is in no run yet and can be looked into as it is. The rest is in the runs after
         this."""
         self._note_read()
+        if self._inserting is None and self._being_sorted is None and not self._log.is_filled:
+            return []
         self._settle()
         sorting = self._being_sorted
         if self._is_held:
@@ -340,27 +344,33 @@ class Spine:
         n: int,
         hashes: U64 | None = None,
         most: int | None = None,
+        beside: tuple[I64, Batch] | None = None,
     ) -> tuple[I64, Batch]:
         """All rows whose key equals one of the `n` rows of `keys` (NULL equals NULL), whose
         `hashes` are those by `KEY_SEED`, if they are known.
 
         Returns (needle, rows): row i of `rows` matches row needle[i] of `keys`; its weight is the
         one in its run, so rows of different runs may still cancel out. Raises TooManyMatches
-        before it gathers more than some `most` of them."""
+        before it gathers more than some `most` of them. `beside`: (needle, rows) of others that
+        come behind those, as they are put together anyway."""
         at, parts = self._matches(keys, n, hashes, most)
-        if not parts:
+        if beside is not None:
+            if not parts:
+                return beside
+            at.append(beside[0])
+            parts.append((beside[1], np.arange(len(beside[0]))))
+        elif not parts:
             return _NO_NEEDLES, self._no_rows()
         if len(parts) == 1:
             return at[0], self._of_one_part(keys, at[0], *parts[0])
-        rows = sum(len(a) for a in at)
         needle = np.concatenate(at)
+        rows = len(needle)
+        if not are_looked_up_in_ranges(rows):
+            return needle, self._of_parts(keys, needle, parts)
         works = [partial(self._taken, some) for some in _by_size(parts)]
-        if are_looked_up_in_ranges(rows):
-            found = self._take_gain.better(
-                rows, lambda: side_by_side(works), lambda: [work() for work in works]
-            )
-        else:
-            found = [work() for work in works]
+        found = self._take_gain.better(
+            rows, lambda: side_by_side(works), lambda: [work() for work in works]
+        )
         # equal keys: those of the rows are not looked for in memory, where they lie far apart
         of_key = {
             i: _matched(key, needle, self.schema.types[i])
@@ -383,6 +393,22 @@ class Spine:
             if i not in self.key:
                 columns[i] = take_column(c, rows)
         return Batch(self.schema, tuple(columns), batch.weights.take(rows))
+
+    def _of_parts(self, keys: Sequence[Column], needle: I64, parts: Sequence[Part]) -> Batch:
+        """The same of rows of several batches, in one thread: column by column, and nothing is made
+        of an array that is not asked for again."""
+        groups = [_among(some) for some in _by_size(parts)]
+        columns: list[Column] = [_NO_COLUMN] * len(self.schema)
+        for i, key in zip(self.key, keys, strict=True):
+            columns[i] = _matched(key, needle, self.schema.types[i])
+        for i, c in enumerate(columns):
+            if c is _NO_COLUMN:
+                columns[i] = _taken_column(
+                    self.schema.types[i], [b.columns[i] for b, _ in parts], i, groups
+                )
+        weights = [_taken_array([b.weights for b in some], rows) for some, rows in groups]
+        together = weights[0] if len(weights) == 1 else np.concatenate(weights)
+        return Batch(self.schema, tuple(columns), together)
 
     def probe_one(self, keys: Sequence[Column], hashes: U64 | None, most: int) -> Iterator[Batch]:
         """The rows that `probe` finds for the one row of `keys`, no more than `most` at a time.
@@ -439,9 +465,9 @@ class Spine:
         if not logs and not self._runs:
             return [], []
         needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
-        at_once = partial(self._matches_of, keys, logs, needles, 0, most)
         if not are_looked_up_in_ranges(n):
-            return at_once()
+            return self._matches_of(keys, logs, needles, 0, most)
+        at_once = partial(self._matches_of, keys, logs, needles, 0, most)
         several = partial(self._matches_in_ranges, keys, logs, needles, most)
         return self._probe_gain.better(n, several, at_once)
 
@@ -479,10 +505,13 @@ class Spine:
         parts: list[Part] = []
         found = find_in(self._runs, needles, most) if self._runs else []
         for log in logs:
-            found.append((log.rows(), *log.find(needles, most)))
+            needle, row = log.find(needles, most)
+            if len(row):
+                found.append((log.rows(), needle, row))
+        by_hash = is_exact(keys, keys)
         for batch, needle, row in found:
             stored = [batch.columns[i] for i in self.key]
-            if not is_exact(keys, stored):
+            if not by_hash or stored[0].valid is not None:
                 same = rows_equal(keys, needle, stored, row)
                 if not all_set(same):
                     kept = positions(same)
@@ -703,6 +732,50 @@ def _by_size(parts: Sequence[Part]) -> list[list[Part]]:
             groups.append([part])
         was_small = is_small
     return groups
+
+
+def _among(parts: Sequence[Part]) -> tuple[list[Batch], I64]:
+    """Batches, and where the rows of `parts` are in all of them one after the other."""
+    if len(parts) == 1:
+        return [parts[0][0]], parts[0][1]
+    start, batches, found = 0, [], []
+    for batch, rows in parts:
+        batches.append(batch)
+        found.append(rows + start if start else rows)
+        start += batch.weights.shape[0]
+    return batches, np.concatenate(found)
+
+
+def _taken_array(arrays: Sequence[Array], rows: I64) -> Array:
+    """`rows` of arrays one after the other."""
+    together = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return together.take(rows, axis=0)
+
+
+def _taken_column(
+    type: SqlType,
+    columns: Sequence[Column],
+    at: int,
+    groups: Sequence[tuple[Sequence[Batch], I64]],
+) -> Column:
+    """The rows of `groups`, one after the other, of the `columns`, which theirs at `at` are."""
+    valid = None
+    values = [_taken_array([b.columns[at].values for b in some], rows) for some, rows in groups]
+    if type.nullable:
+        for c in columns:
+            if c.valid is not None:
+                masks = [
+                    _taken_array([_mask(b.columns[at]) for b in some], rows)
+                    for some, rows in groups
+                ]
+                valid = masks[0] if len(masks) == 1 else np.concatenate(masks)
+                break
+    heaps = union(c.heaps for c in columns) if type.is_view else ()
+    return Column(type, values[0] if len(values) == 1 else np.concatenate(values), valid, heaps)
+
+
+def _mask(column: Column) -> npt.NDArray[np.uint8]:
+    return np.ones(len(column), np.uint8) if column.valid is None else column.valid
 
 
 def _matched(key: Column, needle: I64, type: SqlType) -> Column:

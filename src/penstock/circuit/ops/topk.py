@@ -37,10 +37,10 @@ from penstock.circuit.first_rows import (
     FULL,
     RANKS,
     STALE,
-    changed_rows,
     first_rows,
     limits,
     not_behind,
+    remember,
 )
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
@@ -57,6 +57,10 @@ from penstock.state.parts import Part
 from penstock.state.ranges import TOP
 from penstock.state.spine import Spine
 
+Words = npt.NDArray[np.uint64]
+
+#: rows that are gathered along with those that are held
+_FEW_CAME = 64
 _NO_LIMIT = np.iinfo(np.int64).max
 #: rows read back beyond those wanted, for the ones that later runs took back
 _SLACK = 8
@@ -130,18 +134,20 @@ class TopK(Node):
         self._rows.insert_later(delta)
         if self._rewordings != self._rows.rewordings:
             self._forget_bounds()
-        near = self._not_behind(delta, ids)
+        words = self._rows.words(delta)
+        near = np.empty(len(ids), np.int64)
+        near = near[: not_behind(ids, self._state, self._bound, *words, near)]
         if not len(near):
             return None
         came = delta
         if len(near) < len(delta):
             came, ids = take(delta, near), ids[near]
+            words = words[0][near], words[1][near]
         touched, slots = self._touched.find(ids, len(self._state))
         self._changes.note(touched)
-        at, held = self._held.probe(self._keys(touched), len(touched))
-        before = self._state[touched]
-        most, reads = self._limits(before, at, held, slots, came)
-        now = self._with_held(touched, slots, came, at, held, before == FULL, most, reads)
+        places, rows, known = self._held_and(touched, slots, came)
+        most, reads, has_more = self._limits(touched, places, rows, known)
+        now = self._with_held(touched, places, rows, known, words, has_more, most, reads)
         is_settled = now.state < STALE
         if len(reads):
             is_settled[reads] = (now.state[reads] & STALE) == 0
@@ -232,16 +238,10 @@ class TopK(Node):
     def _keys(self, ids: Ids) -> tuple[Column, ...]:
         return () if self._table is None else self._table.take(ids)
 
-    def _not_behind(self, delta: Batch, ids: Ids) -> Ids:
-        """The rows of `delta` that are not behind the last one that their full partition holds."""
-        near = np.empty(len(ids), np.int64)
-        c, d = self._rows.words(delta)
-        return near[: not_behind(ids, self._state, self._bound, c, d, near)]
-
     def _settle(self, ids: Ids, now: _Cut, at: npt.NDArray[np.bool_]) -> None:
         """Remember what the partitions `ids` hold now, where `at` says so."""
         if all_set(at):
-            self._state[ids], self._bound[ids], self._size[ids] = now.state, now.bound, now.size
+            remember(ids, now.state, now.bound, now.size, self._state, self._bound, self._size)
             return
         self._state[ids[at]] = now.state[at]
         self._bound[ids[at]] = now.bound[at]
@@ -252,36 +252,48 @@ class TopK(Node):
 
     # rows
 
+    def _held_and(self, ids: Ids, slots: Ids, came: Batch) -> tuple[Ids, Batch, int]:
+        """(place of each row, rows, how many of them): what partitions `ids` hold, and behind that
+        what `came`, of the places `slots`."""
+        keys = self._keys(ids)
+        if len(came) <= _FEW_CAME:
+            places, rows = self._held.probe(keys, len(ids), beside=(slots, came))
+            return places, rows, len(places) - len(slots)
+        at, held = self._held.probe(keys, len(ids))
+        return np.concatenate((at, slots)), concat((held, came)), len(at)
+
     def _limits(
-        self, before: npt.NDArray[np.uint8], at: Ids, held: Batch, slots: Ids, came: Batch
-    ) -> tuple[Ids, Ids]:
-        """(how many rows each place may hold, the places to be read back): places that were in the
-        states `before` have the rows `held`, each of place at[i], and those of `slots` get `came`.
-        """
-        n = len(before)
+        self, ids: Ids, places: Ids, rows: Batch, known: int
+    ) -> tuple[Ids, Ids, npt.NDArray[np.bool_]]:
+        """(how many rows each place may hold, the places to be read back, which may have more rows
+        than they hold): partitions `ids` have the first `known` of `rows`, each of its place, and
+        get the others."""
+        n = len(ids)
         if self._ranks != "ROW_NUMBER":
-            return np.full(n, self._end), positions(before >= STALE)
+            before = self._state[ids]
+            return np.full(n, self._end), positions(before >= STALE), before == FULL
         # what is in reserve stays, and does not grow: most rows would come to lie before its end
-        copies, most, reads = np.empty((3, n), np.int64)
+        most, reads, has_more = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.bool_)
         count = limits(
-            before, at, held.weights, slots, came.weights, self._end, copies, most, reads
+            ids, self._state, places, rows.weights, known, self._end, most, reads, has_more
         )
-        return most, reads[:count]
+        return most, reads[:count], has_more
 
     def _with_held(
         self,
         ids: Ids,
-        slots: Ids,
-        came: Batch,
-        at: Ids,
-        held: Batch,
+        places: Ids,
+        rows: Batch,
+        known: int,
+        words: tuple[Words, Words],
         has_more: npt.NDArray[np.bool_],
         most: Ids,
         reads: Ids,
     ) -> _Cut:
-        """The first rows of partitions `ids`, which had the rows `held`: of those and what `came`,
-        of the places that `reads` names of all their rows."""
-        places, rows, weights = np.concatenate((at, slots)), concat((held, came)), None
+        """The first rows of partitions `ids`, of `rows` by their places, of which they had the
+        first `known` and get the others, which have these `words`; of the places that `reads` names
+        of all their rows."""
+        weights = None
         is_prefix = np.zeros(len(ids), np.bool_)
         if len(reads):
             needle, found, complete = self._rows.prefixes(
@@ -290,11 +302,11 @@ class TopK(Node):
             is_prefix[reads], has_more[reads] = True, ~complete
             most[reads] = self._most(needle, complete)
             # what they held says how they change, and what came is among all rows
+            so_far = len(places)
             places, rows = np.concatenate((places, reads[needle])), concat((rows, found))
             weights = rows.weights.copy()
-            known = len(at) + len(slots)
-            weights[:known][is_prefix[places[:known]]] = 0
-        return self._cut(places, rows, has_more, is_prefix, most, len(at), weights)
+            weights[:so_far][is_prefix[places[:so_far]]] = 0
+        return self._cut(places, rows, has_more, is_prefix, most, known, weights, words)
 
     @property
     def _width(self) -> int:
@@ -312,39 +324,48 @@ class TopK(Node):
     def _cut(
         self, places: Ids, rows: Batch, has_more: npt.NDArray[np.bool_],
         is_prefix: npt.NDArray[np.bool_], most: Ids, held: int, weights: Ids | None = None,
+        words: tuple[Words, Words] | None = None,
     ) -> _Cut:  # fmt: skip
         """The first of `rows` of each place, as many as it may hold at `most`. `has_more`: there
         may be others, all behind the last of the first `held` of `rows`, or (`is_prefix`) behind
-        all. `weights`: theirs now, where they differ from those that the rows held had."""
+        all. `weights`: theirs now, where they differ from those that the rows held had. `words`:
+        those of the rows behind these, if they are known."""
         count = len(most)
         ranks, peers, same = self._order.sort(places, rows)
-        were, where = rows.weights[ranks], places[ranks]
-        kept = np.zeros(len(ranks), dtype=np.int64)
-        last = np.full(count, -1, dtype=np.int64)
-        state = np.zeros(count, dtype=np.uint8)
-        first_rows(
-            where, were if weights is None else weights[ranks], same, peers,
-            (ranks < held).astype(np.uint8), has_more, is_prefix, self._end, most,
-            RANKS[self._ranks], kept, last, state,
-        )  # fmt: skip
-        bound = self._bounds(rows, ranks, last)
+        state, last, size = (
+            np.empty(count, np.uint8),
+            np.empty(count, np.int64),
+            np.empty(count, np.int64),
+        )
         first, place, was, now = np.empty((4, len(ranks)), np.int64)
-        size = np.zeros(count, np.int64)
-        n = changed_rows(ranks, where, were, same, held, kept, first, place, was, now, size)
+        n = first_rows(
+            ranks, places, rows.weights, rows.weights if weights is None else weights, same, peers,
+            held, has_more, is_prefix, self._end, most, RANKS[self._ranks], last, state, size,
+            first, place, was, now,
+        )  # fmt: skip
+        bound = self._bounds(rows, last, held, words)
         return _Cut(
             rows, first[:n], place[:n], was[:n], now[:n], state, bound, size,
             has_reserve=int(most.max()) > self._end,
         )  # fmt: skip
 
-    def _bounds(self, rows: Batch, ranks: Ids, last: Ids) -> npt.NDArray[np.uint64]:
-        """The words of row ranks[last[i]], 0 where last[i] is negative."""
+    def _bounds(
+        self, rows: Batch, last: Ids, first: int, words: tuple[Words, Words] | None
+    ) -> npt.NDArray[np.uint64]:
+        """The words of row last[i], 0 where that is negative. `words`: those of rows from `first`
+        on."""
+        if words is not None and len(last) == 1 and first <= last[0] < first + len(words[0]):
+            # mostly one row came, and is the last one
+            at, bound = last[0] - first, np.empty((1, 2), np.uint64)
+            bound[0, 0], bound[0, 1] = words[0][at], TOP if self._is_coarse else words[1][at]
+            return bound
         bound = np.zeros((len(last), 2), dtype=np.uint64)
         there = last >= 0
         if all_set(there):
-            c, d = self._rows.words_at(rows, ranks[last])
+            c, d = self._rows.words_at(rows, last)
             bound[:, 0], bound[:, 1] = c, TOP if self._is_coarse else d
         elif any_set(there):
-            c, d = self._rows.words_at(rows, ranks[last[there]])
+            c, d = self._rows.words_at(rows, last[there])
             bound[there, 0], bound[there, 1] = c, TOP if self._is_coarse else d
         return bound
 
@@ -472,5 +493,7 @@ def _behind(start: Ids, copies: Ids, first: int) -> Ids:
 def _together(parts: list[Batch]) -> Batch:
     """Batches of which no two have a row in common."""
     filled = [p for p in parts if len(p)] or parts[:1]
+    if len(filled) == 1:
+        return filled[0]
     rows = concat(filled)
     return Batch(rows.schema, rows.columns, rows.weights, all(p.consolidated for p in filled))

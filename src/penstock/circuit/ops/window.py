@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from penstock.circuit.before_after import Both
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
@@ -32,10 +33,10 @@ from penstock.circuit.ordering import RowOrder, Settled
 from penstock.circuit.passed import Passed
 from penstock.circuit.segments import Changes, Segments
 from penstock.circuit.spec import Order, Told, WindowSpec
-from penstock.circuit.windows import BY_ROW, Elements, evaluate
+from penstock.circuit.windows import BY_ROW, Elements, evaluate, has_copies
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
-from penstock.data.gather import concat, take_column
+from penstock.data.gather import concat, take, take_column
 from penstock.data.masks import positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
@@ -59,6 +60,9 @@ Found = tuple[Segments, Sequence[Span]]
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
+_NONE_OWED = (np.zeros(0, np.int64),) * 2
+#: rows of a change that are put in order as they were and as they are at once
+_FEW_COME = 16
 #: rows of partitions that are read sooner than one looks how far a change is felt
 FEW_ROWS = 256
 
@@ -130,6 +134,11 @@ class Window(Node):
             segments = self._reach.segments(self._rows, self._order, changes)
         else:
             segments = found[0]
+        if segments.together is not None:
+            places, rows = segments.together
+            known = len(places) - len(changes.of_row)
+            self._rows.insert(delta, fresh.run)
+            return self._at_once(segments, places, rows, known)
         if segments.whole is not None:
             at, old = segments.whole
             among, new = changes.of_row, fresh.run.batch
@@ -149,6 +158,28 @@ class Window(Node):
         settled = self._order.settled(places, concat((old, now)))
         self._note(settled, places < len(segments.low))
         return consolidate(self._evaluate(segments, settled))
+
+    def _at_once(self, segments: Segments, places: Ids, rows: Batch, known: int) -> Batch:
+        """The same of whole partitions of few rows, of which the first `known` were there: put in
+        order once, and nothing is gathered but what changes."""
+        order = self._order.order
+        both = Both.of(self._order, places, rows, known, len(segments.low))
+        if self._by_row and has_copies(both.weights):
+            # of rows that are there more than once each copy has its values
+            found = take(rows, both.row)
+            counted = Batch(rows.schema, found.columns, both.weights)
+            settled = Settled(counted, both.place, both.peer, _NONE_OWED)
+            return consolidate(self._evaluate(segments, settled))
+        elements = Elements.at(rows, both.row, both.place, both.peer, both.weights, order)
+        values = [self._value(i, elements) for i in range(len(self._calls))]
+        at, weights = both.difference(values)
+        row = both.row[at]
+        own, called = (
+            [take_column(c, row) for c in rows.columns],
+            [take_column(v, at) for v in values],
+        )
+        typed = [c.with_type(t) for c, t in zip((*own, *called), self.schema.types, strict=True)]
+        return Batch(self.schema, tuple(typed), weights, True)
 
     def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
         """These are all rows in reach; of what was settled, some `was` there before the change."""
@@ -274,14 +305,19 @@ class _Rows:
         if not self._reach:
             return Segments.joined(changes, changes.key, changes.at, changes.at)
         n = len(changes.keys[0]) if changes.keys else 1
-        wide = 2 * (self._reach + _SLACK) * len(changes.at)
+        most = FEW_ROWS + 2 * (self._reach + _SLACK) * len(changes.at)
+        # put together with what is found: a few rows cost the calls
+        is_few = changes.rows is not None and len(changes.rows) <= _FEW_COME
+        beside = (changes.of_row, changes.rows) if changes.rows is not None and is_few else None
         try:
-            found = spine.probe(changes.keys, n, changes.hashes, FEW_ROWS + wide)
+            found = spine.probe(changes.keys, n, changes.hashes, most, beside)
         except TooManyMatches:
             pass
         else:
-            none, most = np.zeros(n, np.uint64), np.full(n, TOP)
-            return Segments(changes.keys, Places(none, none), Places(most, most), whole=found)
+            ends = Places(np.zeros(n, np.uint64), np.full(n, TOP))
+            if beside is not None:
+                return Segments(changes.keys, ends, ends, together=found)
+            return Segments(changes.keys, ends, ends, whole=found)
         # changes with fewer rows between them than they reach have one segment
         apart = np.ones(len(changes.key), bool)
         gaps = distances(spine, changes.keys_at(changes.key), changes.at)
