@@ -475,7 +475,9 @@ class Spine:
         self, keys: Sequence[Column], logs: Sequence[Log], needles: U64, most: int | None
     ) -> tuple[list[I64], list[Part]]:
         for log in logs:
-            log.find(needles[:0])  # its table is made here, not in several threads
+            # its table and its columns are made here, not in several threads
+            log.find(needles[:0])
+            log.rows()
         work = partial(self._in_range, keys, logs, needles, most)
         found = in_ranges(work, len(needles))
         return [at for some, _ in found for at in some], [p for _, some in found for p in some]

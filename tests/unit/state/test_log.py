@@ -163,3 +163,26 @@ def test_look_ups_between_appends_see_logs_that_are_being_sorted(
         assert {r: w for r, w in got.items() if w} == {r: w for r, w in total.items() if w}
     assert len(spine) >= len(+total)
     assert spine.snapshot().rows == sum(total.values())
+
+
+def test_threads_look_into_a_log_whose_columns_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    spine = Spine(SCHEMA, (0,))
+    for i in range(5):
+        spine.insert_later(plain([(i, f"row {i}")]))
+
+    class Several:
+        def better(self, rows: int, several: Any, one: Any) -> Any:
+            return several()
+
+    def in_ranges(work: Any, rows: int) -> list[Any]:
+        log = spine._log
+        assert len(log) == 5 and log._taken == 5 and log._hashed == 5
+        return [work(0, 1), work(1, rows)]
+
+    monkeypatch.setattr(spine_module, "are_looked_up_in_ranges", lambda rows: rows == 3)
+    monkeypatch.setattr(spine_module, "in_ranges", in_ranges)
+    spine._probe_gain = Several()  # type: ignore[assignment]
+    keys = plain([(k, "") for k in (3, 9, 1)]).columns[:1]
+    needle, rows = spine.probe(keys, 3)
+    assert needle.tolist() == [0, 2]
+    assert [row for row, _ in batch_to_rows(rows)] == [(3, "row 3"), (1, "row 1")]
