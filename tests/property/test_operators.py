@@ -20,6 +20,7 @@ import penstock.circuit.ops.topk as topk
 import penstock.data.hash as hashing
 from penstock.circuit import AggregateSpec, Order
 from penstock.circuit.spec import Bound
+from penstock.compile.program import compile_circuit
 from penstock.data.batch import Batch
 from penstock.data.build import batch_to_rows
 from penstock.data.gather import filter_batch
@@ -34,9 +35,11 @@ from penstock.data.types import (
     decimal,
     schema,
 )
+from penstock.sql.program import compile_program
+from penstock.state import ranges
 from tests.examples import examples
 from tests.oracle import relational as oracle
-from tests.oracle.drive import as_one_step, run, table
+from tests.oracle.drive import as_input, as_one_step, run, table
 
 quick = settings(
     max_examples=examples(40),
@@ -352,23 +355,74 @@ ORDERS = [
     offset=st.sampled_from([0, 0, 1, 2]),
     ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
     numbered=st.booleans(),
+    many=st.booleans(),
 )
 @settings(quick, max_examples=examples(120))
 def test_topk(
-    history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str, numbered: bool
-) -> None:
+    history: Any, partition: Any, order: Any, limit: Any, offset: Any, ranks: str, numbered: bool,
+    many: bool,
+) -> None:  # fmt: skip
     orders = [Order(*o) for o in order]
     numbered = numbered and ranks == "ROW_NUMBER"
     offset = offset if ranks == "ROW_NUMBER" and not numbered else 0
     rows = table(history, "t")
     expected = oracle.topk(rows, partition, order, limit, offset, ranks, numbered=numbered)
     shown = Schema((*T.fields, Field("n", BIGINT.with_nullable(False)))) if numbered else None
-    check(
-        {"t": T},
-        lambda c, s: c.topk(s["t"], partition, orders, limit, offset, ranks, shown),
-        history,
-        expected,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if many:  # of ranks any rows are so many that they are not read
+            patch.setattr(topk, "MANY_PEERS", 0)
+            patch.setattr(topk, "_TIMES", 0)
+        check(
+            {"t": T},
+            lambda c, s: c.topk(s["t"], partition, orders, limit, offset, ranks, shown),
+            history,
+            expected,
+        )
+
+
+@pytest.mark.parametrize("ranks", ["RANK", "DENSE_RANK"])
+@pytest.mark.parametrize("order", ["o", "o DESC", "n", "o, n0", "d"])
+def test_a_row_that_comes_to_very_many_peers_of_a_top_reads_none_of_them(
+    ranks: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = compile_program(f"""
+        CREATE TABLE t (id BIGINT NOT NULL, o BIGINT NOT NULL, n BIGINT, n0 INT NOT NULL,
+                        d DECIMAL(9, 2) NOT NULL);
+        CREATE VIEW v AS SELECT id, o FROM t QUALIFY {ranks}() OVER (ORDER BY {order}) <= 2;
+    """)
+    circuit, rows = compile_circuit(plan), plan.tables[0].schema
+    back = -1 if "DESC" in order else 1
+
+    def step(*found: tuple[int, int, int]) -> list[Any]:
+        delta = [((i, back * o, o, 0, Decimal(o)), weight) for i, o, weight in found]
+        changes = batch_to_rows(circuit.step({"t": [as_input(rows, delta)]})["v"])
+        return sorted((row[0], weight) for row, weight in changes)
+
+    step(*((i, 5, 1) for i in range(3000)), *((i, 9, 1) for i in range(3000, 6000)))
+    read: list[int] = []
+    found_in = ranges._found
+
+    def counting(*args: Any) -> Any:
+        found = found_in(*args)
+        read.append(0 if found is None else len(found[1]))
+        return found
+
+    monkeypatch.setattr(ranges, "_found", counting)
+    monkeypatch.setattr(topk.Spine, "probe", None)  # what is held is not read
+    assert step((6000, 5, 1), (0, 5, -1), (6001, 5, 1)) == [(0, -1), (6000, 1), (6001, 1)]
+    assert step((6002, 9, 1)) == ([(6002, 1)] if ranks == "DENSE_RANK" else [])
+    assert step((6003, 12, 1), (1, 5, -1)) == [(1, -1)]
+    assert not sum(read)
+    # the first of all: of RANK the peers are second then, of DENSE_RANK those at 9 are third
+    change = step((6004, 1, 1))
+    at_nine = [(i, -1) for i in (*range(3000, 6000), 6002)]
+    assert change == sorted([(6004, 1), *(at_nine if ranks == "DENSE_RANK" else [])])
+    # another, and of RANK no peer is among the first two any more
+    change = step((6005, 1, 1))
+    peers = [(i, -1) for i in (*range(2, 3000), 6000, 6001)]
+    assert change == sorted([(6005, 1), *(peers if ranks == "RANK" else [])])
+    # each once, but for those that came and went
+    assert 0 <= sum(read) - len(peers if ranks == "RANK" else at_nine) < 8
 
 
 #: k is the partition, x the order; x repeats
@@ -393,11 +447,12 @@ def drains() -> st.SearchStrategy[list[dict[str, list[Any]]]]:
     ranks=st.sampled_from(["ROW_NUMBER", "ROW_NUMBER", "ROW_NUMBER", "RANK", "DENSE_RANK"]),
     numbered=st.booleans(),
     slack=st.sampled_from([0, 2]),
+    many=st.sampled_from([0, 4, 256]),
 )
 @settings(quick, max_examples=examples(80))
 def test_topk_of_which_rows_go(
     history: Any, partition: Any, descending: bool, limit: int, offset: int, ranks: str,
-    numbered: bool, slack: int,
+    numbered: bool, slack: int, many: int,
 ) -> None:  # fmt: skip
     numbered = numbered and ranks == "ROW_NUMBER"
     offset = offset if ranks == "ROW_NUMBER" and not numbered else 0
@@ -408,6 +463,8 @@ def test_topk_of_which_rows_go(
     with pytest.MonkeyPatch.context() as patch:
         # so few rows are many more than are read, which are held in reserve
         patch.setattr(topk, "_SLACK", slack)
+        patch.setattr(topk, "MANY_PEERS", many)
+        patch.setattr(topk, "_TIMES", 1 if many else 0)
         check(
             {"t": T},
             lambda c, s: c.topk(s["t"], partition, [Order(*order)], limit, offset, ranks, shown),

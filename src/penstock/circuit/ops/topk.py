@@ -9,6 +9,12 @@ are kept in a log that is sorted behind the scenes, and read only when so many o
 away that fewer are left than are shown. Of a partition with many more rows some in reserve are read
 with them, which makes that seldom: they are held behind those that are shown until they are needed.
 
+    RANK() <= 3     1 1 1 1 1 1 1 … 1 │ 90001 …      any number of peers on the first place
+
+Peers of the last rank are all held. Where they are very many nothing of that is read: all rows up
+to the place where the last rank ends (`penstock.circuit.ranked`) are shown, and only that is asked
+for anew.
+
 A retraction before its insertion leaves a negative total; a partition with one among its first
 rows is in debt, and is read back at every change until that is settled.
 """
@@ -44,24 +50,29 @@ from penstock.circuit.first_rows import (
 )
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder
+from penstock.circuit.ranked import ends_of_ranks, telling_words
 from penstock.circuit.spec import Order
+from penstock.circuit.totals import SummedSpine
 from penstock.data.batch import Batch, Column
-from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, take
+from penstock.data.consolidate import added_up, consolidate
+from penstock.data.gather import concat, filter_batch, take, take_column
 from penstock.data.masks import all_set, any_set, positions
 from penstock.data.types import Schema
 from penstock.state.changes import Arrays, Changes
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
-from penstock.state.ranges import TOP
+from penstock.state.ranges import TOP, Places, between
 from penstock.state.spine import Spine
+from penstock.state.tied import copies_of
 
 Words = npt.NDArray[np.uint64]
 
 #: rows that are gathered along with those that are held
 _FEW_CAME = 64
 _NO_LIMIT = np.iinfo(np.int64).max
+#: rows that a partition holds of ranks before these are not read, and for each that is wanted
+MANY_PEERS, _TIMES = 256, 4
 #: rows read back beyond those wanted, for the ones that later runs took back
 _SLACK = 8
 #: as many rows as are shown are held in reserve, but no more than these
@@ -81,7 +92,10 @@ class TopK(Node):
            such rows went, up to as many in reserve; and the place of the last of them.
     Cost:  O(|delta|), besides O(offset + limit) for partitions whose first rows change and O(log n)
            more where more of them went than there were in reserve; all rows of those without a
-           limit, or when nearly all rows are equal in the first two columns of the order.
+           limit, or when nearly all rows are equal in the first two columns of the order. Of ranks
+           with very many peers O(limit · log n) a partition, and the rows that come to be shown or
+           are no more, as all peers are that a row before them pushes behind the limit; those that
+           are held where the order is by strings, or more than two words.
     """
 
     def __init__(
@@ -110,9 +124,16 @@ class TopK(Node):
         self._is_coarse = ranks != "ROW_NUMBER" and (
             not order or (len(order) == 1 and not types[order[0].column].nullable)
         )
-        # peers must share their words, or none may ask for them
-        packed = ranks == "ROW_NUMBER"
-        self._rows = OrderedSpine(kept, partition, self._order.directions, packed=packed)
+        directions = self._order.directions
+        #: which bits of a place say what rank it has, where rows of one place are peers
+        self._telling: Places | None = None
+        if ranks == "ROW_NUMBER":
+            self._rows = OrderedSpine(kept, partition, directions, packed=True)
+        else:
+            # peers must share their words
+            self._rows = SummedSpine(kept, partition, directions, ())
+            if self._end < _NO_LIMIT:
+                self._telling = telling_words(order, kept)
         #: how often what the bounds are made of had changed when they were known
         self._rewordings = 0
         self._held = Spine(kept, partition)
@@ -143,6 +164,13 @@ class TopK(Node):
         if len(near) < len(delta):
             came, ids = take(delta, near), ids[near]
             words = words[0][near], words[1][near]
+        peers: list[Batch] = []
+        if self._telling is not None and (few := self._among_peers(came, ids, peers)) is not None:
+            if not len(few):
+                (change_of_all,) = peers
+                self._held.insert(change_of_all)
+                return change_of_all
+            came, ids, words = take(came, few), ids[few], (words[0][few], words[1][few])
         touched, slots = self._touched.find(ids, len(self._state))
         self._changes.note(touched)
         places, rows, known = self._held_and(touched, slots, came)
@@ -152,8 +180,8 @@ class TopK(Node):
         if len(reads):
             is_settled[reads] = (now.state[reads] & STALE) == 0
         self._settle(touched, now, is_settled)
-        change = [now.change(is_settled)]
-        shown = [self._shown(now, is_settled, change[0])]
+        change = [now.change(is_settled), *peers]
+        shown = [self._shown(now, is_settled, change[0]), *peers]
         if not all_set(is_settled):
             left = positions(~is_settled)
             # what those held goes, and what is read back comes; much of it is the same
@@ -249,6 +277,64 @@ class TopK(Node):
 
     def _is_over(self, rows: Batch) -> Mask | None:
         return self.expiry.mask(dict(enumerate(rows.columns)))
+
+    # very many peers
+
+    def _among_peers(self, came: Batch, ids: Ids, into: list[Batch]) -> Ids | None:
+        """Put what those rows of `came` change `into` a list that come to partitions `ids` which
+        hold very many; the others. None if that is all."""
+        assert self._telling is not None and isinstance(self._rows, SummedSpine)
+        many = (self._size[ids] > max(MANY_PEERS, _TIMES * self._end)) & (self._state[ids] < STALE)
+        if not any_set(many):
+            return None
+        touched = np.unique(ids[many])
+        n, keys = len(touched), self._keys(touched)
+        if self._rows.totals(keys, n).is_unsure:
+            return None
+        run = self._rows.run_of(take(came, positions(many)))
+        rows = run.batch
+        of = np.zeros(len(rows), np.int64)
+        if self._table is not None:
+            own = tuple(rows.columns[p] for p in self._partition)
+            of = np.searchsorted(touched, self._table.lookup_or_insert(own, len(rows)))
+        now = copies_of(self._rows, run)
+        is_dense = self._ranks == "DENSE_RANK"
+        end, full = ends_of_ranks(self._rows, keys, n, self._end, self._telling, dense=is_dense)
+        bound, was_full = self._bound[touched], self._state[touched] == FULL
+        before = Places(*(np.where(was_full, bound[:, i], TOP) for i in (0, 1)))
+        grows, shrinks = before.is_below(end), end.is_below(before)
+        nearer, farther = (
+            Places(np.where(which, before.c, end.c), np.where(which, before.d, end.d))
+            for which in (grows, ~grows)
+        )
+        place = Places(run.c, run.d)
+        inside, beyond = (~p.take(of).is_below(place) for p in (nearer, farther))
+        # of rows that come to be shown, or are no more, all are read
+        moved = positions(grows | shrinks)
+        first, last = _next(nearer.take(moved)), farther.take(moved)
+        at, between_them = between(
+            self._rows, tuple(take_column(k, moved) for k in keys), first, last
+        )
+        at = moved[at]
+        lost = positions(shrinks[of] & beyond & ~inside)
+        less = take(rows, lost)
+        at = np.concatenate((at, of[lost]))
+        less = Batch(less.schema, less.columns, -less.weights)
+        at, between_them = added_up(at, concat((between_them, less)))
+        if (now < 0).any() or (between_them.weights < 0).any():
+            return None  # what is owed is looked at
+        size = (now > 0).astype(np.int64) - (now > rows.weights)
+        self._size[touched] += np.bincount(of[inside], size[inside], n).astype(np.int64)
+        signs = np.where(grows, 1, -1)[at]
+        self._size[touched] += np.bincount(at, signs, n).astype(np.int64)
+        self._state[touched] = np.where(full, FULL, ALL)
+        self._bound[touched] = np.column_stack((end.c, end.d))
+        self._changes.note(touched)
+        # no row is among both
+        turned = signs * between_them.weights
+        moves = Batch(rows.schema, between_them.columns, turned, True)
+        into.append(_together([filter_batch(rows, inside), moves]))
+        return positions(~many)
 
     # rows
 
@@ -488,6 +574,11 @@ def _behind(start: Ids, copies: Ids, first: int) -> Ids:
     """How many of `copies` from `start` on lie behind the first `first`."""
     behind: Ids = np.maximum(start + copies, first) - np.maximum(start, first)
     return behind
+
+
+def _next(at: Places) -> Places:
+    """The next place behind each, none of which is the last of all."""
+    return Places(at.c + (at.d == TOP), at.d + np.uint64(1))
 
 
 def _together(parts: list[Batch]) -> Batch:
