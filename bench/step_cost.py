@@ -144,6 +144,11 @@ CASES = {
         "SELECT t.id FROM t WHERE NOT EXISTS (SELECT * FROM u e WHERE t.g = e.g AND t.ts BETWEEN "
         "e.ts AND e.ts + INTERVAL 2000 SECONDS)"
     ),
+    "join-by-or": Case("SELECT t.id, u.x FROM t JOIN u ON t.id = u.id OR t.id = u.x"),
+    "left-join-by-or": Case("SELECT t.id, u.x FROM t LEFT JOIN u ON t.id = u.id OR t.id = u.x"),
+    "anti-join-by-or": Case(
+        "SELECT id FROM t WHERE NOT EXISTS (SELECT * FROM u WHERE t.id = u.id OR t.id = u.x)"
+    ),
     "cross-join": Case("SELECT id, x - low AS x FROM t CROSS JOIN (SELECT MIN(y) AS low FROM d) m"),
     "semi-join": Case("SELECT id, x FROM t WHERE k IN (SELECT k FROM d)"),
     "anti-join": Case("SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE d.k = t.k)"),

@@ -216,6 +216,59 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         "SELECT id FROM a WHERE s >= (SELECT MAX(b.s) FROM b WHERE b.k = a.k)",
         None,
     ),
+    "by_either": ("SELECT a.id, b.x FROM a JOIN b ON a.k = b.k OR a.s = b.s", None),
+    "by_either_or_unknown": (
+        "SELECT a.id, b.x FROM a LEFT JOIN b ON a.k = b.k OR b.k IS NULL AND a.id > 1",
+        None,
+    ),
+    "by_one_of_three": (
+        """SELECT a.id, b.x FROM a LEFT JOIN b
+           ON a.k = b.k OR a.s = b.s AND a.id > b.x OR a.id < b.k""",
+        None,
+    ),
+    "by_either_from_the_right": (
+        "SELECT a.k, b.x, b.s FROM a RIGHT JOIN b ON a.k IN (b.x, b.k)",
+        "SELECT a.k, b.x, b.s FROM b LEFT JOIN a ON a.k IN (b.x, b.k)",
+    ),
+    "by_either_or_alone": (
+        "SELECT a.k, a.s, b.x FROM a FULL JOIN b ON a.k = b.x OR a.s = b.s AND a.k IS NOT NULL",
+        """SELECT a.k, a.s, b.x FROM a LEFT JOIN b ON a.k = b.x OR a.s = b.s AND a.k IS NOT NULL
+           UNION ALL SELECT NULL, NULL, x FROM b WHERE NOT EXISTS (
+               SELECT * FROM a WHERE a.k = b.x OR a.s = b.s AND a.k IS NOT NULL)""",
+    ),
+    "some_by_either": (
+        "SELECT s, k FROM b WHERE EXISTS (SELECT * FROM a WHERE a.k = b.k OR a.s = b.s)",
+        None,
+    ),
+    "some_by_either_computed": (
+        "SELECT id FROM a WHERE EXISTS (SELECT * FROM b WHERE b.k + 1 = a.k OR b.x = a.k + 1)",
+        None,
+    ),
+    "none_by_either": (
+        "SELECT id, s FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE a.k = b.k OR a.s = b.s)",
+        None,
+    ),
+    "none_by_either_or_beyond": (
+        """SELECT s, x FROM b WHERE NOT EXISTS (
+               SELECT * FROM a WHERE a.k = b.x OR b.s IS NULL AND a.k > b.k OR b.x = 1)""",
+        None,
+    ),
+    "by_either_twice": (
+        f"SELECT a.id, b.x FROM a JOIN b ON {ALIKE}",
+        None,
+    ),
+    "none_by_either_twice": (
+        f"SELECT a.id, a.k FROM a WHERE NOT EXISTS (SELECT * FROM b WHERE {ALIKE})",
+        None,
+    ),
+    "by_either_later": (
+        "SELECT o.k, b.x FROM b AS o, b WHERE (o.k = b.x + 1 OR o.s = b.s) AND o.x <= b.x",
+        None,
+    ),
+    "above_one_value_or_else": (
+        "SELECT id FROM a WHERE k > (SELECT AVG(x) FROM b) OR s = 'a' OR id = (SELECT 1)",
+        None,
+    ),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}

@@ -1,8 +1,9 @@
 """The rules that make a bound plan cheap, in the order they run.
 
     bound plan ─ fold_constants ─ no_rows ─ factor_conditions ─ push_filters ─ no_rows
-               ─ late_totals ─ bound_ranks ─ drop_distinct ─ window_ends ─ compared_columns
-               ─ prune_columns ─ merge_projects ─ partners_from_pairs ─ share ─► plan
+               ─ late_totals ─ bound_ranks ─ drop_distinct ─ window_ends ─ by_alternatives
+               ─ compared_columns ─ prune_columns ─ merge_projects ─ partners_from_pairs
+               ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.plan.nodes import ProgramPlan
+from penstock.sql.passes.alternatives import by_alternatives
 from penstock.sql.passes.bound_ranks import bound_ranks
 from penstock.sql.passes.compared import compared_columns
 from penstock.sql.passes.distinct_rows import drop_distinct
@@ -35,7 +37,7 @@ Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
     fold_constants, no_rows, factor_conditions, push_filters, no_rows, late_totals, bound_ranks,
-    drop_distinct, window_ends, compared_columns, prune_columns, merge_projects,
+    drop_distinct, window_ends, by_alternatives, compared_columns, prune_columns, merge_projects,
     partners_from_pairs, share,
 )  # fmt: skip
 

@@ -156,6 +156,11 @@ def references(schema: Schema) -> tuple[Expr, ...]:
     return tuple(InputRef(f.type, i, f.name) for i, f in enumerate(schema.fields))
 
 
+def nulls_of(types: Sequence[SqlType]) -> tuple[Expr, ...]:
+    """A NULL for each."""
+    return tuple(Literal(t.with_nullable(True), None) for t in types)
+
+
 def pick(node: Node, columns: Sequence[int]) -> Node:
     """The columns at `columns`; the node itself if those are all, in order."""
     if list(columns) == list(range(len(node.schema))):

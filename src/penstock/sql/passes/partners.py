@@ -39,7 +39,7 @@ from dataclasses import replace
 from penstock.data.types import BOOLEAN, Field, Schema
 from penstock.functions.aggregates import resolve_aggregate
 from penstock.plan.bounds import bounds_of
-from penstock.plan.expressions import Call, Expr, InputRef, IsNull, Literal
+from penstock.plan.expressions import Call, Expr, InputRef, IsNull
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -57,10 +57,11 @@ from penstock.plan.nodes import (
 from penstock.plan.rewrite import columns_of, conjuncts, inputs, remap, substitute
 from penstock.sql.bind import expiries  # which needs the passes itself
 from penstock.sql.cycles import views_in_cycles
+from penstock.sql.passes.alternatives import of_join
 from penstock.sql.passes.differing import by_two_values
 from penstock.sql.passes.distinct_rows import keys_of
 from penstock.sql.passes.each_view import bottom_up
-from penstock.sql.passes.join_keys import pick, references
+from penstock.sql.passes.join_keys import nulls_of, pick, references
 
 _BOOLEAN = BOOLEAN.with_nullable(False)
 _OTHER_WAY = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -101,7 +102,7 @@ def from_pairs(node: Node) -> Node:
     if not isinstance(node, Join) or node.kind is JoinKind.INNER or not _is_wide(node):
         return node
     both = Schema((*node.left.schema.fields, *node.right.schema.fields))
-    pairs = replace(node, kind=JoinKind.INNER, schema=both)
+    pairs = of_join(replace(node, kind=JoinKind.INNER, schema=both))
     width = len(node.left.schema)
     if node.kind in _HALF:
         found_by_one = _by_the_best(node)
@@ -112,10 +113,14 @@ def from_pairs(node: Node) -> Node:
     found: list[Node] = [pairs]
     if node.kind in _PADS_RIGHT:
         rows = _partnered(node.left, pairs, 0, JoinKind.ANTI)
-        found.append(Project(node.schema, rows, (*references(rows.schema), *_nulls(node, width))))
+        found.append(
+            Project(
+                node.schema, rows, (*references(rows.schema), *nulls_of(node.schema.types[width:]))
+            )
+        )
     if node.kind in _PADS_LEFT:
         rows = _partnered(node.right, pairs, width, JoinKind.ANTI)
-        nulls = _nulls(node, 0)[:width]
+        nulls = nulls_of(node.schema.types[:width])
         found.append(Project(node.schema, rows, (*nulls, *references(rows.schema))))
     return UnionAll(node.schema, tuple(found), span=node.span)
 
@@ -249,7 +254,3 @@ def _on_one_side(join: Join, condition: Expr) -> Node | None:
 def _are_alike(a: Expr, b: Expr) -> bool:
     """Whether values of both stand in one order."""
     return a.type.with_nullable(True) == b.type.with_nullable(True)
-
-
-def _nulls(node: Join, start: int) -> tuple[Expr, ...]:
-    return tuple(Literal(t.with_nullable(True), None) for t in node.schema.types[start:])
