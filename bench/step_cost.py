@@ -196,6 +196,14 @@ CASES = {
     "above-average-of-key": Case(
         "SELECT id FROM t WHERE x > (SELECT AVG(x) FROM t AS o WHERE o.g = t.g)"
     ),
+    "above-average-of-window": Case("SELECT id FROM t QUALIFY x > AVG(x) OVER (PARTITION BY g)"),
+    "more-than-three-of-key": Case(
+        "SELECT id FROM t WHERE (SELECT COUNT(*) FROM u WHERE u.g = t.g) > 3"
+    ),
+    "above-average-computed": Case("SELECT id FROM t WHERE x * 2 > 3 * (SELECT AVG(x) FROM t)"),
+    "whether-above-average": Case(
+        "SELECT id, CASE WHEN x > (SELECT AVG(x) FROM t) THEN 'high' ELSE 'low' END AS c FROM t"
+    ),
     "at-least-all": Case("SELECT id FROM t WHERE x >= ALL (SELECT x FROM t)"),
     "above-any-of-key": Case(
         "SELECT id FROM t WHERE x > ANY (SELECT o.x FROM t AS o WHERE o.g = t.g)"
@@ -297,6 +305,13 @@ CASES = {
     "asof-join-left-ties": Case(
         f"SELECT l.id, e.x FROM ({_AT_ONCE}) l LEFT ASOF JOIN (SELECT -id AS i, g, x, TIMESTAMP "
         "'1969-01-01 00:00:00' AS at FROM t) e MATCH_CONDITION (l.at >= e.at) ON l.g = e.g"
+    ),
+    "latest-before-long": Case(
+        "SELECT id, (SELECT MAX(u.ts) FROM u WHERE u.g = t.g AND u.ts < t.ts) AS p FROM t"
+    ),
+    "value-at-long": Case(
+        "SELECT id, (SELECT u.x FROM u WHERE u.g = t.g AND u.ts <= t.ts ORDER BY u.ts DESC LIMIT "
+        "1) AS p FROM t"
     ),
     "tumble": Case(
         "SELECT window_start, COUNT(*) AS n, SUM(x) AS s FROM TABLE(TUMBLE(TABLE t, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import ge, gt, le, lt
 from typing import Any
 
 import pytest
@@ -31,16 +32,33 @@ def _out() -> Schema:
     return Schema((*L.fields, *nullable.fields))
 
 
-def oracle(left: Bag, right: Bag) -> Bag:
+#: forward, strict, least, inner
+How = tuple[bool, bool, bool, bool]
+HOWS: list[How] = [
+    (False, False, False, False), (True, False, False, False), (False, True, True, True),
+    (True, True, True, True), (False, False, True, True),
+]  # fmt: skip
+
+
+def oracle(left: Bag, right: Bag, how: How = HOWS[0]) -> Bag:
     """From the definition: of the rows with equal keys that are not later, the greatest."""
+    forward, strict, least, inner = how
+    passes = {(False, False): le, (True, False): ge, (False, True): lt, (True, True): gt}
+    may_be = passes[forward, strict]
     out: Bag = Counter()
-    is_before = comparison([(1, False, True)], len(R))
+    by_time = comparison([(1, forward, True)], len(R))
+    by_rest = comparison([(c, least, not least) for c in (0, 2, 3)], len(R))
+
+    def is_before(a: tuple[Any, ...], b: tuple[Any, ...]) -> int:
+        return by_rest(a, b) if a[1] == b[1] else by_time(a, b)
+
     for row, weight in left.items():
         best: tuple[Any, ...] | None = None
         for other in (r for r, w in right.items() if w > 0 and None not in (*row, r[0], r[1])):
-            if (row[0], row[1]) == (other[0], other[3]) and other[1] <= row[2]:
+            if (row[0], row[1]) == (other[0], other[3]) and may_be(other[1], row[2]):
                 best = other if best is None or is_before(best, other) < 0 else best
-        out[row + (best or (None,) * len(R))] += weight
+        if best is not None or not inner:
+            out[row + (best or (None,) * len(R))] += weight
     return out
 
 
@@ -77,18 +95,23 @@ def _hashes(request: pytest.FixtureRequest) -> Any:
     hashing._test_mask = before
 
 
-@given(history=histories())
+@given(history=histories(), how=st.sampled_from(HOWS))
 @settings(
-    max_examples=examples(60),
+    max_examples=examples(100),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     database=None,
 )
-def test_an_asof_join_is_what_it_is_defined_to_be(history: Any) -> None:
-    def build(c: Circuit, streams: Any) -> Any:
-        return c.asof_join(streams["l"], streams["r"], KEYS, TIMES, _out())
+def test_an_asof_join_is_what_it_is_defined_to_be(history: Any, how: Any) -> None:
+    forward, strict, least, inner = how
 
-    expected = oracle(table(history, "l"), table(history, "r"))
+    def build(c: Circuit, streams: Any) -> Any:
+        return c.asof_join(
+            streams["l"], streams["r"], KEYS, TIMES, _out(),
+            forward=forward, strict=strict, least=least, inner=inner,
+        )  # fmt: skip
+
+    expected = oracle(table(history, "l"), table(history, "r"), how)
     assert run({"l": L, "r": R}, build, history)[0] == expected
     assert run({"l": L, "r": R}, build, as_one_step(history))[0] == expected
 

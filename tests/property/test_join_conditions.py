@@ -266,9 +266,82 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         None,
     ),
     "above_one_value_or_else": (
-        "SELECT id FROM a WHERE k > (SELECT AVG(x) FROM b) OR s = 'a' OR id = (SELECT 1)",
+        "SELECT id FROM a WHERE k > (SELECT MIN(x) FROM b) OR s = 'a' OR id = (SELECT 1)",
         None,
     ),
+    "some_more_than_one": (
+        "SELECT id FROM a WHERE (SELECT COUNT(*) FROM b WHERE b.k = a.k) > 1",
+        None,
+    ),
+    "few_of_its_key": (
+        "SELECT s, x FROM b WHERE (SELECT COUNT(o.k) FROM a AS o WHERE o.s = b.s) < 2 AND x > 1",
+        None,
+    ),
+    "none_of_its_key": (
+        """SELECT a.id, q.n FROM a LEFT JOIN (SELECT k, COUNT(*) AS n, MAX(x) AS m FROM b
+           GROUP BY k) AS q ON q.k = a.k AND q.m > a.id
+           WHERE COALESCE(q.n, 0) = 0 OR q.m IS NULL""",
+        None,
+    ),
+    "many_of_its_key_and_above": (
+        """SELECT a.id, q.n FROM a LEFT JOIN (SELECT s, COUNT(*) AS n, MAX(k) AS m FROM b
+           GROUP BY s) AS q ON q.s = a.s WHERE q.n BETWEEN 1 AND 3 AND a.k >= q.m""",
+        None,
+    ),
+    "known_by_its_partner": (
+        "SELECT a.id, b.x FROM a LEFT JOIN b ON a.k = b.k WHERE COALESCE(b.x, 0) > 1 AND a.id > 0",
+        None,
+    ),
+    "above_its_average": (
+        """SELECT id FROM (SELECT id, k, AVG(CAST(k AS DOUBLE)) OVER (PARTITION BY s) AS m FROM a)
+           AS q WHERE k > m""",
+        None,
+    ),
+    "latest_before": (
+        "SELECT id, (SELECT MAX(b.x) FROM b WHERE b.s = a.s AND b.x < a.k) AS p FROM a",
+        None,
+    ),
+    "first_at_or_after": (
+        "SELECT s, x, (SELECT MIN(a.k) FROM a WHERE a.s = b.s AND a.k >= b.k) AS p FROM b",
+        None,
+    ),
+    "nearest_before": (
+        """SELECT id, (SELECT b.s FROM b WHERE b.x <= a.k AND b.x > 0
+           ORDER BY b.x DESC, b.s ASC NULLS FIRST LIMIT 1) AS p FROM a""",
+        None,
+    ),
+    "nearest_after": (
+        """SELECT a.id, q.x FROM a LEFT JOIN LATERAL (SELECT b.x FROM b
+           WHERE b.s = a.s AND b.k > a.k ORDER BY b.k LIMIT 1) AS q ON TRUE""",
+        """SELECT a.id, (SELECT b.x FROM b WHERE b.s = a.s AND b.k > a.k
+           ORDER BY b.k, b.x ASC NULLS FIRST LIMIT 1) FROM a""",
+    ),
+    "nearest_of_itself": (
+        """SELECT k, x, (SELECT o.s FROM b AS o WHERE o.k < b.k AND o.x = b.x
+           ORDER BY o.k DESC LIMIT 1) AS p FROM b""",
+        """SELECT k, x, (SELECT o.s FROM b AS o WHERE o.k < b.k AND o.x = b.x
+           ORDER BY o.k DESC, o.s ASC NULLS FIRST LIMIT 1) AS p FROM b""",
+    ),
+    "whether_above_one_value": (
+        """SELECT id, k > (SELECT MAX(x) FROM b) AS p,
+           CASE WHEN k IS NULL THEN 0 WHEN k <= (SELECT MAX(x) FROM b) THEN 1 ELSE 2 END AS q
+           FROM a""",
+        None,
+    ),
+    "whether_below_what_is_counted": (
+        "SELECT x, s, (SELECT COUNT(*) FROM a) >= x AS p FROM b",
+        None,
+    ),
+    "twice_above_one_value": (
+        "SELECT id FROM a WHERE k * 2 > (SELECT MAX(x) FROM b) * 3 - 1 AND id > 0",
+        None,
+    ),
+    "distinct_of_pairs": ("SELECT DISTINCT a.s FROM a JOIN b ON a.k = b.k", None),
+    "distinct_of_the_right": (
+        "SELECT DISTINCT b.x + 1 AS y, b.s FROM a JOIN b ON a.k = b.k AND a.id > 1 WHERE b.x > 0",
+        None,
+    ),
+    "distinct_of_both": ("SELECT DISTINCT a.s, b.x FROM a JOIN b ON a.k = b.k", None),
     "above": ("SELECT a.id, b.x FROM a, b WHERE a.k + 2 > b.x AND a.id <> b.k", None),
     "nested": (
         f"""SELECT a.id, (SELECT COUNT(*) FROM b AS o LEFT JOIN b ON o.k = b.k AND {LISTED}

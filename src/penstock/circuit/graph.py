@@ -56,7 +56,7 @@ from penstock.circuit.schedule import Schedule
 from penstock.circuit.spec import AggregateSpec, Bound, Order, Told, WindowSpec
 from penstock.circuit.waterline import Bounds, Punctual, Value
 from penstock.data.batch import Batch, InputBatch
-from penstock.data.types import Schema
+from penstock.data.types import Field, Schema
 from penstock.errors import Conflict, RuntimeSqlError
 from penstock.state.snapshot import Snapshot
 from penstock.state.spill import Spill
@@ -245,9 +245,15 @@ class Circuit:
         keys: Sequence[tuple[int, int]],
         times: tuple[int, int],
         schema: Schema,
+        *,
+        forward: bool = False,
+        strict: bool = False,
+        least: bool = False,
+        inner: bool = False,
     ) -> Stream:
         """Each left row beside the latest right row that is not later (see `ops.asof`)."""
-        return self._add(AsofJoin(left.node, right.node, tuple(keys), times, schema))
+        how = forward, strict, least, inner
+        return self._add(AsofJoin(left.node, right.node, tuple(keys), times, schema, *how))
 
     def aggregate(
         self,
@@ -303,9 +309,11 @@ class Circuit:
         predicate: Residual,
         *,
         rises: bool,
+        marks: Field | None = None,
     ) -> Stream:
-        """Rows whose `column` compares with the one value of `bound` (see `ops.frontier`)."""
-        node = Frontier(stream.node, bound.node, column, op, rises, predicate)
+        """Rows whose `column` compares with the one value of `bound` (see `ops.frontier`), or all
+        rows, with that as the column `marks`."""
+        node = Frontier(stream.node, bound.node, column, op, rises, predicate, marks)
         return self._add(node)
 
     def expire(self, stream: Stream, side: int, column: int, line: Stream, shift: int = 0) -> None:

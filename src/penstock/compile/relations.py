@@ -134,7 +134,10 @@ class RelationCompiler:
                 return self._join(node, _bounds(node))
             case AsofJoin():
                 left, right = self.stream(node.left), self.stream(node.right)
-                return self.circuit.asof_join(left, right, node.keys, node.times, node.schema)
+                return self.circuit.asof_join(
+                    left, right, node.keys, node.times, node.schema,
+                    forward=node.forward, strict=node.strict, least=node.least, inner=node.inner,
+                )  # fmt: skip
             case Aggregate():
                 return self._aggregate(node)
             case Distinct():
@@ -153,8 +156,9 @@ class RelationCompiler:
                 test = compile_predicate(node.predicate, both, self.view, self.text)
                 source, bound = self.stream(node.input), self.stream(node.bound)
                 return self.circuit.frontier(
-                    source, bound, node.column, node.op, test, rises=node.rises
-                )
+                    source, bound, node.column, node.op, test, rises=node.rises,
+                    marks=node.schema.fields[-1] if node.marks else None,
+                )  # fmt: skip
             case Hop():
                 meaning = ("hop", node.column, node.size, node.slide, node.offset)
                 return self.circuit.map(

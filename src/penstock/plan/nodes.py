@@ -100,12 +100,23 @@ class AsofJoin(Node):
     """Each left row once, beside the greatest right row with equal keys among those with the
     greatest time not above the left one's; NULLs without one. Output columns: left's, then
     right's, which may be NULL. `keys` are pairs of column positions of equal type, `times` one of
-    whole numbers, dates, times or timestamps; a NULL in any of them matches nothing."""
+    whole numbers, dates, times or timestamps; a NULL in any of them matches nothing. `forward`: the
+    least time not below the left one's instead; `strict`: not an equal one either; `least`: the
+    least right row of that time; `inner`: left rows without a partner are left out."""
 
     left: Node
     right: Node
     keys: tuple[tuple[int, int], ...]
     times: tuple[int, int]
+    forward: bool = False
+    strict: bool = False
+    least: bool = False
+    inner: bool = False
+
+    @property
+    def op(self) -> str:
+        """How a left time compares with its partner's."""
+        return ("<" if self.forward else ">") + "=" * (not self.strict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,8 @@ class Difference(Node):
 class Frontier(Node):
     """The rows of `input` for which `predicate` is TRUE: its `column` compared by `op` with the
     one value of the one row of `bound`, which is the column behind the input's. `rises`: that
-    value never falls."""
+    value never falls. `marks`: all rows instead, with what the predicate is as a column behind
+    the input's: NULL where either is, or there is no bound."""
 
     input: Node
     bound: Node
@@ -176,6 +188,7 @@ class Frontier(Node):
     op: str
     predicate: Expr
     rises: bool
+    marks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,8 @@ def describe(node: Node) -> str:
             return _hop(node)
         case Frontier(predicate=predicate):
             names = (*node.input.schema.names, *node.bound.schema.names)
-            return f"Frontier {format_expression(predicate, names)}"
+            name = "Marks" if node.marks else "Frontier"
+            return f"{name} {format_expression(predicate, names)}"
         case TopK():
             return _top(node)
         case Window():
@@ -197,9 +198,10 @@ def _join(node: Join) -> str:
 def _asof(node: AsofJoin) -> str:
     left, right = node.left.schema.names, node.right.schema.names
     names = column_names((*left, *right))
-    pairs = [("=", k) for k in node.keys] + [(">=", node.times)]
+    pairs = [("=", k) for k in node.keys] + [(node.op, node.times)]
     conditions = (f"{names[x]} {op} {names[len(left) + y]}" for op, (x, y) in pairs)
-    return f"AsofJoin left on {' AND '.join(conditions)}"
+    kind, least = "inner" if node.inner else "left", " least" * node.least
+    return f"AsofJoin {kind} on {' AND '.join(conditions)}{least}"
 
 
 def _aggregate(node: Aggregate) -> str:

@@ -118,10 +118,10 @@ def _own(node: Node) -> dict[str, Any]:
         case Join(kind=kind):
             return {"joinType": kind.value, "condition": _join_condition(node)}
         case AsofJoin():
-            pairs = [("=", pair) for pair in node.keys] + [(">=", node.times)]
+            pairs = [("=", pair) for pair in node.keys] + [(node.op, node.times)]
             width = len(node.left.schema)
             compared = [_operator(op, [_column(x), _column(width + y)]) for op, (x, y) in pairs]
-            return {"joinType": "left_asof", "condition": _all(compared)}
+            return {"joinType": "asof" if node.inner else "left_asof", "condition": _all(compared)}
         case Aggregate(keys=keys, calls=calls):
             made = zip(calls, node.schema.fields[len(keys) :], strict=True)
             aggregates = [_call(call, field.name, field.type) for call, field in made]

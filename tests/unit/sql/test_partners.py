@@ -140,3 +140,81 @@ def test_a_cycle_of_views_keeps_its_semi_join() -> None:
     )
 
     assert not any(isinstance(n, Frontier) for n in found)
+
+
+@pytest.mark.parametrize(
+    ("query", "kinds"),
+    [
+        ("SELECT x FROM a WHERE (SELECT COUNT(*) FROM b WHERE b.k = a.k) > 2", ["SEMI"]),
+        ("SELECT x FROM a WHERE (SELECT COUNT(*) FROM b WHERE b.k = a.k) = 0", ["SEMI", "ANTI"]),
+        ("SELECT x FROM a WHERE k IN (SELECT k FROM b GROUP BY k HAVING SUM(x) > 5)", ["SEMI"]),
+        ("SELECT a.x FROM a JOIN (SELECT k FROM b GROUP BY k HAVING SUM(x) > 5) q ON q.k = a.k",
+         ["SEMI"]),
+        ("SELECT x FROM a QUALIFY x > AVG(x) OVER (PARTITION BY k)", ["SEMI"]),
+        # it is shown
+        ("SELECT a.x, n FROM a LEFT JOIN (SELECT k, COUNT(*) AS n FROM b GROUP BY k) q ON q.k = a.k"
+         " WHERE COALESCE(n, 0) > 2", ["INNER"]),
+        # of a row of the other side alone, whose values stay
+        ("SELECT a.x FROM a LEFT JOIN b ON a.k = b.k WHERE b.z IS NULL", ["LEFT"]),
+        # of both sides
+        ("SELECT a.x FROM a LEFT JOIN (SELECT k, COUNT(*) AS n FROM b GROUP BY k) q ON q.k = a.k "
+         "WHERE COALESCE(n, 0) > a.x", ["LEFT"]),
+        # fails where it has a partner
+        ("SELECT a.x FROM a LEFT JOIN (SELECT k, SUM(x) AS n FROM b GROUP BY k) q ON q.k = a.k "
+         "WHERE COALESCE(1 / n, 3) > 2", ["LEFT"]),
+    ],
+)  # fmt: skip
+def test_what_a_group_says_of_its_key_is_asked_before_the_join(
+    query: str, kinds: list[str]
+) -> None:
+    assert [n.kind.name for n in planned(query) if isinstance(n, Join)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("query", "kinds"),
+    [
+        ("SELECT DISTINCT a.x FROM a JOIN b ON a.k = b.k", ["SEMI"]),
+        ("SELECT DISTINCT b.z + 1 AS y FROM a, b WHERE a.k = b.k AND a.x > 1", ["SEMI"]),
+        ("SELECT DISTINCT a.x, b.z FROM a JOIN b ON a.k = b.k", ["INNER"]),
+        ("SELECT DISTINCT a.x FROM a JOIN b ON a.k = b.k AND a.x < b.x", ["INNER"]),
+        ("SELECT a.x FROM a JOIN b ON a.k = b.k", ["INNER"]),
+    ],
+)
+def test_distinct_rows_of_one_side_are_asked_whether_they_have_a_partner(
+    query: str, kinds: list[str]
+) -> None:
+    assert [n.kind.name for n in planned(query) if isinstance(n, Join)] == kinds
+
+
+def test_distinct_rows_of_one_side_are_of_pairs_in_a_cycle() -> None:
+    plan = compile_program(f"""{TABLES} DECLARE RECURSIVE VIEW r (n INT);
+        CREATE VIEW r AS SELECT k AS n FROM a UNION (
+            SELECT DISTINCT b.x AS n FROM r JOIN b ON r.n = b.k);""")
+
+    kinds = [n.kind for n in nodes(plan.views[0].query) if isinstance(n, Join)]
+    assert kinds == [JoinKind.INNER]
+
+
+@pytest.mark.parametrize(
+    ("shown", "marks"),
+    [
+        ("CASE WHEN x > (SELECT AVG(x) FROM a) THEN 1 ELSE 0 END AS c", True),
+        ("(SELECT AVG(x) FROM a) >= x AS p, x < 5 AS q", True),
+        ("x > (SELECT AVG(x) FROM a) AS p, x > (SELECT AVG(x) FROM a) + 0.5 AS q", False),
+        ("CASE WHEN x > (SELECT AVG(x) FROM a) THEN (SELECT AVG(x) FROM a) END AS c", False),
+        ("k > 0 AND 1 / k > (SELECT AVG(x) FROM a) AS p", False),
+    ],
+)
+def test_rows_that_show_on_which_side_of_one_value_they_are_are_marked(
+    shown: str, marks: bool
+) -> None:
+    found = planned(f"SELECT k, {shown} FROM a")
+
+    assert [n.marks for n in found if isinstance(n, Frontier)] == [True] * marks
+    assert any(isinstance(n, Join) for n in found) is not marks
+
+
+def test_a_value_that_is_shown_beside_how_it_compares_is_a_value() -> None:
+    found = planned("SELECT k, x > m AS p, m FROM a, (SELECT MAX(x) AS m FROM a) AS q")
+
+    assert not any(isinstance(n, Frontier) for n in found)

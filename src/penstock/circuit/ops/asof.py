@@ -4,6 +4,9 @@
     left                              10:03  10:04      10:05  10:19        10:40
                                        └─ 10:00 ─┘       └─ 10:05 ─┘        10:20
 
+Or the first one that is not earlier (`forward`: in the order of times from the last to the first),
+and with `strict` none of the same time.
+
 A right row that comes or goes at time c is felt by the left rows from c up to the next right row
 there was, and by no others; if the greatest right row of time c is the one that there was, by none.
 """
@@ -26,7 +29,7 @@ from penstock.circuit.spec import Order
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch, null_column
 from penstock.data.consolidate import consolidate
-from penstock.data.gather import concat, filter_batch, take_column
+from penstock.data.gather import concat, filter_batch, take, take_column
 from penstock.data.hash import rows_equal
 from penstock.data.masks import positions
 from penstock.data.types import Field, Schema
@@ -39,7 +42,9 @@ class AsofJoin(Node):
     """Every left row once, beside the right row with equal keys and the greatest time not above
     its own (the greatest such row); NULLs where there is none, or a key or the time is NULL.
 
-    Reference:   max(right rows with equal keys and time <= the left row's, by time, then all).
+    Reference:   max(right rows with equal keys and time <= the left row's, by time, then all);
+                 forward: min of those with time >=; strict: of < and >; the `least` by all others;
+                 inner: no row without one.
     Incremental: left rows of the delta look up the right side after the step; where the partner at
                  the time of a changed right row is another than before, the left rows from there
                  up to the next time of a right row, before or in the delta, have both.
@@ -55,6 +60,10 @@ class AsofJoin(Node):
         keys: tuple[tuple[int, int], ...],
         times: tuple[int, int],
         schema: Schema,
+        forward: bool = False,
+        strict: bool = False,
+        least: bool = False,
+        inner: bool = False,
     ) -> None:
         """`keys` and `times`: column positions of left and right. Times are of one kind, whose
         values a word tells apart: integers, dates, times and timestamps."""
@@ -62,8 +71,15 @@ class AsofJoin(Node):
         assert len(kinds) == 1, "times of different kinds do not compare"
         super().__init__(schema, (left, right))
         self._keys, self._times = keys, times
-        self._left = _Side(left.schema, tuple(a for a, _ in keys), times[0], by_all=False)
-        self._right = _Side(right.schema, tuple(b for _, b in keys), times[1], by_all=True)
+        self._how = forward, strict, least, inner
+        self._inner = inner
+        #: by how much a left row's partner is before it at least
+        self._gap = np.uint64(strict)
+        at = Order(times[0], forward), Order(times[1], forward)
+        self._left = _Side(left.schema, tuple(a for a, _ in keys), at[0], by_all=False)
+        self._right = _Side(
+            right.schema, tuple(b for _, b in keys), at[1], by_all=True, least=least
+        )
         #: which rows of either side no change of the other is in reach of, by column
         self.expiries = self._left.expiry, self._right.expiry
         #: which right rows come before all left ones that may change, but for the last of each key
@@ -79,13 +95,16 @@ class AsofJoin(Node):
                 parts += self._changed(right)
         if left is not None:
             left, lonely = self._left.matchable(left)
-            parts += [self._beside(left), self._joined(lonely, None, None)]
+            parts.append(self._beside(left))
+            if not self._inner:
+                parts.append(self._joined(lonely, None, None))
             self._left.rows.insert(left)
         parts = [p for p in parts if len(p)]
         return consolidate(concat(parts)) if parts else None
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._keys, self._times, self.schema.types
+        parameters = self._keys, self._times, self.schema.types
+        return (*parameters, self._how) if any(self._how) else parameters
 
     def parts(self) -> Mapping[str, Part]:
         return {"left": self._left.rows, "right": self._right.rows}
@@ -108,12 +127,15 @@ class AsofJoin(Node):
         is_other = (was_at < 0) != (now_at < 0)
         both = positions((was_at >= 0) & (now_at >= 0))
         is_other[both] = rows_equal(was.columns, was_at[both], now.columns, now_at[both]) == 0
+        is_other &= c <= TOP - self._gap  # nothing is behind the last place
         other = positions(is_other)
         if not len(other):
             return []
         mine = changes.key[1:] == changes.key[:-1]
         until[:-1] = np.where(mine, np.minimum(until[:-1], c[1:] - np.uint64(1)), until[:-1])
+        # left rows from there on, or from the next place on
         low, high = c[other], until[other]
+        low, high = low + self._gap, high + np.minimum(self._gap, TOP - high)
         stretch, left = between(
             self._left.rows, changes.keys_at(changes.key[other]),
             Places(low, np.zeros_like(low)), Places(high, np.full_like(high, TOP)),
@@ -127,11 +149,18 @@ class AsofJoin(Node):
         if not len(left):
             return empty_batch(self.schema)
         keys = tuple(left.columns[k] for k in self._left.key)
-        at, rows = self._right.nearest(keys, self._left.codes(left), ahead=False)
+        codes = self._left.codes(left)
+        at, rows = self._right.nearest(keys, codes - np.minimum(codes, self._gap), ahead=False)
+        if self._gap:
+            at = np.where(codes == 0, -1, at)
         return self._joined(left, rows, at)
 
     def _joined(self, left: Batch, right: Batch | None, at: Ids | None) -> Batch:
-        """Row i of `left` beside row at[i] of `right`, NULLs for -1 and without `right`."""
+        """Row i of `left` beside row at[i] of `right`, NULLs for -1 and without `right`, or nothing
+        where it is an inner join."""
+        if self._inner and at is not None:
+            found = positions(at >= 0)
+            left, at = take(left, found), at[found]
         types = self.schema.types[len(left.columns) :]
         if right is None or at is None or not len(right):
             beside = tuple(null_column(t, len(left)) for t in types)
@@ -143,16 +172,21 @@ class AsofJoin(Node):
 
 
 class _Side:
-    """The rows of one input that can match, by key and in order of `time`, and of all that comes
-    behind that if they are ordered `by_all`."""
+    """The rows of one input that can match, by key and in order of `at`, and of all that comes
+    behind that if they are ordered `by_all` (`least`: from the last to the first)."""
 
-    def __init__(self, schema: Schema, key: tuple[int, ...], time: int, *, by_all: bool) -> None:
+    def __init__(
+        self, schema: Schema, key: tuple[int, ...], at: Order, *, by_all: bool, least: bool = False
+    ) -> None:
+        time = at.column
         self.key, self._time, self._by_all = key, time, by_all
         # rows without a time are not kept: a place's first word is the time then
         field = schema.fields[time]
         timed = Field(field.name, field.type.with_nullable(False))
         self._schema = Schema((*schema.fields[:time], timed, *schema.fields[time + 1 :]))
-        self.order = RowOrder(len(schema), (Order(time),))
+        self.order = RowOrder(len(schema), (at,))
+        if least:
+            self.order = RowOrder(0, (at,), self.order.reversed().rest)
         self.rows = self._empty()
         self.expiry = Expiry()
         self.rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))

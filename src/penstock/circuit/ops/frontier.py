@@ -10,6 +10,7 @@ import numpy as np
 from penstock.circuit.node import Node
 from penstock.data.batch import Batch, Column
 from penstock.data.gather import concat, filter_batch, take
+from penstock.data.masks import positions
 from penstock.data.types import Field, Schema
 from penstock.state.ordered import OrderedSpine
 from penstock.state.parts import Part
@@ -22,30 +23,43 @@ _TOP = 2**64 - 1
 class Frontier(Node):
     """The rows whose `column` compares with the one value of `bound` as `op` says.
 
-    Reference:   filter(A, column op v), v the row of `bound`; nothing while there is none.
+    Reference:   filter(A, column op v), v the row of `bound`; nothing while there is none. With
+                 `marks` all of A, with `column op v` as one column more: NULL where there is none,
+                 or no value.
     Incremental: rows of the delta are compared with the new v; of the others only those between
-                 the old v and the new one are looked at, since no other changes sides.
+                 the old v and the new one are looked at, as no other changes sides (or its mark).
     State: the rows ordered by `column`. If v only ever `rises`, only the rows that can still
            change sides: behind the frontier a row is in (<, <=) or out (>, >=) for good.
     Cost:  O(|delta| + rows between the old and the new v), logarithmic in the state.
     """
 
     def __init__(
-        self, source: Node, bound: Node, column: int, op: str, rises: bool, predicate: Predicate
+        self,
+        source: Node,
+        bound: Node,
+        column: int,
+        op: str,
+        rises: bool,
+        predicate: Predicate,
+        marks: Field | None = None,
     ) -> None:
         """`predicate` is over the source's columns followed by the bound's one."""
-        super().__init__(source.schema, (source, bound))
+        assert not (marks and rises), "all rows can change their marks"
+        fields = (*source.schema.fields, *((marks,) if marks else ()))
+        super().__init__(Schema(fields), (source, bound))
+        self._marks = marks
         self._column = column
         self._op = op
         self._rises = rises
         self._predicate = predicate
-        fields = list(self.schema.fields)
-        key = fields[column]
+        self._source = source.schema
+        kept = list(self._source.fields)
+        key = kept[column]
         # rows without a value are never in, so they are not kept
-        fields[column] = Field(key.name, key.type.with_nullable(False))
-        self._kept_schema = Schema(tuple(fields))
-        self._both = Schema((*self.schema.fields, *bound.schema.fields))
-        packed = fields[column].type.is_wide
+        kept[column] = Field(key.name, key.type.with_nullable(False))
+        self._kept_schema = Schema(tuple(kept))
+        self._both = Schema((*self._source.fields, *bound.schema.fields))
+        packed = kept[column].type.is_wide
         order = [(column, False, True)]
         self._rows = OrderedSpine(self._kept_schema, (), order, packed=packed)
         self._bound = Spine(bound.schema, ())
@@ -61,7 +75,10 @@ class Frontier(Node):
             parts.append(self._crossing(before, after))
         if rows is not None:
             is_in = self._is_in(rows, after)
-            parts.append(filter_batch(rows, is_in))
+            if self._marks is None:
+                parts.append(filter_batch(rows, is_in))
+            else:
+                parts.append(self._marked(rows, is_in, after))
             self._rows.insert(self._kept(rows, is_in))
         return concat(parts)
 
@@ -76,8 +93,15 @@ class Frontier(Node):
             near = self._rows.between(min(codes), max(codes))
         else:
             near = self._rows.between((0, 0), (_TOP, _TOP))
-        typed = Batch(self.schema, _retyped(near, self.schema), near.weights)
-        change = self._is_in(typed, after).astype(np.int64) - self._is_in(typed, before)
+        typed = Batch(self._source, _retyped(near, self._source), near.weights)
+        was, now = self._is_in(typed, before), self._is_in(typed, after)
+        if self._marks is not None:
+            moved = positions(was != now) if len(before) == len(after) else np.arange(len(near))
+            rows = take(typed, moved)
+            gone = Batch(self._source, rows.columns, -rows.weights)
+            marked = self._marked(gone, was[moved], before), self._marked(rows, now[moved], after)
+            return concat(marked)
+        change = now.astype(np.int64) - was
         at = np.flatnonzero(change)
         crossed = take(typed, at)
         if self._rises and self._op != "=" and len(before):
@@ -102,6 +126,17 @@ class Frontier(Node):
         pairs = Batch(self._both, rows.columns + one.columns, rows.weights)
         return self._predicate(pairs).astype(np.bool_)
 
+    def _marked(self, rows: Batch, is_in: np.ndarray, value: Batch) -> Batch:
+        """All of `rows`, with whether they are in."""
+        assert self._marks is not None
+        valid = rows.columns[self._column].valid
+        known = np.ones(len(rows), np.uint8) if valid is None else valid
+        if not len(value):
+            known = np.zeros(len(rows), np.uint8)
+        type = self._marks.type
+        mark = Column(type, is_in.astype(np.uint8), known if type.nullable else None)
+        return Batch(self.schema, (*rows.columns, mark), rows.weights)
+
     def _kept(self, rows: Batch, is_in: np.ndarray) -> Batch:
         """The rows of the delta that may still change sides."""
         valid = rows.columns[self._column].valid
@@ -115,7 +150,8 @@ class Frontier(Node):
         return Batch(self._kept_schema, _retyped(kept, self._kept_schema), kept.weights)
 
     def parameters(self) -> tuple[Any, ...]:
-        return self._column, self._op, self._rises
+        parameters = self._column, self._op, self._rises
+        return parameters if self._marks is None else (*parameters, "marks")
 
     def parts(self) -> Mapping[str, Part]:
         return {"rows": self._rows, "bound": self._bound}

@@ -1,9 +1,9 @@
 """The rules that make a bound plan cheap, in the order they run.
 
     bound plan ─ fold_constants ─ no_rows ─ factor_conditions ─ push_filters ─ no_rows
-               ─ late_totals ─ bound_ranks ─ drop_distinct ─ window_ends ─ by_alternatives
-               ─ compared_columns ─ prune_columns ─ merge_projects ─ partners_from_pairs
-               ─ share ─► plan
+               ─ late_totals ─ bound_ranks ─ drop_distinct ─ window_ends ─ decided_by_partner
+               ─ by_alternatives ─ compared_columns ─ prune_columns ─ as_of
+               ─ merge_projects ─ partners_from_pairs ─ share ─► plan
 
 Each rule is a plain function ProgramPlan → ProgramPlan that keeps the meaning of every view (the
 same rows with the same weights), except that a rule may remove a run-time error of rows which
@@ -19,8 +19,10 @@ from collections.abc import Callable
 
 from penstock.plan.nodes import ProgramPlan
 from penstock.sql.passes.alternatives import by_alternatives
+from penstock.sql.passes.as_of import as_of
 from penstock.sql.passes.bound_ranks import bound_ranks
 from penstock.sql.passes.compared import compared_columns
+from penstock.sql.passes.decided import decided_by_partner
 from penstock.sql.passes.distinct_rows import drop_distinct
 from penstock.sql.passes.factor_conditions import factor_conditions
 from penstock.sql.passes.fold_constants import fold_constants
@@ -37,8 +39,8 @@ Pass = Callable[[ProgramPlan], ProgramPlan]
 
 PASSES: tuple[Pass, ...] = (
     fold_constants, no_rows, factor_conditions, push_filters, no_rows, late_totals, bound_ranks,
-    drop_distinct, window_ends, by_alternatives, compared_columns, prune_columns, merge_projects,
-    partners_from_pairs, share,
+    drop_distinct, window_ends, decided_by_partner, by_alternatives, compared_columns,
+    prune_columns, as_of, merge_projects, partners_from_pairs, share,
 )  # fmt: skip
 
 

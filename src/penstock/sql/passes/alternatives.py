@@ -196,5 +196,5 @@ def _both_sides(on: Sequence[Expr], width: int) -> tuple[list[Expr], list[Expr],
 
 
 def _filtered(rows: Node, conditions: Sequence[Expr]) -> Node:
-    predicate = conjunction(conditions)
+    predicate = conjunction(list(conditions))
     return rows if predicate is None else Filter(rows.schema, rows, predicate)

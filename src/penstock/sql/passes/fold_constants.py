@@ -61,6 +61,11 @@ def fold(node: Node) -> Node:
     return node
 
 
+def folded(e: Expr) -> Expr:
+    """`e` with what is constant in it computed."""
+    return transform(e, _rule)
+
+
 def _rule(e: Expr) -> Expr:
     if isinstance(e, Call | Cast):
         return _computed(e)

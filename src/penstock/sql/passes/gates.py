@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from penstock.data.types import BOOLEAN, Field, Schema
 from penstock.plan.expressions import Expr, Fails, Literal, Not, conjunction
 from penstock.plan.nodes import Distinct, Filter, Join, JoinKind, Node, Project, UnionAll
+from penstock.plan.rewrite import inputs
 
 _BOOLEAN = BOOLEAN.with_nullable(False)
 
@@ -35,6 +36,19 @@ def without_failing(rows: Node, exprs: Sequence[Expr], gate: Node, on: Sequence[
     bad = Filter(rows.schema, rows, test)
     waiting = Join(rows.schema, JoinKind.SEMI, bad, gate, (), (), conjunction(list(on)))
     return UnionAll(rows.schema, (good, waiting))
+
+
+def waiting(node: Node) -> Node | None:
+    """The rows of which some wait, if `node` is what `without_failing` makes of them."""
+    if not isinstance(node, UnionAll) or len(node.inputs) != 2:
+        return None
+    good, bad = node.inputs
+    if not isinstance(good, Filter) or not isinstance(bad, Join) or bad.kind is not JoinKind.SEMI:
+        return None
+    test = bad.left.predicate if isinstance(bad.left, Filter) else None
+    if not isinstance(test, Fails) or good.predicate != Not(_BOOLEAN, test):
+        return None
+    return good.input if good.input == inputs(bad.left)[0] else None
 
 
 def is_test(e: Expr) -> bool:

@@ -111,12 +111,13 @@ def _ask_late(sides: tuple[Side, Side], kind: JoinKind) -> None:
     for i, side in enumerate(sides):
         if kind not in _NEEDS_PARTNER[i]:
             continue
-        failing = [e for e in side.extra if is_risky(e) or (can_fail(e) and _is_one_row(side.node))]
+        failing = [e for e in side.extra if is_risky(e) or (can_fail(e) and is_one_row(side.node))]
         if failing:
             side.node = without_failing(side.node, failing, gate(rows[1 - i]))
 
 
-def _is_one_row(node: Node) -> bool:
+def is_one_row(node: Node) -> bool:
+    """Whether `node` is the one row of an aggregate."""
     while isinstance(node, Project):
         node = node.input
     return isinstance(node, Aggregate) and not node.keys
