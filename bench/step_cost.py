@@ -204,6 +204,9 @@ CASES = {
     "whether-above-average": Case(
         "SELECT id, CASE WHEN x > (SELECT AVG(x) FROM t) THEN 'high' ELSE 'low' END AS c FROM t"
     ),
+    "whether-above-average-of-window": Case(
+        "SELECT id, x > AVG(x) OVER (PARTITION BY g) AS c FROM t"
+    ),
     "at-least-all": Case("SELECT id FROM t WHERE x >= ALL (SELECT x FROM t)"),
     "above-any-of-key": Case(
         "SELECT id FROM t WHERE x > ANY (SELECT o.x FROM t AS o WHERE o.g = t.g)"
@@ -334,6 +337,11 @@ CASES = {
         "SELECT g, window_start, COUNT(*) AS n, SUM(x) AS s, MAX(x) AS most FROM TABLE(SESSION("
         "TABLE t, DESCRIPTOR(ts), DESCRIPTOR(g), INTERVAL 1 DAY)) "
         "GROUP BY g, window_start, window_end",
+        recent=True,
+    ),
+    "session-filtered": Case(
+        "SELECT g, window_start, COUNT(*) FILTER (WHERE x > 500000) AS n FROM TABLE(SESSION(TABLE "
+        "t, DESCRIPTOR(ts), DESCRIPTOR(g), INTERVAL 1 DAY)) GROUP BY g, window_start, window_end",
         recent=True,
     ),
     "session-one-time": Case(

@@ -336,6 +336,20 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         "SELECT id FROM a WHERE k * 2 > (SELECT MAX(x) FROM b) * 3 - 1 AND id > 0",
         None,
     ),
+    "whether_above_its_greatest": (
+        """SELECT id, k >= MAX(k) OVER (PARTITION BY s) AS p, s FROM a""",
+        None,
+    ),
+    "whether_below_those_of_its_key": (
+        """SELECT a.id, CASE WHEN q.m > a.k THEN 'a' WHEN a.k IS NULL THEN 'b' END AS c
+           FROM a LEFT JOIN (SELECT s, SUM(x) AS m FROM b GROUP BY s) AS q ON q.s = a.s""",
+        None,
+    ),
+    "whether_above_those_of_its_key": (
+        """SELECT b.x, b.s, b.x - 1 > q.m AS c
+           FROM b JOIN (SELECT k, MIN(x) AS m FROM b GROUP BY k) AS q ON q.k = b.k""",
+        None,
+    ),
     "distinct_of_pairs": ("SELECT DISTINCT a.s FROM a JOIN b ON a.k = b.k", None),
     "distinct_of_the_right": (
         "SELECT DISTINCT b.x + 1 AS y, b.s FROM a JOIN b ON a.k = b.k AND a.id > 1 WHERE b.x > 0",

@@ -3,6 +3,8 @@
 Aggregate  k, window_start, window_end; COUNT(*), SUM(2 * x)     keys: what tells a session
   Project  k, window_start, window_end, 2 * x              ──►   SessionTotals
     Session  t by k                                                Project  t, 2 * x
+
+What is FILTERed is a total of what is NULL elsewhere: SUM(CASE WHEN p THEN x END).
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 
 from penstock.circuit.ops.session_totals import KINDS
 from penstock.circuit.spec import WindowSpec
-from penstock.data.types import Field, Schema
-from penstock.plan.expressions import Expr, InputRef
+from penstock.data.types import BOOLEAN, Field, Schema
+from penstock.plan.expressions import Case, Expr, InputRef, Literal
 from penstock.plan.nodes import AggCall, Aggregate, Node, Project, Session
 from penstock.plan.rewrite import columns_of, substitute
 
@@ -46,7 +48,7 @@ def totals_of_sessions(node: Aggregate) -> TotalsOfSessions | None:
         return None
     fields, computed, calls = [*below.input.schema.fields], list[Expr](), list[WindowSpec]()
     for call in node.calls:
-        arguments = [columns[a] for a in call.args]
+        arguments = _arguments(call, columns)
         if not _is_total(call) or any(c >= width for e in arguments for c in columns_of(e)):
             return None
         at = []
@@ -68,8 +70,21 @@ def totals_of_sessions(node: Aggregate) -> TotalsOfSessions | None:
 def _is_total(call: AggCall) -> bool:
     plain = not (call.distinct or call.within or call.function.order)
     is_strict = not any(call.function.takes_nulls)
-    is_whole = call.filter is None and len(call.args) <= 1
-    return plain and is_strict and is_whole and call.function.kind in KINDS
+    return plain and is_strict and len(call.args) <= 1 and call.function.kind in KINDS
+
+
+def _arguments(call: AggCall, columns: list[Expr]) -> list[Expr]:
+    """What `call` is of: nothing for COUNT(*), which counts what is not NULL if it is filtered."""
+    arguments = [columns[a] for a in call.args]
+    if call.filter is None:
+        return arguments
+    wanted = columns[call.filter]
+    counted = [Literal(BOOLEAN.with_nullable(False), True)]
+    types = [e.type.with_nullable(True) for e in arguments or counted]
+    return [
+        Case(t, ((wanted, e),), Literal(t, None))
+        for t, e in zip(types, arguments or counted, strict=True)
+    ]
 
 
 def _place(computed: list[Expr], e: Expr) -> int:

@@ -29,8 +29,9 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     UnionAll,
+    Values,
 )
-from penstock.plan.rewrite import can_fail, columns_of, conjuncts, remap, substitute
+from penstock.plan.rewrite import can_fail, columns_of, conjuncts, inputs, remap, substitute
 from penstock.sql.bind import expiries  # which needs the passes itself
 from penstock.sql.cycles import views_in_cycles
 from penstock.sql.passes.each_view import bottom_up
@@ -94,3 +95,15 @@ def _of_right(conditions: list[Expr], width: int) -> tuple[list[Expr], list[Expr
         used = columns_of(p)
         (theirs if used and min(used) >= width and not can_fail(p) else rest).append(p)
     return theirs, rest
+
+
+def is_small(node: Node) -> bool:
+    """Whether `node` has one row, or only constants."""
+    match node:
+        case Values():
+            return True
+        case Aggregate(keys=keys):
+            return not keys
+        case Project() | Filter() | Join(kind=JoinKind.INNER, keys=()):
+            return all(map(is_small, inputs(node)))
+    return False

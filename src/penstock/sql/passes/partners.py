@@ -29,24 +29,18 @@ nothing is shown: it only changes for those between what that was and what it is
     l WHERE l.x > (SELECT AVG(x) FROM l AS m              Join semi  on k = k  where l.x > $r0
                    WHERE m.k = l.k)
 
-Where the comparison itself is shown, or decides what is, rows are marked by it instead:
-
-    SELECT CASE WHEN l.x > (SELECT AVG(x) FROM l) THEN 'high' ELSE 'low' END FROM l
-
 The same for those that have a group of their key, of which nothing is shown (GROUP BY with HAVING).
 Views of a cycle keep their joins: a semi join, but no MIN, is monotone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from penstock.data.types import BOOLEAN, Field, Schema
 from penstock.functions.aggregates import resolve_aggregate
-from penstock.functions.registry import resolve
 from penstock.plan.bounds import bounds_of
-from penstock.plan.expressions import Call, Expr, InputRef, IsNull, Literal, conjunction
+from penstock.plan.expressions import Call, Expr, InputRef, IsNull, conjunction
 from penstock.plan.nodes import (
     AggCall,
     Aggregate,
@@ -59,27 +53,24 @@ from penstock.plan.nodes import (
     ProgramPlan,
     Project,
     UnionAll,
-    Values,
 )
 from penstock.plan.rewrite import (
     can_fail,
     columns_of,
     conjuncts,
     inputs,
-    parts,
     remap,
     substitute,
-    transform,
 )
 from penstock.sql.bind import expiries  # which needs the passes itself
 from penstock.sql.cycles import views_in_cycles
 from penstock.sql.passes.alternatives import of_join
-from penstock.sql.passes.compared import sides_of
-from penstock.sql.passes.decided import is_aggregate
+from penstock.sql.passes.decided import is_aggregate, is_small
 from penstock.sql.passes.differing import by_two_values
 from penstock.sql.passes.distinct_rows import keys_of
 from penstock.sql.passes.each_view import bottom_up
-from penstock.sql.passes.join_keys import Side, is_one_row, nulls_of, pick, references
+from penstock.sql.passes.join_keys import nulls_of, pick, references
+from penstock.sql.passes.marked import marked_by_one
 
 _BOOLEAN = BOOLEAN.with_nullable(False)
 _OTHER_WAY = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -148,19 +139,8 @@ def _is_wide(node: Join) -> bool:
     return (
         not node.keys
         and node.residual is not None
-        and all(len(side.schema) and not _is_small(side) for side in (node.left, node.right))
+        and all(len(side.schema) and not is_small(side) for side in (node.left, node.right))
     )
-
-
-def _is_small(node: Node) -> bool:
-    match node:
-        case Values():
-            return True
-        case Aggregate(keys=keys):
-            return not keys
-        case Project() | Filter() | Join(kind=JoinKind.INNER, keys=()):
-            return all(map(_is_small, inputs(node)))
-    return False
 
 
 def _partnered(rows: Node, pairs: Node, start: int, kind: JoinKind) -> Node:
@@ -238,7 +218,7 @@ def beside_one(node: Node) -> Node:
         return node
     width, conditions = len(join.left.schema), conjuncts(join.residual)
     has_group = bool(join.keys) and not conditions and is_aggregate(join.right)
-    if not (has_group or len(conditions) == 1) or _is_small(join.left):
+    if not (has_group or len(conditions) == 1) or is_small(join.left):
         return node
     if any(c >= width for e in node.exprs for c in columns_of(e)):
         return node
@@ -251,55 +231,6 @@ def beside_one(node: Node) -> Node:
         return replace(node, input=kept) if has_group or is_one_sided else node
     beside = _on_one_side(join, conditions[0])
     return node if beside is None else replace(node, input=beside)
-
-
-def marked_by_one(node: Node) -> Node:
-    """Columns of rows that are computed from how they compare with one row, without the pairs."""
-    if not isinstance(node, Project) or not isinstance(join := node.input, Join):
-        return node
-    if join.kind is not JoinKind.INNER or join.keys or join.residual is not None:
-        return node
-    width = len(join.left.schema)
-    asked = {e for shown in node.exprs for e in _comparisons(shown, width)}
-    if len(asked) != 1 or not is_one_row(join.right) or _is_small(join.left):
-        return node
-    (condition,) = asked
-    ends = sides_of(condition, width, may_fail=False)
-    unknown = Literal(condition.type, None)
-    others = (transform(e, lambda x: unknown if x == condition else x) for e in node.exprs)
-    if ends is None or any(c >= width for e in others for c in columns_of(e)):
-        return node
-    sides = Side(join.left, "$side"), Side(join.right, "$side")
-    column = sides[0].key(ends[0])
-    right = sides[1].key(remap(ends[1], lambda i: i - width))
-    left, bound = sides[0].build(), pick(sides[1].build(), [right])
-    value = references(bound.schema)[0]
-    if value.type.nullable:
-        bound = Filter(bound.schema, bound, IsNull(_BOOLEAN, value, negated=True))
-    at, op = len(left.schema), condition.function.name
-    if any(c >= width for c in columns_of(condition.args[0])):
-        op = _OTHER_WAY[op]
-    args = references(left.schema)[column], InputRef(value.type, at)
-    function = resolve(op, [a.type for a in args], [None, None])
-    test = Call(condition.type, function, args, span=condition.span)
-    mark = Field("$mark", condition.type)
-    schema = Schema((*left.schema.fields, mark))
-    rows = Frontier(schema, left, bound, column, op, test, False, True, span=join.span)
-    shown = InputRef(mark.type, at)
-    exprs = tuple(transform(e, lambda x: shown if x == condition else x) for e in node.exprs)
-    return replace(node, input=rows, exprs=exprs)
-
-
-def _comparisons(e: Expr, width: int) -> Iterator[Call]:
-    """What of `e` compares the first `width` columns with others."""
-    used = columns_of(e)
-    if not used or max(used) < width:
-        return
-    if isinstance(e, Call) and e.function.name in _OTHER_WAY and min(used) < width:
-        yield e
-    else:
-        for part in parts(e):
-            yield from _comparisons(part, width)
 
 
 def _pairs_kept(node: Node) -> Join | None:
