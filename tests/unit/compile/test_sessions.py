@@ -25,6 +25,7 @@ def is_fused(query: str) -> bool:
     [
         f"SELECT k, COUNT(*) AS n FROM {SESSIONS} GROUP BY k, window_start, window_end",
         f"SELECT window_start, SUM(2 * x) AS s FROM {SESSIONS} GROUP BY window_start, k",
+        f"SELECT COUNT(x) FILTER (WHERE j > 0) AS n FROM {SESSIONS} GROUP BY k, window_start",
         f"SELECT MIN(x) AS a, MAX(x) AS b, AVG(x) AS c FROM {SESSIONS} GROUP BY window_end, k",
     ],
 )
@@ -39,7 +40,7 @@ def test_totals_and_extremes_of_sessions_are(query: str) -> None:
         f"SELECT k, COUNT(*) AS n FROM {SESSIONS} GROUP BY k",
         f"SELECT COUNT(*) AS n FROM {SESSIONS} GROUP BY k, window_start, j",
         f"SELECT COUNT(DISTINCT x) AS n FROM {SESSIONS} GROUP BY k, window_start",
-        f"SELECT COUNT(x) FILTER (WHERE j > 0) AS n FROM {SESSIONS} GROUP BY k, window_start",
+        f"SELECT MAX(x) FILTER (WHERE window_end > ts) FROM {SESSIONS} GROUP BY k, window_end",
         f"SELECT COUNT(*) AS n FROM {SESSIONS} WHERE x > 0 GROUP BY k, window_start",
         f"SELECT MAX(window_end) AS n FROM {SESSIONS} GROUP BY k, window_start",
         f"SELECT ARRAY_AGG(x) AS n FROM {SESSIONS} GROUP BY k, window_start",
