@@ -312,6 +312,10 @@ CASES = {
     "latest-before-long": Case(
         "SELECT id, (SELECT MAX(u.ts) FROM u WHERE u.g = t.g AND u.ts < t.ts) AS p FROM t"
     ),
+    "row-of-latest-long": Case(
+        "SELECT t.id, u.x FROM t JOIN u ON u.g = t.g AND u.ts = (SELECT MAX(o.ts) FROM u AS o "
+        "WHERE o.g = t.g AND o.ts <= t.ts)"
+    ),
     "value-at-long": Case(
         "SELECT id, (SELECT u.x FROM u WHERE u.g = t.g AND u.ts <= t.ts ORDER BY u.ts DESC LIMIT "
         "1) AS p FROM t"

@@ -316,6 +316,16 @@ QUERIES: dict[str, tuple[str, str | None]] = {
         """SELECT a.id, (SELECT b.x FROM b WHERE b.s = a.s AND b.k > a.k
            ORDER BY b.k, b.x ASC NULLS FIRST LIMIT 1) FROM a""",
     ),
+    "beside_the_latest": (
+        """SELECT a.id, b.s FROM a JOIN b ON b.s = a.s AND b.x = (
+               SELECT MAX(o.x) FROM b AS o WHERE o.s = a.s AND o.x <= a.k)""",
+        None,
+    ),
+    "of_the_latest_alone": (
+        """SELECT a.id, b.s, b.x FROM a, b WHERE b.k = a.k AND a.id > 0 AND b.x >= (
+               SELECT MIN(o.x) FROM b AS o WHERE o.k = a.k AND o.x > a.id)""",
+        None,
+    ),
     "nearest_of_itself": (
         """SELECT k, x, (SELECT o.s FROM b AS o WHERE o.k < b.k AND o.x = b.x
            ORDER BY o.k DESC LIMIT 1) AS p FROM b""",

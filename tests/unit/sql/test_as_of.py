@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.plan.nodes import AsofJoin, Join, Node
+from penstock.plan.nodes import AsofJoin, Join, JoinKind, Node
 from penstock.plan.rewrite import inputs
 from penstock.sql.program import compile_program
 
 TABLES = """CREATE TABLE a (id INT NOT NULL, k INT, t TIMESTAMP{late});
             CREATE TABLE b (k INT, x INT, t TIMESTAMP{late});"""
 FIRST = "SELECT b.x FROM b WHERE b.k = a.k AND b.t {} a.t ORDER BY b.t {} LIMIT 1"
+LATEST = "SELECT MAX(o.t) FROM b AS o WHERE o.k = a.k AND o.t <= a.t"
 END = "SELECT {}(b.t) FROM b WHERE b.k = a.k AND b.t {} a.t"
 
 
@@ -63,6 +64,14 @@ def test_other_rows_before_are_asked_for_as_they_were(of: str) -> None:
         query = f"SELECT id, ({of}) AS x FROM a"
 
     assert not any(isinstance(n, AsofJoin) for n in nodes(query))
+
+
+@pytest.mark.parametrize("word", ["AND", "WHERE"])
+def test_the_row_of_the_nearest_time_is_found_by_that(word: str) -> None:
+    found = nodes(f"SELECT a.id, b.x FROM a JOIN b ON b.k = a.k {word} b.t = ({LATEST})")
+
+    wide = [n for n in found if isinstance(n, Join) and n.kind is JoinKind.INNER]
+    assert all(len(n.keys) == 2 for n in wide)
 
 
 def test_rows_that_lateness_forgets_are_not_looked_for_as_nearest() -> None:

@@ -10,6 +10,13 @@ more rows of the other, and fewer where it is filtered or has a filtered lookup 
 lookups are joined to what names them before anything else is, so that a change which no row of
 the answer comes of goes no further, and what later joins remember is small.
 
+So is a sub-query's answer (`sql.bind.decorrelate`) for what it reads of an input, if it is equal
+to a column of another, by which that one's rows are found:
+
+    FROM l, r WHERE l.k = r.k AND r.t = (SELECT MAX(q.t) FROM q WHERE q.k = l.k AND q.t <= l.t)
+
+        (l ⋈ answers) ⋈ r  by k and t
+
 Nothing is known of sizes. Of several lookups the one that names the fewest others, one after
 another, is first: it is taken for the smallest. All that is left is joined in the order written,
 except that an input connected to what is already joined by an equality goes first, so that a
@@ -22,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.plan.expressions import Call, Cast, Expr, InputRef
-from penstock.plan.nodes import Filter, Join, JoinKind, Node, Project, Scan
+from penstock.plan.nodes import Aggregate, Distinct, Filter, Join, JoinKind, Node, Project, Scan
 from penstock.plan.rewrite import can_fail, columns_of, conjuncts, parts, remap
 from penstock.sql.passes.join_keys import is_equality, join_on
 
@@ -140,7 +147,7 @@ def _lookups_first(
     found: list[list[int]] = [[] for _ in inputs]
     if len(nodes) < 3 or any(_needs_order(p, region) for p in shared):
         return found
-    unique = [_key(node, keys) for node in nodes]
+    unique = [_key(node, keys) or _asked(node) for node in nodes]
     equal = _equalities(shared)
     depth = _depths(region, unique, equal)
 
@@ -150,6 +157,13 @@ def _lookups_first(
         given = {b for a, b in equal if region.owner(a) == i and region.owner(b) == lookup}
         return bool(key) and all(start + k in given for k in key)
 
+    def is_key_of_another(i: int, above: int) -> bool:
+        """Whether `i` is the answer of a sub-query that is equal to a column of a third input."""
+        columns = range(region.starts[i], region.starts[i] + len(nodes[i].schema))
+        asked = {region.starts[i] + k for k in _asked(nodes[i])}
+        answers = {b for a, b in equal if a in columns and a not in asked} if asked else ()
+        return any(region.owner(c) not in (i, above) for c in answers)
+
     def is_selective(i: int, path: tuple[int, ...]) -> bool:
         beyond = (d for d in inputs if d not in path and d != i and names(i, d))
         return _is_filtered(nodes[i]) or any(is_selective(d, (*path, i)) for d in beyond)
@@ -158,7 +172,8 @@ def _lookups_first(
     for lookup in inputs:
         above = [i for i in inputs if i != lookup and names(i, lookup)]
         for i in sorted(above, key=lambda i: -depth[i]):
-            if is_selective(lookup, (i,)) and not _is_under(i, lookup, parent):
+            is_wanted = is_selective(lookup, (i,)) or is_key_of_another(lookup, i)
+            if is_wanted and not _is_under(i, lookup, parent):
                 parent[lookup] = i
                 break
     for lookup, i in parent.items():
@@ -231,6 +246,22 @@ def _key(node: Node, keys: Keys) -> tuple[int, ...]:
             place = {e.index: i for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
             return tuple(place[k] for k in below) if place.keys() >= set(below) else ()
     return ()
+
+
+def _asked(node: Node) -> tuple[int, ...]:
+    """Columns of what a sub-query is asked for, once each, if `node` is its answers."""
+    if isinstance(node, Project):
+        below = _asked(node.input)
+        place = {e.index: i for i, e in enumerate(node.exprs) if isinstance(e, InputRef)}
+        return tuple(place[k] for k in below) if place.keys() >= set(below) else ()
+    if not isinstance(node, Join) or node.kind not in (JoinKind.INNER, JoinKind.LEFT):
+        return ()
+    if not isinstance(node.left, Distinct) or not isinstance(node.right, Aggregate):
+        return ()
+    # of each there is one answer
+    domain = range(len(node.left.schema))
+    grouped = set(range(len(node.right.keys)))
+    return tuple(domain) if {b for _, b in node.keys} == grouped and len(domain) > 0 else ()
 
 
 def _is_filtered(node: Node) -> bool:
