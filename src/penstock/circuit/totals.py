@@ -171,8 +171,10 @@ class SummedSpine(OrderedSpine):
         extremes: Sequence[tuple[int, bool]] = (),
         *,
         told_apart: bool = False,
+        packed: bool = False,
+        told_by: Sequence[int] = (),
     ) -> None:
-        super().__init__(schema, key, order, told_apart=told_apart)
+        super().__init__(schema, key, order, told_apart=told_apart, packed=packed, told_by=told_by)
         self._summed, self.extremes = tuple(summed), tuple(extremes)
         self._blocks: WeakKeyDictionary[Run, Blocks] = WeakKeyDictionary()
         self._is_asked = False
@@ -199,10 +201,10 @@ class SummedSpine(OrderedSpine):
             self._blocks[equal] = replace(found, least=least)
         super().exchange(run, equal)
 
-    def totals(self, keys: Sequence[Column], n: int) -> Totals:
-        """Of the partitions in the `n` rows of `keys`, as they are now."""
+    def totals(self, keys: Sequence[Column], n: int, more: Sequence[OrderedRun] = ()) -> Totals:
+        """Of the partitions in the `n` rows of `keys`, as they are now, or will be with `more`."""
         self._is_asked = True
-        return Totals(self, self._summed, keys, n)
+        return Totals(self, self._summed, keys, n, more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +237,16 @@ class Totals:
         summed: Sequence[tuple[int, bool]],
         keys: Sequence[Column],
         n: int,
+        more: Sequence[OrderedRun] = (),
     ) -> None:
         needles = hash_columns(keys, KEY_SEED, n=n)
         self._summed, self._spine = summed, spine
         self._found: list[_Found] = []
+        ranks = np.argsort(needles, kind="stable")
+        twins = np.flatnonzero(np.diff(needles[ranks]) == 0)
         #: whether one of the keys shares its hash with another, so that this may be nothing
-        self.is_unsure = len(np.unique(needles)) < n
-        for run in spine.runs():
+        self.is_unsure = not rows_equal(keys, ranks[twins], keys, ranks[twins + 1]).all()
+        for run in (*spine.runs(), *more):
             assert isinstance(run, OrderedRun)
             start, stop = np.empty(n, np.int64), np.empty(n, np.int64)
             if not _find(run.k, run.table, run.shift, needles, start, stop):

@@ -21,7 +21,8 @@ amortised, as that is another time as many.
 
 Who asks for one row among any number that share the first word has them `told_apart`: the second
 one is the hash of the row. Of packed words the bits behind those of the order are that of some
-columns (`told_by`), if they are enough.
+columns (`told_by`), if they are enough. Words `tell_order` if rows that share both are equal in all
+of it: it has no more than 128 bits, strings among them that are short (kept count of as they come).
 
 Rows that wait in the log to be sorted are looked up by their key and compared with that end.
 
@@ -65,7 +66,14 @@ from penstock.state.run import (
 from penstock.state.sorting import sort_by_values
 from penstock.state.spine import Spine, SpinePin
 from penstock.state.storage import StateStore
-from penstock.state.words import Direction, packed_words, parts_of, prefix_of, without
+from penstock.state.words import (
+    Direction,
+    are_short,
+    packed_words,
+    parts_of,
+    prefix_of,
+    without,
+)
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -127,10 +135,12 @@ class OrderedPin:
 
     pin: SpinePin
     made: bytes
+    are_short: bool
 
     def write(self, store: StateStore) -> Any:
         made = {} if self.made == _PLAIN else {"made": self.made.hex()}
-        return {**self.pin.write(store), **made}
+        short = {"short": True} if self.are_short else {}
+        return {**self.pin.write(store), **made, **short}
 
 
 class OrderedSpine(Spine):
@@ -149,7 +159,8 @@ class OrderedSpine(Spine):
         like: OrderedSpine | None = None,
     ) -> None:
         """`packed`, `told_apart`, `told_by`: see the module; `like`: with the words of another
-        spine of this order, which has all rows that come to this one, or is to have them."""
+        spine of this order, which has all rows that come to this one, or what they are parts of, or
+        is to have them."""
         super().__init__(schema, key)
         self.order = tuple(order)
         assert not (packed and told_apart), "these are two ways to make the words of a row"
@@ -174,6 +185,17 @@ class OrderedSpine(Spine):
         self._others = 0
         leading = [schema.types[i] for i, _, _ in self._leading]
         self._has_prefix = packed and bool(leading) and leading[-1].is_view
+        #: whether both words have all of the order but for a string at its end, of which there is
+        #: room for so many bytes
+        self._ends_in_words, self._string_room = False, -1
+        if self._parts and len(self._parts) == len(counted):
+            last = self._parts[-1]
+            if self._has_prefix:
+                # two bits are whether it comes before the prefix, with it or behind
+                self._string_room = (126 - last.at - last.flagged) // 8
+            self._ends_in_words = last.at + last.flagged + last.bits <= 128 or self._has_prefix
+        #: whether all strings there have been fit that
+        self._are_short = self._string_room >= 0
         #: how often the words of all rows have become others
         self.rewordings = 0
         #: rows of the log that were looked at since it was last worth sorting
@@ -192,12 +214,20 @@ class OrderedSpine(Spine):
         self._admit(delta)
         super().insert_later(delta, hashes)
 
+    @property
+    def tells_order(self) -> bool:
+        """Whether rows of one key and place are equal in all columns of the order."""
+        return self._ends_in_words and (self._are_short or not self._has_prefix)
+
     def _admit(self, rows: Batch) -> None:
         """Have words that `rows` fit, which are about to come."""
         if self._like is not None:
-            self._like._admit(rows)
+            # of parts of rows that it has already the columns are others
+            if self._leading == self._like._leading:
+                self._like._admit(rows)
         elif self._has_prefix:
             strings = self._strings(rows)
+            self._are_short = self._are_short and are_short(strings, self._string_room)
             if self._prefix is None:
                 self._prefix = prefix_of(strings)  # all there is has a NULL there
                 return
@@ -210,6 +240,10 @@ class OrderedSpine(Spine):
     def _strings(self, rows: Batch) -> Column:
         """The column of `rows` that the words end with."""
         return rows.columns[self._leading[-1][0]]
+
+    def reword(self) -> None:
+        """Sort all runs by the words that the spine which this is `like` has now."""
+        self._reword(None)
 
     def _reword(self, prefix: bytes | None) -> None:
         """Sort all runs by the words of strings most of which begin with `prefix`."""
@@ -233,12 +267,13 @@ class OrderedSpine(Spine):
         return _TOLD_APART if self._tells_apart else _PLAIN
 
     def capture(self) -> OrderedPin:  # type: ignore[override]
-        return OrderedPin(super().capture(), self._made)
+        return OrderedPin(super().capture(), self._made, self._has_prefix and self._are_short)
 
     def restore(self, store: StateStore, saved: Any) -> None:
         super().restore(store, saved)
         runs = [run for run in self._runs if isinstance(run, OrderedRun)]
         self._prefix, self._others = None, 0
+        self._are_short = self._string_room >= 0 and (saved.get("short", False) or not runs)
         if not (self._is_packed or self._tells_apart) or not runs:
             return
         longest = max(runs, key=len)

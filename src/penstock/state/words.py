@@ -124,6 +124,19 @@ def without(column: Column, prefix: bytes) -> I64:
     return rows[own < len(prefix)]
 
 
+def are_short(column: Column, room: int) -> bool:
+    """Whether no two different strings of a column have the same first `room` bytes, zero padded,
+    as none is longer or has a zero of its own: at most 12 bytes, which a view holds."""
+    views = np.ascontiguousarray(column.values)
+    length = (views[:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    if not len(length):
+        return True
+    if int(length.max()) > min(room, 12):
+        return False
+    used = np.count_nonzero(views.view(np.uint8).reshape(len(views), 16)[:, 4:], axis=1)
+    return bool((used == length).all())
+
+
 def _width(type: SqlType) -> int:
     """Bits that the values of a type take."""
     if _how(type) == _LOW:

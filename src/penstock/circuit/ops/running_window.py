@@ -43,8 +43,9 @@ from penstock.circuit.running import (
 )
 from penstock.circuit.segments import Changes
 from penstock.circuit.spec import Order, Told, WindowSpec
-from penstock.circuit.staying import may_stay, stays
+from penstock.circuit.staying import EXTREMES, may_stay, stays
 from penstock.circuit.stretches import NOT_YET, Piece, Stretches
+from penstock.circuit.totals import SummedSpine
 from penstock.circuit.windows import BY_ROW, Elements
 from penstock.data.batch import Batch, Column
 from penstock.data.build import empty_batch
@@ -57,6 +58,7 @@ from penstock.errors import RuntimeSqlError
 from penstock.state.ordered import Fresh, OrderedSpine, is_exact
 from penstock.state.parts import Part
 from penstock.state.ranges import TOP, Places, ahead_of, between, distances, rows_between
+from penstock.state.tied import copies_of_rows, nth_of
 
 #: rows read behind a change at first, and how many times as many each time after
 _FIRST, _MORE = 16, 8
@@ -65,8 +67,6 @@ _MANY = 8
 _ONE = np.uint64(1)
 #: looks for one of many peers that does not change itself
 _TRIES = 4
-#: bits of the words of a place
-_WORDS = 128
 _COPY = Field("$copy", BIGINT.with_nullable(False))
 
 
@@ -82,8 +82,9 @@ class RunningWindow(Node):
            that share the words of the order with a changed one (`penstock.state.words`) are looked
            at with it, as are its peers for functions that ask for these. Many peers beside it are
            not: any of them is gone on from, and they are read where their values may change, as
-           those of a SUM do with each peer, or of MAX where one goes that has it. Where all calls
-           ask for peers, that is; those of words that leave no bits are looked at.
+           those of a SUM do with each peer, or of MAX where one goes that alone has it. Where all
+           calls ask for peers, that is, and places tell these: by an order of at most 128 bits, of
+           short strings at most (`OrderedSpine.tells_order`); those of others are looked at.
     """
 
     def __init__(
@@ -131,7 +132,15 @@ class RunningWindow(Node):
         # where all have the same values, any of them is as good to go on from
         are_alike = by_peers and all(map(asks_for_peers, forward))
         told_by = range(width) if are_alike else ()
-        self._rows = OrderedSpine(self._kept, partition, counted, packed=True, told_by=told_by)
+        extremes = tuple(
+            sorted({(c.args[0], c.kind == "MAX") for c in forward if c.kind in EXTREMES})
+        )
+        if are_alike and extremes:
+            self._rows: OrderedSpine = SummedSpine(
+                self._kept, partition, counted, (), extremes, packed=True, told_by=told_by
+            )
+        else:
+            self._rows = OrderedSpine(self._kept, partition, counted, packed=True, told_by=told_by)
         #: sorts what comes, and stays empty
         self._came = OrderedSpine(
             rows, partition, counted, packed=True, told_by=told_by, like=self._rows
@@ -141,8 +150,9 @@ class RunningWindow(Node):
         if not order and any(map(asks_for_peers, forward)):
             bits = 64, 0  # without an order all are peers
         self._common = tuple(TOP << np.uint64(64 - b) if b else np.uint64(0) for b in bits)
-        #: whether many peers may stay as they are when rows come to them
-        self._may_stay = self._rows.order_bits < _WORDS and all(may_stay(c, rows) for c in forward)
+        #: whether many peers may stay as they are when rows come to them, if places tell them
+        self._may_stay = are_alike and all(may_stay(c, rows) for c in forward)
+        self._are_alike = are_alike
         #: of ranks, where the number of rows up to the last peer is
         self._numbers = [
             s[1] for c, s in zip(forward, self._states, strict=True) if c.kind == "RANK"
@@ -154,7 +164,10 @@ class RunningWindow(Node):
             range(len(partition)),
             [(len(partition) + i, *o[1:]) for i, o in enumerate(counted[: len(order)])],
             packed=True,
+            like=self._rows,
         )
+        #: how often the words of rows had become others when those of groups were made
+        self._rewordings = -1
         #: rows that no change comes to any more, nor from, by column that is kept
         self.expiry = Expiry()
         self._rows.is_over = lambda rows: self.expiry.mask(dict(enumerate(rows.columns)))
@@ -177,6 +190,9 @@ class RunningWindow(Node):
         changes = Changes.of(fresh, self._partition)
         if not len(changes.at):
             return None
+        if self._numbers and self._rewordings != self._rows.rewordings:
+            self._more.reword()
+            self._rewordings = self._rows.rewordings
         aside = self._set_aside(changes, fresh)
         stretches, pieces = self._begun(changes, aside)
         while True:
@@ -249,9 +265,7 @@ class RunningWindow(Node):
         key = changes.key[first]
         keys = changes.keys_at(key)
         width, piece = np.full(len(key), _FIRST), np.full(len(key), NOT_YET)
-        row, seeds = nearest(
-            self._rows, self._kept_order, keys, low, ahead=False, are_many_gone=True
-        )
+        row, seeds = self._before(keys, low)
         there = positions(row >= 0)
         mine = tuple(take_column(k, there) for k in keys)
         seeds = self._with_numbers(mine, seeds, row[there])
@@ -272,11 +286,40 @@ class RunningWindow(Node):
         begun = Stretches(key, keys, low, at, last, width, piece, row, was, seeds, number)
         return begun, pieces
 
+    def _before(self, keys: tuple[Column, ...], low: Places) -> tuple[Ids, Batch]:
+        """For row i of `keys` what is gone on from at low[i], where a group begins: (position or
+        -1, rows)."""
+        row, parts = np.full(len(low), -1), [empty_batch(self._kept)]
+        left = np.arange(len(low))
+        if self._are_alike and self._rows.tells_order:
+            # any of many peers, which may share their place
+            left = positions((low.c != 0) | (low.d != 0))
+            mine = tuple(take_column(k, left) for k in keys)
+            last = Places(low.c[left] - (low.d[left] == 0), low.d[left] - _ONE)
+            first = np.zeros(len(left), np.uint64)
+            found, rows = nth_of(self._rows, mine, Places(first, first), last, 0)
+            # only rows tell what cancels out: those on the way are read
+            there = positions(found >= 0)
+            place = self._last_of(Places(*self._rows.words_at(rows, found[there])))
+            mine = tuple(take_column(k, left[there]) for k in keys)
+            on_the_way = between(self._rows, mine, _behind(place), last.take(there))
+            hidden = self._kept_order.settled(*on_the_way).place
+            found[there[hidden]] = -1
+            row[left] = found
+            parts.append(rows)
+            left = left[found < 0]
+        mine, count = tuple(take_column(k, left) for k in keys), len(parts[-1])
+        found, rows = nearest(
+            self._rows, self._kept_order, mine, low.take(left), ahead=False, are_many_gone=True
+        )
+        row[left] = np.where(found < 0, -1, count + found)
+        return row, concat([*parts, rows])
+
     def _set_aside(self, changes: Changes, fresh: Fresh) -> _Aside | None:
         """Many peers to which rows come, or from which some go, and which all the same stay."""
         forgets = self.expiry.is_known or (self.passed is not None and self.passed.expiry.is_known)
         # what is kept beside of peers would stay when they are forgotten
-        if not self._may_stay or (self._numbers and forgets):
+        if not self._may_stay or not self._rows.tells_order or (self._numbers and forgets):
             return None
         low, high = self._first_of(changes.at), self._last_of(changes.at)
         is_new = np.ones(len(low), bool)
@@ -296,71 +339,88 @@ class RunningWindow(Node):
         if not len(which):
             return None
         keys = changes.keys_at(changes.key[begin[which]])
-        found, models = self._some_that_stay(keys, low.take(which), high.take(which), fresh)
-        which = which[found]
-        if not len(which):
+        low, high = low.take(which), high.take(which)
+        of, new = between(fresh, keys, low, high)
+        found, models = self._some_that_stay(keys, low, high, of, new)
+        stay = found >= 0
+        if not stay.any():
             return None
-        number = np.full(len(begin), -1)
-        number[which] = np.arange(len(which))
-        group = number[np.cumsum(is_new) - 1]
-        mine = positions(group >= 0)
-        group = group[mine]
-        keys, at = changes.keys_at(changes.key[mine]), changes.at.take(mine)
-        old_at, old = between(self._rows, keys, at, at)
-        new_at, new = between(fresh, keys, at, at)
-        of, stay = group[new_at], np.ones(len(which), bool)
+        # of those without a row that stays any will do
+        values = (
+            take_column(c, np.maximum(found, 0)[of]) for c in models.columns[len(new.schema) :]
+        )
+        come = Batch(self._kept, (*new.columns, *values), new.weights)
         # of what is owed nobody knows the values
-        bare = old.select(tuple(range(len(new.schema))), new.schema)
-        for places, some in (
-            (old_at, bare), (np.concatenate((old_at, new_at)), concat((bare, new)))
-        ):  # fmt: skip
-            owed, _ = self._order.settled(places, some).owed
-            stay[group[places[owed]]] = False
+        stay[of[copies_of_rows(self._rows, come) + new.weights < 0]] = False
+        stay[of[copies_of_rows(self._rows, self._owed(new)) < 0]] = False
         for call, state in zip(self._calls, self._states, strict=True):
-            stay[of[~stays(call, new, models.columns[state[0]], of)]] = False
+            of_each = come.columns[state[0]]
+            remain, asks = stays(call, new, of_each)
+            stay[of[~(remain | asks)]] = False
+            asked = np.unique(of[asks & ~remain & stay[of]])
+            if len(asked):
+                mine = take(models, found[asked]).columns[state[0]]
+                keeps = self._has_another(call, keys, low, high, asked, mine, come)
+                stay[asked[~keeps]] = False
         kept = positions(stay)
         if not len(kept):
             return None
-        which, models = which[kept], take(models, kept)
+        which, models = which[kept], take(models, found[kept])
         of = np.where(stay, np.cumsum(stay) - 1, -1)[of]
         theirs = positions(of >= 0)
-        of, new = of[theirs], take(new, theirs)
-        values = (take_column(c, of) for c in models.columns[len(new.schema) :])
-        come = Batch(self._kept, (*new.columns, *values), new.weights)
+        of, come = of[theirs], take(come, theirs)
         more, each = np.zeros(len(which), np.int64), np.arange(len(which))
-        np.add.at(more, of, new.weights)
+        np.add.at(more, of, come.weights)
         was = self._with_numbers(changes.keys_at(changes.key[begin[which]]), models, each)
         same = positions(more == 0) if self._numbers else each
         now = self._added(was, each, more)
         return _Aside(begin[which], end[which], of, come, was, now, more, same)
 
     def _some_that_stay(
-        self, keys: tuple[Column, ...], low: Places, high: Places, fresh: Fresh
-    ) -> tuple[npt.NDArray[np.bool_], Batch]:
-        """(whether one was found, one each) of the rows from `low` to `high` one that is there and
-        does not change."""
-        row, parts, count = np.full(len(low), -1), [empty_batch(self._kept)], 0
-        at = Places(low.c - (low.d == 0), low.d - _ONE)
+        self, keys: tuple[Column, ...], low: Places, high: Places, of: Ids, changed: Batch
+    ) -> tuple[Ids, Batch]:
+        """For row i of `keys` one of the rows from low[i] to high[i] that is there and is not among
+        those `changed`, each of row of[i]: (position or -1, rows)."""
+        found, parts, count = np.full(len(low), -1), [empty_batch(self._kept)], 0
         left = np.arange(len(low))
-        for _ in range(_TRIES):
+        for nth in range(_TRIES):
             mine = tuple(take_column(k, left) for k in keys)
-            found, rows = nearest(self._rows, self._kept_order, mine, at.take(left), ahead=True)
-            c, d = (np.append(w, np.uint64(0))[found] for w in self._rows.words(rows))
-            place = Places(c, d)
-            inside = (found >= 0) & ~high.take(left).is_below(place)
-            changes = np.zeros(len(left), bool)
-            changes[between(fresh, mine, place, place)[0]] = True
-            stay = inside & ~changes
-            row[left[stay]] = count + found[stay]
+            at, rows = nth_of(self._rows, mine, low.take(left), high.take(left), nth)
+            here = np.full(len(low), -1)
+            here[left] = at
+            asked = positions(here[of] >= 0)
+            same = rows_equal(changed.columns, asked, rows.columns[: len(changed.schema)],
+                              here[of[asked]]) != 0  # fmt: skip
+            here[of[asked[same]]] = -1
+            stay = positions(here[left] >= 0)
+            found[left[stay]] = count + here[left[stay]]
             parts.append(rows)
             count += len(rows)
-            again = inside & changes
-            left = left[again]
-            at.c[left], at.d[left] = c[again], d[again]
+            left = left[(at >= 0) & (here[left] < 0)]
             if not len(left):
                 break
-        there = row >= 0
-        return there, take(concat(parts), row[there])
+        return found, concat(parts)
+
+    def _has_another(
+        self, call: WindowSpec, keys: tuple[Column, ...], low: Places, high: Places, asked: Ids,
+        best: Column, come: Batch,
+    ) -> npt.NDArray[np.bool_]:  # fmt: skip
+        """Whether the MIN or MAX `best` of peers, those `asked` of from low[i] to high[i] of row i
+        of `keys`, is that of other rows than those that go with `come`."""
+        assert isinstance(self._rows, SummedSpine)
+        mine = tuple(take_column(k, asked) for k in keys)
+        low, high, n = low.take(asked), high.take(asked), len(asked)
+        # before them, where it needs no looking for
+        row, seeds = self._before(mine, low)
+        value = self._states[self._calls.index(call)][0]
+        each, there = np.arange(n), positions(row >= 0)
+        keeps = np.zeros(n, np.bool_)
+        keeps[there] = rows_equal((best,), there, (seeds.columns[value],), row[there]) != 0
+        totals = self._rows.totals(mine, n, (self._rows.run_of(come),))
+        which = self._rows.extremes.index((call.args[0], call.kind == "MAX"))
+        found = totals.extreme(each, low, high, which)
+        keeps |= rows_equal((best,), each, (found,), each) != 0
+        return keeps if not totals.is_unsure else np.zeros(n, np.bool_)
 
     # how many more peers there are than their rows say
 
@@ -371,8 +431,10 @@ class RunningWindow(Node):
             return rows
         groups = self._first_of(Places(*self._rows.words_at(rows, at)))
         which, found = between(self._more, keys, groups, groups)
+        theirs = [rows.columns[i] for i in self._group]
+        same = rows_equal(theirs, at[which], found.columns, np.arange(len(found))) != 0
         more = np.zeros(len(at), np.int64)
-        np.add.at(more, which, found.weights)
+        np.add.at(more, which[same], found.weights[same])
         return self._added(rows, at, more)
 
     def _added(self, rows: Batch, at: Ids, more: Ids) -> Batch:
@@ -527,15 +589,19 @@ class RunningWindow(Node):
         which, totals = found.owed
         if not len(which):
             return found.rows, found.place
-        owed = take(rows, which)
-        nothing = take_all(empty_batch(self._kept), np.full(len(which), -1))
+        owed = self._owed(take(rows, which))
+        batch = Batch(owed.schema, owed.columns, totals)
+        return concat((found.rows, batch)), np.concatenate((found.place, at[which]))
+
+    def _owed(self, rows: Batch) -> Batch:
+        """`rows` as they are kept while they are owed, with no values."""
+        nothing = take_all(empty_batch(self._kept), np.full(len(rows), -1))
         columns = [
-            owed.columns[i] if i < len(self.inputs[0].schema)
+            rows.columns[i] if i < len(self.inputs[0].schema)
             else Column(t, nothing[i].values, nothing[i].valid if t.nullable else None)
             for i, t in enumerate(self._kept.types)
         ]  # fmt: skip
-        batch = Batch(self._kept, tuple(columns), totals)
-        return concat((found.rows, batch)), np.concatenate((found.place, at[which]))
+        return Batch(self._kept, tuple(columns), rows.weights)
 
 
 @dataclass(frozen=True, slots=True)
