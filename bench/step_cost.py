@@ -131,6 +131,13 @@ CASES = {
         "SELECT id, x FROM t WHERE NOT EXISTS (SELECT * FROM d WHERE t.ts BETWEEN d.ts AND d.ts + "
         "INTERVAL 40 SECONDS)"
     ),
+    "valid-at-long": Case(
+        "SELECT t.id, e.x FROM t JOIN (SELECT g, x, ts AS since, ts + INTERVAL 10000 SECONDS AS "
+        "until FROM u) e ON t.g = e.g AND t.ts >= e.since AND t.ts < e.until"
+    ),
+    "later-and-larger-long": Case(
+        "SELECT t.id, e.x FROM t JOIN u e ON t.g = e.g AND e.ts > t.ts AND e.x > t.x + 999000"
+    ),
     "exists-above": Case("SELECT id, x FROM t WHERE EXISTS (SELECT * FROM d WHERE d.ts > t.ts)"),
     "band-join-long": Case(
         "SELECT t.id, e.x FROM t JOIN u e ON t.g = e.g AND t.ts BETWEEN e.ts AND e.ts + INTERVAL "

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import penstock.circuit.band as band
 import penstock.circuit.dense as dense
 import penstock.circuit.ops.join as join
 import penstock.circuit.ops.topk as topk
@@ -196,6 +197,49 @@ def test_a_join_in_a_band(
         patch.setattr(join, "FEW_EACH", 0)
         patch.setattr(join, "MOST_ROWS", most)
         check({"t": T, "u": T}, build, history, expected)
+
+
+#: l.c + shift <= r.c (low), or >=
+OTHERS = [Bound(0, 0, 1, False), Bound(0, 0, -1, True), Bound(4, 4, 0, True), Bound(4, 4, 0, False)]
+
+
+@pytest.mark.parametrize("kind", ["inner", "left", "full", "semi", "anti"])
+@given(
+    history=histories("t", "u"), other=st.sampled_from(OTHERS), by_x=st.booleans(),
+    most=st.sampled_from([2, 1 << 20]),
+)  # fmt: skip
+@settings(quick, max_examples=examples(25))
+def test_a_join_in_a_band_whose_rows_must_reach_a_value_of_another_column(
+    kind: str, history: Any, other: Bound, by_x: bool, most: int
+) -> None:
+    out = T if kind in ("semi", "anti") else type(T)(T.fields + T.fields)
+    bounds = (Bound(2, 2, -1, by_x), other)
+
+    def passes(row: Any) -> bool:
+        return all(_is_within(row[b.left], row[len(T) + b.right], b) for b in bounds)
+
+    def residual(batch: Batch) -> np.ndarray:
+        return np.array([passes(row) for row, _ in batch_to_rows(batch)], np.uint8)
+
+    def build(c: Any, s: Any) -> Any:
+        return c.join(s["t"], s["u"], [(1, 1)], [True], kind, residual, out, "band", bounds)
+
+    sides = table(history, "t"), table(history, "u")
+    expected = oracle.join(kind, *sides, [(1, 1)], [True], passes, (len(T), len(T)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "FEW_ROWS", 0)
+        patch.setattr(join, "FEW_EACH", 0)
+        patch.setattr(join, "MOST_ROWS", most)
+        patch.setattr(band, "_FEW", -1)
+        patch.setattr(band, "_FEW_EACH", 0)
+        check({"t": T, "u": T}, build, history, expected)
+
+
+def _is_within(left: Any, right: Any, bound: Bound) -> bool:
+    if left is None or right is None:
+        return False
+    moved = left + bound.shift
+    return bool(moved <= right if bound.left_is_low else moved >= right)
 
 
 @pytest.mark.parametrize("kind", ["semi", "anti"])

@@ -10,6 +10,11 @@ a band leaves may still fail the condition, which decides about it.
     in_reach    rows of one side that are in the band of any of some rows of the other, each once
     between_best    those that are in the band of what a key had there, or has, but not of both
 
+Where another bound is about another column of theirs, and a band has many rows, only those blocks
+are read of which some row is within that one too (`penstock.state.peaks`):
+
+    l.ts BETWEEN r.valid_from AND r.valid_to
+
 Cost: O(runs · log n) a row, besides the rows found.
 """
 
@@ -22,10 +27,12 @@ import numpy.typing as npt
 
 from penstock.circuit.spec import Bound
 from penstock.data.batch import Batch, Column
-from penstock.data.gather import slice_column, take_column
-from penstock.data.types import SqlType
+from penstock.data.build import empty_batch
+from penstock.data.gather import concat, slice_column, take, take_column
+from penstock.data.types import BIGINT, SqlType
 from penstock.state.groups import GroupTable
 from penstock.state.ordered import OrderedSpine
+from penstock.state.peaks import Peaks, PeaksOfRuns, counts_of, of_key, rows_of
 from penstock.state.ranges import (
     TOP,
     Places,
@@ -37,7 +44,11 @@ from penstock.state.ranges import (
 )
 
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 
+#: rows in the bands of a step, in all and for each row of it, that are read sooner than it is asked
+#: which of them another bound leaves
+_FEW, _FEW_EACH = 1 << 12, 64
 _LEAST, _MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
@@ -48,6 +59,9 @@ class Band:
         self.bounds = bounds
         #: of the left side and of the right one
         self.columns = _ordered_columns(bounds)
+        #: a bound of another column of the side that is looked into by left rows, and by right ones
+        self._others = _other_bound(bounds, self.columns, 1), _other_bound(bounds, self.columns, 0)
+        self._peaks = tuple(map(_peaks, self._others, (True, False)))
 
     def near(
         self,
@@ -65,14 +79,24 @@ class Band:
         which come in pieces too where `cuts_one`."""
         low, high = self._within(spine, rows, of_left=of_left)
         found = spans(spine, keys, low, high)
-        for start, stop in _pieces(found, len(rows), most):
+        peaks, counts = None, [last - first for _, first, last in found]
+        beyond = self._beyond(rows, counts, of_left=of_left)
+        if beyond is not None:
+            kind, wanted = beyond
+            peaks = kind.of(spine, found)
+            counts = counts_of(found, peaks, wanted)
+        for start, stop in _pieces(counts, len(rows), most):
             of_these = [(run, low[start:stop], high[start:stop]) for run, low, high in found]
             mine = [slice_column(k, start, stop) for k in keys]
-            if cuts_one and stop - start == 1:
+            is_much = peaks is None or sum(int(c[start]) for c in counts) > most
+            if cuts_one and stop - start == 1 and is_much:
                 for rows_of_one in pieces_of_span(spine, mine, of_these, most):
                     yield np.full(len(rows_of_one), start), rows_of_one
                 continue
-            at, near = rows_of_spans(spine, mine, of_these)
+            if peaks is None:
+                at, near = rows_of_spans(spine, mine, of_these)
+            else:
+                at, near = rows_reaching(spine, mine, of_these, peaks, wanted[start:stop])
             yield (at if not start else at + start), near
 
     def in_reach(
@@ -81,8 +105,37 @@ class Band:
         """The rows of `spine`, each once, that are in the band of any of `rows` of the other side
         (`of_left`: which stand on the left) with its key, and perhaps some others."""
         low, high = self._within(spine, rows, of_left=of_left)
+        found = spans(spine, keys, low, high)
+        beyond = self._beyond(rows, [last - first for _, first, last in found], of_left=of_left)
         # rows of another key with the same hash are no harm: they have no partner more or less
-        return rows_of_any(spine, spans(spine, keys, low, high))
+        if beyond is None:
+            return rows_of_any(spine, found)
+        kind, wanted = beyond
+        reached = rows_of(found, kind.of(spine, found), wanted)
+        parts = [
+            take(run.batch, np.unique(row))
+            for (run, _, _), (_, row) in zip(found, reached, strict=True)
+        ]
+        return concat([empty_batch(spine.schema), *parts])
+
+    def _beyond(
+        self, rows: Batch, counts: Sequence[I64], *, of_left: bool
+    ) -> tuple[PeaksOfRuns, U64] | None:
+        """How far rows of the other side must reach in another column to be partners of `rows`, if
+        there is one and those in the bands are many: counts[j][i] of run j for row i."""
+        bound, kind = self._others[not of_left], self._peaks[not of_left]
+        if bound is None or kind is None:
+            return None
+        if sum(int(c.sum()) for c in counts) <= _FEW + _FEW_EACH * len(rows):
+            return None
+        mine, shift = (bound.left, bound.shift) if of_left else (bound.right, -bound.shift)
+        value = rows.columns[mine]
+        bare = Column(value.type, value.values, None, value.heaps)
+        if shift:
+            bare = Column(BIGINT, _moved(value.values.astype(np.int64), shift))
+        wanted = kind.codes(bare)
+        # what is not known has no partner
+        return kind, wanted if value.valid is None else np.where(value.valid, wanted, TOP)
 
     def between_best(
         self, spine: OrderedSpine, keys: Sequence[Column], best: Batch, *, of_left: bool
@@ -167,12 +220,40 @@ def is_whole(type: SqlType) -> bool:
     return not type.is_wide and np.issubdtype(type.dtype, np.integer)
 
 
-def _pieces(found: Sequence[Span], n: int, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of the `n` places that have no more than `most` rows in `found`, or are one."""
-    counts = np.zeros(n, np.int64)
-    for _, first, last in found:
-        counts += last - first
-    up_to = np.cumsum(counts)
+def rows_reaching(
+    spine: OrderedSpine, keys: Sequence[Column], found: Sequence[Span], peaks: Sequence[Peaks],
+    wanted: U64,
+) -> tuple[I64, Batch]:  # fmt: skip
+    """The rows of `found` in blocks that reach wanted[i]: (needle, rows) as of `Spine.probe`."""
+    parts = [(np.zeros(0, np.int64), empty_batch(spine.schema))]
+    for (run, _, _), (needle, row) in zip(found, rows_of(found, peaks, wanted), strict=True):
+        parts.append(of_key(spine, keys, run, needle, row))
+    return np.concatenate([at for at, _ in parts]), concat([rows for _, rows in parts])
+
+
+def _other_bound(bounds: Sequence[Bound], columns: tuple[int, int], side: int) -> Bound | None:
+    """One that is about another column of `side` (0: the left one) than that it is ordered by."""
+    for b in bounds:
+        if (b.left, b.right)[side] != columns[side]:
+            return b
+    return None
+
+
+def _peaks(bound: Bound | None, of_left: bool) -> PeaksOfRuns | None:
+    """What rows that left rows (`of_left`), or right ones, look for must reach by `bound`."""
+    if bound is None:
+        return None
+    column = bound.right if of_left else bound.left
+    return PeaksOfRuns(column, downward=bound.left_is_low != of_left)
+
+
+def _pieces(counts: Sequence[I64], n: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the `n` places that have no more than `most` rows, or are one; counts[j][i]: rows
+    of run j for place i."""
+    total = np.zeros(n, np.int64)
+    for of_run in counts:
+        total += of_run
+    up_to = np.cumsum(total)
     start = 0
     while start < n:
         before = up_to[start - 1] if start else 0
