@@ -147,21 +147,24 @@ def _lookups_first(
     found: list[list[int]] = [[] for _ in inputs]
     if len(nodes) < 3 or any(_needs_order(p, region) for p in shared):
         return found
-    unique = [_key(node, keys) or _asked(node) for node in nodes]
+    unique, asked = [_key(node, keys) for node in nodes], [_asked(node) for node in nodes]
     equal = _equalities(shared)
     depth = _depths(region, unique, equal)
 
-    def names(i: int, lookup: int) -> bool:
-        """Whether equalities of `i` with `lookup` give the key of the latter."""
-        start, key = region.starts[lookup], unique[lookup]
+    def gives(i: int, lookup: int, key: tuple[int, ...]) -> bool:
+        """Whether equalities of `i` with `lookup` give the columns `key` of the latter."""
+        start = region.starts[lookup]
         given = {b for a, b in equal if region.owner(a) == i and region.owner(b) == lookup}
         return bool(key) and all(start + k in given for k in key)
+
+    def names(i: int, lookup: int) -> bool:
+        return gives(i, lookup, unique[lookup])
 
     def is_key_of_another(i: int, above: int) -> bool:
         """Whether `i` is the answer of a sub-query that is equal to a column of a third input."""
         columns = range(region.starts[i], region.starts[i] + len(nodes[i].schema))
-        asked = {region.starts[i] + k for k in _asked(nodes[i])}
-        answers = {b for a, b in equal if a in columns and a not in asked} if asked else ()
+        own = {region.starts[i] + k for k in asked[i]}
+        answers = {b for a, b in equal if a in columns and a not in own}
         return any(region.owner(c) not in (i, above) for c in answers)
 
     def is_selective(i: int, path: tuple[int, ...]) -> bool:
@@ -170,9 +173,10 @@ def _lookups_first(
 
     parent: dict[int, int] = {}
     for lookup in inputs:
-        above = [i for i in inputs if i != lookup and names(i, lookup)]
+        above = [i for i in inputs if i != lookup]
         for i in sorted(above, key=lambda i: -depth[i]):
-            is_wanted = is_selective(lookup, (i,)) or is_key_of_another(lookup, i)
+            is_wanted = names(i, lookup) and is_selective(lookup, (i,))
+            is_wanted |= gives(i, lookup, asked[lookup]) and is_key_of_another(lookup, i)
             if is_wanted and not _is_under(i, lookup, parent):
                 parent[lookup] = i
                 break
