@@ -52,7 +52,8 @@ class FarEnd(Node):
     Incremental: rows of the delta look up the totals after the step; rows whose frame ends from a
                  changed total up to the next one of before see those before and after.
     State: the rows and the totals, by partition and in order.
-    Cost:  O(log n) a row of the delta, and a row whose total may have changed.
+    Cost:  O(log n) a row of the delta, and a row whose total may have changed. What the totals cost
+           comes before: among rows of one time each has its own, made anew with each change there.
     """
 
     def __init__(
