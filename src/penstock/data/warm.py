@@ -60,6 +60,7 @@ ALWAYS = _names("""
     state.groups _fill _look_up
     state.log _chain _count_rows _fill
     state.lookup _expand_in _find_in _tell
+    state.pile _find
     state.run _add_up _index
     state.sorting _first_pass _pass _settle
 """)

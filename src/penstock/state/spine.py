@@ -3,7 +3,7 @@
     newest ─►  ▪           a delta becomes a run on top; neighbours of like size are merged, so
                ▪▪          sizes fall geometrically from bottom to top and there are
                ▪▪▪▪▪▪▪▪    O(log n) runs; but for a few of some rows, which lie on top as they
-                           came and are sorted together once in a while
+                           came and are sorted together once in a while (`penstock.state.pile`)
 
 Small merges happen at once, in the step; larger ones in a background thread and the largest in
 another, so that no step waits for them: until one is done the old runs keep answering, and those
@@ -67,6 +67,7 @@ from penstock.data.parallel import (
 from penstock.data.types import NULL, Schema, SqlType
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in, of_key, rows_in
+from penstock.state.pile import FEW_NEEDLES, Pile
 from penstock.state.run import KEY_SEED, Run, build_run, merge_runs, run_from
 from penstock.state.snapshot import Snapshot
 from penstock.state.storage import StateStore, file_reference, referenced_files
@@ -133,6 +134,9 @@ class Spine:
         self._merging: list[_Merging] = []
         #: runs on top that are in no order of size, and the rows that came with them
         self._piled = self._piled_rows = 0
+        #: the rows of those, if there are some, and whether the schema lets them be put together
+        self._pile: Pile | None = None
+        self._makes_piles = not any(t.is_view for t in schema.types)
         #: how many they may become: the first of a series, and the others
         self._first_piled = self._most_piled = PILED_RUNS
         #: those of the last checkpoint, and what it wrote of them; for who writes checkpoints
@@ -201,7 +205,8 @@ class Spine:
             self._adopt_merged()
             if self._has_piled(delta, run):
                 return
-            small = self._taken_small(len(delta))
+            small = self._unpiled()
+            small += self._taken_small(len(delta) + sum(map(len, small)))
             if small:
                 run = self.run_of(packed([*small, delta]))
             self._insert_run(self.run_of(delta) if run is None else run)
@@ -211,15 +216,28 @@ class Spine:
         self._piled_rows += len(delta)
         is_much = self._piled_rows > SMALL_ROWS // PILED_PART
         if is_much or self._piled >= self._most_piled:
-            self._piled = self._piled_rows = 0
             # what other spines take in is much in the same step, so that turns begin anew
             self._most_piled = self._first_piled if is_much else PILED_RUNS
             return False
         run = self.run_of(delta) if run is None else run
         if len(run):
+            if not self._piled and self._makes_piles:
+                self._pile = Pile(self.schema)
+            if self._pile is not None and not self._pile.add(run):
+                self._pile = None
             self._runs.append(run)
             self._piled += 1
         return True
+
+    def _unpiled(self) -> list[Batch]:
+        """The rows that lie on top as they came, which are no runs any more; without a pile these
+        are left as runs like any."""
+        pile, count = self._pile, self._piled
+        self._pile, self._piled, self._piled_rows = None, 0, 0
+        if pile is None:
+            return []
+        del self._runs[len(self._runs) - count :]
+        return [pile.rows()]
 
     def stagger(self, turn: int) -> None:
         """Of spines that take in rows in the same steps, sort what lies on top in other steps than
@@ -505,7 +523,16 @@ class Spine:
         """The same for `needles`, the first of which is needle `start` to the caller."""
         at: list[I64] = []
         parts: list[Part] = []
-        found = find_in(self._runs, needles, most) if self._runs else []
+        runs, pile = self._runs, self._pile
+        if pile is not None and len(needles) <= FEW_NEEDLES:
+            runs = runs[: -self._piled]
+        else:
+            pile = None
+        found = find_in(runs, needles, most) if runs else []
+        if pile is not None:
+            needle, row = pile.find(needles, most)
+            if len(row):
+                found.append((pile.batch, needle, row))
         for log in logs:
             needle, row = log.find(needles, most)
             if len(row):
@@ -574,7 +601,7 @@ class Spine:
             else:
                 runs.append(self.mapped(file, arrays))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
-        self._piled = self._piled_rows = 0
+        self._pile, self._piled, self._piled_rows = None, 0, 0
         self._is_uneven = True
         self._log = Log(self.schema, self.key)
         self._sorting = self._being_sorted = None
