@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from penstock.circuit.wide import _add, _add_scaled
+from penstock.circuit import wide
+from penstock.circuit.wide import _add, _add_scaled, _is_within, mean, subtracted
 from penstock.data.kernel import kernel
 
 _TOP = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
@@ -97,6 +98,50 @@ def frame_sums(lo: Any, hi: Any, values: Any, weights: Any, sums: Any, counts: A
             if rest < borrow:
                 out = np.uint64(1)
             borrow = out
+
+
+@kernel(
+    "int64(int64[::1], int64[::1], boolean, int64, boolean, int64, int64[::1], int64[::1], "
+    "uint8[::1], int64[::1], boolean, uint64, uint64, uint64, uint64, uint64[:, ::1], uint8[::1])",
+    helpers=(wide,),
+)
+def rows_sums(
+    first: Any, end: Any, from_first: Any, start: Any, to_end: Any, stop: Any, row: Any,
+    values: Any, valid: Any, weights: Any, average: Any, least0: Any, least1: Any, most0: Any,
+    most1: Any, out: Any, there: Any,
+) -> Any:  # fmt: skip
+    """out[i] (two words) = the sum, or average truncated toward zero, of frame i, which is from
+    `start` to `stop` elements away within first[i] .. end[i]; NULL (there[i] = 0) where it counts
+    nothing. Element i is values[row[i]] in weights[i] copies; an empty mask: no value is NULL.
+    Returns the first i whose result is outside of [least, most], -1 if there is none."""
+    n = row.shape[0]
+    running = np.zeros((n + 1, 3), np.uint64)
+    total = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        for j in range(3):
+            running[i + 1, j] = running[i, j]
+        total[i + 1] = total[i]
+        if valid.shape[0] == 0 or valid[row[i]] != 0:
+            value = values[row[i]]
+            high = _TOP if value < 0 else np.uint64(0)
+            _add_scaled(running, i + 1, np.uint64(value), high, weights[i])
+            total[i + 1] += weights[i]
+    bad = -1
+    for i in range(n):
+        low = first[i] if from_first else min(max(i + start, first[i]), end[i])
+        high_end = end[i] if to_end else min(max(i + stop + 1, first[i]), end[i])
+        count = total[max(low, high_end)] - total[low]
+        out[i, 0], out[i, 1], there[i] = np.uint64(0), np.uint64(0), 0
+        if high_end <= low or count <= 0:
+            continue
+        a, b = running[high_end], running[low]
+        w0, w1, w2 = subtracted(a[0], a[1], a[2], b[0], b[1], b[2])
+        if average:
+            w0, w1, w2 = mean(w0, w1, w2, np.uint64(count))
+        out[i, 0], out[i, 1], there[i] = w0, w1, 1
+        if bad < 0 and not _is_within(w0, w1, w2, least0, least1, most0, most1):
+            bad = i
+    return bad
 
 
 @kernel("void(int64[::1], int64[::1], uint64[:, ::1], int64[::1], uint64[:, ::1], int64[::1])")

@@ -45,33 +45,37 @@ class Changes:
             none = np.zeros(0, np.int64)
             return Changes(Places(nothing, nothing), none, (), none)
         (run,) = runs
-        c, d = run.c, run.d
-        columns = tuple(run.batch.columns[p] for p in partition)
-        key = of_row = np.zeros(len(c), np.int64)
-        keys, hashes = columns, None
+        c, d, rows = run.c, run.d, run.batch
+        columns = tuple([rows.columns[p] for p in partition])
+        n = len(c)
+        if n == 1:
+            of_row = np.zeros(1, np.int64)
+            hashes = run.k if columns else None
+            return Changes(Places(c, d), of_row, columns, of_row, hashes, rows)
+        key, first, again, kept = np.empty((4, n), np.int64)
+        groups, count = _number(
+            run.k if columns else c, bool(columns), c, d, key, first, again, kept
+        )
+        of_row, keys, hashes = key, columns, None
         if columns:
-            key = of_row = np.empty(len(c), np.int64)
-            first, again = np.empty(len(c), np.int64), np.empty(len(c), np.int64)
-            groups = _number(run.k, key, first, again)
-            first, again = first[:groups], again[: len(c) - groups]
+            first, again = first[:groups], again[: n - groups]
             if is_exact(columns, columns) or all_set(
                 rows_equal(columns, again - 1, columns, again)
             ):
                 # rows of one hash are together, in order, and have one key
-                keys = tuple(take_column(k, first) for k in columns)
+                keys = tuple([take_column(k, first) for k in columns])
                 hashes = run.k[first]
             else:
                 table = GroupTable(tuple(k.type for k in columns))
-                key = of_row = table.lookup_or_insert(columns, len(c))
+                key = of_row = table.lookup_or_insert(columns, n)
                 keys = table.take(np.arange(len(table)))
                 order = sorted_by_words((key.view(np.uint64), c, d))
                 c, d, key = c[order], d[order], key[order]
-        kept = np.empty(len(c), np.int64)
-        count = _places(key, c, d, kept)
-        if count < len(c):
+                count = _places(key, c, d, kept)
+        if count < n:
             kept = kept[:count]
             c, d, key = c[kept], d[kept], key[kept]
-        return Changes(Places(c, d), key, keys, of_row, hashes, run.batch)
+        return Changes(Places(c, d), key, keys, of_row, hashes, rows)
 
     def by_first_word(self) -> tuple[Changes, Ids]:
         """(the same where second words do not count: they are 0; which of those each is)."""
@@ -87,19 +91,28 @@ class Changes:
         return tuple(take_column(k, key) for k in self.keys)
 
 
-@kernel("int64(uint64[::1], int64[::1], int64[::1], int64[::1])")
-def _number(k: Any, group: Any, first: Any, again: Any) -> Any:
-    """The runs of equal hashes are groups 0, 1, …: first[g] is the first row of group g, `again`
-    are the others. How many groups."""
-    groups = 0
-    for i in range(k.shape[0]):
-        if i == 0 or k[i] != k[i - 1]:
+@kernel(
+    "UniTuple(int64, 2)(uint64[::1], boolean, uint64[::1], uint64[::1], int64[::1], int64[::1], "
+    "int64[::1], int64[::1])"
+)
+def _number(
+    k: Any, is_keyed: Any, c: Any, d: Any, group: Any, first: Any, again: Any, kept: Any
+) -> Any:
+    """The runs of equal hashes are groups 0, 1, … (all are one, unless they are keyed): first[g] is
+    the first row of group g, `again` are the others; kept = the rows that are not in the place of
+    the row before. How many groups and places."""
+    groups, places = 0, 0
+    for i in range(c.shape[0]):
+        is_first = i == 0 or (is_keyed and k[i] != k[i - 1])
+        if is_first:
             first[groups] = i
             groups += 1
         else:
             again[i - groups] = i
         group[i] = groups - 1
-    return groups
+        kept[places] = i
+        places += is_first or c[i] != c[i - 1] or d[i] != d[i - 1]
+    return groups, places
 
 
 @kernel("int64(int64[::1], uint64[::1], uint64[::1], int64[::1])")

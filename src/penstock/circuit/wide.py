@@ -69,6 +69,17 @@ def added(s0: Any, s1: Any, s2: Any, w0: Any, w1: Any, w2: Any) -> Any:
 
 
 @inlined
+def subtracted(s0: Any, s1: Any, s2: Any, w0: Any, w1: Any, w2: Any) -> Any:
+    """The three words of (s0, s1, s2) - (w0, w1, w2)."""
+    borrow = _ONE if s0 < w0 else _ZERO
+    t1 = s1 - w1
+    borrow1 = _ONE if s1 < w1 else _ZERO
+    if t1 < borrow:
+        borrow1 = _ONE
+    return s0 - w0, t1 - borrow, s2 - w2 - borrow1
+
+
+@inlined
 def _add(sums: Any, at: Any, w0: Any, w1: Any, w2: Any) -> Any:
     """sums[at] += (w0, w1, w2)."""
     sums[at, 0], sums[at, 1], sums[at, 2] = added(sums[at, 0], sums[at, 1], sums[at, 2], w0, w1, w2)

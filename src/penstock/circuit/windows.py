@@ -21,6 +21,7 @@ from penstock.circuit.frames import (
     frame_extremes,
     frame_sums,
     range_frames,
+    rows_sums,
 )
 from penstock.circuit.moments import wide_values
 from penstock.circuit.ordering import Settled
@@ -36,6 +37,7 @@ from penstock.errors import RuntimeSqlError
 
 #: farther than any row
 _FAR = 1 << 60
+_LONG, _NO_MASK = np.dtype(np.int64), np.zeros(0, np.uint8)
 #: functions that see copies of a row one after the other
 BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD", "COPY", "COPIES LEFT"))
 
@@ -141,6 +143,10 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
         case "FIRST_VALUE" | "LAST_VALUE":
             return _edge(call, e)
     assert call.frame is not None
+    if call.kind in ("SUM", "AVG") and call.frame.unit == "ROWS":
+        column = e.rows.columns[call.args[0]]
+        if column.values.dtype == _LONG and column.values.ndim == 1:
+            return _sum_of_rows(call, column, e)
     lo, hi = frames_of(call.frame, e)
     if call.kind == "FAR END":
         at = np.where(hi <= lo, -1, hi - 1 if call.frame.start is None else lo)
@@ -285,6 +291,19 @@ def _sum(call: WindowSpec, column: Column, weights: Ids, lo: Ids, hi: Ids) -> Co
     return exact_sums(call, sums, counts)
 
 
+def _sum_of_rows(call: WindowSpec, column: Column, e: Elements) -> Column:
+    """The SUM or AVG of numbers of one word, signed, over frames of so many rows: in one call."""
+    assert call.frame is not None
+    n, frame, valid = len(e), call.frame, column.valid
+    sums, there = np.empty((n, 2), np.uint64), np.empty(n, np.uint8)
+    bad = rows_sums(
+        e.first, e.end, frame.start is None, _cut_off(frame.start), frame.end is None,
+        _cut_off(frame.end), e.row, column.values, _NO_MASK if valid is None else valid,
+        e.weights, call.kind == "AVG", *range_words(call.result), sums, there,
+    )  # fmt: skip
+    return _exact(call, sums, there, bad)
+
+
 def float_sums(call: WindowSpec, lo: Ids, hi: Ids, elements: FloatSums, counts: Ids) -> Column:
     """The SUM or AVG of each frame of elements that are totals of so many values."""
     out, valid = frame_float_sums(lo, hi, elements, counts, call.kind == "AVG")
@@ -299,6 +318,13 @@ def exact_sums(call: WindowSpec, sums: npt.NDArray[np.uint64], counts: Ids) -> C
     n, average = len(counts), call.kind == "AVG"
     words, valid = np.empty((n, 2), np.uint64), np.empty(n, np.uint8)
     bad = read_sums(np.arange(n), sums, counts, average, *range_words(call.result), words, valid)
+    return _exact(call, words, valid, bad)
+
+
+def _exact(
+    call: WindowSpec, words: npt.NDArray[np.uint64], valid: npt.NDArray[np.uint8], bad: int
+) -> Column:
+    """The results that `words` are, unless `bad` is an element whose does not fit."""
     if bad >= 0:
         raise overflow(call, bad)
     exact = words if call.result.is_wide else words[:, 0].astype(call.result.dtype)

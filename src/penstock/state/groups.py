@@ -39,6 +39,7 @@ from penstock.data.types import SqlType
 from penstock.state.backing import LARGE_BYTES, is_in_file, longer, populated, room
 from penstock.state.changes import Arrays, Changes, ChangesPin
 from penstock.state.columns import GrowingColumn
+from penstock.state.run import KEY_SEED
 from penstock.state.storage import StateStore
 
 I64 = npt.NDArray[np.int64]
@@ -130,6 +131,11 @@ class GroupTable:
         """The group id of each of the `n` rows; unknown keys become new groups, in row order."""
         return self._find(keys, n, inserts=True)
 
+    def hashed(self, keys: Sequence[Column], n: int) -> tuple[I64, U64]:
+        """The same, and the hashes of the rows by `KEY_SEED`."""
+        hashes = hash_columns(keys, KEY_SEED, n=n)
+        return self._find(keys, n, inserts=True, hashes=hashes), hashes
+
     def lookup(self, keys: Sequence[Column], n: int) -> I64:
         """The group id of each row, -1 where there is none."""
         return self._find(keys, n, inserts=False)
@@ -142,8 +148,11 @@ class GroupTable:
         """The keys of all groups, by id."""
         return tuple(c.column() for c in self._columns)
 
-    def _find(self, keys: Sequence[Column], n: int, *, inserts: bool) -> I64:
-        hashes, known = hash_columns(keys, n=n), self._count
+    def _find(
+        self, keys: Sequence[Column], n: int, *, inserts: bool, hashes: U64 | None = None
+    ) -> I64:
+        known = self._count
+        hashes = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
         ids = self._under(hashes, keys, None, inserts)
         if self._count - known == n:
             # each row made the group that it is in
@@ -151,6 +160,8 @@ class GroupTable:
         if is_exact(keys, [c.column() for c in self._columns]):
             return ids
         wrong = self._mismatches(keys, np.arange(n), ids)
+        if len(wrong):
+            hashes = hashes.copy()
         while len(wrong):
             # another key sits under this hash: look under the next of the chain
             hashes[wrong] = hashes[wrong] * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)

@@ -43,7 +43,7 @@ U8 = npt.NDArray[np.uint8]
 
 #: deltas that are taken in together, so many columns of them in each step that follows: a step that
 #: took in all columns at once would be one of the slowest
-FEW_DELTAS, FEW_COLUMNS = 16, 4
+FEW_DELTAS, FEW_COLUMNS = 16, 2
 #: or once they have so many rows: no step is to take in those of many. Large ones are left as they
 #: are to who looks or sorts
 MANY_ROWS = 1 << 10
@@ -251,7 +251,9 @@ class _Growing:
         self.values = _extended(self.values, n, stop, [c.values for c in columns])
         if self.type.is_view:
             self._keep_texts(columns, n, stop)
-        if self.valid is None and not any(c.valid is not None for c in columns):
+        # where no value may be NULL none is looked for
+        has_none = not self.type.nullable or all(c.valid is None for c in columns)
+        if self.valid is None and has_none:
             return
         before = np.ones(n, np.uint8) if self.valid is None else self.valid
         more = [np.ones(len(c), np.uint8) if c.valid is None else c.valid for c in columns]

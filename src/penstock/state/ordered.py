@@ -39,7 +39,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from penstock.data.batch import Array, Batch, Column
+from penstock.data.batch import Array, Batch, Column, value
 from penstock.data.build import empty_batch
 from penstock.data.consolidate import consolidate
 from penstock.data.gather import concat, concat_columns, take, take_column
@@ -92,7 +92,7 @@ _TELLING_BITS = 32
 _NONE, _TOP = np.uint64(0), np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class OrderedRun(Run):
     """A run sorted by (k, c, d, r). `made`: how c and d are made of a row, as bytes."""
 

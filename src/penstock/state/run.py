@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from penstock.state.storage import StateStore, column
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 KEY_SEED, ROW_SEED = 0, 7
 _BUCKET_BITS = 3
@@ -61,7 +62,13 @@ class Written:
     claim: Claim = field(default_factory=Claim)
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
+def referenced_value(cls: type[T]) -> type[T]:
+    """`value` of what others refer to weakly."""
+    return dataclass(slots=True, eq=False, weakref_slot=True)(cls)
+
+
+@referenced_value
 class Run:
     """See the module. `batch` is consolidated and sorted by (k, r); `table` and `shift` index k."""
 
@@ -76,8 +83,9 @@ class Run:
     where: tuple[U64, int] = field(init=False)
 
     def __post_init__(self, told: tuple[U64, int] | None) -> None:
-        there = where(self.k, self.table, self.shift) if told is None else told
-        object.__setattr__(self, "where", there)
+        if told is None:
+            told = where(self.k, self.table, self.shift)
+        self.where = told  # type: ignore[misc]
 
     def __len__(self) -> int:
         return int(self.k.shape[0])

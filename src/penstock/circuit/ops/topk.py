@@ -151,7 +151,7 @@ class TopK(Node):
     def step(self) -> Batch | None:
         delta = self.inputs[0].delta
         assert delta is not None
-        ids = self._ids(delta)
+        ids, hashes = self._ids(delta)
         self._rows.insert_later(delta)
         if self._rewordings != self._rows.rewordings:
             self._forget_bounds()
@@ -163,6 +163,7 @@ class TopK(Node):
         came = delta
         if len(near) < len(delta):
             came, ids = take(delta, near), ids[near]
+            hashes = None if hashes is None else hashes[near]
             words = words[0][near], words[1][near]
         peers: list[Batch] = []
         if self._telling is not None and (few := self._among_peers(came, ids, peers)) is not None:
@@ -173,7 +174,7 @@ class TopK(Node):
             came, ids, words = take(came, few), ids[few], (words[0][few], words[1][few])
         touched, slots = self._touched.find(ids, len(self._state))
         self._changes.note(touched)
-        places, rows, known = self._held_and(touched, slots, came)
+        places, rows, known = self._held_and(touched, slots, came, hashes)
         most, reads, has_more = self._limits(touched, places, rows, known)
         now = self._with_held(touched, places, rows, known, words, has_more, most, reads)
         is_settled = now.state < STALE
@@ -222,19 +223,19 @@ class TopK(Node):
 
     # partitions
 
-    def _ids(self, delta: Batch) -> Ids:
-        """The partition of every row."""
+    def _ids(self, delta: Batch) -> tuple[Ids, Words | None]:
+        """The partition of every row, and its hash, if there are some."""
         if self._table is None:
-            return np.zeros(len(delta), dtype=np.int64)
+            return np.zeros(len(delta), dtype=np.int64), None
         if self._sweep.is_due(len(self._table)):
             self._forget(self._table)
-        ids = self._table.lookup_or_insert(
+        ids, hashes = self._table.hashed(
             tuple(delta.columns[p] for p in self._partition), len(delta)
         )
         self._state = grown(self._state, len(self._table))
         self._bound = grown(self._bound, len(self._table))
         self._size = grown(self._size, len(self._table))
-        return ids
+        return ids, hashes
 
     def _forget(self, table: GroupTable) -> None:
         """Drop the partitions that have no rows or are over, if they are many."""
@@ -338,12 +339,15 @@ class TopK(Node):
 
     # rows
 
-    def _held_and(self, ids: Ids, slots: Ids, came: Batch) -> tuple[Ids, Batch, int]:
+    def _held_and(
+        self, ids: Ids, slots: Ids, came: Batch, hashes: Words | None
+    ) -> tuple[Ids, Batch, int]:
         """(place of each row, rows, how many of them): what partitions `ids` hold, and behind that
-        what `came`, of the places `slots`."""
+        what `came`, of the places `slots` and with the partitions' `hashes`."""
         keys = self._keys(ids)
         if len(came) <= _FEW_CAME:
-            places, rows = self._held.probe(keys, len(ids), beside=(slots, came))
+            known = hashes if len(came) == 1 else None
+            places, rows = self._held.probe(keys, len(ids), known, beside=(slots, came))
             return places, rows, len(places) - len(slots)
         at, held = self._held.probe(keys, len(ids))
         return np.concatenate((at, slots)), concat((held, came)), len(at)
