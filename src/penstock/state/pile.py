@@ -3,13 +3,13 @@
     runs of a step each  ▪ ▪▪ ▪ ▪ ▪▪ …    a look-up would ask each, and gather from each it finds
     pile                 ▪▪▪▪▪▪▪▪▪        hashes next to each other, and one array a column
 
-The runs stay what the spine consists of, for who looks at their order or writes them; the pile is
-for look-ups of a few keys, and for sorting all of its rows together once they are enough.
+It is for look-ups of a few keys, and for sorting all of its rows together once they are enough. Who
+looks at runs, or writes them, has a run made of those that are in none yet.
 
 Invariants: rows are only appended, so that who holds `batch` may look at those he was told of; only
 hashes are compared here. Not for columns of strings, whose heaps would be as many as the runs.
 
-Cost: an append O(rows of the run), a look-up O(keys · rows), which are `ROOM` at most.
+Cost: an append O(rows), a look-up O(keys · rows), which are `ROOM` at most.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from penstock.data.gather import slice_batch
 from penstock.data.kernel import kernel
 from penstock.data.types import Schema
 from penstock.state.lookup import TooManyMatches
-from penstock.state.run import Run
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -53,14 +52,14 @@ class Pile:
     def __len__(self) -> int:
         return self._rows
 
-    def add(self, run: Run) -> bool:
-        """Append the rows of `run`; False if there is no room."""
-        start, stop = self._rows, self._rows + len(run)
+    def add(self, rows: Batch, k: U64) -> bool:
+        """Append `rows`, whose keys have the hashes `k`; False if there is no room."""
+        start, stop = self._rows, self._rows + len(k)
         if stop > ROOM:
             return False
-        self._k[start:stop] = run.k
-        self.batch.weights[start:stop] = run.batch.weights
-        for i, column in enumerate(run.batch.columns):
+        self._k[start:stop] = k
+        self.batch.weights[start:stop] = rows.weights
+        for i, column in enumerate(rows.columns):
             mine = self.batch.columns[i]
             mine.values[start:stop] = column.values
             if column.valid is not None or mine.valid is not None:

@@ -137,6 +137,10 @@ class Spine:
         #: the rows of those, if there are some, and whether the schema lets them be put together
         self._pile: Pile | None = None
         self._makes_piles = not any(t.is_view for t in schema.types)
+        #: rows (from, to) of the pile that are in no run, until somebody wants runs
+        self._unbuilt: list[tuple[int, int]] = []
+        #: whether somebody did since the last pile: those that are there already are kept then
+        self._wants_runs = False
         #: how many they may become: the first of a series, and the others
         self._first_piled = self._most_piled = PILED_RUNS
         #: those of the last checkpoint, and what it wrote of them; for who writes checkpoints
@@ -175,7 +179,8 @@ class Spine:
         if inserting is not None:
             inserting.result()
         sorting = 0 if self._being_sorted is None else len(self._being_sorted)
-        return sum(len(r) for r in self._runs) + len(self._log) + sorting
+        unbuilt = sum(stop - start for start, stop in self._unbuilt)
+        return sum(len(r) for r in self._runs) + unbuilt + len(self._log) + sorting
 
     def insert(self, delta: Batch, run: Run | None = None) -> None:
         """Add `delta` to the integral; `run` is that of `delta`, where there is one already."""
@@ -215,27 +220,50 @@ class Spine:
         """Put few rows on top as they are, unless there are enough of such; whether it did."""
         self._piled_rows += len(delta)
         is_much = self._piled_rows > SMALL_ROWS // PILED_PART
-        if is_much or self._piled >= self._most_piled:
+        count = self._piled + len(self._unbuilt)
+        if is_much or count >= self._most_piled:
             # what other spines take in is much in the same step, so that turns begin anew
             self._most_piled = self._first_piled if is_much else PILED_RUNS
             return False
+        if not count and self._makes_piles:
+            self._pile = Pile(self.schema)
+        if self._pile is not None and not (self._wants_runs and run is not None):
+            start, rows = len(self._pile), delta if run is None else run.batch
+            if self._pile.add(rows, self._key_hashes(delta) if run is None else run.k):
+                self._unbuilt.append((start, len(self._pile)))
+                return True
         run = self.run_of(delta) if run is None else run
         if len(run):
-            if not self._piled and self._makes_piles:
-                self._pile = Pile(self.schema)
-            if self._pile is not None and not self._pile.add(run):
+            if self._pile is not None and not self._pile.add(run.batch, run.k):
+                self._build()
                 self._pile = None
             self._runs.append(run)
             self._piled += 1
         return True
+
+    def _key_hashes(self, rows: Batch) -> U64:
+        return hash_columns([rows.columns[i] for i in self.key], KEY_SEED, n=len(rows))
+
+    def _build(self) -> None:
+        """Have all that lies on top in runs."""
+        self._wants_runs = True
+        if self._unbuilt:
+            assert self._pile is not None
+            at = np.concatenate([np.arange(start, stop) for start, stop in self._unbuilt])
+            run, self._unbuilt = self.run_of(take(self._pile.batch, at)), []
+            if len(run):
+                self._runs.append(run)
+                self._piled += 1
 
     def _unpiled(self) -> list[Batch]:
         """The rows that lie on top as they came, which are no runs any more; without a pile these
         are left as runs like any."""
         pile, count = self._pile, self._piled
         self._pile, self._piled, self._piled_rows = None, 0, 0
+        self._wants_runs = False
         if pile is None:
             return []
+        self._unbuilt = []
         del self._runs[len(self._runs) - count :]
         return [pile.rows()]
 
@@ -287,6 +315,7 @@ class Spine:
         self._adopt_sorted(wait=True)
         if len(self._log):
             self._insert(self._taken_log().rows(), None)
+        self._build()
 
     def _note_read(self) -> None:
         # what waited for more of its size has waited for nothing
@@ -354,6 +383,7 @@ class Spine:
         # of what came in very large deltas a look takes longer than the rest of the sort
         is_long = sorting is not None and len(sorting) > MOST_PATIENCE * LOG_ROWS
         self._adopt_sorted(wait=is_long)
+        self._build()
         return [log for log in (self._being_sorted, self._log) if log is not None and len(log)]
 
     def probe(
@@ -431,7 +461,9 @@ class Spine:
     def probe_one(self, keys: Sequence[Column], hashes: U64 | None, most: int) -> Iterator[Batch]:
         """The rows that `probe` finds for the one row of `keys`, no more than `most` at a time.
         They lie together in each run, so that nothing is there of them but what is looked at."""
-        logs, runs = self._logs(), self.sorted_runs()
+        logs = self._logs()
+        self._build()
+        runs = self.sorted_runs()
         needles = hash_columns(keys, KEY_SEED, n=1) if hashes is None else hashes
         if runs:
             low, high, _ = rows_in(runs, needles)
@@ -480,7 +512,9 @@ class Spine:
     ) -> tuple[list[I64], list[Part]]:
         """For every batch that has some: (needles, (the batch, the rows that match them))."""
         logs = self._logs()
-        if not logs and not self._runs:
+        if n > FEW_NEEDLES:
+            self._build()
+        if not logs and not self._runs and self._pile is None:
             return [], []
         needles = hash_columns(keys, KEY_SEED, n=n) if hashes is None else hashes
         if not are_looked_up_in_ranges(n):
@@ -525,7 +559,7 @@ class Spine:
         parts: list[Part] = []
         runs, pile = self._runs, self._pile
         if pile is not None and len(needles) <= FEW_NEEDLES:
-            runs = runs[: -self._piled]
+            runs = runs[: len(runs) - self._piled]
         else:
             pile = None
         found = find_in(runs, needles, most) if runs else []
@@ -579,6 +613,7 @@ class Spine:
             self._inserting = pinned
             return SpinePin(self, pinned, None, None)
         self._settle()
+        self._build()
         if len(self._log) and self._sorting is None:
             self._sort()
         weight = self._total_weight + self._log.weight()
@@ -587,6 +622,7 @@ class Spine:
 
     def _pinned_after(self, inserting: Errand[Any]) -> Pinned:
         inserting.result()
+        self._build()
         return tuple(self._runs), self._piled, self._total_weight
 
     def restore(self, store: StateStore, saved: Any) -> None:
@@ -601,7 +637,7 @@ class Spine:
             else:
                 runs.append(self.mapped(file, arrays))
         self._runs, self._merging, self._total_weight = runs, [], saved["weight"]
-        self._pile, self._piled, self._piled_rows = None, 0, 0
+        self._pile, self._piled, self._piled_rows, self._unbuilt = None, 0, 0, []
         self._is_uneven = True
         self._log = Log(self.schema, self.key)
         self._sorting = self._being_sorted = None

@@ -39,7 +39,9 @@ class Watched(Spine):
 
     @property
     def sizes(self) -> list[int]:
-        return [len(r) for r in self.sorted_runs()]
+        """Of its runs, and of what would be runs if anybody wanted some."""
+        unbuilt = [stop - start for start, stop in self._unbuilt]
+        return [len(r) for r in self.sorted_runs()] + unbuilt
 
 
 @pytest.fixture(autouse=True)
