@@ -65,6 +65,7 @@ from penstock.data.parallel import (
     side_by_side,
 )
 from penstock.data.types import NULL, Schema, SqlType
+from penstock.state.few import FEW_ROWS
 from penstock.state.log import Log, is_plain, packed
 from penstock.state.lookup import find_in, of_key, rows_in
 from penstock.state.pile import FEW_NEEDLES, Pile
@@ -225,9 +226,10 @@ class Spine:
             # what other spines take in is much in the same step, so that turns begin anew
             self._most_piled = self._first_piled if is_much else PILED_RUNS
             return False
-        if not count and self._makes_piles:
+        is_few = len(delta) <= FEW_ROWS
+        if not count and is_few and self._makes_piles:
             self._pile = Pile(self.schema)
-        if self._pile is not None and not (self._wants_runs and run is not None):
+        if self._pile is not None and is_few and not (self._wants_runs and run is not None):
             start, rows = len(self._pile), delta if run is None else run.batch
             if self._pile.add(rows, self._key_hashes(delta) if run is None else run.k):
                 self._unbuilt.append((start, len(self._pile)))
