@@ -151,6 +151,8 @@ class Touched:
 
     def find(self, ids: Ids, groups: int) -> tuple[Ids, Ids]:
         """(touched, slots) of `ids`, all of which are below `groups`."""
+        if len(ids) == 1:
+            return ids, np.zeros(1, np.int64)
         slots = np.empty(len(ids), dtype=np.int64)
         touched = np.empty(len(ids), dtype=np.int64)
         if groups <= max(_FEW_IDS, len(ids)):

@@ -255,12 +255,12 @@ class RelationCompiler:
         )
         if len(picked) == len(exprs):
             keeps_rows = set(picked) == set(range(len(before)))
+            typed = tuple(zip(picked, types, strict=True))
 
             def pick(batch: Batch) -> Batch:
-                columns = tuple(
-                    batch.columns[i].with_type(t) for i, t in zip(picked, types, strict=True)
-                )
-                return Batch(after, columns, batch.weights, batch.consolidated and keeps_rows)
+                columns = [batch.columns[i].with_type(t) for i, t in typed]
+                consolidated = batch.consolidated and keeps_rows
+                return Batch(after, tuple(columns), batch.weights, consolidated)
 
             return pick
         evaluate = compile_expressions(exprs, before, self.view, self.text)

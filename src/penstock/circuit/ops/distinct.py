@@ -133,8 +133,8 @@ class Positive(Node):
             # all cross, in order of their rows: each row is there once and need not be gathered
             is_all = len(ids) == len(delta)
             columns = delta.columns if is_all else self._crossings.rows(ids)
-            typed = tuple(c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
-            changes.append(Batch(self.schema, typed, change, True))
+            typed = [c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True)]
+            changes.append(Batch(self.schema, tuple(typed), change, True))
         # what one batch brings the next may take away
         return changes[0] if len(changes) == 1 else consolidate(concat(changes))
 

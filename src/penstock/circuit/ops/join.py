@@ -21,7 +21,7 @@ ends of a key decide (`penstock.circuit.ends`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -179,19 +179,28 @@ class Join(Node):
 
     def _partners(
         self, spine: Spine, side: Arrange, rows: Batch, hashes: U64 | None, *, of_left: bool
-    ) -> Iterator[tuple[I64, Batch]]:
+    ) -> Iterable[tuple[I64, Batch]]:
         """What a probe of the other side finds for `rows` of `side` (`of_left`: which stand on the
         left); where that is too much at once, piece by piece."""
+        if self.ends is not None or self._band is not None:
+            return self._partners_in_order(spine, side, rows, hashes, of_left=of_left)
+        keys, n = side.keys_of(rows), len(rows)
+        # of what a condition is asked about, most may be dropped
+        most = MOST_ROWS if self.is_summed or self._residual is not None else None
+        try:
+            return (spine.probe(keys, n, hashes, most),)
+        except TooManyMatches:
+            return self._in_pieces(spine, keys, n, hashes, most)
+
+    def _partners_in_order(
+        self, spine: Spine, side: Arrange, rows: Batch, hashes: U64 | None, *, of_left: bool
+    ) -> Iterator[tuple[I64, Batch]]:
+        """The same where partners are looked for by more than the key."""
         keys, n = side.keys_of(rows), len(rows)
         if self.ends is not None:
             yield spine.probe(keys, n, hashes, self._most(n))
             return
-        if self._band is None:
-            # of what a condition is asked about, most may be dropped
-            is_cut = self.is_summed or self._residual is not None
-            yield from self._in_pieces(spine, keys, n, hashes, MOST_ROWS if is_cut else None)
-            return
-        assert isinstance(spine, OrderedSpine)
+        assert self._band is not None and isinstance(spine, OrderedSpine)
         if isinstance(spine, BandedSpine) and not spine.lies_in_order:
             try:
                 yield spine.probe(keys, n, hashes, _few(n))
@@ -205,7 +214,8 @@ class Join(Node):
     def _in_pieces(
         self, spine: Spine, keys: Sequence[Column], n: int, hashes: U64 | None, most: int | None
     ) -> Iterator[tuple[I64, Batch]]:
-        left = [(0, n)]
+        """The same of what is too much for one look-up."""
+        left = [(0, 1)] if n == 1 else [(n // 2, n), (0, n // 2)]
         while left:
             start, stop = left.pop()
             is_all = stop - start == n
@@ -380,7 +390,7 @@ class Join(Node):
         return self._typed(nulls + rows.columns, rows.weights)
 
     def _typed(self, columns: tuple[Column, ...], weights: Weights) -> Batch:
-        typed = (c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True))
+        typed = [c.with_type(t) for c, t in zip(columns, self.schema.types, strict=True)]
         return Batch(self.schema, tuple(typed), weights)
 
     def parameters(self) -> tuple[Any, ...]:
