@@ -20,6 +20,7 @@ Those nearer to its ends may be wrong, but they are wrong alike before and after
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,13 +32,15 @@ from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder, Settled
 from penstock.circuit.passed import Passed
-from penstock.circuit.segments import Changes, Segments
+from penstock.circuit.segments import Changes, Segments, number_few
 from penstock.circuit.spec import Order, Told, WindowSpec
 from penstock.circuit.windows import BY_ROW, Elements, evaluate, has_copies
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
 from penstock.data.gather import concat, take, take_column
-from penstock.data.masks import positions
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import is_exact as are_hashes
+from penstock.data.masks import all_set, positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.log import is_plain
@@ -54,6 +57,7 @@ from penstock.state.ranges import (
     distances,
     rows_of_spans,
 )
+from penstock.state.run import KEY_SEED
 
 #: segments, and where their rows are (see `penstock.state.ranges.spans`)
 Found = tuple[Segments, Sequence[Span]]
@@ -119,8 +123,13 @@ class Window(Node):
         if self.passed is not None:
             self.passed.forget()
             self.passed.note(len(delta))
+        is_few = len(delta) <= _FEW_COME and isinstance(self._reach, _Rows) and self._reach.rows > 0
+        if is_few:
+            change = self._change_of_whole(delta)
+            if change is not None:
+                return change
         fresh = self._rows.fresh(delta)
-        changes = Changes.of(fresh, self._partition)
+        changes = Changes.of(fresh, self._partition, are_among_many=is_few)
         if not len(changes.at):
             return None
         return self._change(delta, fresh, changes)
@@ -134,11 +143,6 @@ class Window(Node):
             segments = self._reach.segments(self._rows, self._order, changes)
         else:
             segments = found[0]
-        if segments.together is not None:
-            places, rows = segments.together
-            known = len(places) - len(changes.of_row)
-            self._rows.insert(delta, fresh.run)
-            return self._at_once(segments, places, rows, known)
         if segments.whole is not None:
             at, old = segments.whole
             among, new = changes.of_row, fresh.run.batch
@@ -159,17 +163,40 @@ class Window(Node):
         self._note(settled, places < len(segments.low))
         return consolidate(self._evaluate(segments, settled))
 
-    def _at_once(self, segments: Segments, places: Ids, rows: Batch, known: int) -> Batch:
-        """The same of whole partitions of few rows, of which the first `known` were there: put in
-        order once, and nothing is gathered but what changes."""
+    def _change_of_whole(self, delta: Batch) -> Batch | None:
+        """Take in few rows, if their partitions have few: what that changes, put in order once, and
+        nothing gathered but that. None where they have more, and nothing is taken in."""
+        assert isinstance(self._reach, _Rows)
+        columns = tuple([delta.columns[p] for p in self._partition])
+        n = len(delta)
+        hashes, of_row, count = None, np.zeros(n, np.int64), 1
+        if columns:
+            hashes = hash_columns(columns, KEY_SEED, n=n)
+            if n > 1:
+                first = np.empty(n, np.int64)
+                count = number_few(hashes, of_row, first)
+                if not are_hashes(columns, columns) and not all_set(
+                    rows_equal(columns, first[of_row], columns, np.arange(n))
+                ):
+                    return None  # keys of one hash
+                first = first[:count]
+                columns = tuple([take_column(c, first) for c in columns])
+                hashes = hashes[first]
+        most = FEW_ROWS + 2 * (self._reach.rows + _SLACK) * n
+        try:
+            places, rows = self._rows.probe(columns, count, hashes, most, (of_row, delta))
+        except TooManyMatches:
+            return None
+        self._rows.insert(delta)
+        known = len(places) - n
         order = self._order.order
-        both = Both.of(self._order, places, rows, known, len(segments.low))
+        both = Both.of(self._order, places, rows, known, count)
         if self._by_row and has_copies(both.weights):
             # of rows that are there more than once each copy has its values
-            found = take(rows, both.row)
-            counted = Batch(rows.schema, found.columns, both.weights)
+            counted = Batch(rows.schema, take(rows, both.row).columns, both.weights)
             settled = Settled(counted, both.place, both.peer, _NONE_OWED)
-            return consolidate(self._evaluate(segments, settled))
+            ends = Places(np.zeros(count, np.uint64), np.zeros(count, np.uint64))
+            return consolidate(self._evaluate(Segments(columns, ends, ends), settled))
         elements = Elements.at(rows, both.row, both.place, both.peer, both.weights, order)
         values = [self._value(i, elements) for i in range(len(self._calls))]
         at, weights = both.difference(values)
@@ -306,17 +333,12 @@ class _Rows:
             return Segments.joined(changes, changes.key, changes.at, changes.at)
         n = len(changes.keys[0]) if changes.keys else 1
         most = FEW_ROWS + 2 * (self._reach + _SLACK) * len(changes.at)
-        # put together with what is found: a few rows cost the calls
-        is_few = changes.rows is not None and len(changes.rows) <= _FEW_COME
-        beside = (changes.of_row, changes.rows) if changes.rows is not None and is_few else None
-        try:
-            found = spine.probe(changes.keys, n, changes.hashes, most, beside)
-        except TooManyMatches:
-            pass
-        else:
+        found = None
+        if not changes.are_among_many:
+            with suppress(TooManyMatches):
+                found = spine.probe(changes.keys, n, changes.hashes, most)
+        if found is not None:
             ends = Places(np.zeros(n, np.uint64), np.full(n, TOP))
-            if beside is not None:
-                return Segments(changes.keys, ends, ends, together=found)
             return Segments(changes.keys, ends, ends, whole=found)
         # changes with fewer rows between them than they reach have one segment
         apart = np.ones(len(changes.key), bool)
