@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,9 @@ class Window(Node):
            bounded frame. SQL has none of those that goes there (`Circuit.window`).
     """
 
+    #: whether a few rows of partitions of few rows may be taken in without their places
+    takes_whole: ClassVar[bool] = True
+
     def __init__(
         self,
         source: Node,
@@ -101,6 +104,7 @@ class Window(Node):
             c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
         )
         self._reach = reach_of(calls, order, source.schema)
+        self._sees_rows = isinstance(self._reach, _Rows) and self._reach.rows > 0
         self._rows = self._spine(source.schema)
         #: which rows are in reach of no change any more, by column
         self.expiry = Expiry()
@@ -123,7 +127,7 @@ class Window(Node):
         if self.passed is not None:
             self.passed.forget()
             self.passed.note(len(delta))
-        is_few = len(delta) <= _FEW_COME and isinstance(self._reach, _Rows) and self._reach.rows > 0
+        is_few = self.takes_whole and len(delta) <= _FEW_COME and self._sees_rows
         if is_few:
             change = self._change_of_whole(delta)
             if change is not None:
