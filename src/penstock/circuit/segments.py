@@ -28,16 +28,18 @@ from penstock.state.ranges import Places
 class Changes:
     """Where a delta changed something: places in order within each partition; `key[i]` numbers
     the partition of place i, `keys` are the partitions and `hashes` theirs, where they are known,
-    `of_row` is the partition of each of its rows."""
+    `of_row` is the partition of each of its rows; `are_among_many`: whoever looked for all rows of
+    the partitions has found too many."""
 
     at: Places
     key: Ids
     keys: tuple[Column, ...]
     of_row: Ids
     hashes: npt.NDArray[np.uint64] | None = None
+    are_among_many: bool = False
 
     @staticmethod
-    def of(fresh: Fresh, partition: tuple[int, ...]) -> Changes:
+    def of(fresh: Fresh, partition: tuple[int, ...], *, are_among_many: bool = False) -> Changes:
         runs = fresh.runs()
         if not runs:
             nothing = np.zeros(0, np.uint64)
@@ -50,7 +52,7 @@ class Changes:
         if n == 1:
             of_row = np.zeros(1, np.int64)
             hashes = run.k if columns else None
-            return Changes(Places(c, d), of_row, columns, of_row, hashes)
+            return Changes(Places(c, d), of_row, columns, of_row, hashes, are_among_many)
         key, first, again, kept = np.empty((4, n), np.int64)
         groups, count = _number(
             run.k if columns else c, bool(columns), c, d, key, first, again, kept
@@ -74,7 +76,7 @@ class Changes:
         if count < n:
             kept = kept[:count]
             c, d, key = c[kept], d[kept], key[kept]
-        return Changes(Places(c, d), key, keys, of_row, hashes)
+        return Changes(Places(c, d), key, keys, of_row, hashes, are_among_many)
 
     def by_first_word(self) -> tuple[Changes, Ids]:
         """(the same where second words do not count: they are 0; which of those each is)."""
@@ -112,6 +114,22 @@ def _number(
         kept[places] = i
         places += is_first or c[i] != c[i - 1] or d[i] != d[i - 1]
     return groups, places
+
+
+@kernel("int64(uint64[::1], int64[::1], int64[::1])")
+def number_few(hashes: Any, group: Any, first: Any) -> Any:
+    """Equal hashes are groups 0, 1, … in order of appearance, of each of which `first` is the first
+    row; how many. Cost: O(rows²), for a few."""
+    groups = 0
+    for i in range(hashes.shape[0]):
+        g = 0
+        while g < groups and hashes[first[g]] != hashes[i]:
+            g += 1
+        if g == groups:
+            first[g] = i
+            groups += 1
+        group[i] = g
+    return groups
 
 
 @kernel("int64(int64[::1], uint64[::1], uint64[::1], int64[::1])")

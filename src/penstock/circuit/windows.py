@@ -44,9 +44,9 @@ BY_ROW = frozenset(("ROW_NUMBER", "LAG", "LEAD", "COPY", "COPIES LEFT"))
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """All arrays have an entry an element. `row`: its row; `first` and `end`: where its place
-    begins and ends; `peer_first`, `peer_end`: where its peers do. `are_rows`: element i is row i.
-    """
+    """All arrays have an entry an element. `row`: its row, the copies of one after each other;
+    `first` and `end`: where its place begins and ends; `peer_first`, `peer_end`: where its peers
+    do. `are_rows`: element i is row i."""
 
     rows: Batch
     order: tuple[Order, ...]
@@ -128,11 +128,12 @@ def evaluate(call: WindowSpec, e: Elements) -> Column:
     match call.kind:
         case "ROW_NUMBER":
             return Column(call.result, np.arange(len(e)) - e.first + 1)
-        case "COPY":
-            return Column(call.result, np.arange(len(e)) - np.searchsorted(e.row, e.row))
-        case "COPIES LEFT":
-            last = np.searchsorted(e.row, e.row, "right") - 1
-            return Column(call.result, last - np.arange(len(e)))
+        case "COPY" | "COPIES LEFT":
+            first, end = np.empty((2, len(e)), np.int64)
+            _bounds(e.row, first, end)
+            if call.kind == "COPY":
+                return Column(call.result, np.arange(len(e)) - np.maximum(first, e.first))
+            return Column(call.result, np.minimum(end, e.end) - 1 - np.arange(len(e)))
         case "RANK":
             before = np.cumsum(e.weights) - e.weights
             return Column(call.result, before[e.peer_first] - before[e.first] + 1)

@@ -88,6 +88,9 @@ class FrameTotals(Window):
 
     scalars = (*Window.scalars, "owed")
 
+    #: it looks at what is owed, and at totals
+    takes_whole = False
+
     def __init__(
         self,
         source: Node,

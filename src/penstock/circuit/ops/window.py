@@ -21,23 +21,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.circuit.before_after import Both
 from penstock.circuit.dense import Ids
 from penstock.circuit.expiry import Expiry
 from penstock.circuit.node import Node
 from penstock.circuit.ordering import RowOrder, Settled
 from penstock.circuit.passed import Passed
-from penstock.circuit.segments import Changes, Segments
+from penstock.circuit.segments import Changes, Segments, number_few
 from penstock.circuit.spec import Order, Told, WindowSpec
-from penstock.circuit.windows import BY_ROW, Elements, evaluate
+from penstock.circuit.windows import BY_ROW, Elements, evaluate, has_copies
 from penstock.data.batch import Batch, Column
 from penstock.data.consolidate import added_up, consolidate
-from penstock.data.gather import concat, take_column
-from penstock.data.masks import positions
+from penstock.data.gather import concat, take, take_column
+from penstock.data.hash import hash_columns, rows_equal
+from penstock.data.hash import is_exact as are_hashes
+from penstock.data.masks import all_set, positions
 from penstock.data.types import FLOATS, Schema, SqlType
 from penstock.errors import RuntimeSqlError
 from penstock.state.log import is_plain
@@ -54,12 +57,16 @@ from penstock.state.ranges import (
     distances,
     rows_of_spans,
 )
+from penstock.state.run import KEY_SEED
 
 #: segments, and where their rows are (see `penstock.state.ranges.spans`)
 Found = tuple[Segments, Sequence[Span]]
 
 #: rows read beyond those wanted, for the ones that later runs took back
 _SLACK = 8
+_NONE_OWED = (np.zeros(0, np.int64),) * 2
+#: rows of a change that are put in order as they were and as they are at once
+_FEW_COME = 16
 #: rows of partitions that are read sooner than one looks how far a change is felt
 FEW_ROWS = 256
 
@@ -75,6 +82,9 @@ class Window(Node):
     Cost:  O(log n + rows that feel a change); all rows of a touched partition if a function has no
            bounded frame. SQL has none of those that goes there (`Circuit.window`).
     """
+
+    #: whether a few rows of partitions of few rows may be taken in without their places
+    takes_whole: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -94,6 +104,7 @@ class Window(Node):
             c.kind in BY_ROW or (c.frame is not None and c.frame.unit == "ROWS") for c in calls
         )
         self._reach = reach_of(calls, order, source.schema)
+        self._sees_rows = isinstance(self._reach, _Rows) and self._reach.rows > 0
         self._rows = self._spine(source.schema)
         #: which rows are in reach of no change any more, by column
         self.expiry = Expiry()
@@ -116,8 +127,13 @@ class Window(Node):
         if self.passed is not None:
             self.passed.forget()
             self.passed.note(len(delta))
+        is_few = self.takes_whole and len(delta) <= _FEW_COME and self._sees_rows
+        if is_few:
+            change = self._change_of_whole(delta)
+            if change is not None:
+                return change
         fresh = self._rows.fresh(delta)
-        changes = Changes.of(fresh, self._partition)
+        changes = Changes.of(fresh, self._partition, are_among_many=is_few)
         if not len(changes.at):
             return None
         return self._change(delta, fresh, changes)
@@ -150,6 +166,51 @@ class Window(Node):
         settled = self._order.settled(places, concat((old, now)))
         self._note(settled, places < len(segments.low))
         return consolidate(self._evaluate(segments, settled))
+
+    def _change_of_whole(self, delta: Batch) -> Batch | None:
+        """Take in few rows, if their partitions have few: what that changes, put in order once, and
+        nothing gathered but that. None where they have more, and nothing is taken in."""
+        assert isinstance(self._reach, _Rows)
+        columns = tuple([delta.columns[p] for p in self._partition])
+        n = len(delta)
+        hashes, of_row, count = None, np.zeros(n, np.int64), 1
+        if columns:
+            hashes = hash_columns(columns, KEY_SEED, n=n)
+            if n > 1:
+                first = np.empty(n, np.int64)
+                count = number_few(hashes, of_row, first)
+                if not are_hashes(columns, columns) and not all_set(
+                    rows_equal(columns, first[of_row], columns, np.arange(n))
+                ):
+                    return None  # keys of one hash
+                first = first[:count]
+                columns = tuple([take_column(c, first) for c in columns])
+                hashes = hashes[first]
+        most = FEW_ROWS + 2 * (self._reach.rows + _SLACK) * n
+        try:
+            places, rows = self._rows.probe(columns, count, hashes, most, (of_row, delta))
+        except TooManyMatches:
+            return None
+        self._rows.insert(delta)
+        known = len(places) - n
+        order = self._order.order
+        both = Both.of(self._order, places, rows, known, count)
+        if self._by_row and has_copies(both.weights):
+            # of rows that are there more than once each copy has its values
+            counted = Batch(rows.schema, take(rows, both.row).columns, both.weights)
+            settled = Settled(counted, both.place, both.peer, _NONE_OWED)
+            ends = Places(np.zeros(count, np.uint64), np.zeros(count, np.uint64))
+            return consolidate(self._evaluate(Segments(columns, ends, ends), settled))
+        elements = Elements.at(rows, both.row, both.place, both.peer, both.weights, order)
+        values = [self._value(i, elements) for i in range(len(self._calls))]
+        at, weights = both.difference(values)
+        row = both.row[at]
+        own, called = (
+            [take_column(c, row) for c in rows.columns],
+            [take_column(v, at) for v in values],
+        )
+        typed = [c.with_type(t) for c, t in zip((*own, *called), self.schema.types, strict=True)]
+        return Batch(self.schema, tuple(typed), weights, True)
 
     def _note(self, found: Settled, was: npt.NDArray[np.bool_]) -> None:
         """These are all rows in reach; of what was settled, some `was` there before the change."""
@@ -277,8 +338,9 @@ class _Rows:
         n = len(changes.keys[0]) if changes.keys else 1
         most = FEW_ROWS + 2 * (self._reach + _SLACK) * len(changes.at)
         found = None
-        with suppress(TooManyMatches):
-            found = spine.probe(changes.keys, n, changes.hashes, most)
+        if not changes.are_among_many:
+            with suppress(TooManyMatches):
+                found = spine.probe(changes.keys, n, changes.hashes, most)
         if found is not None:
             ends = Places(np.zeros(n, np.uint64), np.full(n, TOP))
             return Segments(changes.keys, ends, ends, whole=found)
